@@ -1,0 +1,30 @@
+// Fails when proto/gen is not what `npm run generate` makes of the .proto files: names and bytes.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { generate, lintProtos } from './generate.ts';
+
+export function driftBetween(committedDir: string, freshDir: string): string[] {
+  const committed = new Set(readdirSync(committedDir));
+  const fresh = new Set(readdirSync(freshDir));
+  return [...committed.union(fresh)].sort().flatMap((name) => {
+    if (!fresh.has(name)) return [`${name} is not generated any more`];
+    if (!committed.has(name)) return [`${name} is missing`];
+    const same = readFileSync(join(committedDir, name)).equals(readFileSync(join(freshDir, name)));
+    return same ? [] : [`${name} differs`];
+  });
+}
+
+if (import.meta.main) {
+  const freshDir = mkdtempSync(join(tmpdir(), 'flowmesh-gen-'));
+  try {
+    lintProtos();
+    generate(freshDir);
+    const drift = driftBetween(resolve(import.meta.dirname, '../proto/gen'), freshDir);
+    for (const line of drift) console.error(`proto/gen/${line}: run npm run generate and commit the result`);
+    if (drift.length > 0) process.exitCode = 1;
+  } finally {
+    rmSync(freshDir, { recursive: true });
+  }
+}

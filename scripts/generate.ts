@@ -1,0 +1,44 @@
+// Generates everything in proto/gen from proto/flowmesh/v1/*.proto. `npm run check` calls `generate` with a
+// temporary directory and compares, so the output must depend on nothing but the .proto files.
+
+import { execFileSync } from 'node:child_process';
+import { globSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import protobuf from 'protobufjs';
+import { staticModule } from './generate/codec.ts';
+import { exportedTypes } from './generate/model.ts';
+import { servicesModule, servicesTypes } from './generate/services.ts';
+import { messageTypes } from './generate/types.ts';
+
+const repository = resolve(import.meta.dirname, '..');
+
+export function generate(outDir: string, protoDir = join(repository, 'proto')): void {
+  const files = globSync('flowmesh/**/*.proto', { cwd: protoDir }).sort();
+  if (files.length === 0) throw new Error(`no .proto files below ${protoDir}/flowmesh`);
+
+  const root = new protobuf.Root();
+  root.resolvePath = (_origin, target) => join(protoDir, target);
+  root.loadSync(files, { alternateCommentMode: true }).resolveAll();
+  const model = exportedTypes(root, files);
+
+  mkdirSync(outDir, { recursive: true });
+  const write = (name: string, text: string) => writeFileSync(join(outDir, name), text);
+  write('flowmesh.js', staticModule(model, protoDir, files));
+  write('flowmesh.d.ts', messageTypes(model));
+  write('services.js', servicesModule(model));
+  write('services.d.ts', servicesTypes(model));
+  buf('build', '--as-file-descriptor-set', '--exclude-source-info', '-o', join(outDir, 'descriptor.binpb'));
+}
+
+export function lintProtos(): void {
+  buf('lint');
+}
+
+function buf(...args: string[]): void {
+  execFileSync(join(repository, 'node_modules/.bin/buf'), args, { cwd: repository, stdio: 'inherit' });
+}
+
+if (import.meta.main) {
+  lintProtos();
+  generate(join(repository, 'proto/gen'));
+}

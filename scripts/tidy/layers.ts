@@ -1,0 +1,54 @@
+// Which part of the repository may import which. Arrows point downwards only:
+//   api, scaling -> views -> cluster -> shard -> storage, journal
+// The data plane and the operator share only crds and proto.
+
+const base = ['proto', 'dataplane/runtime', 'dataplane/telemetry'];
+const disk = ['dataplane/storage', 'dataplane/journal'];
+const views = ['kv', 'queue', 'stream', 'schema', 'replay', 'txn'].map((view) => `dataplane/${view}`);
+const shard = ['dataplane/shard', ...disk, ...base];
+const cluster = ['dataplane/cluster', ...shard];
+const service = [...views, ...cluster, 'crds'];
+const dataplane = ['dataplane/api', 'dataplane/scaling', ...service];
+
+/** Part -> the parts it may import, itself included. A part that is not listed may import anything. */
+const allowed: Record<string, string[]> = {
+  proto: ['proto'],
+  crds: ['crds'],
+  sdk: ['sdk', 'proto'],
+  operator: ['operator', 'crds', 'proto'],
+  cli: ['cli', 'sdk', 'crds', 'proto', 'dataplane/main.ts'],
+  'dataplane/runtime': base,
+  'dataplane/telemetry': base,
+  'dataplane/storage': [...disk, ...base],
+  'dataplane/journal': [...disk, ...base],
+  'dataplane/shard': shard,
+  'dataplane/cluster': [...cluster, 'crds'],
+  ...Object.fromEntries(views.map((view) => [view, service])),
+  'dataplane/scaling': dataplane,
+  'dataplane/api': dataplane,
+  'dataplane/main.ts': [...dataplane, 'dataplane', 'dataplane/main.ts'],
+  dataplane: [...dataplane, 'dataplane'],
+};
+
+/** Parts whose decisions are pure: time, chance and the environment are arguments. */
+export const pureParts = new Set([...disk, ...views, 'dataplane/shard']);
+
+/** `dataplane` is the wiring beside main.ts; undefined is a room that nobody has given a place. */
+export function partOf(path: string): string | undefined {
+  const [top = '', room = ''] = path.split('/');
+  if (top !== 'dataplane') return top;
+  if (room.startsWith('runtime')) return 'dataplane/runtime';
+  if (path === 'dataplane/main.ts') return path;
+  if (room.endsWith('.ts')) return 'dataplane';
+  const part = `dataplane/${room}`;
+  return part in allowed ? part : undefined;
+}
+
+export function mayImport(from: string, to: string): boolean {
+  const list = allowed[from];
+  return list === undefined || list.includes(to);
+}
+
+export function allowedFrom(part: string): string {
+  return allowed[part]?.join(', ') ?? 'anything';
+}

@@ -1,0 +1,39 @@
+import { defineConfig } from 'vitest/config';
+
+// The workspace packages run from their TypeScript sources; forked tests pass the condition on to their workers.
+const conditions = ['flowmesh-source', 'node', 'import', 'module', 'default'];
+const shared = {
+  pool: 'forks' as const,
+  execArgv: ['--conditions=flowmesh-source'],
+  testTimeout: 30_000,
+  hookTimeout: 30_000,
+};
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions, externalConditions: conditions } },
+  test: {
+    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          ...shared,
+          name: 'main',
+          include: ['test/**/*.test.ts', 'proto/test/**/*.test.ts', 'sdk/node/test/**/*.test.ts'],
+          exclude: ['test/crash/**', '**/node_modules/**'],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          ...shared,
+          name: 'crash',
+          include: ['test/crash/**/*.test.ts'],
+          testTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
