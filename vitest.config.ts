@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// The workspace packages run from their TypeScript sources; forked tests pass the condition on to their workers.
+// The workspace packages run from their TypeScript sources, in the forks as well.
 const conditions = ['flowmesh-source', 'node', 'import', 'module', 'default'];
 const shared = {
   pool: 'forks' as const,

@@ -1,5 +1,5 @@
-// The rules of the house that neither the compiler nor the linter can say. `tidy` is pure: files in, findings out;
-// test/tidy has a bad sample for every rule.
+// The rules of the house that neither the compiler nor the linter can say. `tidy` is pure: files in, findings
+// out; test/tidy has a bad sample for every rule.
 //   T1 import direction and declared packages   T2 clock, chance and environment are arguments
 //   T3 at most 400 lines, or an entry with a reason in tidy/ratchet.json, which may only shrink
 //   T4 no leftovers of an edit                   T5 at most 110 columns
@@ -185,7 +185,7 @@ function columns({ path, text }: SourceFile): Finding[] {
   });
 }
 
-// Replaced by blanks of the same length, so that positions stay. Templates with expressions are left as they are.
+// Replaced by blanks of the same length, so that positions stay. Templates with expressions are kept.
 const ignorable =
   /\/\/[^\n]*|\/\*[\s\S]*?\*\/|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\[\s\S]|[^`\\$]|\$(?!\{))*`/g;
 

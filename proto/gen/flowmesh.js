@@ -2,7 +2,8 @@
 /*eslint-disable block-scoped-var, id-length, no-control-regex, no-magic-numbers, no-mixed-operators, no-prototype-builtins, no-redeclare, no-shadow, no-var, sort-vars, default-case, jsdoc/require-param*/
 import $protobuf from "protobufjs/minimal.js";
 
-// Decodes 64-bit varints as numbers: exact up to 2^53, rounded beyond. Bytes are views of the input.
+// Decodes 64-bit varints as numbers: exact up to 2^53, rounded beyond. Bytes are views of the
+// input.
 let varintLow = 0, varintHigh = 0;
 
 class NumberReader extends $protobuf.BufferReader {

@@ -134,7 +134,7 @@ import type {
 } from './flowmesh.js';
 
 /** A server decodes Request and sends ResponseInput; a client sends RequestInput and decodes Response. */
-export type CallDefinition<Request, RequestInput, Response, ResponseInput> =
+export type CallDefinition<Request, ResponseInput, RequestInput, Response> =
   & Omit<grpc.MethodDefinition<RequestInput, ResponseInput>, 'requestDeserialize' | 'responseDeserialize'>
   & { requestDeserialize: (bytes: Buffer) => Request; responseDeserialize: (bytes: Buffer) => Response };
 
@@ -156,7 +156,11 @@ export type UnaryClient<Request, Response> = {
 };
 export type ServerStreamingClient<Request, Response> = {
   (request: Request, options?: grpc.CallOptions): grpc.ClientReadableStream<Response>;
-  (request: Request, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<Response>;
+  (
+    request: Request,
+    metadata: grpc.Metadata,
+    options?: grpc.CallOptions,
+  ): grpc.ClientReadableStream<Response>;
 };
 export type ClientStreamingClient<Request, Response> = {
   (callback: grpc.requestCallback<Response>): grpc.ClientWritableStream<Request>;
@@ -185,16 +189,16 @@ export type AdminHandlers = {
   getCluster: grpc.handleUnaryCall<GetClusterRequest, ClusterInput>;
 };
 export const AdminService: {
-  readonly applyQueue: CallDefinition<QueueSpec, QueueSpecInput, Queue, QueueInput>;
-  readonly getQueue: CallDefinition<GetQueueRequest, GetQueueRequestInput, Queue, QueueInput>;
-  readonly listQueues: CallDefinition<ListQueuesRequest, ListQueuesRequestInput, ListQueuesResponse, ListQueuesResponseInput>;
-  readonly deleteQueue: CallDefinition<DeleteQueueRequest, DeleteQueueRequestInput, DeleteQueueResponse, DeleteQueueResponseInput>;
-  readonly applyStream: CallDefinition<StreamSpec, StreamSpecInput, Stream, StreamInput>;
-  readonly getStream: CallDefinition<GetStreamRequest, GetStreamRequestInput, Stream, StreamInput>;
-  readonly listStreams: CallDefinition<ListStreamsRequest, ListStreamsRequestInput, ListStreamsResponse, ListStreamsResponseInput>;
-  readonly deleteStream: CallDefinition<DeleteStreamRequest, DeleteStreamRequestInput, DeleteStreamResponse, DeleteStreamResponseInput>;
-  readonly listKeyspaces: CallDefinition<ListKeyspacesRequest, ListKeyspacesRequestInput, ListKeyspacesResponse, ListKeyspacesResponseInput>;
-  readonly getCluster: CallDefinition<GetClusterRequest, GetClusterRequestInput, Cluster, ClusterInput>;
+  readonly applyQueue: CallDefinition<QueueSpec, QueueInput, QueueSpecInput, Queue>;
+  readonly getQueue: CallDefinition<GetQueueRequest, QueueInput, GetQueueRequestInput, Queue>;
+  readonly listQueues: CallDefinition<ListQueuesRequest, ListQueuesResponseInput, ListQueuesRequestInput, ListQueuesResponse>;
+  readonly deleteQueue: CallDefinition<DeleteQueueRequest, DeleteQueueResponseInput, DeleteQueueRequestInput, DeleteQueueResponse>;
+  readonly applyStream: CallDefinition<StreamSpec, StreamInput, StreamSpecInput, Stream>;
+  readonly getStream: CallDefinition<GetStreamRequest, StreamInput, GetStreamRequestInput, Stream>;
+  readonly listStreams: CallDefinition<ListStreamsRequest, ListStreamsResponseInput, ListStreamsRequestInput, ListStreamsResponse>;
+  readonly deleteStream: CallDefinition<DeleteStreamRequest, DeleteStreamResponseInput, DeleteStreamRequestInput, DeleteStreamResponse>;
+  readonly listKeyspaces: CallDefinition<ListKeyspacesRequest, ListKeyspacesResponseInput, ListKeyspacesRequestInput, ListKeyspacesResponse>;
+  readonly getCluster: CallDefinition<GetClusterRequest, ClusterInput, GetClusterRequestInput, Cluster>;
 };
 export interface AdminClient extends grpc.Client {
   /** Creates or changes a queue. Idempotent. */
@@ -218,8 +222,8 @@ export type KvHandlers = {
   pipeline: grpc.handleBidiStreamingCall<KvRequest, KvResponseInput>;
 };
 export const KvService: {
-  readonly execute: CallDefinition<KvRequest, KvRequestInput, KvResponse, KvResponseInput>;
-  readonly pipeline: CallDefinition<KvRequest, KvRequestInput, KvResponse, KvResponseInput>;
+  readonly execute: CallDefinition<KvRequest, KvResponseInput, KvRequestInput, KvResponse>;
+  readonly pipeline: CallDefinition<KvRequest, KvResponseInput, KvRequestInput, KvResponse>;
 };
 export interface KvClient extends grpc.Client {
   /** Runs operations in order, each on its own; for all-or-nothing see Transactions.Commit. */
@@ -252,19 +256,19 @@ export type QueuesHandlers = {
   redrive: grpc.handleUnaryCall<RedriveRequest, RedriveResponseInput>;
 };
 export const QueuesService: {
-  readonly enqueue: CallDefinition<EnqueueRequest, EnqueueRequestInput, EnqueueResponse, EnqueueResponseInput>;
-  readonly enqueueStream: CallDefinition<EnqueueBatch, EnqueueBatchInput, EnqueueBatchReply, EnqueueBatchReplyInput>;
-  readonly lease: CallDefinition<LeaseRequest, LeaseRequestInput, LeaseResponse, LeaseResponseInput>;
-  readonly settle: CallDefinition<SettleRequest, SettleRequestInput, SettleResponse, SettleResponseInput>;
-  readonly work: CallDefinition<WorkRequest, WorkRequestInput, WorkResponse, WorkResponseInput>;
-  readonly renewSession: CallDefinition<RenewSessionRequest, RenewSessionRequestInput, RenewSessionResponse, RenewSessionResponseInput>;
-  readonly endSession: CallDefinition<EndSessionRequest, EndSessionRequestInput, EndSessionResponse, EndSessionResponseInput>;
-  readonly getJob: CallDefinition<GetJobRequest, GetJobRequestInput, Job, JobInput>;
-  readonly listJobs: CallDefinition<ListJobsRequest, ListJobsRequestInput, ListJobsResponse, ListJobsResponseInput>;
-  readonly jobHistory: CallDefinition<GetJobRequest, GetJobRequestInput, JobHistoryResponse, JobHistoryResponseInput>;
-  readonly purge: CallDefinition<PurgeRequest, PurgeRequestInput, PurgeResponse, PurgeResponseInput>;
-  readonly setPaused: CallDefinition<SetPausedRequest, SetPausedRequestInput, SetPausedResponse, SetPausedResponseInput>;
-  readonly redrive: CallDefinition<RedriveRequest, RedriveRequestInput, RedriveResponse, RedriveResponseInput>;
+  readonly enqueue: CallDefinition<EnqueueRequest, EnqueueResponseInput, EnqueueRequestInput, EnqueueResponse>;
+  readonly enqueueStream: CallDefinition<EnqueueBatch, EnqueueBatchReplyInput, EnqueueBatchInput, EnqueueBatchReply>;
+  readonly lease: CallDefinition<LeaseRequest, LeaseResponseInput, LeaseRequestInput, LeaseResponse>;
+  readonly settle: CallDefinition<SettleRequest, SettleResponseInput, SettleRequestInput, SettleResponse>;
+  readonly work: CallDefinition<WorkRequest, WorkResponseInput, WorkRequestInput, WorkResponse>;
+  readonly renewSession: CallDefinition<RenewSessionRequest, RenewSessionResponseInput, RenewSessionRequestInput, RenewSessionResponse>;
+  readonly endSession: CallDefinition<EndSessionRequest, EndSessionResponseInput, EndSessionRequestInput, EndSessionResponse>;
+  readonly getJob: CallDefinition<GetJobRequest, JobInput, GetJobRequestInput, Job>;
+  readonly listJobs: CallDefinition<ListJobsRequest, ListJobsResponseInput, ListJobsRequestInput, ListJobsResponse>;
+  readonly jobHistory: CallDefinition<GetJobRequest, JobHistoryResponseInput, GetJobRequestInput, JobHistoryResponse>;
+  readonly purge: CallDefinition<PurgeRequest, PurgeResponseInput, PurgeRequestInput, PurgeResponse>;
+  readonly setPaused: CallDefinition<SetPausedRequest, SetPausedResponseInput, SetPausedRequestInput, SetPausedResponse>;
+  readonly redrive: CallDefinition<RedriveRequest, RedriveResponseInput, RedriveRequestInput, RedriveResponse>;
 };
 export interface QueuesClient extends grpc.Client {
   enqueue: UnaryClient<EnqueueRequestInput, EnqueueResponse>;
@@ -305,15 +309,15 @@ export type StreamsHandlers = {
   listGroups: grpc.handleUnaryCall<ListGroupsRequest, ListGroupsResponseInput>;
 };
 export const StreamsService: {
-  readonly publish: CallDefinition<PublishRequest, PublishRequestInput, PublishResponse, PublishResponseInput>;
-  readonly publishStream: CallDefinition<PublishBatch, PublishBatchInput, PublishBatchReply, PublishBatchReplyInput>;
-  readonly read: CallDefinition<ReadRequest, ReadRequestInput, ReadResponse, ReadResponseInput>;
-  readonly follow: CallDefinition<FollowRequest, FollowRequestInput, RecordChunk, RecordChunkInput>;
-  readonly consume: CallDefinition<ConsumeRequest, ConsumeRequestInput, ConsumeResponse, ConsumeResponseInput>;
-  readonly commit: CallDefinition<CommitRequest, CommitRequestInput, CommitResponse, CommitResponseInput>;
-  readonly seek: CallDefinition<SeekRequest, SeekRequestInput, SeekResponse, SeekResponseInput>;
-  readonly getGroup: CallDefinition<GetGroupRequest, GetGroupRequestInput, Group, GroupInput>;
-  readonly listGroups: CallDefinition<ListGroupsRequest, ListGroupsRequestInput, ListGroupsResponse, ListGroupsResponseInput>;
+  readonly publish: CallDefinition<PublishRequest, PublishResponseInput, PublishRequestInput, PublishResponse>;
+  readonly publishStream: CallDefinition<PublishBatch, PublishBatchReplyInput, PublishBatchInput, PublishBatchReply>;
+  readonly read: CallDefinition<ReadRequest, ReadResponseInput, ReadRequestInput, ReadResponse>;
+  readonly follow: CallDefinition<FollowRequest, RecordChunkInput, FollowRequestInput, RecordChunk>;
+  readonly consume: CallDefinition<ConsumeRequest, ConsumeResponseInput, ConsumeRequestInput, ConsumeResponse>;
+  readonly commit: CallDefinition<CommitRequest, CommitResponseInput, CommitRequestInput, CommitResponse>;
+  readonly seek: CallDefinition<SeekRequest, SeekResponseInput, SeekRequestInput, SeekResponse>;
+  readonly getGroup: CallDefinition<GetGroupRequest, GroupInput, GetGroupRequestInput, Group>;
+  readonly listGroups: CallDefinition<ListGroupsRequest, ListGroupsResponseInput, ListGroupsRequestInput, ListGroupsResponse>;
 };
 export interface StreamsClient extends grpc.Client {
   publish: UnaryClient<PublishRequestInput, PublishResponse>;
@@ -336,7 +340,7 @@ export type TransactionsHandlers = {
   commit: grpc.handleUnaryCall<TransactionRequest, TransactionResponseInput>;
 };
 export const TransactionsService: {
-  readonly commit: CallDefinition<TransactionRequest, TransactionRequestInput, TransactionResponse, TransactionResponseInput>;
+  readonly commit: CallDefinition<TransactionRequest, TransactionResponseInput, TransactionRequestInput, TransactionResponse>;
 };
 export interface TransactionsClient extends grpc.Client {
   /** One journal entry. Names with the same {tag} share a shard; anything else is CROSS_SHARD. */

