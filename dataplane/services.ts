@@ -1,0 +1,92 @@
+// What protocol adapters call: the gRPC API as plain async functions on messages, plus the sessions behind its streams.
+// The views implement it; adapters decode, authorise, call, encode. Every method throws FlowError only.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { FlowError } from '@flowmesh/protocol';
+import type { Caller } from './shard/state-machine.ts';
+
+export interface KvService {
+  execute(caller: Caller, request: pb.KvRequest): Promise<pb.KvResponseInput>;
+}
+
+export interface QueueService {
+  enqueue(caller: Caller, request: pb.EnqueueRequest): Promise<pb.EnqueueResponseInput>;
+  /** Hot path of EnqueueStream: no promise per batch. `done` is called in request order per caller. */
+  enqueueBatch(caller: Caller, request: pb.EnqueueBatch, done: (reply: pb.EnqueueBatchReplyInput) => void): void;
+  /** `signal` aborts when the client is gone: what was granted and cannot be written is released, uncounted. */
+  lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput>;
+  /** The lease response could not be written. */
+  releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void;
+  settle(caller: Caller, request: pb.SettleRequest): Promise<pb.SettleResponseInput>;
+  /** A worker's stream. `send` returns false when the connection is congested; call `resume` on the session when it drained. */
+  openWork(caller: Caller, hello: pb.WorkHello, send: (message: pb.WorkResponseInput) => boolean): Promise<WorkSession>;
+  renewSession(caller: Caller, request: pb.RenewSessionRequest): Promise<pb.RenewSessionResponseInput>;
+  endSession(caller: Caller, request: pb.EndSessionRequest): Promise<pb.EndSessionResponseInput>;
+  getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput>;
+  listJobs(caller: Caller, request: pb.ListJobsRequest): Promise<pb.ListJobsResponseInput>;
+  jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput>;
+  purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput>;
+  setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput>;
+  redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput>;
+}
+
+export interface WorkSession {
+  receive(message: pb.WorkRequest): void;
+  resume(): void;
+  /** The connection is gone without goodbye: leases stay until their deadline. */
+  disconnect(): void;
+}
+
+export interface StreamService {
+  publish(caller: Caller, request: pb.PublishRequest): Promise<pb.PublishResponseInput>;
+  /** Hot path of PublishStream. `done` is called in request order per caller. */
+  publishBatch(caller: Caller, request: pb.PublishBatch, done: (reply: pb.PublishBatchReplyInput) => void): void;
+  read(caller: Caller, request: pb.ReadRequest): Promise<pb.ReadResponseInput>;
+  /** Follows one partition until `close`. */
+  openFollow(caller: Caller, request: pb.FollowRequest, send: (chunk: pb.RecordChunkInput) => boolean, fail: (error: FlowError) => void): Promise<FollowSession>;
+  openConsume(caller: Caller, hello: pb.ConsumeHello, send: (message: pb.ConsumeResponseInput) => boolean, fail: (error: FlowError) => void): Promise<ConsumeSession>;
+  commit(caller: Caller, request: pb.CommitRequest): Promise<pb.CommitResponseInput>;
+  seek(caller: Caller, request: pb.SeekRequest): Promise<pb.SeekResponseInput>;
+  getGroup(caller: Caller, request: pb.GetGroupRequest): Promise<pb.GroupInput>;
+  listGroups(caller: Caller, request: pb.ListGroupsRequest): Promise<pb.ListGroupsResponseInput>;
+}
+
+export interface FollowSession {
+  resume(): void;
+  close(): void;
+}
+
+export interface ConsumeSession {
+  receive(message: pb.ConsumeRequest): void;
+  resume(): void;
+  disconnect(): void;
+}
+
+export interface TransactionService {
+  commit(caller: Caller, request: pb.TransactionRequest): Promise<pb.TransactionResponseInput>;
+}
+
+export interface AdminService {
+  applyQueue(caller: Caller, spec: pb.QueueSpec): Promise<pb.QueueInput>;
+  getQueue(caller: Caller, request: pb.GetQueueRequest): Promise<pb.QueueInput>;
+  listQueues(caller: Caller): Promise<pb.ListQueuesResponseInput>;
+  deleteQueue(caller: Caller, request: pb.DeleteQueueRequest): Promise<pb.DeleteQueueResponseInput>;
+  applyStream(caller: Caller, spec: pb.StreamSpec): Promise<pb.StreamInput>;
+  getStream(caller: Caller, request: pb.GetStreamRequest): Promise<pb.StreamInput>;
+  listStreams(caller: Caller): Promise<pb.ListStreamsResponseInput>;
+  deleteStream(caller: Caller, request: pb.DeleteStreamRequest): Promise<pb.DeleteStreamResponseInput>;
+  listKeyspaces(caller: Caller): Promise<pb.ListKeyspacesResponseInput>;
+  getCluster(caller: Caller): Promise<pb.ClusterInput>;
+}
+
+export type FabricState = 'starting' | 'serving' | 'disk_full' | 'draining' | 'failed';
+
+/** The whole data plane behind the listeners. */
+export interface Fabric {
+  readonly kv: KvService;
+  readonly queues: QueueService;
+  readonly streams: StreamService;
+  readonly transactions: TransactionService;
+  readonly admin: AdminService;
+  state(): FabricState;
+  onState(listener: (state: FabricState) => void): void;
+}

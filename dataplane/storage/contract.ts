@@ -1,0 +1,111 @@
+// What the views see of storage, and nothing more: rows by key, ordered windows, partition logs.
+// A transaction's staging, a sandbox overlay and a state as of a position implement the same (docs/architecture.md, "State").
+//
+//   S1. `get` never touches the disk: rows are made resident beforehand by `fetch`; a miss is a programmer error and throws.
+//   S2. Values are immutable once put: to change a row, put a new value.
+//   S3. Between `begin` and `commit | rollback` every change can be undone.
+import type { ByteReader, ByteWriter } from './bytes.ts';
+
+/** A kind of row. `id` is the byte behind the tenant in every key and never changes its meaning. */
+export interface Table<V> {
+  readonly id: number;
+  readonly name: string;
+  readonly encode: (value: V, into: ByteWriter) => void;
+  readonly decode: (from: ByteReader) => V;
+}
+
+export interface RowRef {
+  readonly table: Table<unknown>;
+  /** Full key: tenant, table id, parts (keys.ts; `tablePrefix`). */
+  readonly key: string;
+}
+
+export interface Row<V> {
+  readonly key: string;
+  readonly value: V;
+}
+
+export interface Range {
+  /** Inclusive. */
+  readonly from: string;
+  /** Exclusive. */
+  readonly to: string;
+  readonly limit: number;
+  readonly reverse?: boolean;
+}
+
+export interface Reader {
+  /** The row, or undefined when there is none. Throws if the row is not resident (S1). */
+  get<V>(table: Table<V>, key: string): V | undefined;
+}
+
+export interface Rows extends Reader {
+  put<V>(table: Table<V>, key: string, value: V): void;
+  del(table: Table<unknown>, key: string): void;
+  /** Runs `revert` if the open transaction is rolled back; a no-op outside of one. For state that views keep beside rows. */
+  onRollback(revert: () => void): void;
+  /** Rows in key order as of the call, memory and disk merged. Not for decide or evolve. */
+  scan<V>(table: Table<V>, range: Range): Promise<Row<V>[]>;
+  /** A resident view on the first rows of a key range that is consumed from the front. */
+  window<V>(table: Table<V>, from: string, to: string): Window<V>;
+}
+
+/**
+ * The front of an ordered range, kept in memory: what is put into the range shows up here in order, what is deleted
+ * disappears. Memory is bounded; behind the resident part the rest stays on disk.
+ */
+export interface Window<V> {
+  /** First row; undefined when the range is empty or `isStale`. */
+  first(): Row<V> | undefined;
+  /** Up to `max` rows from the front that are resident now. */
+  take(max: number): Row<V>[];
+  /** The resident part is used up, but disk holds more: call `refill` and look again. */
+  isStale(): boolean;
+  /** Makes the next rows resident. */
+  refill(): Promise<void>;
+  /** The range moved (a purge): forget everything and serve this range from now on. */
+  reset(from: string, to: string): void;
+}
+
+/** Identity of a partition log within its shard: dense numbers given out by the views, recorded in their rows. */
+export type LogId = number;
+
+/** Stored batches in a row, and where they lie. */
+export interface Chunk {
+  /** One or more whole RecordBatches (docs/reference/record-batch.md). */
+  readonly bytes: Buffer;
+  /** Base offset of the first batch; may be below the offset asked for. */
+  readonly firstOffset: number;
+  /** Offset behind the last record. */
+  readonly nextOffset: number;
+}
+
+/** Append-only batches in segment files, with an in-memory tail. Offsets are dense. */
+export interface PartitionLog {
+  readonly id: LogId;
+  readonly startOffset: number;
+  readonly endOffset: number;
+  /** Bytes from start to end. */
+  readonly byteLength: number;
+  /** Takes ownership of `batch`, whose head must carry `endOffset` as base offset. Lands in files later, synced at checkpoints. */
+  append(batch: Buffer, count: number, timeMs: number): void;
+  /** Undoes the last append (transactions). */
+  unappend(): void;
+  /** The batch that holds `offset`, and what follows it up to about `maxBytes`, if it is in memory. */
+  resident(offset: number, maxBytes: number): Chunk | undefined;
+  /** The same from files, read into a bounded cache. Rejects with DATA_DAMAGED naming file and place. */
+  load(offset: number, maxBytes: number): Promise<Chunk>;
+  /** First offset whose append time is at or after `timeMs`; endOffset if none. */
+  offsetAt(timeMs: number): Promise<number>;
+  /** Whole segments below `offset` may go; startOffset rises to the first record kept. `force`: start at exactly `offset`. */
+  trimTo(offset: number): void;
+  /** Retention: the offset up to which whole sealed segments are older than `timeMs` or beyond `bytes`. */
+  expiredOffset(limits: { olderThanMs?: number; bytesMax?: number }): number;
+}
+
+export interface Logs {
+  /** Opens or creates. Recovery has cut it to the length of the last checkpoint. */
+  open(id: LogId): PartitionLog;
+  /** Deletes the files at the next checkpoint. */
+  drop(id: LogId): void;
+}
