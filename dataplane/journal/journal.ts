@@ -3,8 +3,10 @@
 //
 //   J1. `append` resolves only when the entry is durable, and entries are durable in order: if entry n is, so are all before it.
 //   J2. Sequences are dense: 1, 2, 3, ... across restarts.
-//   J3. After `append` rejects with anything but JournalFull the journal is poisoned: the outcome is unknown and the process must end.
+//   J3. After `append` rejects with anything but JournalFull the owner must stop. JournalFenced: another owner took over and
+//       nothing was written. Else the journal is poisoned: the outcome is unknown and the process must end.
 //   J4. `read` yields what is durable, in order, each entry checked against its checksum.
+import { FlowError } from '@flowmesh/protocol';
 
 /** One batch of events with one timestamp. `payload` is at most ENTRY_BYTES_MAX. */
 export interface Entry {
@@ -41,4 +43,18 @@ export interface Journal {
   /** Called on each change of `state`. */
   onState(listener: (state: 'ready' | 'full' | 'failed' | 'closed') => void): void;
   close(): Promise<void>;
+}
+
+/** No space for the entry. Nothing was written, nor of the appends that were waiting behind it. */
+export class JournalFull extends FlowError {
+  constructor() {
+    super('DISK_FULL', 'journal: no space for a further segment', { retryAfterMs: 1000 });
+  }
+}
+
+/** The caller no longer owns the shard: a newer fence, or an entry that it did not write. */
+export class JournalFenced extends FlowError {
+  constructor(what: string) {
+    super('UNAVAILABLE', `journal: another owner has taken over (${what})`);
+  }
 }

@@ -1,0 +1,45 @@
+// Streams the entries of one segment file, each checked (J4), in slices of a megabyte.
+import { decodeEntryHeader, decodePayload, ENTRY_HEADER_BYTES, HEAD_BYTES } from './codec.ts';
+import type { JournalFile, JournalFiles } from './files.ts';
+import type { Entry } from './journal.ts';
+import { damaged } from './owner.ts';
+
+const SLICE_BYTES = 1024 * 1024;
+
+/** Entries `from` to `to`, all of which are durable in this segment. Payloads are views on the slice that was read. */
+export async function* readSegment(
+  files: JournalFiles,
+  segment: { id: number; path: string; firstSeq: number },
+  { from, to, seed }: { from: number; to: number; seed: number },
+): AsyncGenerator<Entry> {
+  const of = { segmentId: segment.id, seed };
+  const file = await files.open(segment.path, 'read');
+  try {
+    let slice: Buffer = Buffer.alloc(0);
+    let start = HEAD_BYTES;
+    let at = 0;
+    const have = async (bytes: number) => {
+      start += at;
+      at = 0;
+      slice = await readSlice(file, start, Math.max(SLICE_BYTES, bytes));
+    };
+    for (let seq = segment.firstSeq; seq <= to; seq++) {
+      if (slice.length - at < ENTRY_HEADER_BYTES) await have(ENTRY_HEADER_BYTES);
+      const header = decodeEntryHeader(slice, at, of);
+      if (header?.seq !== seq) throw damaged(segment.path, start + at, `entry ${seq} is damaged`);
+      const bytes = ENTRY_HEADER_BYTES + header.length;
+      if (slice.length - at < bytes) await have(bytes);
+      const payload = decodePayload(slice, at, header);
+      if (payload === undefined) throw damaged(segment.path, start + at, `entry ${seq} is damaged`);
+      at += bytes;
+      if (seq >= from) yield { seq, timeMs: header.timeMs, epoch: header.epoch, payload };
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function readSlice(file: JournalFile, position: number, bytes: number): Promise<Buffer> {
+  const slice = Buffer.allocUnsafeSlow(bytes);
+  return slice.subarray(0, await file.read(slice, position));
+}

@@ -1,0 +1,246 @@
+// The segment files of an embedded journal: those in use, the prepared ones, and what becomes of the old.
+//
+//   G1. A prepared file bears its final name, is zeroed (or recycled with a blank head) and synced, and so is its directory:
+//       taking it into use costs nothing. Its head is written together with its first entry.
+//   G2. Two are kept: the next one, and a reserve for a full disk. Missing space shows as `full`, and is asked for again about
+//       every second; any other failure is fatal, because the disk cannot be trusted.
+//   G3. Segments go oldest first, each durably before the next, so that no crash leaves a gap; not while they are read.
+import { HEAD_BYTES } from './codec.ts';
+import type { JournalFile, JournalFiles } from './files.ts';
+
+export interface Segment {
+  readonly id: number;
+  readonly path: string;
+  readonly bytes: number;
+  readonly firstSeq: number;
+  /** Time of the last entry before it. */
+  readonly previousTimeMs: number;
+  /** Iterations that have it open. */
+  readers: number;
+}
+
+export interface Spare {
+  readonly id: number;
+  readonly path: string;
+  bytes: number;
+  readonly file: JournalFile;
+}
+
+export interface SegmentOptions {
+  readonly dir: string;
+  readonly segmentBytes: number;
+  readonly historyBytes: number;
+  readonly historyMs: number;
+  readonly nowMs: () => number;
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+  readonly onFull: (full: boolean) => void;
+  readonly onFatal: (error: unknown) => void;
+}
+
+const SPARES = 2;
+const RETRY_MS = 1000;
+const ZERO_BYTES = 1024 * 1024;
+const ZEROS = Buffer.alloc(ZERO_BYTES);
+
+export const isSegmentName = (name: string): boolean => /^\d{10}\.segment$/.test(name);
+export const segmentPath = (dir: string, id: number): string =>
+  `${dir}/${String(id).padStart(10, '0')}.segment`;
+
+export async function zero(file: JournalFile, { from, to }: { from: number; to: number }): Promise<void> {
+  for (let at = from; at < to; at += ZERO_BYTES) {
+    await file.write([ZEROS.subarray(0, Math.min(ZERO_BYTES, to - at))], at);
+  }
+}
+
+export class Segments {
+  readonly #files: JournalFiles;
+  readonly #options: SegmentOptions;
+  /** In use, oldest first. */
+  readonly #used: Segment[];
+  readonly #spares: Spare[];
+  #trimmedTo = 0;
+  #full = false;
+  #triedMs = 0;
+  #closed = false;
+  #isWanted = false;
+  #running: Promise<void> | undefined;
+
+  constructor(files: JournalFiles, found: { segments: Segment[]; spares: Spare[] }, options: SegmentOptions) {
+    this.#files = files;
+    this.#options = options;
+    this.#used = found.segments;
+    this.#spares = found.spares;
+  }
+
+  get used(): readonly Segment[] {
+    return this.#used;
+  }
+
+  /** The segment that holds `seq`, if it is retained. */
+  find(seq: number): Segment | undefined {
+    return this.#used.findLast(({ firstSeq }) => firstSeq <= seq);
+  }
+
+  /** First sequence behind the segment; Infinity for the one that is being filled. */
+  endSeq(segment: Segment): number {
+    return this.#used[this.#used.indexOf(segment) + 1]?.firstSeq ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes the next prepared file into use, with room for `bytes` behind its head; undefined: the disk is full. */
+  async advance(at: { firstSeq: number; previousTimeMs: number; bytes: number }): Promise<Spare | undefined> {
+    while (this.#spares.length === 0) {
+      if (this.#closed || (this.#full && !this.#isRetryDue())) return undefined;
+      await this.maintain();
+    }
+    const next = this.#spares[0];
+    if (next === undefined || !(await this.#grow(next, HEAD_BYTES + at.bytes))) return undefined;
+    this.#spares.shift();
+    const { firstSeq, previousTimeMs } = at;
+    this.#used.push({
+      id: next.id,
+      path: next.path,
+      bytes: next.bytes,
+      firstSeq,
+      previousTimeMs,
+      readers: 0,
+    });
+    this.poke();
+    return next;
+  }
+
+  trim(seq: number): Promise<void> {
+    this.#trimmedTo = Math.max(this.#trimmedTo, seq);
+    return this.maintain();
+  }
+
+  /** Sees to spares, retries and the history window if any of them is due. */
+  poke(): void {
+    if (this.#full ? !this.#isRetryDue() : this.#spares.length >= SPARES && this.#expired() === undefined)
+      return;
+    void this.maintain();
+  }
+
+  /** Brings spares and history to what they should be. Never rejects. */
+  maintain(): Promise<void> {
+    this.#isWanted = true;
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** Resolves when no file is touched any more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+    for (const { file } of this.#spares.splice(0)) await file.close();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#isWanted && !this.#closed) {
+        this.#isWanted = false;
+        await this.#maintain();
+      }
+    } catch (error) {
+      this.#closed = true;
+      this.#options.onFatal(error);
+    }
+  }
+
+  async #maintain(): Promise<void> {
+    let hasSpace = true;
+    while (hasSpace && this.#spares.length < SPARES && !this.#closed) hasSpace = await this.#prepare();
+    for (let old = this.#expired(); old !== undefined && !this.#closed; old = this.#expired()) {
+      this.#used.shift();
+      await this.#files.unlink(old.path);
+      await this.#files.syncDirectory(this.#options.dir);
+    }
+    this.#setFull(!hasSpace);
+  }
+
+  /** Adds one spare, from the oldest file if it is no longer needed, else from new space; false: there is none. */
+  async #prepare(): Promise<boolean> {
+    const { dir, segmentBytes } = this.#options;
+    const temporary = `${dir}/next.tmp`;
+    const id = (this.#spares.at(-1)?.id ?? this.#used.at(-1)?.id ?? 0) + 1;
+    const path = segmentPath(dir, id);
+    let file: JournalFile | undefined;
+    try {
+      const recycled = await this.#retireTo(temporary);
+      file = await this.#files.open(temporary, recycled ? 'write' : 'create');
+      await zero(file, { from: 0, to: recycled ? HEAD_BYTES : segmentBytes });
+      await file.sync();
+      await this.#files.rename(temporary, path);
+      await this.#files.syncDirectory(dir);
+      this.#spares.push({ id, path, bytes: segmentBytes, file });
+      return true;
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      await file?.close();
+      if (file) await this.#files.unlink(temporary);
+      return false;
+    }
+  }
+
+  /** Renames the oldest segment to `temporary` if it is expired and of the right size. */
+  async #retireTo(temporary: string): Promise<boolean> {
+    const old = this.#expired();
+    if (old?.bytes !== this.#options.segmentBytes) return false;
+    this.#used.shift();
+    try {
+      await this.#files.rename(old.path, temporary);
+    } catch (error) {
+      this.#used.unshift(old);
+      throw error;
+    }
+    // Else a crash could bring the old name back with a head that is blank by then.
+    await this.#files.syncDirectory(this.#options.dir);
+    return true;
+  }
+
+  async #grow(spare: Spare, bytes: number): Promise<boolean> {
+    if (bytes <= spare.bytes) return true;
+    try {
+      await zero(spare.file, { from: spare.bytes, to: bytes });
+      await spare.file.sync();
+      spare.bytes = bytes;
+      return true;
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      this.#setFull(true);
+      return false;
+    }
+  }
+
+  /** The oldest segment, if it is trimmed, outside of the history window and not being read. */
+  #expired(): Segment | undefined {
+    const { historyBytes, historyMs, nowMs } = this.#options;
+    const [oldest, second] = this.#used;
+    if (oldest === undefined || second === undefined || oldest.readers > 0) return undefined;
+    if (second.firstSeq - 1 > this.#trimmedTo) return undefined;
+    if (second.previousTimeMs < nowMs() - historyMs) return oldest;
+    let keptBytes = 0;
+    for (const [index, segment] of this.#used.entries()) {
+      const next = this.#used[index + 1];
+      if (next === undefined || next.firstSeq - 1 > this.#trimmedTo) break;
+      keptBytes += segment.bytes;
+    }
+    return keptBytes > historyBytes ? oldest : undefined;
+  }
+
+  #setFull(full: boolean): void {
+    if (full) this.#triedMs = this.#options.nowMs();
+    if (this.#full === full) return;
+    this.#full = full;
+    this.#options.log(full ? 'journal.full' : 'journal.ready', { spares: this.#spares.length });
+    this.#options.onFull(full);
+  }
+
+  #isRetryDue(): boolean {
+    return Math.abs(this.#options.nowMs() - this.#triedMs) >= RETRY_MS;
+  }
+}
+
+const isNoSpace = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
