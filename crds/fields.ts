@@ -1,0 +1,220 @@
+// One document against its definition: which fields there are, which are missing, and what their values must
+// look like. Unknown fields are found by walking the schema, values are judged by ajv, one answer for each
+// field of `spec`.
+
+import type { ErrorObject } from 'ajv';
+import { definitionOf, type Kind, type Structural } from './definitions.ts';
+import { type FieldProblem, isMapping, quoted } from './problems.ts';
+import { nearest } from './suggest.ts';
+import type { Path } from './yaml-source.ts';
+
+/** A manifest of nothing but mistakes gets an answer one can read. */
+const problemsMax = 20;
+
+export function fieldProblems(kind: Kind, value: Record<string, unknown>): FieldProblem[] {
+  const { spec: schema, validators } = definitionOf(kind);
+  const top = { properties: { apiVersion: {}, kind: {}, metadata: {}, spec: {}, status: {} } };
+  const problems = [...unknownFields(value, top, []), ...metadataProblems(value['metadata'])];
+  const spec = value['spec'];
+  if (!isMapping(spec)) {
+    problems.push({
+      path: ['spec'],
+      message: `is ${quoted(spec)}, not a mapping`,
+      cure: 'indent the fields below spec',
+    });
+    return problems;
+  }
+  problems.push(...unknownDeep(spec, schema, ['spec']));
+  for (const field of schema.required ?? []) {
+    if (!Object.hasOwn(spec, field)) problems.push(missing(['spec', field]));
+  }
+  for (const [field, validate] of validators) {
+    if (!Object.hasOwn(spec, field) || validate(spec[field])) continue;
+    const [error] = validate.errors ?? [];
+    const fieldSchema = schema.properties?.[field];
+    if (error && fieldSchema) problems.push(inWords(error, fieldSchema, spec[field], ['spec', field]));
+  }
+  return problems.slice(0, problemsMax);
+}
+
+// RFC 1123 subdomain: what the API server takes as a name.
+const objectName = /^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
+
+/** With what `kubectl get -o yaml` adds. */
+const metadataFields: Structural = {
+  properties: Object.fromEntries(
+    [
+      ...[
+        'name',
+        'namespace',
+        'labels',
+        'annotations',
+        'finalizers',
+        'ownerReferences',
+        'uid',
+        'resourceVersion',
+      ],
+      ...['generation', 'creationTimestamp', 'deletionTimestamp', 'managedFields', 'selfLink'],
+    ].map((name) => [name, {}]),
+  ),
+};
+
+function metadataProblems(metadata: unknown): FieldProblem[] {
+  if (!isMapping(metadata)) return [missing(['metadata', 'name'])];
+  const problems = unknownFields(metadata, metadataFields, ['metadata']);
+  const { name, namespace } = metadata;
+  const nameProblem = (field: string, value: unknown) => {
+    if (typeof value === 'string' && value.length <= 253 && objectName.test(value)) return;
+    const cure =
+      'use lower-case letters, digits, - and .; other names go to spec.queueName or spec.streamName';
+    problems.push({ path: ['metadata', field], message: `${quoted(value)} is not a Kubernetes name`, cure });
+  };
+  if (name === undefined) problems.push(missing(['metadata', 'name']));
+  else nameProblem('name', name);
+  if (namespace !== undefined) nameProblem('namespace', namespace);
+  for (const field of ['labels', 'annotations']) {
+    const map = metadata[field];
+    if (map === undefined || map === null) continue;
+    const entries = isMapping(map) ? Object.entries(map) : [['', map] as const];
+    const wrong = entries.find(([, value]) => typeof value !== 'string');
+    if (wrong === undefined) continue;
+    const path = ['metadata', field, ...(wrong[0] === '' ? [] : [wrong[0]])];
+    problems.push({
+      path,
+      message: `${quoted(wrong[1])} is not text`,
+      cure: `put it in quotes: "${String(wrong[1])}"`,
+    });
+  }
+  return problems;
+}
+
+const missing = (path: Path): FieldProblem => ({
+  path,
+  message: 'is missing',
+  cure: `add ${path.at(-1)}`,
+});
+
+function unknownDeep(value: unknown, schema: Structural, path: Path): FieldProblem[] {
+  if (schema['x-kubernetes-preserve-unknown-fields']) return [];
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    const inside = items ? value.flatMap((item, index) => unknownDeep(item, items, [...path, index])) : [];
+    return [...inside, ...repeatedKeys(value, schema, path)];
+  }
+  if (!isMapping(value) || !schema.properties) return [];
+  const inside = Object.entries(value).flatMap(([name, field]) => {
+    const known = Object.hasOwn(schema.properties ?? {}, name) ? schema.properties?.[name] : undefined;
+    return known ? unknownDeep(field, known, [...path, name]) : [];
+  });
+  return [...unknownFields(value, schema, path), ...inside];
+}
+
+function unknownFields(value: Record<string, unknown>, schema: Structural, path: Path): FieldProblem[] {
+  const known = schema.properties ?? {};
+  return Object.keys(value).flatMap((name): FieldProblem[] => {
+    if (Object.hasOwn(known, name)) return [];
+    // A name that is already there is no cure.
+    const near = nearest(
+      name,
+      Object.keys(known).filter((each) => !Object.hasOwn(value, each)),
+    );
+    const cure = near ? `did you mean ${near}?` : `known here: ${Object.keys(known).join(', ')}`;
+    return [{ path: [...path, name], message: 'is not a known field', cure, of: 'key' }];
+  });
+}
+
+/** `x-kubernetes-list-type: map`: entries are told apart by their keys. */
+function repeatedKeys(list: unknown[], schema: Structural, path: Path): FieldProblem[] {
+  const keys = schema['x-kubernetes-list-map-keys'];
+  if (!keys) return [];
+  const seen = new Set<string>();
+  return list.flatMap((item, index): FieldProblem[] => {
+    if (!isMapping(item)) return [];
+    const identity = JSON.stringify(keys.map((key) => item[key]));
+    if (!seen.has(identity)) {
+      seen.add(identity);
+      return [];
+    }
+    const message = `another entry has the same ${keys.join(' and ')}`;
+    return [{ path: [...path, index, keys[0] ?? ''], message, cure: 'give each its own' }];
+  });
+}
+
+function inWords(error: ErrorObject, root: Structural, rootValue: unknown, base: Path): FieldProblem {
+  const steps = error.instancePath
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+  let schema: Structural | undefined = root;
+  let value = rootValue;
+  const path: (string | number)[] = [...base];
+  for (const step of steps) {
+    const inList: boolean = Array.isArray(value);
+    path.push(inList ? Number(step) : step);
+    value = (value as Record<string, unknown>)[step];
+    schema = inList ? schema?.items : (schema?.properties?.[step] ?? schema?.additionalProperties);
+  }
+  if (error.keyword === 'required') return missing([...path, String(error.params['missingProperty'])]);
+  return { path, ...valueInWords(error, schema ?? {}, value) };
+}
+
+type Words = { message: string; cure: string };
+
+function valueInWords(
+  { keyword, params, message = 'is not valid' }: ErrorObject,
+  schema: Structural,
+  value: unknown,
+): Words {
+  const is = value === null ? 'is empty' : `is ${quoted(value)}`;
+  switch (keyword) {
+    case 'type':
+      return { message: `${is}, not ${typeNames[schema.type ?? 'object']}`, cure: typeCure(schema, value) };
+    case 'enum': {
+      const allowed = schema.enum ?? [];
+      const near = typeof value === 'string' ? nearest(value, allowed) : undefined;
+      return { message: is, cure: near ? `did you mean ${near}?` : `write ${allowed.join(' or ')}` };
+    }
+    case 'pattern':
+      return { message: is, cure: patternCure(schema.pattern ?? '') };
+    case 'oneOf':
+      return { message: 'needs either fields or jsonSchema, and not both', cure: 'keep one of the two' };
+    case 'minimum':
+    case 'maximum':
+      return {
+        message: is,
+        cure: `write a number ${keyword === 'minimum' ? 'from' : 'up to'} ${params['limit']}`,
+      };
+    case 'format':
+      return { message: is, cure: `it must fit ${params['format']}` };
+    default:
+      return { message, cure: 'see the description of the field: flowmesh explain, or docs/reference' };
+  }
+}
+
+const typeNames: Readonly<Record<NonNullable<Structural['type']>, string>> = {
+  object: 'a mapping',
+  array: 'a list',
+  string: 'text',
+  integer: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+};
+
+function typeCure(schema: Structural, value: unknown): string {
+  if (value === null) return 'give it a value or remove the line';
+  if (schema.type === 'string' && schema.pattern?.includes('ms|s|m|h|d)')) return patternCure(schema.pattern);
+  if (schema.type === 'string') return `put it in quotes: "${String(value)}"`;
+  if (typeof value === 'string' && schema.type !== 'object' && schema.type !== 'array')
+    return 'write it without quotes';
+  if (schema.type === 'array') return 'begin each entry with "- "';
+  return `write ${typeNames[schema.type ?? 'object']}`;
+}
+
+function patternCure(pattern: string): string {
+  if (pattern.startsWith('^([1-9][0-9]*(ms')) return 'write a number and a unit: 500ms, 90s, 5m, 24h or 7d';
+  if (pattern.includes('Ki|Mi')) return 'write a number and a unit: 512Mi, 1Gi or 20Gi';
+  if (pattern.includes('/(s|m|h)')) return 'write a rate: 50/s, 100/m or 5/h';
+  if (pattern.includes('<=')) return 'write a signal, a comparison and a number: queue_lag > 10_000';
+  if (pattern.includes('[^\\s/]')) return 'a name has no blanks and no /';
+  return 'use lower-case letters, digits and -';
+}

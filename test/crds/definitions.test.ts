@@ -1,0 +1,138 @@
+// The definitions themselves: what the API server asks of them, and that what comes from them is up to date.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { QueueSpec, StreamSpec } from '@flowmesh/protocol/gen/flowmesh.js';
+import { expect, expectTypeOf, test } from 'vitest';
+import { parse } from 'yaml';
+import { definitionFile, definitionOf, KINDS, type Structural } from '../../crds/definitions.ts';
+import { typesSource } from '../../crds/generate.ts';
+import { parseManifests } from '../../crds/manifests.ts';
+import { toQueueSpec, toStreamSpec } from '../../crds/translate.ts';
+import type { Queue, Stream } from '../../crds/types.ts';
+
+test('types.ts is what crds/generate.ts makes of the definitions', () => {
+  const committed = readFileSync(join(import.meta.dirname, '../../crds/types.ts'), 'utf8');
+  expect(committed).toBe(typesSource(KINDS.map(definitionOf)));
+});
+
+test.each(KINDS)('%s: names, scope, version, short name, status', (kind) => {
+  const { metadata, spec } = parse(readFileSync(definitionFile(kind), 'utf8'));
+  expect(metadata.name).toBe(`${spec.names.plural}.flowmesh.io`);
+  expect(spec).toMatchObject({ group: 'flowmesh.io', scope: 'Namespaced', names: { kind } });
+  expect(spec.names.shortNames).toEqual([
+    { FlowMeshCluster: 'fmc', Queue: 'fmq', Stream: 'fms', Schema: 'fmsch' }[kind],
+  ]);
+  expect(spec.versions).toHaveLength(1);
+  expect(spec.versions[0]).toMatchObject({
+    name: 'v1alpha1',
+    served: true,
+    storage: true,
+    subresources: { status: {} },
+  });
+});
+
+test.each(KINDS)('%s: a structural schema, with a description on every field of spec', (kind) => {
+  const visit = (schema: Structural, path: string, described: boolean) => {
+    const free = schema['x-kubernetes-preserve-unknown-fields'] === true;
+    expect(schema.type !== undefined || free, `${path} has a type`).toBe(true);
+    expect(schema.properties === undefined || schema.additionalProperties === undefined, path).toBe(true);
+    expect(schema.type !== 'array' || schema.items !== undefined, `${path} has items`).toBe(true);
+    for (const keyword of ['$ref', 'definitions', 'patternProperties', 'uniqueItems']) {
+      expect(schema, path).not.toHaveProperty(keyword);
+    }
+    for (const [name, field] of Object.entries(schema.properties ?? {})) {
+      const told = field.description !== undefined || /^(?:from|to|field|value)$/.test(name);
+      if (described) expect(told, `${path}.${name} is described`).toBe(true);
+      visit(field, `${path}.${name}`, described);
+    }
+    for (const field of schema.required ?? []) expect(schema.properties, path).toHaveProperty(field);
+    if (schema.items) visit(schema.items, `${path}[]`, described);
+    if (schema.additionalProperties) visit(schema.additionalProperties, `${path}{}`, described);
+  };
+  const { spec, status } = definitionOf(kind);
+  visit(spec, 'spec', true);
+  visit(status, 'status', false);
+});
+
+test.each(KINDS)('[R1] %s: each CEL rule on the new object alone has its twin in rules.ts', (kind) => {
+  const rules = readFileSync(join(import.meta.dirname, '../../crds/rules.ts'), 'utf8');
+  const messages: string[] = [];
+  const visit = (schema: Structural) => {
+    for (const { rule, message } of schema['x-kubernetes-validations'] ?? []) {
+      if (!rule.includes('oldSelf')) messages.push(message);
+    }
+    for (const child of [...Object.values(schema.properties ?? {}), schema.items]) if (child) visit(child);
+  };
+  visit(definitionOf(kind).spec);
+  expect(messages.filter((message) => !rules.includes(message))).toEqual([]);
+});
+
+const resource = (text: string) => {
+  const { resources, problems } = parseManifests(text, 'a.yaml');
+  expect(problems).toEqual([]);
+  return resources[0];
+};
+
+test('a queue with everything set, as the message that ApplyQueue takes', () => {
+  const queue = resource(`
+apiVersion: flowmesh.io/v1alpha1
+kind: Queue
+metadata: { name: emails-send }
+spec:
+  queueName: emails.send
+  delivery:
+    visibilityTimeout: 90s
+    timeout: 1h30m
+    maxAttempts: 7
+    maxDeliveries: 9
+    backoff: { type: Fixed, initial: 500ms, max: 10m, jitter: None }
+  deadLetter: { queueName: graveyard }
+  deduplication: { window: 7d }
+  limits: { maxDepth: 1000000 }
+  retention: { finished: 24h, size: 1Gi }
+`) as Queue;
+  const spec = toQueueSpec(queue);
+  expectTypeOf(spec).toExtend<pb.QueueSpecInput>();
+  expectTypeOf<Exclude<keyof typeof spec, keyof pb.QueueSpecInput>>().toBeNever();
+  expectTypeOf<Exclude<keyof pb.QueueSpecInput, keyof typeof spec>>().toEqualTypeOf<'mutation'>();
+  expectTypeOf<Exclude<keyof NonNullable<typeof spec.backoff>, keyof pb.BackoffInput>>().toBeNever();
+  expect(QueueSpec.toObject(QueueSpec.create(spec))).toEqual({
+    name: 'emails.send',
+    visibilityTimeoutMs: 90_000,
+    timeoutMs: 5_400_000,
+    maxAttempts: 7,
+    maxDeliveries: 9,
+    backoff: { type: 'fixed', initialMs: 500, maxMs: 600_000, jitter: 'none' },
+    deadLetterQueue: 'graveyard',
+    deduplicationWindowMs: 604_800_000,
+    maxDepth: 1_000_000,
+    retentionMs: 86_400_000,
+    retentionBytes: 1_073_741_824,
+  });
+});
+
+test('[T1] unset stays unset: the server owns the defaults', () => {
+  const queue = resource('apiVersion: flowmesh.io/v1alpha1\nkind: Queue\nmetadata: { name: q }\n') as Queue;
+  expect(Object.entries(toQueueSpec(queue)).filter(([, value]) => value !== undefined)).toEqual([
+    ['name', 'q'],
+  ]);
+});
+
+test('a stream as the message that ApplyStream takes', () => {
+  const stream = resource(`
+apiVersion: flowmesh.io/v1alpha1
+kind: Stream
+metadata: { name: orders }
+spec: { streamName: orders.events, partitions: 12, retention: { time: 7d, size: 50Gi } }
+`) as Stream;
+  const spec = toStreamSpec(stream);
+  expectTypeOf(spec).toExtend<pb.StreamSpecInput>();
+  expectTypeOf<Exclude<keyof pb.StreamSpecInput, keyof typeof spec>>().toEqualTypeOf<'mutation'>();
+  expect(StreamSpec.toObject(StreamSpec.create(spec))).toEqual({
+    name: 'orders.events',
+    partitions: 12,
+    retentionMs: 604_800_000,
+    retentionBytes: 53_687_091_200,
+  });
+});
