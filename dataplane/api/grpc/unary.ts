@@ -1,0 +1,151 @@
+// Every unary call: admit, call the service, answer. One table says which method of the services serves which rpc;
+// its type is taken from the generated services, so that an rpc without a row does not compile.
+
+import type * as gen from '@flowmesh/protocol/gen/services.js';
+import type grpc from '@grpc/grpc-js';
+import type { Fabric } from '../../services.ts';
+import type { Caller } from '../../shard/state-machine.ts';
+import { closing } from '../refusals.ts';
+import { admit, type GrpcContext } from './call.ts';
+import type { Received } from './codec.ts';
+import { type Status, statusOf } from './status.ts';
+
+/** Lets a method know that nobody waits any more. Made only for methods that ask. */
+export interface Presence {
+  readonly signal: AbortSignal;
+}
+
+type Method<Request, Response> = (caller: Caller, request: Request, presence: Presence) => Promise<Response>;
+
+type UnaryMethods<Handlers> = {
+  [Name in keyof Handlers as Handlers[Name] extends grpc.handleUnaryCall<infer _Q, infer _R>
+    ? Name
+    : never]: Handlers[Name] extends grpc.handleUnaryCall<infer Request, infer Response>
+    ? Method<Request, Response>
+    : never;
+};
+
+interface AllUnary {
+  readonly 'flowmesh.v1.Admin': UnaryMethods<gen.AdminHandlers>;
+  readonly 'flowmesh.v1.Kv': UnaryMethods<gen.KvHandlers>;
+  readonly 'flowmesh.v1.Queues': UnaryMethods<gen.QueuesHandlers>;
+  readonly 'flowmesh.v1.Streams': UnaryMethods<gen.StreamsHandlers>;
+  readonly 'flowmesh.v1.Transactions': UnaryMethods<gen.TransactionsHandlers>;
+}
+
+export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabric): AllUnary {
+  return {
+    'flowmesh.v1.Admin': {
+      applyQueue: (caller, spec) => admin.applyQueue(caller, spec),
+      getQueue: (caller, request) => admin.getQueue(caller, request),
+      listQueues: (caller) => admin.listQueues(caller),
+      deleteQueue: (caller, request) => admin.deleteQueue(caller, request),
+      applyStream: (caller, spec) => admin.applyStream(caller, spec),
+      getStream: (caller, request) => admin.getStream(caller, request),
+      listStreams: (caller) => admin.listStreams(caller),
+      deleteStream: (caller, request) => admin.deleteStream(caller, request),
+      listKeyspaces: (caller) => admin.listKeyspaces(caller),
+      getCluster: (caller) => admin.getCluster(caller),
+    },
+    'flowmesh.v1.Kv': { execute: (caller, request) => kv.execute(caller, request) },
+    'flowmesh.v1.Queues': {
+      enqueue: (caller, request) => queues.enqueue(caller, request),
+      async lease(caller, request, { signal }) {
+        const response = await queues.lease(caller, request, signal).catch((error: unknown) => {
+          throw signal.aborted ? closing() : error;
+        });
+        if (!signal.aborted) return response;
+        // Granted in the moment in which the client left: nobody would ever see these leases.
+        queues.releaseUndelivered(caller, request.queue, response.jobs ?? []);
+        throw closing();
+      },
+      settle: (caller, request) => queues.settle(caller, request),
+      renewSession: (caller, request) => queues.renewSession(caller, request),
+      endSession: (caller, request) => queues.endSession(caller, request),
+      getJob: (caller, request) => queues.getJob(caller, request),
+      listJobs: (caller, request) => queues.listJobs(caller, request),
+      jobHistory: (caller, request) => queues.jobHistory(caller, request),
+      purge: (caller, request) => queues.purge(caller, request),
+      setPaused: (caller, request) => queues.setPaused(caller, request),
+      redrive: (caller, request) => queues.redrive(caller, request),
+    },
+    'flowmesh.v1.Streams': {
+      publish: (caller, request) => streams.publish(caller, request),
+      read: (caller, request) => streams.read(caller, request),
+      commit: (caller, request) => streams.commit(caller, request),
+      seek: (caller, request) => streams.seek(caller, request),
+      getGroup: (caller, request) => streams.getGroup(caller, request),
+      listGroups: (caller, request) => streams.listGroups(caller, request),
+    },
+    'flowmesh.v1.Transactions': { commit: (caller, request) => transactions.commit(caller, request) },
+  };
+}
+
+type UnaryCall = grpc.ServerUnaryCall<Received<unknown>, unknown>;
+
+export function unaryHandler(
+  context: GrpcContext,
+  path: string,
+  method: Method<never, unknown>,
+): (call: UnaryCall, callback: (error: Status | null, response?: unknown) => void) => void {
+  const { access, runtime, refuse } = context;
+  const meter = context.metrics.meter('grpc', path);
+  const ask = method as Method<unknown, unknown>;
+
+  return (call, callback) => {
+    const startedMs = runtime.monotonicMs();
+    const presence = new CallPresence(call, context.drains);
+    meter.open++;
+    const leave = (code: string) => {
+      meter.open--;
+      meter.ended(code, runtime.monotonicMs() - startedMs);
+      presence.leave();
+    };
+    const fail = (cause: unknown) => {
+      const error = refuse(cause, path);
+      leave(error.code);
+      callback(statusOf(error));
+    };
+    const answer = (response: unknown) => {
+      leave('OK');
+      callback(null, response);
+    };
+    try {
+      const { identity, caller } = admit(context, path, call);
+      const { message, error } = call.request;
+      if (error) throw error;
+      access.authorize(identity, path, message);
+      ask(caller, message, presence).then(answer).catch(fail);
+    } catch (error) {
+      fail(error);
+    }
+  };
+}
+
+/** Aborts when the client is gone, or when the listener closes and a long poll must not hold it up. */
+class CallPresence implements Presence {
+  readonly #call: UnaryCall;
+  readonly #drains: Set<() => void>;
+  #controller: AbortController | undefined;
+  readonly #abort = () => this.#controller?.abort();
+
+  constructor(call: UnaryCall, drains: Set<() => void>) {
+    this.#call = call;
+    this.#drains = drains;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      this.#call.once('cancelled', this.#abort);
+      this.#drains.add(this.#abort);
+      if (this.#call.cancelled) this.#abort();
+    }
+    return this.#controller.signal;
+  }
+
+  leave(): void {
+    this.#call.off('cancelled', this.#abort);
+    this.#drains.delete(this.#abort);
+  }
+}

@@ -1,0 +1,182 @@
+// What each entry point needs: the one table behind authorisation. Listeners look their operations up when they
+// start and do not start when one is missing, so nothing is served that nobody has thought about.
+//   P1. An operation is a gRPC path ('/flowmesh.v1.Queues/Lease') or a route ('POST /v1/queues/:queue/lease').
+//   P2. 'open' needs no credentials: only what a kubelet asks.
+//   P3. A request that carries operations (Kv.Execute, Transactions.Commit) is judged by what it carries.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+
+export type Verb =
+  | 'get'
+  | 'put'
+  | 'delete'
+  | 'enqueue'
+  | 'lease'
+  | 'ack'
+  | 'publish'
+  | 'consume'
+  | 'replay'
+  | 'admin';
+
+export type Kind = 'kv' | 'queue' | 'stream' | 'group' | 'cluster';
+
+export interface Permission {
+  readonly verb: Verb;
+  readonly kind: Kind;
+}
+
+/** `all` must be held; of `carried` one must be held to ask at all, and then the ones that the message carries. */
+export type Need =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'all'; readonly permissions: readonly Permission[] }
+  | {
+      readonly kind: 'carried';
+      readonly possible: readonly Permission[];
+      readonly of: (message: unknown) => readonly Permission[];
+    };
+
+const open: Need = { kind: 'open' };
+
+/** need('get kv', 'put kv'): the notation of the table below. */
+function need(...words: `${Verb} ${Kind}`[]): Need {
+  return { kind: 'all', permissions: words.map(permission) };
+}
+
+function permission(words: `${Verb} ${Kind}`): Permission {
+  const [verb, kind] = words.split(' ');
+  return { verb: verb as Verb, kind: kind as Kind };
+}
+
+const GET_KV = permission('get kv');
+const PUT_KV = permission('put kv');
+const DELETE_KV = permission('delete kv');
+
+/** Every operation on keys; one that is new in the protocol does not compile until it has a row. */
+const KV_OPS: Record<NonNullable<pb.KvOp['op']>, Permission> = {
+  get: GET_KV,
+  inspect: GET_KV,
+  scan: GET_KV,
+  hashGet: GET_KV,
+  hashScan: GET_KV,
+  setContains: GET_KV,
+  setScan: GET_KV,
+  sortedSetScore: GET_KV,
+  sortedSetRange: GET_KV,
+  set: PUT_KV,
+  expire: PUT_KV,
+  increment: PUT_KV,
+  hashSet: PUT_KV,
+  hashIncrement: PUT_KV,
+  setAdd: PUT_KV,
+  sortedSetAdd: PUT_KV,
+  sortedSetIncrement: PUT_KV,
+  delete: DELETE_KV,
+  hashDelete: DELETE_KV,
+  setRemove: DELETE_KV,
+  sortedSetRemove: DELETE_KV,
+};
+
+const kvCarries = ({ ops }: pb.KvRequest): Permission[] => ops.flatMap(({ op }) => (op ? [KV_OPS[op]] : []));
+
+const TRANSACTION_OPS: Record<Exclude<NonNullable<pb.TransactionOp['op']>, 'kv'>, Permission> = {
+  enqueue: permission('enqueue queue'),
+  settle: permission('ack queue'),
+  publish: permission('publish stream'),
+  commit: permission('consume stream'),
+};
+
+const transactionCarries = ({ ops }: pb.TransactionRequest): Permission[] =>
+  ops.flatMap((each) => {
+    if (each.op === 'kv') return kvCarries(each.kv);
+    return each.op ? [TRANSACTION_OPS[each.op]] : [];
+  });
+
+const kvNeed: Need = {
+  kind: 'carried',
+  possible: [GET_KV, PUT_KV, DELETE_KV],
+  of: (message) => kvCarries(message as pb.KvRequest),
+};
+
+const transactionNeed: Need = {
+  kind: 'carried',
+  possible: [GET_KV, PUT_KV, DELETE_KV, ...Object.values(TRANSACTION_OPS)],
+  of: (message) => transactionCarries(message as pb.TransactionRequest),
+};
+
+const RPCS: Record<string, Need> = {
+  '/flowmesh.v1.Admin/ApplyQueue': need('admin queue'),
+  '/flowmesh.v1.Admin/GetQueue': need('get queue'),
+  '/flowmesh.v1.Admin/ListQueues': need('get queue'),
+  '/flowmesh.v1.Admin/DeleteQueue': need('admin queue', 'delete queue'),
+  '/flowmesh.v1.Admin/ApplyStream': need('admin stream'),
+  '/flowmesh.v1.Admin/GetStream': need('get stream'),
+  '/flowmesh.v1.Admin/ListStreams': need('get stream'),
+  '/flowmesh.v1.Admin/DeleteStream': need('admin stream', 'delete stream'),
+  '/flowmesh.v1.Admin/ListKeyspaces': need('get kv'),
+  '/flowmesh.v1.Admin/GetCluster': need('get cluster'),
+  '/flowmesh.v1.Kv/Execute': kvNeed,
+  '/flowmesh.v1.Kv/Pipeline': kvNeed,
+  '/flowmesh.v1.Queues/Enqueue': need('enqueue queue'),
+  '/flowmesh.v1.Queues/EnqueueStream': need('enqueue queue'),
+  '/flowmesh.v1.Queues/Lease': need('lease queue'),
+  '/flowmesh.v1.Queues/Settle': need('ack queue'),
+  '/flowmesh.v1.Queues/Work': need('lease queue', 'ack queue'),
+  '/flowmesh.v1.Queues/RenewSession': need('lease queue'),
+  '/flowmesh.v1.Queues/EndSession': need('lease queue'),
+  '/flowmesh.v1.Queues/GetJob': need('get queue'),
+  '/flowmesh.v1.Queues/ListJobs': need('get queue'),
+  '/flowmesh.v1.Queues/JobHistory': need('get queue'),
+  '/flowmesh.v1.Queues/Purge': need('delete queue'),
+  '/flowmesh.v1.Queues/SetPaused': need('admin queue'),
+  '/flowmesh.v1.Queues/Redrive': need('admin queue'),
+  '/flowmesh.v1.Streams/Publish': need('publish stream'),
+  '/flowmesh.v1.Streams/PublishStream': need('publish stream'),
+  '/flowmesh.v1.Streams/Read': need('consume stream'),
+  '/flowmesh.v1.Streams/Follow': need('consume stream'),
+  '/flowmesh.v1.Streams/Consume': need('consume stream'),
+  '/flowmesh.v1.Streams/Commit': need('consume stream'),
+  '/flowmesh.v1.Streams/Seek': need('admin group'),
+  '/flowmesh.v1.Streams/GetGroup': need('get group'),
+  '/flowmesh.v1.Streams/ListGroups': need('get group'),
+  '/flowmesh.v1.Transactions/Commit': transactionNeed,
+  '/grpc.health.v1.Health/Check': open,
+  '/grpc.health.v1.Health/List': open,
+  '/grpc.health.v1.Health/Watch': open,
+  '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo': need('get cluster'),
+  '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo': need('get cluster'),
+};
+
+const ROUTES: Record<string, Need> = {
+  'GET /healthz': open,
+  'GET /readyz': open,
+  'GET /metrics': need('get cluster'),
+  'GET /openapi.json': need('get cluster'),
+  'PUT /v1/kv/:keyspace/:key': need('put kv'),
+  'GET /v1/kv/:keyspace/:key': need('get kv'),
+  'DELETE /v1/kv/:keyspace/:key': need('delete kv'),
+  'GET /v1/queues': need('get queue'),
+  'PUT /v1/queues/:queue': need('admin queue'),
+  'GET /v1/queues/:queue': need('get queue'),
+  'POST /v1/queues/:queue/pause': need('admin queue'),
+  'POST /v1/queues/:queue/resume': need('admin queue'),
+  'POST /v1/queues/:queue/purge': need('delete queue'),
+  'POST /v1/queues/:queue/redrive': need('admin queue'),
+  'POST /v1/queues/:queue/lease': need('lease queue'),
+  'POST /v1/queues/:queue/jobs': need('enqueue queue'),
+  'GET /v1/queues/:queue/jobs': need('get queue'),
+  'GET /v1/queues/:queue/jobs/:id': need('get queue'),
+  'GET /v1/queues/:queue/jobs/:id/history': need('get queue'),
+  'POST /v1/queues/:queue/jobs/:id/ack': need('ack queue'),
+  'POST /v1/queues/:queue/jobs/:id/nack': need('ack queue'),
+  'POST /v1/queues/:queue/jobs/:id/extend': need('ack queue'),
+  'GET /v1/streams': need('get stream'),
+  'PUT /v1/streams/:stream': need('admin stream'),
+  'GET /v1/streams/:stream': need('get stream'),
+  'POST /v1/streams/:stream/records': need('publish stream'),
+  'GET /v1/streams/:stream/partitions/:partition/records': need('consume stream'),
+  'GET /v1/streams/:stream/groups': need('get group'),
+  'GET /v1/streams/:stream/groups/:group': need('get group'),
+  'POST /v1/streams/:stream/groups/:group/seek': need('admin group'),
+};
+
+/** Operations of both listeners and what they need. A Map: an operation named like a member of Object is absent. */
+export const NEEDS: ReadonlyMap<string, Need> = new Map([...Object.entries(RPCS), ...Object.entries(ROUTES)]);
