@@ -10,8 +10,11 @@ import type { ByteReader, ByteWriter } from './bytes.ts';
 export interface Table<V> {
   readonly id: number;
   readonly name: string;
-  readonly encode: (value: V, into: ByteWriter) => void;
-  readonly decode: (from: ByteReader) => V;
+  /** Methods, so that a table of anything is a `Table<unknown>`. */
+  encode(value: V, into: ByteWriter): void;
+  decode(from: ByteReader): V;
+  /** Approximate bytes of a value in memory, where its direct fields do not tell (nested objects, lists). */
+  sizeOf?(value: V): number;
 }
 
 export interface RowRef {
@@ -42,8 +45,13 @@ export interface Reader {
 export interface Rows extends Reader {
   put<V>(table: Table<V>, key: string, value: V): void;
   del(table: Table<unknown>, key: string): void;
+  /** Inside a transaction: what happens may be taken back. */
+  readonly isStaging: boolean;
   /** Runs `revert` if the open transaction is rolled back; a no-op outside of one. For state that views keep beside rows. */
   onRollback(revert: () => void): void;
+  isResident(ref: RowRef): boolean;
+  /** Makes rows resident, absent ones too. */
+  fetch(refs: readonly RowRef[]): Promise<void>;
   /** Rows in key order as of the call, memory and disk merged. Not for decide or evolve. */
   scan<V>(table: Table<V>, range: Range): Promise<Row<V>[]>;
   /** A resident view on the first rows of a key range that is consumed from the front. */
@@ -65,6 +73,8 @@ export interface Window<V> {
   refill(): Promise<void>;
   /** The range moved (a purge): forget everything and serve this range from now on. */
   reset(from: string, to: string): void;
+  /** The range is no longer served (a queue was deleted). */
+  close(): void;
 }
 
 /** Identity of a partition log within its shard: dense numbers given out by the views, recorded in their rows. */
@@ -98,7 +108,7 @@ export interface PartitionLog {
   /** First offset whose append time is at or after `timeMs`; endOffset if none. */
   offsetAt(timeMs: number): Promise<number>;
   /** Whole segments below `offset` may go; startOffset rises to the first record kept. `force`: start at exactly `offset`. */
-  trimTo(offset: number): void;
+  trimTo(offset: number, force?: boolean): void;
   /** Retention: the offset up to which whole sealed segments are older than `timeMs` or beyond `bytes`. */
   expiredOffset(limits: { olderThanMs?: number; bytesMax?: number }): number;
 }

@@ -11,13 +11,19 @@ const BYTE = Array.from({ length: 256 }, (_, i) => String.fromCharCode(i));
 
 /** Big endian, 4 bytes. */
 export const u32be = (n: number): string =>
-  (BYTE[(n >>> 24) & 255] ?? '') + (BYTE[(n >>> 16) & 255] ?? '') + (BYTE[(n >>> 8) & 255] ?? '') + (BYTE[n & 255] ?? '');
+  (BYTE[(n >>> 24) & 255] ?? '') +
+  (BYTE[(n >>> 16) & 255] ?? '') +
+  (BYTE[(n >>> 8) & 255] ?? '') +
+  (BYTE[n & 255] ?? '');
 
 /** Big endian, 7 bytes; for numbers below 2^53. */
 export function u53be(n: number): string {
   const high = Math.floor(n / 0x1_0000_0000);
   return (
-    (BYTE[(high >>> 16) & 255] ?? '') + (BYTE[(high >>> 8) & 255] ?? '') + (BYTE[high & 255] ?? '') + u32be(n >>> 0)
+    (BYTE[(high >>> 16) & 255] ?? '') +
+    (BYTE[(high >>> 8) & 255] ?? '') +
+    (BYTE[high & 255] ?? '') +
+    u32be(n >>> 0)
   );
 }
 
@@ -28,7 +34,11 @@ export function readU53be(key: string, at: number): number {
 }
 
 export const readU32be = (key: string, at: number): number =>
-  ((key.charCodeAt(at) << 24) | (key.charCodeAt(at + 1) << 16) | (key.charCodeAt(at + 2) << 8) | key.charCodeAt(at + 3)) >>> 0;
+  ((key.charCodeAt(at) << 24) |
+    (key.charCodeAt(at + 1) << 16) |
+    (key.charCodeAt(at + 2) << 8) |
+    key.charCodeAt(at + 3)) >>>
+  0;
 
 const scratch = Buffer.alloc(8);
 

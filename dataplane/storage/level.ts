@@ -1,0 +1,156 @@
+// The LevelDB below the rows, or its in-memory twin: opening, reopening after a failed write, and its errors as ours.
+//   L1. Whatever runs here is repeated when the database was closed under it for a reopen.
+//   L2. Of a failed write the outcome is unknown; LevelDB refuses all further ones until it is reopened.
+import { FlowError } from '@flowmesh/protocol';
+import { ClassicLevel } from 'classic-level';
+import { MemoryLevel } from 'memory-level';
+
+/** What is used of abstract-level. */
+export interface LevelDb {
+  readonly status: string;
+  open(): Promise<void>;
+  close(): Promise<void>;
+  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
+  hasMany(keys: Buffer[]): Promise<boolean[]>;
+  batch(): LevelBatch;
+  iterator(options: LevelRange): LevelIterator;
+}
+
+export interface LevelBatch {
+  put(key: Buffer, value: Buffer): unknown;
+  del(key: Buffer): unknown;
+  write(options: { sync: boolean }): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface LevelRange {
+  gte?: Buffer;
+  lt?: Buffer;
+  lte?: Buffer;
+  reverse?: boolean;
+  limit?: number;
+  highWaterMarkBytes?: number;
+}
+
+export interface LevelIterator {
+  nextv(size: number): Promise<[Buffer, Buffer][]>;
+  close(): Promise<void>;
+}
+
+export type LevelPlace = { readonly dir: string } | { readonly memory: true };
+
+/**
+ * Small on purpose: the memtable in front takes the writes and the hot reads. A checkpoint is one large batch, which a
+ * larger write buffer would only hold in memory for longer.
+ */
+const CACHE_BYTES = 4 * 1024 * 1024;
+const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/** `wrap` lets tests put a database that fails in between. */
+export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb => db): Promise<Level> {
+  const encodings = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
+  const isMemory = 'memory' in place;
+  const db: LevelDb = isMemory
+    ? new MemoryLevel<Buffer, Buffer>({ ...encodings, storeEncoding: 'buffer' })
+    : new ClassicLevel<Buffer, Buffer>(place.dir, {
+        ...encodings,
+        cacheSize: CACHE_BYTES,
+        writeBufferSize: WRITE_BUFFER_BYTES,
+      });
+  const level = new Level(wrap(db), isMemory ? 'memory' : place.dir, isMemory);
+  await level.run(async () => undefined);
+  return level;
+}
+
+export class Level {
+  /** Directory, for messages. */
+  readonly where: string;
+  /** It keeps the buffers that a batch is given: they must not be scratch memory. */
+  readonly keepsBuffers: boolean;
+  readonly #db: LevelDb;
+  #opening: Promise<void> | null = null;
+  #isClosed = false;
+
+  constructor(db: LevelDb, where: string, keepsBuffers: boolean) {
+    this.#db = db;
+    this.where = where;
+    this.keepsBuffers = keepsBuffers;
+  }
+
+  /** Calls `use` before it returns if the database is open, so that what `use` captures first is as of the call. */
+  async run<T>(use: (db: LevelDb) => Promise<T>): Promise<T> {
+    for (;;) {
+      if (this.#opening !== null || this.#db.status !== 'open') await this.#open();
+      const opening = this.#opening;
+      try {
+        return await use(this.#db);
+      } catch (error) {
+        const wasReopened = this.#opening !== opening || this.#db.status !== 'open';
+        if (this.#isClosed || !wasReopened || !isNotOpen(error)) throw this.#asFlowError(error);
+      }
+    }
+  }
+
+  /** After a failed write. Rejects when it cannot be opened; the next use tries again. */
+  async reopen(): Promise<void> {
+    await this.#db.close();
+    await this.#open();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#db.close();
+  }
+
+  #open(): Promise<void> {
+    if (this.#isClosed)
+      return Promise.reject(new FlowError('UNAVAILABLE', `rows in ${this.where} are closed`));
+    this.#opening ??= this.#db
+      .open()
+      .catch((error) => {
+        throw this.#asFlowError(error);
+      })
+      .finally(() => {
+        this.#opening = null;
+      });
+    return this.#opening;
+  }
+
+  #asFlowError(error: unknown): FlowError {
+    if (error instanceof FlowError) return error;
+    const codes = codesOf(error);
+    const text = textOf(error);
+    if (codes.includes('LEVEL_LOCKED')) {
+      const message = `${this.where} is used by another process; stop it, or choose another data directory`;
+      return new FlowError('DATA_LOCKED', message, { cause: error });
+    }
+    if (codes.includes('LEVEL_CORRUPTION')) {
+      return new FlowError('DATA_DAMAGED', `rows in ${this.where}: ${text}`, { cause: error });
+    }
+    if (/no space left|quota exceeded/i.test(text)) {
+      return new FlowError('DISK_FULL', `rows in ${this.where}: ${text}`, {
+        cause: error,
+        retryAfterMs: 1000,
+      });
+    }
+    return new FlowError('UNAVAILABLE', `rows in ${this.where}: ${text}`, { cause: error });
+  }
+}
+
+const isNotOpen = (error: unknown) =>
+  codesOf(error).some((code) => /^LEVEL_(?:DATABASE|ITERATOR|BATCH)_NOT_OPEN$/.test(code));
+
+/** Of the error and of its causes: abstract-level wraps what happened. */
+function codesOf(error: unknown): string[] {
+  const codes: string[] = [];
+  for (let each = error; each instanceof Error; each = each.cause) {
+    if ('code' in each && typeof each.code === 'string') codes.push(each.code);
+  }
+  return codes;
+}
+
+function textOf(error: unknown): string {
+  let text = String(error);
+  for (let each = error; each instanceof Error; each = each.cause) text = each.message;
+  return text;
+}

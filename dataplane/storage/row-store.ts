@@ -1,0 +1,324 @@
+// Rows over LevelDB with a memtable in front (contract.ts, Rows). Owns what is in memory, undo, and checkpoints of rows.
+//   R1. Reads see memtable, then frozen memtable, then what was fetched. Nothing here reads disk but fetch, scan and
+//       getMeta.
+//   R2. Fetched rows never hide newer ones: they are dropped if their key changed, or a checkpoint ended, on the way.
+//   R3. A checkpoint is one synced LevelDB batch. Until it is known to be written, the frozen rows stay and win.
+import assert from 'node:assert/strict';
+import type { Range, Row, RowRef, Rows, Table } from './contract.ts';
+import { u32be } from './keys.ts';
+import type { Level, LevelDb } from './level.ts';
+import { type Cell, Memtable, sizeOfRow } from './memtable.ts';
+import { RowCache } from './row-cache.ts';
+import { decodeRow, openRow, RowEncoder, shownKey } from './row-codec.ts';
+import { capture, mergedScan } from './row-scan.ts';
+import { RowWindow, type WindowSource } from './window.ts';
+import { WindowRegister } from './window-register.ts';
+
+/** A raw row of the store's owner, beside the tables: `key` is its name as in `getMeta`. */
+export interface MetaRow {
+  readonly key: string;
+  readonly value: Buffer;
+}
+
+export interface RowStoreOptions {
+  readonly level: Level;
+  readonly monotonicMs: () => number;
+  /** Bound of the cache of fetched rows. */
+  readonly cacheBytesMax?: number;
+}
+
+const CACHE_BYTES_MAX = 8 * 1024 * 1024;
+const FETCH_TRIP_ROWS = 512;
+/** Rows between two looks at the clock. */
+const SLICE_ROWS = 32;
+/** No tenant has the number 0. */
+const META_PREFIX = `${u32be(0)}\0`;
+
+export class RowStore implements Rows {
+  /** Set by the shard: the batch that the next changes belong to. */
+  openBatch = 0;
+  /** Raised by `get` to the batch that wrote what it returned; set back by the shard. */
+  newestRead = 0;
+  readonly #level: Level;
+  readonly #monotonicMs: () => number;
+  readonly #cache: RowCache;
+  readonly #registers: (WindowRegister | undefined)[] = new Array(256).fill(undefined);
+  readonly #windowSource: WindowSource;
+  #memtable = new Memtable();
+  #frozen: Memtable | null = null;
+  /** Frozen rows that were read: they go to the cache when the rest goes. */
+  #hot = new Set<string>();
+  #undo: (() => void)[] | null = null;
+  #checkpoints = 0;
+
+  constructor(options: RowStoreOptions) {
+    this.#level = options.level;
+    this.#monotonicMs = options.monotonicMs;
+    this.#cache = new RowCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
+    this.#windowSource = {
+      scan: (table, range) => this.scan(table, range),
+      onRollback: (revert) => this.onRollback(revert),
+      place: (window, range) => this.#placeWindow(window as RowWindow<unknown>, range),
+    };
+  }
+
+  /** Approximate bytes of rows that the next checkpoint will write. */
+  get dirtyBytes(): number {
+    return this.#memtable.bytes;
+  }
+
+  /** A checkpoint was begun and has not succeeded yet. */
+  get isFrozen(): boolean {
+    return this.#frozen !== null;
+  }
+
+  get isStaging(): boolean {
+    return this.#undo !== null;
+  }
+
+  get<V>(table: Table<V>, key: string): V | undefined {
+    const cell = this.#memtable.cells.get(key) ?? this.#getFrozen(key) ?? this.#cache.get(key);
+    if (cell === undefined)
+      throw new Error(`${nameOf(table, key)} is read but was not fetched: add it to reads()`);
+    if (cell.batch > this.newestRead) this.newestRead = cell.batch;
+    return cell.value as V | undefined;
+  }
+
+  isResident(ref: RowRef): boolean {
+    const key = ref.key;
+    return this.#memtable.cells.has(key) || this.#frozen?.cells.has(key) === true || this.#cache.has(key);
+  }
+
+  put<V>(table: Table<V>, key: string, value: V): void {
+    assert(value !== undefined, 'a row has a value');
+    this.#set(table, key, value, sizeOfRow(table, key, value));
+  }
+
+  del(table: Table<unknown>, key: string): void {
+    this.#set(table, key, undefined, sizeOfRow(table, key, undefined));
+  }
+
+  onRollback(revert: () => void): void {
+    this.#undo?.push(revert);
+  }
+
+  begin(): void {
+    assert(this.#undo === null, 'transactions do not nest');
+    this.#undo = [];
+  }
+
+  commit(): void {
+    assert(this.#undo !== null, 'commit follows begin');
+    this.#undo = null;
+  }
+
+  rollback(): void {
+    const undo = this.#undo;
+    assert(undo !== null, 'rollback follows begin');
+    this.#undo = null;
+    for (let i = undo.length - 1; i >= 0; i--) undo[i]?.();
+  }
+
+  /** Makes rows resident, those that do not exist included. */
+  async fetch(refs: readonly RowRef[]): Promise<void> {
+    this.#cache.turn();
+    for (let from = 0; from < refs.length; from += FETCH_TRIP_ROWS) {
+      let missing = refs.slice(from, from + FETCH_TRIP_ROWS).filter((ref) => !this.isResident(ref));
+      while (missing.length > 0) {
+        const checkpoints = this.#checkpoints;
+        const keys = missing.map((ref) => Buffer.from(ref.key, 'latin1'));
+        const stored = await this.#level.run((db) => db.getMany(keys));
+        missing = missing.filter((ref) => !this.isResident(ref));
+        if (checkpoints !== this.#checkpoints) continue; // R2
+        this.#cacheFetched(missing, keys, stored);
+        break;
+      }
+    }
+  }
+
+  scan<V>(table: Table<V>, range: Range): Promise<Row<V>[]> {
+    if (range.limit <= 0 || range.from >= range.to) return Promise.resolve([]);
+    return this.#level.run((db) => {
+      const layers = this.#frozen === null ? [this.#memtable] : [this.#memtable, this.#frozen];
+      const captured = capture(layers, table, range);
+      return mergedScan(db, table, range, captured, this.#level.where);
+    });
+  }
+
+  window<V>(table: Table<V>, from: string, to: string): RowWindow<V> {
+    const window = new RowWindow(this.#windowSource, table, { from, to });
+    this.#registerOf(table.id).add(window as RowWindow<unknown>);
+    return window;
+  }
+
+  async getMeta(name: string): Promise<Buffer | undefined> {
+    const key = Buffer.from(META_PREFIX + name, 'latin1');
+    const [stored] = await this.#level.run((db) => db.getMany([key]));
+    return stored && openRow(key, stored, 'meta', this.#level.where);
+  }
+
+  /** All raw rows whose name starts with `prefix`, in order of their names. */
+  async listMeta(prefix: string): Promise<MetaRow[]> {
+    const start = META_PREFIX + prefix;
+    const range = { gte: Buffer.from(start, 'latin1'), lt: Buffer.from(`${start}\xff`, 'latin1') };
+    return this.#level.run(async (db) => {
+      const iterator = db.iterator(range);
+      const rows: MetaRow[] = [];
+      try {
+        for (;;) {
+          const entries = await iterator.nextv(FETCH_TRIP_ROWS);
+          if (entries.length === 0) return rows;
+          for (const [key, stored] of entries) {
+            const value = openRow(key, stored, 'meta', this.#level.where);
+            rows.push({ key: key.toString('latin1', META_PREFIX.length), value });
+          }
+        }
+      } finally {
+        await iterator.close();
+      }
+    });
+  }
+
+  /** Begins a checkpoint: rows changed so far are what `writeFrozen` writes. */
+  freeze(): void {
+    assert(this.#undo === null, 'no transaction is open at a checkpoint');
+    assert(this.#frozen === null, 'one checkpoint at a time; a failed one is written again first');
+    this.#frozen = this.#memtable;
+    this.#memtable = new Memtable();
+    this.#hot = new Set();
+  }
+
+  /** Writes the frozen rows and `extra`, all or nothing. May be called again after it rejected. */
+  async writeFrozen(
+    extra: readonly MetaRow[],
+    sliceMs = 2,
+    pause: () => Promise<void> = turn,
+  ): Promise<void> {
+    const frozen = this.#frozen;
+    assert(frozen !== null, 'writeFrozen follows freeze');
+    try {
+      await this.#level.run((db) => this.#writeBatch(db, frozen, extra, sliceMs, pause));
+    } catch (error) {
+      // Reads wait until it is open again. If that fails too, each use of it tries.
+      await this.#level.reopen().catch(() => undefined);
+      throw error;
+    }
+    this.#checkpoints++;
+    this.#frozen = null;
+    for (const key of this.#hot) {
+      const cell = frozen.cells.get(key);
+      if (cell !== undefined) this.#cache.set(key, cell);
+    }
+    this.#hot = new Set();
+  }
+
+  close(): Promise<void> {
+    return this.#level.close();
+  }
+
+  #getFrozen(key: string): Cell | undefined {
+    const cell = this.#frozen?.cells.get(key);
+    if (cell !== undefined) this.#hot.add(key);
+    return cell;
+  }
+
+  #set(table: Table<unknown>, key: string, value: unknown, bytes: number): void {
+    const memtable = this.#memtable;
+    const cell = memtable.cells.get(key);
+    const register = this.#registers[table.id];
+    if (this.#undo !== null) this.#noteUndo(this.#undo, key, cell, register);
+    if (cell === undefined) {
+      memtable.add(key, { value, table, batch: this.openBatch, bytes, isBorn: this.#isAbsentBelow(key) });
+    } else {
+      cell.value = value;
+      cell.batch = this.openBatch;
+      memtable.bytes += bytes - cell.bytes;
+      cell.bytes = bytes;
+    }
+    register?.set(key, value);
+  }
+
+  #noteUndo(
+    undo: (() => void)[],
+    key: string,
+    cell: Cell | undefined,
+    register: WindowRegister | undefined,
+  ): void {
+    const cells = this.#memtable.cells;
+    if (cell === undefined) undo.push(() => cells.delete(key));
+    else {
+      const before = { ...cell };
+      undo.push(() => Object.assign(cell, before));
+    }
+    register?.noteUndo(key, undo);
+  }
+
+  /** Known without a look at the disk. */
+  #isAbsentBelow(key: string): boolean {
+    const below = this.#frozen?.cells.get(key) ?? this.#cache.peek(key);
+    return below !== undefined && below.value === undefined;
+  }
+
+  #cacheFetched(
+    wanted: readonly RowRef[],
+    keys: readonly Buffer[],
+    stored: readonly (Buffer | undefined)[],
+  ): void {
+    const found = new Map(keys.map((key, i) => [key.toString('latin1'), stored[i]]));
+    for (const { table, key } of wanted) {
+      const bytes = found.get(key);
+      const value = bytes && decodeRow(table, Buffer.from(key, 'latin1'), bytes, this.#level.where);
+      const size = sizeOfRow(table, key, undefined) + (bytes?.length ?? 0);
+      this.#cache.set(key, { value, table, batch: 0, bytes: size, isBorn: false });
+    }
+  }
+
+  async #writeBatch(
+    db: LevelDb,
+    frozen: Memtable,
+    extra: readonly MetaRow[],
+    sliceMs: number,
+    pause: () => Promise<void>,
+  ): Promise<void> {
+    const batch = db.batch();
+    const encoder = new RowEncoder(this.#level.keepsBuffers);
+    let sliceEndMs = this.#monotonicMs() + sliceMs;
+    let count = 0;
+    for (const [key, { table, value, isBorn }] of frozen.cells) {
+      // Memory stops to hide what the cache holds once the frozen rows are gone.
+      this.#cache.delete(key);
+      if (value !== undefined) {
+        const row = encoder.row(table, key, value);
+        batch.put(row.key, row.value);
+      } else if (!isBorn) batch.del(encoder.key(key));
+      if (++count % SLICE_ROWS !== 0 || this.#monotonicMs() < sliceEndMs) continue;
+      await pause();
+      sliceEndMs = this.#monotonicMs() + sliceMs;
+    }
+    for (const { key, value } of extra) {
+      const row = encoder.raw(META_PREFIX + key, value);
+      batch.put(row.key, row.value);
+    }
+    await batch.write({ sync: true });
+  }
+
+  #registerOf(tableId: number): WindowRegister {
+    const register = this.#registers[tableId] ?? new WindowRegister();
+    this.#registers[tableId] = register;
+    return register;
+  }
+
+  #placeWindow(window: RowWindow<unknown>, range: { from: string; to: string } | undefined): void {
+    const register = this.#registerOf(window.table.id);
+    register.remove(window);
+    if (range === undefined) return;
+    window.from = range.from;
+    window.to = range.to;
+    register.add(window);
+  }
+}
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+const nameOf = (table: Table<unknown> | { name: string }, key: string) =>
+  `row ${shownKey(Buffer.from(key, 'latin1'))} of ${table.name}`;
