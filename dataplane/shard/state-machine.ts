@@ -33,6 +33,8 @@ export interface Command {
   readonly mutation?: MutationId | undefined;
   /** Adds data: refused with DISK_FULL while the disk is full. */
   readonly grows?: boolean;
+  /** May emit events. Only looked at for views with `readsOnlyRows`: their pure reads wait for nothing they have not seen. */
+  readonly mutates?: boolean;
 }
 
 /** `type` is the event's byte in the journal: the view's range + its own number. */
@@ -58,6 +60,8 @@ export interface View {
   readonly name: string;
   /** Event types of this view: [first, last]. */
   readonly events: readonly [number, number];
+  /** Replies of commands that emit nothing depend on rows alone, never on cells. */
+  readonly readsOnlyRows?: boolean;
   /** Reads cells from rows at start (async scans allowed), before replay. */
   load(): Promise<void>;
   /** Rows that decide will read, beyond cells. Only those; may be called again after a fetch (a row may name another). */

@@ -1,0 +1,154 @@
+// What a shard keeps in memory of one queue: declaration, counters, held leases, sessions, and the fronts of its indexes.
+//   C1. Memory is O(leases + sessions), never O(waiting jobs).
+//   C2. A job is finished exactly if its offset is below the cursor and neither leased nor an exception row.
+import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
+import { after } from '../storage/keys.ts';
+import {
+  DUE,
+  DYING,
+  type JobMeta,
+  QUEUE,
+  QueueKeys,
+  type QueueRow,
+  type QueueState,
+  READY,
+  type ResolvedSpec,
+} from './tables.ts';
+
+/** Consecutive offsets leased together: one object for all of them. */
+export interface Grant {
+  readonly firstOffset: number;
+  readonly firstEpoch: number;
+  readonly count: number;
+  readonly deadlineMs: number;
+  readonly sessionId: string;
+  readonly worker: string;
+  readonly leasedAtMs: number;
+  /** Set for jobs with a history or a key; such grants hold one job. */
+  readonly meta: JobMeta | null;
+  /** Leases of the grant that are still held. */
+  left: number;
+}
+
+export interface SessionRecord {
+  readonly id: string;
+  worker: string;
+  /** Leases of the session do not expire before this. */
+  untilMs: number;
+}
+
+/** Exceptions are counted by buckets of this many offsets, to know how far the log may be trimmed. */
+const BUCKET = 16_384;
+
+export const freshState = (): QueueState => ({
+  generation: 0,
+  paused: false,
+  cursor: 0,
+  plain: 0,
+  ready: 0,
+  delayed: 0,
+  retrying: 0,
+  blocked: 0,
+  dying: 0,
+  enqueuedTotal: 0,
+  completedTotal: 0,
+  failedTotal: 0,
+  deadTotal: 0,
+});
+
+export class QueueCell {
+  readonly queueNo: number;
+  readonly tenant: number;
+  readonly name: string;
+  readonly createdAtMs: number;
+  readonly log: PartitionLog;
+  readonly keys: QueueKeys;
+  readonly ready: Window<JobMeta>;
+  readonly due: Window<JobMeta>;
+  readonly dying: Window<JobMeta>;
+  readonly leases = new Map<number, Grant>();
+  readonly sessions = new Map<string, SessionRecord>();
+  readonly exceptions = new Map<number, number>();
+  /** Offsets that have a LEASE row on disk. */
+  readonly persistedLeases = new Set<number>();
+  spec: ResolvedSpec;
+  state: QueueState;
+  isDirty = true;
+
+  constructor(rows: Rows, log: PartitionLog, queueNo: number, row: QueueRow) {
+    this.queueNo = queueNo;
+    this.tenant = row.tenant;
+    this.name = row.name;
+    this.createdAtMs = row.createdAtMs;
+    this.spec = row.spec;
+    this.state = row.state;
+    this.log = log;
+    this.keys = new QueueKeys(row.tenant, queueNo, row.state.generation);
+    this.ready = rows.window(READY, this.keys.ready, after(this.keys.ready));
+    this.due = rows.window(DUE, this.keys.due, after(this.keys.due));
+    this.dying = rows.window(DYING, this.keys.dying, after(this.keys.dying));
+    for (const s of row.sessions) this.sessions.set(s.id, { ...s });
+    for (const [bucket, count] of row.exceptions) this.exceptions.set(bucket, count);
+  }
+
+  get waiting(): number {
+    return this.state.plain + this.state.ready;
+  }
+
+  get depth(): number {
+    const s = this.state;
+    return s.plain + s.ready + s.delayed + s.retrying + s.blocked + s.dying + this.leases.size;
+  }
+
+  /** The grant that holds `offset` under exactly this epoch. */
+  held(offset: number, epoch: number): Grant | undefined {
+    const grant = this.leases.get(offset);
+    return grant !== undefined && grant.firstEpoch + offset - grant.firstOffset === epoch ? grant : undefined;
+  }
+
+  deadlineOf(grant: Grant): number {
+    const session = this.sessions.get(grant.sessionId);
+    return session === undefined ? grant.deadlineMs : Math.max(grant.deadlineMs, session.untilMs);
+  }
+
+  countException(offset: number, change: 1 | -1): void {
+    const bucket = Math.floor(offset / BUCKET);
+    const count = (this.exceptions.get(bucket) ?? 0) + change;
+    if (count === 0) this.exceptions.delete(bucket);
+    else this.exceptions.set(bucket, count);
+  }
+
+  /** Everything below is finished. */
+  floor(): number {
+    let floor = this.state.cursor;
+    for (const offset of this.leases.keys()) if (offset < floor) floor = offset;
+    for (const bucket of this.exceptions.keys()) if (bucket * BUCKET < floor) floor = bucket * BUCKET;
+    return floor;
+  }
+
+  setGeneration(generation: number): void {
+    this.state.generation = generation;
+    this.keys.setGeneration(generation);
+    this.ready.reset(this.keys.ready, after(this.keys.ready));
+    this.due.reset(this.keys.due, after(this.keys.due));
+    this.dying.reset(this.keys.dying, after(this.keys.dying));
+  }
+
+  /** The row of a checkpoint. Sessions without leases that nobody renews are left behind. */
+  row(nowMs: number): QueueRow {
+    const inUse = new Set<string>();
+    for (const grant of this.leases.values()) inUse.add(grant.sessionId);
+    for (const [id, s] of this.sessions) if (!inUse.has(id) && s.untilMs < nowMs) this.sessions.delete(id);
+    return {
+      name: this.name,
+      tenant: this.tenant,
+      spec: this.spec,
+      createdAtMs: this.createdAtMs,
+      state: { ...this.state },
+      sessions: [...this.sessions.values()],
+      exceptions: [...this.exceptions],
+    };
+  }
+}
+
+export { QUEUE };

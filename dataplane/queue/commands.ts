@@ -1,0 +1,101 @@
+// What the queue view can be asked, and what it answers. Jobs are named by offset: the service parses ids.
+import type { BatchHead } from '@flowmesh/protocol';
+import type { Command } from '../shard/state-machine.ts';
+import type { Run } from './events.ts';
+import type { ResolvedSpec } from './tables.ts';
+
+interface Base extends Command {
+  readonly view: 'queue';
+  readonly name: string;
+}
+
+export interface DeclareCommand extends Base {
+  readonly kind: 'declare';
+  readonly spec: ResolvedSpec;
+  /** Only create: a queue that is there stays as it is. */
+  readonly ifAbsent: boolean;
+}
+
+export interface DeleteCommand extends Base {
+  readonly kind: 'delete';
+  readonly ifEmpty: boolean;
+}
+
+export interface EnqueueCommand extends Base {
+  readonly kind: 'enqueue';
+  /** Validated; the view owns it from now on. */
+  readonly batch: Buffer;
+  readonly head: BatchHead;
+  readonly autoCreate: boolean;
+}
+
+export interface NackTerms {
+  readonly error: string;
+  readonly retryAfterMs: number | null;
+  readonly unrecoverable: boolean;
+  readonly release: boolean;
+}
+
+export interface SettleCommand extends Base {
+  readonly kind: 'settle';
+  readonly acks: readonly Run[];
+  readonly nacks: readonly (NackTerms & { readonly offset: number; readonly epoch: number })[];
+  readonly extends: readonly { readonly offset: number; readonly epoch: number; readonly visibilityMs: number }[];
+  /** A transaction: a lost lease refuses the whole. */
+  readonly strict: boolean;
+}
+
+export interface RenewCommand extends Base {
+  readonly kind: 'renew';
+  readonly sessionId: string;
+  readonly worker: string;
+  readonly visibilityMs: number;
+}
+
+export interface EndSessionCommand extends Base {
+  readonly kind: 'end-session';
+  readonly sessionId: string;
+}
+
+export interface PurgeCommand extends Base {
+  readonly kind: 'purge';
+}
+
+export interface PauseCommand extends Base {
+  readonly kind: 'pause';
+  readonly paused: boolean;
+}
+
+/** Takes waiting jobs out (redrive): a prefix of what the cursor would give, and entries of the ready index. */
+export interface RemoveCommand extends Base {
+  readonly kind: 'remove';
+  /** Where the cursor must stand for this to be what was looked at. */
+  readonly fromCursor: number;
+  readonly toCursor: number;
+  readonly plain: number;
+  readonly ready: readonly number[];
+}
+
+export type QueueCommand =
+  | DeclareCommand
+  | DeleteCommand
+  | EnqueueCommand
+  | SettleCommand
+  | RenewCommand
+  | EndSessionCommand
+  | PurgeCommand
+  | PauseCommand
+  | RemoveCommand;
+
+export interface EnqueueReply {
+  readonly idPrefix: string;
+  readonly firstOffset: number;
+  readonly count: number;
+  /** Offset of each job, only when some were deduplicated: those carry the offset of the earlier job. */
+  readonly offsets?: readonly { readonly offset: number; readonly deduplicated: boolean }[];
+}
+
+export interface SettleReply {
+  readonly lost: readonly number[];
+  readonly nowMs: number;
+}

@@ -1,0 +1,324 @@
+// What events do to the state of the queue view. Never fails, reads no rows (M2). The only place that changes cells.
+//   V1. Counters always equal the number of jobs in each state.
+//   V2. Inside a transaction every change is taken back through rows.onRollback.
+import assert from 'node:assert/strict';
+import { encodeBatch, decodeBatch } from '@flowmesh/protocol';
+import type { Moment, ViewContext } from '../shard/state-machine.ts';
+import { type Grant, QueueCell, freshState } from './cell.ts';
+import type { LeaseClock } from './lease-clock.ts';
+import * as ev from './events.ts';
+import { COUNTERS, DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, type JobMeta, LANE, NEXT, QUEUE, QueueKeys, READY } from './tables.ts';
+
+export class QueueState {
+  readonly context: ViewContext;
+  readonly byName = new Map<string, QueueCell>();
+  readonly byNumber = new Map<number, QueueCell>();
+  /** Cells whose rows go at the next checkpoint. */
+  readonly deleted: QueueCell[] = [];
+  readonly leaseClock: LeaseClock;
+  nextQueue = 1;
+  nextEpoch = 1;
+
+  constructor(context: ViewContext, leaseClock: LeaseClock) {
+    this.context = context;
+    this.leaseClock = leaseClock;
+  }
+
+  nameKey(tenant: number, name: string): string {
+    return `${tenant} ${name}`;
+  }
+
+  cell(tenant: number, name: string): QueueCell | undefined {
+    return this.byName.get(this.nameKey(tenant, name));
+  }
+
+  /** Events that name a queue that is gone do nothing: it was deleted later in the same batch of decisions. */
+  evolve(e: ev.QueueEvent, at: Moment): void {
+    if (e.type === ev.DECLARED) return this.#declare(e, at);
+    if (e.type === ev.DEDUP_EXPIRED) return this.#expireDedups(e);
+    const cell = this.byNumber.get(e.queueNo);
+    assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
+    cell.isDirty = true;
+    const before = { ...cell.state };
+    this.context.rows.onRollback(() => {
+      cell.state = before;
+    });
+    switch (e.type) {
+      case ev.DELETED:
+        return this.#delete(cell);
+      case ev.ENQUEUED:
+        return this.#enqueue(cell, e, at);
+      case ev.LEASED:
+        return this.#lease(cell, e, at);
+      case ev.ACKED:
+        return this.#ack(cell, e);
+      case ev.RETURNED:
+        return this.#return(cell, e);
+      case ev.EXTENDED:
+        return this.#extend(cell, e);
+      case ev.BECAME_DUE:
+        return this.#becomeDue(cell, e);
+      case ev.DEAD_LETTERED:
+        return this.#deadLetter(cell, e, at);
+      case ev.REMOVED:
+        return this.#remove(cell, e);
+      case ev.PURGED:
+        return this.#purge(cell, e);
+      case ev.PAUSED:
+        cell.state.paused = e.paused;
+        return;
+      case ev.SESSION_RENEWED:
+        return this.#renew(cell, e);
+      case ev.TRIMMED:
+        cell.log.trimTo(e.offset);
+    }
+  }
+
+  #declare(e: ev.Declared, at: Moment): void {
+    const { rows, logs } = this.context;
+    const present = this.byNumber.get(e.queueNo);
+    if (present !== undefined) {
+      const before = present.spec;
+      present.spec = e.spec;
+      present.isDirty = true;
+      rows.onRollback(() => {
+        present.spec = before;
+      });
+      return;
+    }
+    const row = { name: e.name, tenant: e.tenant, spec: e.spec, createdAtMs: at.nowMs, state: freshState(), sessions: [], exceptions: [] };
+    const cell = new QueueCell(rows, logs.open(logIdOf(e.queueNo)), e.queueNo, row);
+    this.add(cell);
+    rows.onRollback(() => {
+      this.byName.delete(this.nameKey(e.tenant, e.name));
+      this.byNumber.delete(e.queueNo);
+    });
+  }
+
+  add(cell: QueueCell): void {
+    this.byName.set(this.nameKey(cell.tenant, cell.name), cell);
+    this.byNumber.set(cell.queueNo, cell);
+    if (cell.queueNo >= this.nextQueue) this.nextQueue = cell.queueNo + 1;
+  }
+
+  #delete(cell: QueueCell): void {
+    this.byName.delete(this.nameKey(cell.tenant, cell.name));
+    this.byNumber.delete(cell.queueNo);
+    this.context.logs.drop(cell.log.id);
+    this.deleted.push(cell);
+  }
+
+  #enqueue(cell: QueueCell, e: ev.Enqueued, at: Moment): void {
+    const { rows } = this.context;
+    const { state, keys } = cell;
+    assert(e.firstOffset === cell.log.endOffset, 'an enqueued batch begins where the log ends');
+    cell.log.append(e.batch, e.count, at.nowMs);
+    rows.onRollback(() => cell.log.unappend());
+    state.enqueuedTotal += e.count;
+    state.plain += e.count - e.placed.length;
+    for (const job of e.placed) this.#place(cell, job);
+    for (const change of e.lanes) this.#changeLane(keys, change);
+    for (const { offset, next } of e.nexts) rows.put(NEXT, keys.nextKey(offset), next);
+    for (const d of e.dedups) {
+      rows.put(DEDUP, keys.dedupKey(d.key), { offset: d.offset, untilMs: d.untilMs });
+      if (d.replacesUntilMs > 0) rows.del(DEDUP_EXPIRY, keys.dedupExpiryKey(d.key, d.replacesUntilMs));
+      rows.put(DEDUP_EXPIRY, keys.dedupExpiryKey(d.key, d.untilMs), true);
+    }
+  }
+
+  /** Gives a job its exception rows and counts it. */
+  #place(cell: QueueCell, { offset, meta, to }: ev.PlacedJob): void {
+    const { rows } = this.context;
+    const { keys, state } = cell;
+    rows.put(JOB, keys.jobKey(offset), { state: to, meta });
+    if (to === 'ready') rows.put(READY, keys.readyKey(offset, meta.priority), meta);
+    else if (to === 'dying') rows.put(DYING, keys.dyingKey(offset), meta);
+    else if (to !== 'blocked') rows.put(DUE, keys.dueKey(offset, meta.readyAtMs), meta);
+    state[to]++;
+    this.#countException(cell, offset, 1);
+  }
+
+  #countException(cell: QueueCell, offset: number, change: 1 | -1): void {
+    cell.countException(offset, change);
+    this.context.rows.onRollback(() => cell.countException(offset, change === 1 ? -1 : 1));
+  }
+
+  #changeLane(keys: QueueKeys, { key, lane }: ev.LaneChange): void {
+    if (lane === null) this.context.rows.del(LANE, keys.laneKey(key));
+    else this.context.rows.put(LANE, keys.laneKey(key), lane);
+  }
+
+  #lease(cell: QueueCell, e: ev.Leased, at: Moment): void {
+    const { rows } = this.context;
+    const { state, keys } = cell;
+    state.cursor = e.cursor;
+    const common = { deadlineMs: e.deadlineMs, sessionId: e.sessionId, worker: e.worker, leasedAtMs: at.nowMs };
+    for (const run of e.runs) {
+      state.plain -= run.count;
+      this.#hold(cell, { firstOffset: run.offset, firstEpoch: run.epoch, count: run.count, meta: null, left: run.count, ...common });
+    }
+    for (const { offset, epoch, meta, wasReady } of e.singles) {
+      if (wasReady) {
+        state.ready--;
+        rows.del(READY, keys.readyKey(offset, meta.priority));
+        rows.del(JOB, keys.jobKey(offset));
+        cell.countException(offset, -1);
+      } else state.plain--;
+      const held = { ...meta, acquired: meta.acquired + 1 };
+      this.#hold(cell, { firstOffset: offset, firstEpoch: epoch, count: 1, meta: held, left: 1, ...common });
+    }
+  }
+
+  #hold(cell: QueueCell, grant: Grant): void {
+    const end = grant.firstOffset + grant.count;
+    for (let offset = grant.firstOffset; offset < end; offset++) cell.leases.set(offset, grant);
+    this.leaseClock.add(cell, grant);
+    const next = grant.firstEpoch + grant.count;
+    if (next > this.nextEpoch) this.nextEpoch = next;
+  }
+
+  #ack(cell: QueueCell, e: ev.Acked): void {
+    let count = 0;
+    for (const run of e.ranges) {
+      for (let i = 0; i < run.count; i++) this.#letGo(cell, run.offset + i);
+      count += run.count;
+    }
+    cell.state.completedTotal += count;
+    this.#unblock(cell, e.unblocked);
+  }
+
+  #letGo(cell: QueueCell, offset: number): void {
+    const grant = cell.leases.get(offset);
+    assert(grant !== undefined, `offset ${offset} is leased`);
+    cell.leases.delete(offset);
+    grant.left--;
+    this.leaseClock.released();
+    if (this.context.rows.isStaging) {
+      this.context.rows.onRollback(() => {
+        cell.leases.set(offset, grant);
+        grant.left++;
+      });
+    }
+  }
+
+  #unblock(cell: QueueCell, unblocked: readonly ev.Unblocked[]): void {
+    const { rows } = this.context;
+    for (const u of unblocked) {
+      this.#changeLane(cell.keys, u.change);
+      if (u.dropNext >= 0) rows.del(NEXT, cell.keys.nextKey(u.dropNext));
+      if (u.released === null) continue;
+      cell.state.blocked--;
+      this.#countException(cell, u.released.offset, -1);
+      this.#place(cell, u.released);
+    }
+  }
+
+  #return(cell: QueueCell, e: ev.Returned): void {
+    for (const job of e.jobs) {
+      this.#letGo(cell, job.offset);
+      if (e.reason !== 'released') cell.state.failedTotal++;
+      // Jobs of a purged generation are not placed again: their rows would never be found.
+      if (job.meta.generation === cell.state.generation) this.#place(cell, job);
+    }
+  }
+
+  #extend(cell: QueueCell, e: ev.Extended): void {
+    const grant = cell.leases.get(e.offset);
+    assert(grant !== undefined, `offset ${e.offset} is leased`);
+    this.#letGo(cell, e.offset);
+    this.#hold(cell, { ...grant, firstOffset: e.offset, firstEpoch: e.epoch, count: 1, deadlineMs: e.deadlineMs, left: 1 });
+  }
+
+  #becomeDue(cell: QueueCell, e: ev.BecameDue): void {
+    const { rows } = this.context;
+    const { keys, state } = cell;
+    for (const { offset, meta, wasRetry } of e.jobs) {
+      rows.del(DUE, keys.dueKey(offset, meta.readyAtMs));
+      rows.put(READY, keys.readyKey(offset, meta.priority), meta);
+      rows.put(JOB, keys.jobKey(offset), { state: 'ready', meta });
+      state[wasRetry ? 'retrying' : 'delayed']--;
+      state.ready++;
+    }
+  }
+
+  #deadLetter(cell: QueueCell, e: ev.DeadLettered, at: Moment): void {
+    const { rows } = this.context;
+    rows.del(DYING, cell.keys.dyingKey(e.offset));
+    rows.del(JOB, cell.keys.jobKey(e.offset));
+    cell.countException(e.offset, -1);
+    cell.state.dying--;
+    cell.state.deadTotal++;
+    this.#unblock(cell, e.unblocked);
+    const dead = this.byNumber.get(e.deadQueueNo);
+    assert(dead !== undefined, 'a dead-letter queue is declared before it is used');
+    dead.isDirty = true;
+    dead.log.append(e.batch, 1, at.nowMs);
+    dead.state.enqueuedTotal++;
+    dead.state.plain++;
+  }
+
+  #remove(cell: QueueCell, e: ev.Removed): void {
+    const { rows } = this.context;
+    cell.state.cursor = e.cursor;
+    cell.state.plain -= e.plain;
+    for (const { offset, meta } of e.ready) {
+      rows.del(READY, cell.keys.readyKey(offset, meta.priority));
+      rows.del(JOB, cell.keys.jobKey(offset));
+      cell.state.ready--;
+      this.#countException(cell, offset, -1);
+    }
+  }
+
+  #purge(cell: QueueCell, e: ev.Purged): void {
+    const { state } = cell;
+    state.cursor = e.cursor;
+    state.plain = state.ready = state.delayed = state.retrying = state.blocked = state.dying = 0;
+    cell.exceptions.clear();
+    cell.setGeneration(e.generation);
+  }
+
+  #renew(cell: QueueCell, e: ev.SessionRenewed): void {
+    const session = cell.sessions.get(e.sessionId);
+    if (session === undefined) cell.sessions.set(e.sessionId, { id: e.sessionId, worker: e.worker, untilMs: e.untilMs });
+    else session.untilMs = e.untilMs;
+  }
+
+  #expireDedups(e: ev.DedupExpired): void {
+    const { rows } = this.context;
+    for (const { queueNo, key, untilMs } of e.keys) {
+      const keys = this.byNumber.get(queueNo)?.keys;
+      if (keys === undefined) continue;
+      rows.del(DEDUP_EXPIRY, keys.dedupExpiryKey(key, untilMs));
+      rows.del(DEDUP, keys.dedupKey(key));
+    }
+  }
+
+  /** Checkpoint: cells, leases and counters become rows. */
+  flush(nowMs: number, tenantKey: string): void {
+    const { rows } = this.context;
+    rows.put(COUNTERS, tenantKey, { nextQueue: this.nextQueue, nextEpoch: this.nextEpoch });
+    for (const cell of this.deleted.splice(0)) {
+      rows.del(QUEUE, cell.keys.queueKey);
+      for (const offset of cell.persistedLeases) rows.del(QUEUE, cell.keys.leaseKey(offset));
+    }
+    for (const cell of this.byNumber.values()) {
+      if (!cell.isDirty) continue;
+      cell.isDirty = false;
+      rows.put(QUEUE, cell.keys.queueKey, cell.row(nowMs));
+      this.leaseClock.flush(rows, cell);
+    }
+  }
+}
+
+/** Log ids are odd for queues, even for streams: they share a shard's directory. */
+export const logIdOf = (queueNo: number): number => queueNo * 2 + 1;
+
+/** A job as it lies in the dead-letter queue: the same bytes, and where it came from. */
+export function deadJobBatch(batch: Buffer, index: number, source: { queue: string; id: string; error: string }): Buffer {
+  const record = decodeBatch(batch)[index];
+  assert(record !== undefined, 'the entry is in the batch');
+  const { delayMs: _d, priority: _p, dedupKey: _k, ...kept } = record;
+  return encodeBatch([{ ...kept, sourceQueue: source.queue, sourceId: source.id, lastError: source.error }]);
+}
+
+export type { JobMeta };

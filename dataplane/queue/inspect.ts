@@ -1,0 +1,186 @@
+// Looking at jobs without touching them: one job, lists by state, the timeline. Reads only; may read the disk.
+import { decodeEntry, FlowError, readEntries } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { Event, HistorySubject, ShardPort } from '../shard/state-machine.ts';
+import { after, readU53be } from '../storage/keys.ts';
+import type { QueueCell } from './cell.ts';
+import { loadEntry } from './dispatch.ts';
+import * as ev from './events.ts';
+import { parseJobId } from './ids.ts';
+import { heldMeta } from './settle.ts';
+import { envelopeMessage, headersMessage } from './service.ts';
+import { JOB, type JobMeta } from './tables.ts';
+import type { QueueView } from './view.ts';
+
+const LIST_MAX = 1000;
+
+function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
+  const place = parseJobId(id);
+  if (place.shard !== view.context.shard || place.queueNo !== cell.queueNo || place.offset >= cell.log.endOffset) {
+    throw new FlowError('JOB_NOT_FOUND', `there is no job ${id} in queue ${cell.name}`);
+  }
+  if (place.offset < cell.log.startOffset) {
+    throw new FlowError('JOB_NOT_FOUND', `job ${id} finished and has left the retention of queue ${cell.name}`);
+  }
+  return place.offset;
+}
+
+export async function getJob(view: QueueView, cell: QueueCell, id: string, nowMs: number): Promise<pb.JobInput> {
+  return describe(view, cell, offsetIn(view, cell, id), nowMs);
+}
+
+async function describe(view: QueueView, cell: QueueCell, offset: number, nowMs: number): Promise<pb.JobInput> {
+  const { bytes, head, index } = await loadEntry(cell.log, offset);
+  const span = readEntries(bytes, 0, head)[index];
+  if (span === undefined) throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
+  const record = decodeEntry(bytes, head, span, offset);
+  const ref = { table: JOB, key: cell.keys.jobKey(offset) };
+  if (!view.context.rows.isResident(ref)) await view.context.rows.fetch([ref]);
+  const row = view.context.rows.get(JOB, ref.key);
+  const grant = cell.leases.get(offset);
+  const meta = grant !== undefined ? heldMeta(cell, grant) : row?.meta;
+  const status = statusOf(cell, offset, row?.state, nowMs, meta);
+  return {
+    id: view.idPrefix(cell) + offset.toString(36),
+    queue: cell.name,
+    ...status,
+    priority: record.priority ?? 0,
+    key: record.key ?? new Uint8Array(),
+    dedupKey: record.dedupKey ?? '',
+    enqueuedAtMs: record.appendTimeMs,
+    readyAtMs: meta?.readyAtMs ?? record.appendTimeMs,
+    leaseEpoch: grant === undefined ? 0 : grant.firstEpoch + offset - grant.firstOffset,
+    leaseDeadlineMs: grant === undefined ? 0 : cell.deadlineOf(grant),
+    worker: grant?.worker ?? '',
+    counters: meta === undefined ? {} : { acquired: meta.acquired, failed: meta.failed, timedOut: meta.timedOut, released: meta.released },
+    lastError: meta?.lastError || (record.lastError ?? ''),
+    payload: record.value ?? new Uint8Array(),
+    contentType: record.contentType,
+    headers: headersMessage(record),
+    envelope: envelopeMessage(record),
+    sourceQueue: record.sourceQueue ?? '',
+    sourceId: record.sourceId ?? '',
+  };
+}
+
+/** In which state a job is, and why it is not being delivered. */
+function statusOf(cell: QueueCell, offset: number, row: string | undefined, nowMs: number, meta: JobMeta | undefined): { state: string; reason: string } {
+  const grant = cell.leases.get(offset);
+  if (grant !== undefined) return { state: 'leased', reason: `held by ${grant.worker} until ${new Date(cell.deadlineOf(grant)).toISOString()}` };
+  const waits = cell.state.paused ? 'the queue is paused' : 'waits for a free worker';
+  const dueIn = `${Math.max(0, Math.ceil(((meta?.readyAtMs ?? nowMs) - nowMs) / 1000))} s`;
+  if (row === 'ready') return { state: 'waiting', reason: waits };
+  if (row === 'delayed') return { state: 'delayed', reason: `delayed: ready in ${dueIn}` };
+  if (row === 'retrying') return { state: 'retrying', reason: `attempt ${meta?.acquired ?? 0} failed; the next is ready in ${dueIn}` };
+  if (row === 'blocked') return { state: 'blocked', reason: 'an earlier job of the same key is not finished' };
+  if (row === 'dying') return { state: 'dead', reason: 'out of attempts: on its way to the dead-letter queue' };
+  if (offset >= cell.state.cursor) return { state: 'waiting', reason: waits };
+  return { state: 'completed', reason: 'finished: acked, dead-lettered, redriven or purged; its history says which' };
+}
+
+export async function listJobs(view: QueueView, cell: QueueCell, request: pb.ListJobsRequest, nowMs: number): Promise<pb.ListJobsResponseInput> {
+  const limit = Math.min(LIST_MAX, request.limit || 100);
+  const [phase, from] = parseCursor(request.cursor);
+  const { state } = request;
+  const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
+  if (!known.includes(state)) throw new FlowError('INVALID_ARGUMENT', `state is one of ${known.slice(1).join(', ')}, not ${state}`);
+  const offsets: number[] = [];
+  let next = '';
+  if (phase === 'x' && state !== 'waiting') {
+    if (state === 'leased' || state === '') offsets.push(...[...cell.leases.keys()].filter((o) => o >= from).sort((a, b) => a - b).slice(0, limit));
+  }
+  if (phase === 'x' && state !== 'leased') {
+    const key = cell.keys.job;
+    const rows = await view.context.rows.scan(JOB, { from: cell.keys.jobKey(from), to: after(key), limit: LIST_MAX });
+    for (const row of rows) {
+      const shown = row.value.state === 'ready' ? 'waiting' : row.value.state === 'dying' ? 'dead' : row.value.state;
+      if (state === '' || state === shown) offsets.push(readU53be(row.key, row.key.length - 7));
+    }
+    if (rows.length === LIST_MAX) next = `x${(offsets.at(-1) ?? from) + 1}`;
+  }
+  offsets.sort((a, b) => a - b);
+  if (offsets.length > limit) {
+    offsets.length = limit;
+    next = `x${(offsets[limit - 1] ?? 0) + 1}`;
+  }
+  if (next === '' && (state === '' || state === 'waiting') && offsets.length < limit) next = await listPlain(cell, phase === 'p' ? from : 0, limit, offsets);
+  else if (next === '' && offsets.length === limit && (state === '' || state === 'waiting')) next = 'p0';
+  const jobs = [];
+  for (const offset of offsets) jobs.push(await describe(view, cell, offset, nowMs));
+  return { jobs, cursor: next };
+}
+
+/** Plain waiting jobs: the log from the cursor on, without entries that have rows. */
+async function listPlain(cell: QueueCell, from: number, limit: number, into: number[]): Promise<string> {
+  let offset = Math.max(from, cell.state.cursor);
+  while (offset < cell.log.endOffset && into.length < limit) {
+    const { bytes, head, index } = await loadEntry(cell.log, offset);
+    const spans = head.plain ? null : readEntries(bytes, 0, head);
+    for (let i = index; i < head.count && into.length < limit; i++, offset++) {
+      const flagsAt = spans?.[i]?.flagsAt;
+      if (flagsAt === undefined || bytes[flagsAt] === 0) into.push(offset);
+    }
+  }
+  return offset < cell.log.endOffset ? `p${offset}` : '';
+}
+
+function parseCursor(cursor: string): [string, number] {
+  if (cursor === '') return ['x', 0];
+  const match = /^([xp])(\d{1,16})$/.exec(cursor);
+  if (match === null) throw new FlowError('INVALID_ARGUMENT', 'cursor: pass back what the last page gave');
+  return [match[1] ?? 'x', Number(match[2])];
+}
+
+export async function jobHistory(shard: ShardPort, cell: QueueCell, id: string): Promise<pb.JobHistoryResponseInput> {
+  const { offset, queueNo } = parseJobId(id);
+  if (queueNo !== cell.queueNo || offset >= cell.log.endOffset) throw new FlowError('JOB_NOT_FOUND', `there is no job ${id} in queue ${cell.name}`);
+  const transitions: pb.JobTransitionInput[] = [];
+  const subject: HistorySubject = { view: 'queue', matches: (event) => transitionOf(event, queueNo, offset) !== null };
+  for await (const { event, timeMs, position } of shard.history(subject)) {
+    transitions.push({ timeMs, position, shard: shard.id, ...transitionOf(event, queueNo, offset) });
+  }
+  return { transitions, trimmed: transitions[0]?.kind !== 'enqueued' };
+}
+
+/** What an event did to one job; null: nothing. */
+export function transitionOf(event: Event, queueNo: number, offset: number): pb.JobTransitionInput | null {
+  const e = event as ev.QueueEvent;
+  if (e.type === ev.DEDUP_EXPIRED || e.queueNo !== queueNo) return null;
+  const inRun = (run: ev.Run) => offset >= run.offset && offset < run.offset + run.count;
+  switch (e.type) {
+    case ev.ENQUEUED: {
+      if (offset < e.firstOffset || offset >= e.firstOffset + e.count) return null;
+      const placed = e.placed.find((job) => job.offset === offset);
+      return { kind: 'enqueued', detail: placed === undefined ? '' : placed.to };
+    }
+    case ev.LEASED: {
+      const run = e.runs.find(inRun);
+      const epoch = run === undefined ? e.singles.find((s) => s.offset === offset)?.epoch : run.epoch + offset - run.offset;
+      return epoch === undefined ? null : { kind: 'leased', worker: e.worker, leaseEpoch: epoch };
+    }
+    case ev.ACKED: {
+      const run = e.ranges.find(inRun);
+      if (run !== undefined) return { kind: 'acked', leaseEpoch: run.epoch + offset - run.offset };
+      return unblockedHere(e.unblocked, offset);
+    }
+    case ev.RETURNED: {
+      const job = e.jobs.find((j) => j.offset === offset);
+      return job === undefined ? null : { kind: e.reason, detail: [job.to, job.meta.lastError].filter(Boolean).join(': ') };
+    }
+    case ev.EXTENDED:
+      return e.offset === offset ? { kind: 'extended', leaseEpoch: e.epoch } : null;
+    case ev.BECAME_DUE:
+      return e.jobs.some((j) => j.offset === offset) ? { kind: 'ready' } : null;
+    case ev.DEAD_LETTERED:
+      return e.offset === offset ? { kind: 'dead_lettered' } : unblockedHere(e.unblocked, offset);
+    case ev.REMOVED:
+      return e.ready.some((j) => j.offset === offset) ? { kind: 'redriven' } : null;
+    case ev.PURGED:
+      return offset < e.cursor ? { kind: 'purged', detail: 'if it was still waiting' } : null;
+    default:
+      return null;
+  }
+}
+
+const unblockedHere = (unblocked: readonly ev.Unblocked[], offset: number): pb.JobTransitionInput | null =>
+  unblocked.some((u) => u.released?.offset === offset) ? { kind: 'ready', detail: 'the earlier job of its key is finished' } : null;

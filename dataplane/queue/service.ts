@@ -1,0 +1,286 @@
+// The queue API on messages: finds the shard, builds commands, turns replies into messages. No decisions of its own.
+import { encodeBatch, type BatchRecord, FlowError, LIMITS, type DecodedRecord, decodeBatch, readHead, shardOf, validateBatch } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { Runtime } from '../runtime.ts';
+import type { QueueService, WorkSession } from '../services.ts';
+import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
+import type { QueueCell } from './cell.ts';
+import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
+import type { Granted, Waiter } from './dispatch.ts';
+import { parseJobId } from './ids.ts';
+import { getJob, jobHistory, listJobs } from './inspect.ts';
+import { redrive } from './redrive.ts';
+import type { QueueView } from './view.ts';
+import { errorMessage, nackTerms, WorkerSession } from './worker-session.ts';
+
+const LEASE_MAX = 1000;
+const LEASE_WAIT_MS_MAX = 60_000;
+
+export interface QueueServiceOptions {
+  readonly shards: readonly ShardPort[];
+  readonly views: readonly QueueView[];
+  readonly autoCreate: boolean;
+  readonly runtime: Runtime;
+}
+
+export class Queues implements QueueService {
+  readonly #o: QueueServiceOptions;
+
+  constructor(options: QueueServiceOptions) {
+    this.#o = options;
+  }
+
+  /** Shard and view of a queue; checks the name. */
+  at(name: string): { shard: ShardPort; view: QueueView } {
+    checkName(name, 'queue');
+    const index = shardOf(name, this.#o.shards.length);
+    const shard = this.#o.shards[index];
+    const view = this.#o.views[index];
+    if (shard === undefined || view === undefined) throw new FlowError('INTERNAL', `shard ${index} is not here`);
+    return { shard, view };
+  }
+
+  async enqueue(caller: Caller, request: pb.EnqueueRequest): Promise<pb.EnqueueResponseInput> {
+    const reply = await this.at(request.queue).shard.call<EnqueueReply>(this.enqueueCommand(caller, request));
+    return { jobs: enqueuedJobs(reply), durability: 1 };
+  }
+
+  enqueueCommand(caller: Caller, request: pb.EnqueueRequest): EnqueueCommand {
+    if (request.jobs.length === 0) throw new FlowError('INVALID_ARGUMENT', 'jobs is empty: name at least one');
+    const batch = encodeBatch(request.jobs.map(toBatchRecord));
+    return this.#batchCommand(caller, request.queue, batch, request.mutation);
+  }
+
+  #batchCommand(caller: Caller, name: string, batch: Buffer, mutation: pb.Mutation | null): EnqueueCommand {
+    const head = validateBatch(batch);
+    return { view: 'queue', kind: 'enqueue', caller, name, batch, head, autoCreate: this.#o.autoCreate, grows: true, mutation: mutationOf(mutation) };
+  }
+
+  enqueueBatch(caller: Caller, request: pb.EnqueueBatch, done: (reply: pb.EnqueueBatchReplyInput) => void): void {
+    const seq = request.mutation?.seq ?? 0;
+    try {
+      const { shard } = this.at(request.queue);
+      const command = this.#batchCommand(caller, request.queue, request.batch as Buffer, request.mutation);
+      shard.submit(command, (error, reply) => {
+        if (error !== null) return done({ seq, error: errorMessage(error) });
+        const { idPrefix, firstOffset, count, offsets } = reply as EnqueueReply;
+        if (offsets === undefined) return done({ seq, idPrefix, firstOffset, count });
+        done({ seq, idPrefix, firstOffset, count, jobs: enqueuedJobs(reply as EnqueueReply) });
+      });
+    } catch (error) {
+      done({ seq, error: errorMessage(error) });
+    }
+  }
+
+  async lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput> {
+    const { view, shard } = this.at(request.queue);
+    const cell = await this.#cellFor(caller, request.queue, shard, view);
+    const max = Math.min(LEASE_MAX, request.max || 1);
+    const prefix = view.idPrefix(cell);
+    return new Promise((resolve) => {
+      let cancelTimer = () => {};
+      let isOver = false;
+      const finish = (jobs: pb.LeasedJobInput[]) => {
+        if (isOver) return;
+        isOver = true;
+        cancelTimer();
+        signal.removeEventListener('abort', giveUp);
+        view.removeWaiter(cell, waiter);
+        resolve({ jobs });
+      };
+      const giveUp = () => finish([]);
+      const waiter: Waiter = {
+        sessionId: '',
+        worker: request.worker || caller.identity,
+        visibilityMs: request.visibilityMs,
+        credits: max,
+        isCongested: false,
+        deliver: (granted) => {
+          const jobs = granted.flatMap((g) => leasedJobs(g, prefix));
+          if (isOver) this.releaseUndelivered(caller, request.queue, jobs);
+          else finish(jobs);
+        },
+        lost: () => {},
+      };
+      if (signal.aborted) return giveUp();
+      signal.addEventListener('abort', giveUp);
+      // A wait of 0 still gets its turn: the tick that `addWaiter` asks for runs first.
+      const waitMs = Math.min(LEASE_WAIT_MS_MAX, request.waitMs);
+      cancelTimer = this.#o.runtime.after(Math.max(waitMs, 20), () => {
+        waiter.isCongested = true;
+        // A grant may be on its way to the disk: what it brings is answered, then the wait is over.
+        if (waiter.credits === max) giveUp();
+      });
+      view.addWaiter(cell, waiter);
+    });
+  }
+
+  releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void {
+    if (jobs.length === 0) return;
+    const nacks = jobs.map((job) => ({
+      offset: parseJobId(job.id ?? '').offset,
+      epoch: job.leaseEpoch ?? 0,
+      ...nackTerms({ error: '', retryAfterMs: null, unrecoverable: false, release: true } as pb.Nack),
+    }));
+    this.at(queue).shard.submit(settleCommand(caller, queue, { nacks }), () => {});
+  }
+
+  async settle(caller: Caller, request: pb.SettleRequest): Promise<pb.SettleResponseInput> {
+    const { shard } = this.at(request.queue);
+    const reply = await shard.call<SettleReply>(this.settleCommand(caller, request, false));
+    return settleResponse(request, reply);
+  }
+
+  settleCommand(caller: Caller, request: pb.SettleRequest, strict: boolean): SettleCommand {
+    const { shard, view } = this.at(request.queue);
+    const cell = view.cell(caller.tenant, request.queue);
+    const command = { acks: [] as SettleCommand['acks'][number][], nacks: [] as SettleCommand['nacks'][number][], extends: [] as SettleCommand['extends'][number][] };
+    for (const s of request.settlements) {
+      const place = parseJobId(s.id);
+      if (place.shard !== shard.id || place.queueNo !== cell.queueNo) throw new FlowError('JOB_NOT_FOUND', `job ${s.id} is not of queue ${request.queue}`);
+      const { offset } = place;
+      const epoch = s.leaseEpoch;
+      if (s.ack) command.acks.push({ offset, epoch, count: 1 });
+      else if (s.nack) command.nacks.push({ offset, epoch, ...nackTerms(s.nack) });
+      else if (s.extend) command.extends.push({ offset, epoch, visibilityMs: s.extend.visibilityMs || cell.spec.visibilityTimeoutMs });
+      else throw new FlowError('INVALID_ARGUMENT', `settlement of job ${s.id}: name one of ack, nack, extend`);
+    }
+    return settleCommand(caller, request.queue, { ...command, strict }, mutationOf(request.mutation));
+  }
+
+  async openWork(caller: Caller, hello: pb.WorkHello, send: (message: pb.WorkResponseInput) => boolean): Promise<WorkSession> {
+    if (hello.sessionId === '' || hello.sessionId.length > LIMITS.nameBytes) throw new FlowError('INVALID_ARGUMENT', `sessionId has 1 to ${LIMITS.nameBytes} characters`);
+    const { shard, view } = this.at(hello.queue);
+    const cell = await this.#cellFor(caller, hello.queue, shard, view);
+    await this.#call(caller, hello.queue, { kind: 'renew', sessionId: hello.sessionId, worker: hello.worker || hello.sessionId, visibilityMs: hello.visibilityMs });
+    return new WorkerSession(caller, shard, view, cell, hello, send);
+  }
+
+  async renewSession(caller: Caller, request: pb.RenewSessionRequest): Promise<pb.RenewSessionResponseInput> {
+    const reply = await this.#call<{ untilMs: number }>(caller, request.queue, { kind: 'renew', sessionId: request.sessionId, worker: '', visibilityMs: 0 });
+    return { deadlineMs: reply.untilMs };
+  }
+
+  endSession(caller: Caller, request: pb.EndSessionRequest): Promise<pb.EndSessionResponseInput> {
+    return this.#call(caller, request.queue, { kind: 'end-session', sessionId: request.sessionId });
+  }
+
+  async getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput> {
+    const { shard, view } = this.at(request.queue);
+    await shard.settled();
+    return getJob(view, view.cell(caller.tenant, request.queue), request.id, shard.nowMs());
+  }
+
+  async listJobs(caller: Caller, request: pb.ListJobsRequest): Promise<pb.ListJobsResponseInput> {
+    const { shard, view } = this.at(request.queue);
+    await shard.settled();
+    return listJobs(view, view.cell(caller.tenant, request.queue), request, shard.nowMs());
+  }
+
+  async jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput> {
+    const { shard, view } = this.at(request.queue);
+    return jobHistory(shard, view.cell(caller.tenant, request.queue), request.id);
+  }
+
+  purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput> {
+    return this.#call(caller, request.queue, { kind: 'purge', mutation: mutationOf(request.mutation) });
+  }
+
+  setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput> {
+    return this.#call(caller, request.queue, { kind: 'pause', paused: request.paused, mutation: mutationOf(request.mutation) });
+  }
+
+  redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput> {
+    return redrive(this, caller, request);
+  }
+
+  /** The queue's cell; created with defaults where autoCreate is on. */
+  async #cellFor(caller: Caller, name: string, shard: ShardPort, view: QueueView): Promise<QueueCell> {
+    if (this.#o.autoCreate && view.state.cell(caller.tenant, name) === undefined) {
+      await shard.call({ ...declareCommand(caller, name), ifAbsent: true } as QueueCommand);
+    }
+    return view.cell(caller.tenant, name);
+  }
+
+  #call<R>(caller: Caller, name: string, part: object): Promise<R> {
+    return this.at(name).shard.call<R>({ view: 'queue', caller, name, ...part } as QueueCommand);
+  }
+}
+
+import { defaultsFor } from './policy.ts';
+
+const declareCommand = (caller: Caller, name: string) => ({ view: 'queue', kind: 'declare', caller, name, spec: defaultsFor(name) });
+
+const settleCommand = (caller: Caller, name: string, part: Partial<SettleCommand>, mutation?: MutationId): SettleCommand => ({
+  view: 'queue',
+  kind: 'settle',
+  caller,
+  name,
+  acks: [],
+  nacks: [],
+  extends: [],
+  strict: false,
+  mutation,
+  ...part,
+});
+
+export function settleResponse(request: pb.SettleRequest, reply: SettleReply): pb.SettleResponseInput {
+  const lost = new Set(reply.lost);
+  const results = request.settlements.map((s) =>
+    lost.has(parseJobId(s.id).offset)
+      ? { code: 'LEASE_LOST', message: `the lease of job ${s.id} with epoch ${s.leaseEpoch} is no longer held`, retryAfterMs: 0 }
+      : { code: '', message: '', retryAfterMs: 0 },
+  );
+  return { results, durability: 1 };
+}
+
+export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
+  const { idPrefix, firstOffset, count, offsets } = reply;
+  const jobs = offsets ?? Array.from({ length: count }, (_, i) => ({ offset: firstOffset + i, deduplicated: false }));
+  return jobs.map(({ offset, deduplicated }) => ({ id: idPrefix + offset.toString(36), deduplicated }));
+}
+
+export const mutationOf = (m: pb.Mutation | null | undefined): MutationId | undefined =>
+  m ? { producerId: m.producerId, seq: m.seq, cause: m.cause ? { deliveryId: m.cause.deliveryId, ordinal: m.cause.ordinal } : undefined } : undefined;
+
+export function checkName(name: string, kind: string): void {
+  if (/^[A-Za-z0-9_.:{}-]{1,255}$/.test(name)) return;
+  throw new FlowError('INVALID_ARGUMENT', `${kind} name ${JSON.stringify(name.slice(0, 60))}: 1 to 255 of letters, digits and . _ - : { }`);
+}
+
+function toBatchRecord(job: pb.NewJob): BatchRecord {
+  if (job.priority > 255) throw new FlowError('INVALID_ARGUMENT', `priority is 0 to 255, not ${job.priority}`);
+  const headers = Object.entries(job.headers);
+  const e = job.envelope;
+  return {
+    value: job.payload,
+    contentType: job.contentType || undefined,
+    key: job.key.length > 0 ? job.key : undefined,
+    delayMs: job.delayMs,
+    priority: job.priority,
+    dedupKey: job.dedupKey,
+    timeoutMs: job.timeoutMs,
+    headers: headers.length > 0 ? new Map(headers) : undefined,
+    envelope: e ? { traceparent: e.traceparent, causationId: e.causationId, correlationId: e.correlationId, tags: e.tags, schema: e.schema } : undefined,
+  };
+}
+
+export const envelopeMessage = (r: DecodedRecord): pb.EnvelopeInput | undefined => r.envelope;
+
+export const headersMessage = (r: DecodedRecord): { [name: string]: Uint8Array } => Object.fromEntries(r.headers ?? []);
+
+function leasedJobs(granted: Granted, idPrefix: string): pb.LeasedJobInput[] {
+  const base = readHead(granted.batch).baseOffset;
+  return decodeBatch(granted.batch).map((record, i) => ({
+    id: idPrefix + (granted.offsets?.[i] ?? base + i).toString(36),
+    leaseEpoch: granted.firstEpoch + i,
+    attempt: granted.attempts?.[i] ?? 1,
+    payload: record.value ?? new Uint8Array(),
+    contentType: record.contentType,
+    key: record.key,
+    headers: headersMessage(record),
+    envelope: envelopeMessage(record),
+    enqueuedAtMs: record.appendTimeMs,
+    deadlineMs: granted.deadlineMs,
+  }));
+}

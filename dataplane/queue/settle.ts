@@ -1,0 +1,119 @@
+// Decides acks, nacks, extensions and releases: only for the lease that is held under exactly the given epoch.
+//   T1. A stale epoch changes nothing and is reported as lost, never silently accepted.
+//   T2. When a keyed job ends, the next of its lane is let go in the same event.
+import { FlowError } from '@flowmesh/protocol';
+import type { Emit, Moment } from '../shard/state-machine.ts';
+import type { RowRef, Rows } from '../storage/contract.ts';
+import type { Grant, QueueCell } from './cell.ts';
+import type { SettleCommand, SettleReply } from './commands.ts';
+import * as ev from './events.ts';
+import { decideReturn, isDeadLetterName, VISIBILITY_MS_MAX } from './policy.ts';
+import { freshMeta, JOB, type JobMeta, LANE, NEXT } from './tables.ts';
+
+export const heldMeta = (cell: QueueCell, grant: Grant): JobMeta =>
+  grant.meta ?? { ...freshMeta(cell.state.generation, grant.leasedAtMs), acquired: 1 };
+
+/** Rows that the end of these jobs needs: lane, chain and successor of each keyed one. */
+export function laneReads(rows: Rows & { isResident(ref: RowRef): boolean }, cell: QueueCell, offsets: Iterable<number>, keyOf: (offset: number) => string): RowRef[] {
+  const refs: RowRef[] = [];
+  for (const offset of offsets) {
+    const key = keyOf(offset);
+    if (key === '') continue;
+    const next: RowRef = { table: NEXT, key: cell.keys.nextKey(offset) };
+    refs.push({ table: LANE, key: cell.keys.laneKey(key) }, next);
+    const follower = rows.isResident(next) ? rows.get(NEXT, next.key) : undefined;
+    if (follower !== undefined) refs.push({ table: JOB, key: cell.keys.jobKey(follower) });
+  }
+  return refs;
+}
+
+/** What ends with these keyed jobs; several of one lane cannot be leased at once. */
+export function unblock(rows: Rows, cell: QueueCell, offset: number, meta: JobMeta, at: Moment): ev.Unblocked | null {
+  if (meta.key === '' || meta.generation !== cell.state.generation) return null;
+  const lane = rows.get(LANE, cell.keys.laneKey(meta.key));
+  // Jobs of a dead-letter queue keep their key but were enqueued without a lane.
+  if (lane === undefined || lane.head !== offset) return null;
+  const next = rows.get(NEXT, cell.keys.nextKey(offset));
+  if (next === undefined) return { change: { key: meta.key, lane: null }, dropNext: -1, released: null };
+  const row = rows.get(JOB, cell.keys.jobKey(next));
+  const waits = row?.meta ?? freshMeta(cell.state.generation, at.nowMs);
+  const to = waits.readyAtMs > at.nowMs ? 'delayed' : 'ready';
+  return {
+    change: { key: meta.key, lane: { head: next, tail: lane.tail } },
+    dropNext: offset,
+    released: { offset: next, to, meta: to === 'ready' ? { ...waits, readyAtMs: at.nowMs } : waits },
+  };
+}
+
+export function decideSettle(rows: Rows, cell: QueueCell, command: SettleCommand, at: Moment, random: () => number, emit: Emit): SettleReply {
+  const lost: number[] = [];
+  const ranges = heldRanges(cell, command.acks, lost);
+  const nacks = command.nacks.filter((n) => isHeld(cell, n, lost));
+  const extensions = command.extends.filter((e) => isHeld(cell, e, lost));
+  if (command.strict && lost.length > 0) {
+    throw new FlowError('LEASE_LOST', `the lease of job ${lost[0]} in queue ${cell.name} is no longer held`);
+  }
+  if (ranges.length > 0) emit({ type: ev.ACKED, queueNo: cell.queueNo, ranges, unblocked: unblockAll(rows, cell, ranges, at) } as ev.Acked);
+  for (const released of [false, true]) {
+    const jobs: ev.PlacedJob[] = [];
+    for (const nack of nacks) {
+      const grant = nack.release === released ? cell.held(nack.offset, nack.epoch) : undefined;
+      if (grant === undefined) continue;
+      const reason = released ? 'released' : 'nacked';
+      const terms = { reason, error: nack.error, retryAfterMs: nack.retryAfterMs, unrecoverable: nack.unrecoverable, neverDies: isDeadLetterName(cell.name) } as const;
+      jobs.push(decideReturn(nack.offset, heldMeta(cell, grant), terms, cell.spec, { nowMs: at.nowMs, random: random() }));
+    }
+    if (jobs.length > 0) emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: released ? 'released' : 'nacked', jobs } as ev.Returned);
+  }
+  for (const { offset, epoch, visibilityMs } of extensions) {
+    const grant = cell.held(offset, epoch);
+    if (grant === undefined) continue;
+    const deadlineMs = Math.min(at.nowMs + visibilityMs, grant.leasedAtMs + VISIBILITY_MS_MAX);
+    emit({ type: ev.EXTENDED, queueNo: cell.queueNo, offset, epoch, deadlineMs } as ev.Extended);
+  }
+  return { lost, nowMs: at.nowMs };
+}
+
+function isHeld(cell: QueueCell, job: { offset: number; epoch: number }, lost: number[]): boolean {
+  if (cell.held(job.offset, job.epoch) !== undefined) return true;
+  lost.push(job.offset);
+  return false;
+}
+
+/** The parts of the asked ranges that are held; the rest goes to `lost`. A job named twice counts once. */
+function heldRanges(cell: QueueCell, asked: readonly ev.Run[], lost: number[]): ev.Run[] {
+  const ranges: ev.Run[] = [];
+  const seen = asked.length > 1 ? new Set<number>() : null;
+  for (const range of asked) {
+    let from = -1;
+    const end = range.offset + range.count;
+    for (let offset = range.offset; offset <= end; offset++) {
+      const epoch = range.epoch + offset - range.offset;
+      let ok = offset < end && cell.held(offset, epoch) !== undefined;
+      if (ok && seen !== null) {
+        if (seen.has(offset)) ok = false;
+        else seen.add(offset);
+      }
+      if (ok && from === -1) from = offset;
+      if (!ok && from !== -1) {
+        ranges.push({ offset: from, count: offset - from, epoch: range.epoch + from - range.offset });
+        from = -1;
+      }
+      if (!ok && offset < end && seen?.has(offset) !== true) lost.push(offset);
+    }
+  }
+  return ranges;
+}
+
+function unblockAll(rows: Rows, cell: QueueCell, ranges: readonly ev.Run[], at: Moment): ev.Unblocked[] {
+  const unblocked: ev.Unblocked[] = [];
+  for (const range of ranges) {
+    for (let offset = range.offset; offset < range.offset + range.count; offset++) {
+      const meta = cell.leases.get(offset)?.meta;
+      if (meta === undefined || meta === null || meta.key === '') continue;
+      const change = unblock(rows, cell, offset, meta, at);
+      if (change !== null) unblocked.push(change);
+    }
+  }
+  return unblocked;
+}

@@ -1,0 +1,119 @@
+// One worker's stream on the server: credits in, deliveries out, settlements in. Owns nothing durable: leases belong
+// to the session id, and end by ack, nack, deadline or goodbye whatever becomes of this connection.
+import { FlowError } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { WorkSession } from '../services.ts';
+import type { Caller, ShardPort } from '../shard/state-machine.ts';
+import type { QueueCell } from './cell.ts';
+import type { SettleCommand, SettleReply } from './commands.ts';
+import type { Granted, Waiter } from './dispatch.ts';
+import type { QueueView } from './view.ts';
+
+/** Most jobs that one worker may hold: what it cannot handle in time others should have. */
+const CREDITS_MAX = 100_000;
+/** Jobs named in one settle message. */
+const SETTLE_MAX = 100_000;
+
+export class WorkerSession implements WorkSession, Waiter {
+  readonly sessionId: string;
+  readonly worker: string;
+  readonly visibilityMs: number;
+  credits: number;
+  isCongested = false;
+  #caller: Caller;
+  #shard: ShardPort;
+  #view: QueueView;
+  #cell: QueueCell;
+  #send: (message: pb.WorkResponseInput) => boolean;
+
+  constructor(caller: Caller, shard: ShardPort, view: QueueView, cell: QueueCell, hello: pb.WorkHello, send: (message: pb.WorkResponseInput) => boolean) {
+    this.#caller = caller;
+    this.#shard = shard;
+    this.#view = view;
+    this.#cell = cell;
+    this.#send = send;
+    this.sessionId = hello.sessionId;
+    this.worker = hello.worker || hello.sessionId;
+    this.visibilityMs = hello.visibilityMs;
+    this.credits = Math.min(CREDITS_MAX, hello.credits);
+    send({
+      welcome: {
+        sessionId: hello.sessionId,
+        idPrefix: view.idPrefix(cell),
+        visibilityMs: hello.visibilityMs || cell.spec.visibilityTimeoutMs,
+        timeoutMs: cell.spec.timeoutMs,
+      },
+    });
+    view.addWaiter(cell, this);
+  }
+
+  receive(message: pb.WorkRequest): void {
+    if (message.settle) this.#settle(message.settle);
+    else if (message.credits) {
+      this.credits = Math.min(CREDITS_MAX, this.credits + message.credits);
+      this.#view.context.wake();
+    }
+  }
+
+  deliver(granted: readonly Granted[]): void {
+    for (const g of granted) {
+      const delivery = {
+        batch: g.batch,
+        offsets: g.offsets === null ? [] : [...g.offsets],
+        firstEpoch: g.firstEpoch,
+        attempts: g.attempts === null ? [] : [...g.attempts],
+        deadlineMs: g.deadlineMs,
+      };
+      if (!this.#send({ delivery })) this.isCongested = true;
+    }
+  }
+
+  lost(offsets: readonly number[], epochs: readonly number[]): void {
+    this.#send({ lost: { offsets: [...offsets], epochs: [...epochs] } });
+  }
+
+  resume(): void {
+    this.isCongested = false;
+    this.#view.context.wake();
+  }
+
+  disconnect(): void {
+    this.#view.removeWaiter(this.#cell, this);
+  }
+
+  #settle(settle: pb.WorkSettle): void {
+    const { seq } = settle;
+    const jobs = settle.acks.reduce((sum, range) => sum + range.count, settle.nacks.length + settle.extends.length);
+    if (jobs > SETTLE_MAX) {
+      const error = { code: 'BATCH_TOO_LARGE', message: `${jobs} settlements in one message, at most ${SETTLE_MAX} are accepted`, retryAfterMs: 0 };
+      this.#send({ settled: { seq, error } });
+      return;
+    }
+    const command: SettleCommand = {
+      view: 'queue',
+      kind: 'settle',
+      caller: this.#caller,
+      name: this.#cell.name,
+      acks: settle.acks,
+      nacks: settle.nacks.map((n) => ({ offset: n.offset, epoch: n.epoch, ...nackTerms(n.nack) })),
+      extends: settle.extends,
+      strict: false,
+    };
+    this.#shard.submit(command, (error, reply) => {
+      if (error !== null) this.#send({ settled: { seq, error: errorMessage(error) } });
+      else this.#send({ settled: { seq, lostOffsets: [...(reply as SettleReply).lost] } });
+    });
+  }
+}
+
+export const nackTerms = (nack: pb.Nack | null | undefined) => ({
+  error: nack?.error ?? '',
+  retryAfterMs: nack?.retryAfterMs ?? null,
+  unrecoverable: nack?.unrecoverable ?? false,
+  release: nack?.release ?? false,
+});
+
+export const errorMessage = (error: unknown): pb.ErrorInput => {
+  const e = error instanceof FlowError ? error : new FlowError('INTERNAL', String(error));
+  return { code: e.code, message: e.message, retryAfterMs: e.retryAfterMs ?? 0 };
+};

@@ -1,0 +1,442 @@
+// One shard: decide -> journal -> evolve. Owns the order of commands, the open batch, and when an answer may leave.
+// It knows the views only through state-machine.ts and storage only through contract.ts and the row store's hooks.
+//   S1. Commands are decided one at a time in arrival order; rows they read are resident before.
+//   S2. One entry is in flight while the next batch fills; a reply leaves when the batch it depends on is durable.
+//   S3. All events of an entry carry one time and one position, live and in replay.
+//   S4. After a failed journal write nothing is answered but "unknown outcome", and the process ends.
+import assert from 'node:assert/strict';
+import { FlowError } from '@flowmesh/protocol';
+import type { Journal } from '../journal/journal.ts';
+import type { Runtime } from '../runtime.ts';
+import { ByteReader } from '../storage/bytes.ts';
+import type { RowRef } from '../storage/contract.ts';
+import type { RowStore } from '../storage/row-store.ts';
+import { Batch, type Done } from './batch.ts';
+import type { ShardClock } from './clock.ts';
+import type { Producers } from './producers.ts';
+import type {
+  Caller,
+  Command,
+  Event,
+  HistoryEntry,
+  HistorySubject,
+  Moment,
+  MutationId,
+  ShardPort,
+  View,
+} from './state-machine.ts';
+
+/** Above this the open batch takes no further command until it is sealed: a command adds at most 3 MiB, an entry holds 4. */
+const BATCH_SOFT_BYTES = 768 * 1024;
+/** Commands that wait for rows or for room in a batch. */
+const INBOX_MAX = 100_000;
+/** Rows fetched ahead for waiting commands in one go. */
+const FETCH_ROWS_MAX = 4096;
+
+interface Pending {
+  readonly commands: readonly Command[];
+  readonly mutation: MutationId | undefined;
+  /** One command answers its reply, a transaction the list of replies. */
+  readonly isTransaction: boolean;
+  readonly done: Done;
+}
+
+export interface ShardParts {
+  readonly id: number;
+  readonly shards: number;
+  readonly runtime: Runtime;
+  readonly clock: ShardClock;
+  readonly rows: RowStore;
+  readonly journal: Journal;
+  readonly fence: number;
+  readonly producers: Producers;
+  /** Producers first; by event range and by name. */
+  readonly views: readonly View[];
+  /** Called after each sealed batch: time for a checkpoint? */
+  readonly afterSeal: (seq: number) => void;
+}
+
+export class Shard implements ShardPort {
+  readonly id: number;
+  readonly shards: number;
+  readonly #p: ShardParts;
+  readonly #viewOf = new Map<string, View>();
+  readonly #viewOfEvent: (View | undefined)[] = new Array(256);
+  #open = new Batch();
+  #inFlight: Batch | null = null;
+  #spare = new Batch();
+  #durableSeq: number;
+  #inbox: Pending[] = [];
+  #inboxHead = 0;
+  #isFetching = false;
+  #isFlushArmed = false;
+  #isInTick = false;
+  #cancelTimer: (() => void) | null = null;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #failure: FlowError | null = null;
+  #moment: { nowMs: number; position: number };
+
+  constructor(parts: ShardParts, durableSeq: number) {
+    this.#p = parts;
+    this.id = parts.id;
+    this.shards = parts.shards;
+    this.#durableSeq = durableSeq;
+    this.#open.seq = durableSeq + 1;
+    this.#moment = { nowMs: 0, position: this.#open.seq };
+    parts.rows.openBatch = this.#open.seq;
+    for (const view of parts.views) {
+      this.#viewOf.set(view.name, view);
+      for (let type = view.events[0]; type <= view.events[1]; type++) this.#viewOfEvent[type] = view;
+    }
+  }
+
+  get durableSeq(): number {
+    return this.#durableSeq;
+  }
+
+  nowMs(): number {
+    return this.#p.clock.nowMs();
+  }
+
+  submit(command: Command, done: Done): void {
+    this.#accept({ commands: [command], mutation: command.mutation, isTransaction: false, done });
+  }
+
+  call<R>(command: Command): Promise<R> {
+    return new Promise((resolve, reject) => {
+      this.submit(command, (error, reply) => (error === null ? resolve(reply as R) : reject(error)));
+    });
+  }
+
+  transact(commands: readonly Command[], mutation: MutationId | undefined): Promise<unknown[]> {
+    return new Promise((resolve, reject) => {
+      const done: Done = (error, reply) => (error === null ? resolve(reply as unknown[]) : reject(error));
+      this.#accept({ commands, mutation, isTransaction: true, done });
+    });
+  }
+
+  settled(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const batch = this.#newestUnsettled();
+      const done: Done = (error) => (error === null ? resolve() : reject(error));
+      if (this.#failure !== null) reject(this.#failure);
+      else if (batch === null) resolve();
+      else batch.wait(done, null, undefined);
+    });
+  }
+
+  /** A view wants to run its `tick`: a worker came, rows became resident. */
+  readonly wake = (): void => this.#armFlush();
+
+  /** Applies one entry of the journal during recovery. */
+  replay(seq: number, timeMs: number, payload: Buffer): void {
+    const reader = new ByteReader(payload);
+    this.#p.rows.openBatch = seq;
+    const at: Moment = { nowMs: timeMs, position: seq };
+    while (!reader.done) {
+      const { view, event } = this.#decodeEvent(reader);
+      view.evolve(event, at);
+    }
+    this.#durableSeq = seq;
+    this.#open.seq = seq + 1;
+    this.#p.rows.openBatch = seq + 1;
+  }
+
+  async *history(subject: HistorySubject): AsyncIterable<HistoryEntry> {
+    await this.settled();
+    const { first } = this.#p.journal.tail();
+    for await (const entry of this.#p.journal.read(first)) {
+      const reader = new ByteReader(entry.payload);
+      while (!reader.done) {
+        const { view, event } = this.#decodeEvent(reader);
+        if (view.name === subject.view && subject.matches(event)) {
+          yield { position: entry.seq, timeMs: entry.timeMs, event };
+        }
+      }
+    }
+  }
+
+  /** Stops taking commands, lets everything decided become durable, and keeps quiet afterwards. */
+  async close(): Promise<void> {
+    if (this.#failure !== null) return;
+    const error = new FlowError('UNAVAILABLE', 'the server is closing; connect to another or try again', { retryAfterMs: 500 });
+    const waiting = this.#inbox.splice(this.#inboxHead);
+    this.#inbox = [];
+    this.#inboxHead = 0;
+    await this.settled();
+    while (this.#inFlight !== null || !this.#open.isEmpty) await this.settled();
+    this.#failure = error;
+    this.#cancelTimer?.();
+    for (const pending of waiting) pending.done(error, undefined);
+  }
+
+  #accept(pending: Pending): void {
+    if (this.#failure !== null) return pending.done(this.#failure, undefined);
+    if (this.#inbox.length > this.#inboxHead || !this.#isReady(pending)) {
+      if (this.#inbox.length - this.#inboxHead >= INBOX_MAX) {
+        const error = new FlowError('RESOURCE_EXHAUSTED', 'too many commands wait on this shard', { retryAfterMs: 100 });
+        return pending.done(error, undefined);
+      }
+      this.#inbox.push(pending);
+      this.#pump();
+      return;
+    }
+    this.#decide(pending);
+    this.#armFlush();
+  }
+
+  /** May be decided now: the batch has room and every row is resident. */
+  #isReady(pending: Pending): boolean {
+    return !this.#isInTick && this.#open.writer.length < BATCH_SOFT_BYTES && this.#missing(pending, null) === 0;
+  }
+
+  /** Counts rows that are not resident, and collects them in `into`. */
+  #missing(pending: Pending, into: RowRef[] | null): number {
+    let count = 0;
+    const rows = this.#p.rows;
+    const note = (ref: RowRef) => {
+      if (rows.isResident(ref)) return;
+      count++;
+      into?.push(ref);
+    };
+    for (const command of pending.commands) {
+      for (const ref of this.#viewNamed(command).reads(command)) note(ref);
+    }
+    const first = pending.commands[0];
+    if (first !== undefined && pending.mutation?.seq === 0) for (const ref of this.#p.producers.reads(first)) note(ref);
+    return count;
+  }
+
+  #pump(): void {
+    if (this.#isFetching || this.#isInTick) return;
+    while (this.#inboxHead < this.#inbox.length) {
+      const pending = this.#inbox[this.#inboxHead];
+      assert(pending !== undefined, 'the head of the inbox is filled');
+      if (this.#open.writer.length >= BATCH_SOFT_BYTES) break;
+      if (this.#missing(pending, null) > 0) {
+        void this.#fetch();
+        break;
+      }
+      this.#inboxHead++;
+      this.#decide(pending);
+    }
+    if (this.#inboxHead === this.#inbox.length) {
+      this.#inbox = [];
+      this.#inboxHead = 0;
+    } else if (this.#inboxHead > 4096) {
+      this.#inbox = this.#inbox.slice(this.#inboxHead);
+      this.#inboxHead = 0;
+    }
+    this.#armFlush();
+  }
+
+  /** Fetches what all waiting commands read, in one go. */
+  async #fetch(): Promise<void> {
+    this.#isFetching = true;
+    const refs: RowRef[] = [];
+    for (let i = this.#inboxHead; i < this.#inbox.length && refs.length < FETCH_ROWS_MAX; i++) {
+      const pending = this.#inbox[i];
+      if (pending !== undefined) this.#missing(pending, refs);
+    }
+    try {
+      await this.#p.rows.fetch(refs);
+      this.#isFetching = false;
+    } catch (error) {
+      this.#isFetching = false;
+      // Only the command at the head is refused: the damaged row may belong to any of them, so each tries on its own.
+      const pending = this.#inbox[this.#inboxHead++];
+      pending?.done(asFlowError(error), undefined);
+    }
+    this.#pump();
+  }
+
+  #decide(pending: Pending): void {
+    const { producers, rows } = this.#p;
+    const first = pending.commands[0];
+    if (first === undefined) return pending.done(null, []);
+    const batch = this.#open;
+    const mark = batch.writer.length;
+    rows.newestRead = 0;
+    if (mark === 0) batch.timeMs = this.nowMs();
+    this.#moment = { nowMs: batch.timeMs, position: batch.seq };
+    try {
+      const stored = producers.lookup(first);
+      if (stored !== undefined) return this.#answer(pending, null, this.#decodeReplies(pending, stored), batch);
+      if (this.#p.journal.state() === 'full' && pending.commands.some((c) => c.grows)) throw diskFull();
+      const reply = pending.isTransaction ? this.#decideAll(pending, mark) : this.#viewNamed(first).decide(first, this.#moment, this.#emit);
+      if (batch.writer.length > mark && pending.mutation !== undefined) {
+        producers.remember(first, this.#encodeReplies(pending, reply), this.#emit);
+      }
+      this.#answer(pending, null, reply, batch);
+    } catch (error) {
+      assert(batch.writer.length === mark, `a view refused after it had emitted: ${String(error)}`);
+      this.#answer(pending, asFlowError(error), undefined, batch);
+    }
+  }
+
+  /** All commands or none: what was evolved and encoded is taken back if one is refused. */
+  #decideAll(pending: Pending, mark: number): unknown[] {
+    const { rows } = this.#p;
+    rows.begin();
+    try {
+      const replies = pending.commands.map((c) => this.#viewNamed(c).decide(c, this.#moment, this.#emit));
+      rows.commit();
+      return replies;
+    } catch (error) {
+      rows.rollback();
+      this.#open.writer.length = mark;
+      throw error;
+    }
+  }
+
+  readonly #emit = (event: Event): void => {
+    const view = this.#viewOfEvent[event.type];
+    assert(view !== undefined, `event type ${event.type} belongs to a view`);
+    const { writer } = this.#open;
+    writer.u8(event.type);
+    view.encode(event, writer);
+    view.evolve(event, this.#moment);
+  };
+
+  /**
+   * Answers when what the reply shows is durable. Row-only views say exactly which batch that is (newestRead);
+   * others also read cells, so they wait for the newest batch.
+   */
+  #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
+    const command = pending.commands[0];
+    const rowsOnly = command !== undefined && open === this.#open && this.#viewNamed(command).readsOnlyRows === true;
+    if (!open.isEmpty && !(rowsOnly && !pending.commands.some((c) => c.mutates) && this.#p.rows.newestRead < open.seq)) {
+      open.wait(pending.done, error, reply);
+    } else if (this.#inFlight !== null && (!rowsOnly || this.#p.rows.newestRead >= this.#inFlight.seq)) {
+      this.#inFlight.wait(pending.done, error, reply);
+    } else pending.done(error, reply);
+  }
+
+  #newestUnsettled(): Batch | null {
+    if (!this.#open.isEmpty) {
+      this.#armFlush();
+      return this.#open;
+    }
+    return this.#inFlight;
+  }
+
+  #armFlush(): void {
+    if (this.#isFlushArmed || this.#inFlight !== null || this.#failure !== null) return;
+    this.#isFlushArmed = true;
+    this.#p.runtime.soon(() => {
+      this.#isFlushArmed = false;
+      this.#flush();
+    });
+  }
+
+  /** Seals the open batch and sends it to the journal, unless one is on its way. */
+  #flush(): void {
+    if (this.#inFlight !== null || this.#failure !== null) return;
+    this.#tick();
+    const batch = this.#open;
+    if (batch.isEmpty) {
+      if (batch.hasWaiters) batch.complete();
+      return this.#armTimer();
+    }
+    const next = this.#spare;
+    next.writer.length = 0;
+    next.seq = batch.seq + 1;
+    this.#open = next;
+    this.#p.rows.openBatch = next.seq;
+    this.#inFlight = batch;
+    const frame = { timeMs: batch.timeMs, payload: [batch.writer.view()] };
+    this.#p.journal.append(frame, { expect: batch.seq, fence: this.#p.fence }).then(
+      () => this.#onDurable(batch),
+      (error) => this.#onFailed(batch, error),
+    );
+    this.#p.afterSeal(batch.seq);
+    this.#pump();
+  }
+
+  #onDurable(batch: Batch): void {
+    this.#durableSeq = batch.seq;
+    this.#inFlight = null;
+    this.#spare = batch;
+    batch.complete();
+    if (!this.#open.isEmpty) this.#flush();
+    else this.#armFlush();
+    this.#pump();
+  }
+
+  #onFailed(batch: Batch, cause: unknown): void {
+    this.#failure = new FlowError('UNAVAILABLE', 'the journal failed: the outcome is unknown, ask again after the restart', { cause });
+    batch.fail(this.#failure);
+    this.#open.fail(this.#failure);
+    for (const pending of this.#inbox.splice(this.#inboxHead)) pending.done(this.#failure, undefined);
+    this.#cancelTimer?.();
+  }
+
+  #tick(): void {
+    this.#isInTick = true;
+    const batch = this.#open;
+    if (batch.isEmpty) batch.timeMs = this.nowMs();
+    this.#moment = { nowMs: batch.timeMs, position: batch.seq };
+    for (const view of this.#p.views) view.tick?.(this.#moment, this.#emitThen);
+    this.#isInTick = false;
+  }
+
+  readonly #emitThen = (event: Event, then?: () => void): void => {
+    this.#emit(event);
+    if (then !== undefined) this.#open.then(then);
+  };
+
+  #armTimer(): void {
+    let atMs = Number.POSITIVE_INFINITY;
+    for (const view of this.#p.views) atMs = Math.min(atMs, view.wakeAtMs?.() ?? Number.POSITIVE_INFINITY);
+    if (atMs === this.#timerAtMs && this.#cancelTimer !== null) return;
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+    this.#timerAtMs = atMs;
+    if (atMs === Number.POSITIVE_INFINITY) return;
+    this.#cancelTimer = this.#p.runtime.after(Math.max(1, atMs - this.nowMs()), () => {
+      this.#cancelTimer = null;
+      this.#timerAtMs = Number.POSITIVE_INFINITY;
+      this.#armFlush();
+    });
+  }
+
+  #viewNamed(command: Command): View {
+    const view = this.#viewOf.get(command.view);
+    assert(view !== undefined, `there is a view ${command.view}`);
+    return view;
+  }
+
+  #decodeEvent(reader: ByteReader): { view: View; event: Event } {
+    const type = reader.u8();
+    const view = this.#viewOfEvent[type];
+    if (view === undefined) {
+      throw new FlowError('DATA_TOO_NEW', `the journal holds events of type ${type}, which this version does not know; run a newer one`);
+    }
+    return { view, event: view.decode(type, reader) };
+  }
+
+  #encodeReplies(pending: Pending, reply: unknown): Uint8Array {
+    const replies = pending.isTransaction ? (reply as unknown[]) : [reply];
+    const writer = this.#p.producers.scratch();
+    pending.commands.forEach((command, i) => {
+      writer.bytes(this.#viewNamed(command).encodeReply(replies[i]));
+    });
+    return writer.view();
+  }
+
+  #decodeReplies(pending: Pending, stored: Buffer): unknown {
+    const reader = new ByteReader(stored);
+    const replies = pending.commands.map((command) => this.#viewNamed(command).decodeReply(reader.bytes(), command));
+    return pending.isTransaction ? replies : replies[0];
+  }
+}
+
+/** A caller of the server itself: timers, sweeps, recovery. */
+export const systemCaller = (tenant: number): Caller => ({ identity: 'system', tenant, deadlineMs: 0 });
+
+const diskFull = () =>
+  new FlowError('DISK_FULL', 'the disk is full: free space or grow the volume; acks, deletes and reads go on', { retryAfterMs: 1000 });
+
+function asFlowError(error: unknown): FlowError {
+  return error instanceof FlowError ? error : new FlowError('INTERNAL', `unexpected: ${String(error)}`, { cause: error });
+}
