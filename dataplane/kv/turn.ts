@@ -1,0 +1,127 @@
+// What one operation of a command may see and do. One instance per view, set anew for each command: no allocation.
+//   D1. An expired key is absent, whether or not the sweeper has been there; what it left is accounted for by the event
+//       that writes over it.
+//   D2. An operation refuses before it emits, and emits at most one event.
+//   D3. A command writes and returns at most COMMAND_BYTES_MAX, so that events and reply fit one journal entry.
+import { FlowError, LIMITS } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { Emit, Moment } from '../shard/state-machine.ts';
+import type { Rows, Table } from '../storage/contract.ts';
+import { DELETED, type KeyGone, type KeyPut } from './events.ts';
+import type { KvState } from './state.ts';
+import { type Kind, META, type Meta, memberPrefix, memberTable, TYPE_NAMES } from './tables.ts';
+
+export const COMMAND_BYTES_MAX = LIMITS.batchBytes;
+/** Head of an event or a result, rounded up. */
+const OPERATION_BYTES = 96;
+
+const noEmit: Emit = () => {};
+
+export class Turn {
+  nowMs = 0;
+  readonly #rows: Rows;
+  readonly #state: KvState;
+  #emit: Emit = noEmit;
+  #isAtomic = false;
+  #bytesLeft = 0;
+  /** The row behind the last `look`, expired or not. */
+  #before: Meta | undefined;
+
+  constructor(rows: Rows, state: KvState) {
+    this.#rows = rows;
+    this.#state = state;
+  }
+
+  begin(at: Moment, emit: Emit, isAtomic: boolean): void {
+    this.nowMs = at.nowMs;
+    this.#emit = emit;
+    this.#isAtomic = isAtomic;
+    this.#bytesLeft = COMMAND_BYTES_MAX;
+  }
+
+  get isAtomic(): boolean {
+    return this.#isAtomic;
+  }
+
+  /** The key as everybody sees it now. */
+  look(key: string): Meta | undefined {
+    const row = this.#rows.get(META, key);
+    this.#before = row;
+    return row === undefined || (row.expireAtMs !== 0 && row.expireAtMs <= this.nowMs) ? undefined : row;
+  }
+
+  lookFor(key: string, kind: Kind): Meta | undefined {
+    const meta = this.look(key);
+    if (meta !== undefined && meta.kind !== kind) {
+      throw new FlowError(
+        'WRONG_TYPE',
+        `the key holds a ${TYPE_NAMES[meta.kind]}, not a ${TYPE_NAMES[kind]}`,
+      );
+    }
+    return meta;
+  }
+
+  /** What the keys of a collection's member rows start with. */
+  members(key: string, meta: Meta): string {
+    return memberPrefix(key, memberTable(meta.kind), meta.generation);
+  }
+
+  member<V>(table: Table<V>, meta: Meta, rowKey: string): V | undefined {
+    if (!this.#state.isFresh(meta.generation)) return this.#rows.get(table, rowKey);
+    // The collection may have begun behind `reads`, in this very command: then nobody fetched the row, and if it
+    // is not in memory it does not exist (KvState.isFresh).
+    try {
+      return this.#rows.get(table, rowKey);
+    } catch {
+      return undefined;
+    }
+  }
+
+  nextRevision(): number {
+    return this.#state.revision + 1;
+  }
+
+  spend(bytes: number): void {
+    this.#bytesLeft -= bytes + OPERATION_BYTES;
+    if (this.#bytesLeft >= 0) return;
+    this.#bytesLeft += bytes;
+    throw new FlowError(
+      'BATCH_TOO_LARGE',
+      `the operations together pass ${COMMAND_BYTES_MAX} bytes; split the request`,
+    );
+  }
+
+  /** The event that writes `meta` over the row last looked at. */
+  over(type: number, key: string, meta: Meta): KeyPut {
+    const before = this.#before;
+    const isStale = before !== undefined && before.generation !== 0 && before.generation !== meta.generation;
+    return {
+      type,
+      key,
+      isNew: before === undefined,
+      beforeExpireAtMs: before === undefined ? 0 : before.expireAtMs,
+      staleGeneration: isStale ? before.generation : 0,
+      staleKind: isStale ? before.kind : 0,
+      meta,
+    };
+  }
+
+  emit(event: KeyPut): void {
+    this.#emit(event);
+  }
+
+  /** Deletes the key last looked at. */
+  emitDeleted(key: string, { expireAtMs, generation, kind }: Meta): void {
+    this.#emit({ type: DELETED, key, expireAtMs, generation, kind } as KeyGone);
+  }
+
+  /** A condition does not hold: an answer on its own, a refusal in a transaction. */
+  unmet(present: Meta | undefined): pb.KvResultInput {
+    const revision = present?.revision ?? 0;
+    if (!this.#isAtomic) return { found: false, revision };
+    throw new FlowError(
+      'REVISION_MISMATCH',
+      `the key is at revision ${revision}; the condition does not hold`,
+    );
+  }
+}
