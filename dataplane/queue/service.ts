@@ -9,6 +9,7 @@ import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleR
 import type { Granted, Waiter } from './dispatch.ts';
 import { parseJobId } from './ids.ts';
 import { getJob, jobHistory, listJobs } from './inspect.ts';
+import { defaultsFor } from './policy.ts';
 import { redrive } from './redrive.ts';
 import type { QueueView } from './view.ts';
 import { errorMessage, nackTerms, WorkerSession } from './worker-session.ts';
@@ -38,6 +39,10 @@ export class Queues implements QueueService {
     const view = this.#o.views[index];
     if (shard === undefined || view === undefined) throw new FlowError('INTERNAL', `shard ${index} is not here`);
     return { shard, view };
+  }
+
+  async settled(): Promise<void> {
+    await Promise.all(this.#o.shards.map((shard) => shard.settled()));
   }
 
   async enqueue(caller: Caller, request: pb.EnqueueRequest): Promise<pb.EnqueueResponseInput> {
@@ -206,8 +211,6 @@ export class Queues implements QueueService {
     return this.at(name).shard.call<R>({ view: 'queue', caller, name, ...part } as QueueCommand);
   }
 }
-
-import { defaultsFor } from './policy.ts';
 
 const declareCommand = (caller: Caller, name: string) => ({ view: 'queue', kind: 'declare', caller, name, spec: defaultsFor(name) });
 

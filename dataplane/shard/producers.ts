@@ -6,7 +6,7 @@ import { FlowError } from '@flowmesh/protocol';
 import { type ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef, Table, Window } from '../storage/contract.ts';
 import { after, part, readPart, readU32be, readU53be, textToByteString, u32be, u53be } from '../storage/keys.ts';
-import type { Command, Emit, Event, Moment, View, ViewContext } from './state-machine.ts';
+import type { Caller, Emit, Event, Moment, MutationId, View, ViewContext } from './state-machine.ts';
 
 export const REPLIES_MAX = 1024;
 /** An idle producer is forgotten; SDKs renew theirs long before. */
@@ -56,8 +56,8 @@ interface Producer {
 }
 
 /** tenant + producer id as a byte string: producers of different tenants never meet. */
-const identify = (command: Command): string =>
-  u32be(command.caller.tenant) + textToByteString(command.mutation?.producerId ?? '');
+const identify = (caller: Caller, mutation: MutationId): string =>
+  u32be(caller.tenant) + textToByteString(mutation.producerId);
 const tableKey = (id: string, table: number, rest: string) => id.slice(0, 4) + String.fromCharCode(table) + rest;
 const slotKey = (id: string, slot: number) => tableKey(id, SLOT.id, part(id.slice(4)) + u32be(slot));
 const idempotencyKey = (id: string) => tableKey(id, KEY.id, part(id.slice(4)));
@@ -96,16 +96,18 @@ export class Producers implements View {
     }
   }
 
-  reads(command: Command): readonly RowRef[] {
-    const m = command.mutation;
-    return m === undefined || m.producerId === '' || m.seq !== 0 ? [] : [{ table: KEY, key: idempotencyKey(identify(command)) }];
+  reads(): readonly RowRef[] {
+    return [];
+  }
+
+  /** The row of an idempotency key (P3). */
+  keyRef(caller: Caller, mutation: MutationId): RowRef {
+    return { table: KEY, key: idempotencyKey(identify(caller, mutation)) };
   }
 
   /** The stored reply of a repeat; undefined: not seen yet. */
-  lookup(command: Command): Buffer | undefined {
-    const m = command.mutation;
-    if (m === undefined || m.producerId === '') return undefined;
-    const id = identify(command);
+  lookup(caller: Caller, m: MutationId): Buffer | undefined {
+    const id = identify(caller, m);
     if (m.seq === 0) return this.#context.rows.get(KEY, idempotencyKey(id))?.reply;
     const producer = this.#producers.get(id);
     if (producer === undefined) return undefined;
@@ -118,9 +120,8 @@ export class Producers implements View {
   }
 
   /** Remembers the reply of a mutation that has just been decided (P1). */
-  remember(command: Command, reply: Uint8Array, emit: Emit): void {
-    if (command.mutation === undefined || command.mutation.producerId === '') return;
-    emit({ type: PRODUCED, id: identify(command), seq: command.mutation.seq, reply } as Produced);
+  remember(caller: Caller, mutation: MutationId, reply: Uint8Array, emit: Emit): void {
+    emit({ type: PRODUCED, id: identify(caller, mutation), seq: mutation.seq, reply } as Produced);
   }
 
   decide(): unknown {

@@ -6,7 +6,7 @@
 //   S4. After a failed journal write nothing is answered but "unknown outcome", and the process ends.
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
-import type { Journal } from '../journal/journal.ts';
+import { type Journal, JournalFull } from '../journal/journal.ts';
 import type { Runtime } from '../runtime.ts';
 import { ByteReader } from '../storage/bytes.ts';
 import type { RowRef } from '../storage/contract.ts';
@@ -30,6 +30,7 @@ import type {
 const BATCH_SOFT_BYTES = 768 * 1024;
 /** Commands that wait for rows or for room in a batch. */
 const INBOX_MAX = 100_000;
+const FULL_RETRY_MS = 500;
 /** Rows fetched ahead for waiting commands in one go. */
 const FETCH_ROWS_MAX = 4096;
 
@@ -53,7 +54,7 @@ export interface ShardParts {
   /** Producers first; by event range and by name. */
   readonly views: readonly View[];
   /** Called after each sealed batch: time for a checkpoint? */
-  readonly afterSeal: (seq: number) => void;
+  readonly afterSeal: (seq: number, timeMs: number, bytes: number) => void;
 }
 
 export class Shard implements ShardPort {
@@ -99,7 +100,7 @@ export class Shard implements ShardPort {
   }
 
   submit(command: Command, done: Done): void {
-    this.#accept({ commands: [command], mutation: command.mutation, isTransaction: false, done });
+    this.#accept({ commands: [command], mutation: identified(command.mutation), isTransaction: false, done });
   }
 
   call<R>(command: Command): Promise<R> {
@@ -111,7 +112,7 @@ export class Shard implements ShardPort {
   transact(commands: readonly Command[], mutation: MutationId | undefined): Promise<unknown[]> {
     return new Promise((resolve, reject) => {
       const done: Done = (error, reply) => (error === null ? resolve(reply as unknown[]) : reject(error));
-      this.#accept({ commands, mutation, isTransaction: true, done });
+      this.#accept({ commands, mutation: identified(mutation), isTransaction: true, done });
     });
   }
 
@@ -123,6 +124,13 @@ export class Shard implements ShardPort {
       else if (batch === null) resolve();
       else batch.wait(done, null, undefined);
     });
+  }
+
+  /** Resolves when the entry `seq`, which has been sealed, is durable. */
+  durable(seq: number): Promise<void> {
+    const batch = this.#inFlight;
+    if (seq <= this.#durableSeq || batch === null) return Promise.resolve();
+    return new Promise((resolve, reject) => batch.wait((error) => (error === null ? resolve() : reject(error)), null, undefined));
   }
 
   /** A view wants to run its `tick`: a worker came, rows became resident. */
@@ -203,7 +211,7 @@ export class Shard implements ShardPort {
       for (const ref of this.#viewNamed(command).reads(command)) note(ref);
     }
     const first = pending.commands[0];
-    if (first !== undefined && pending.mutation?.seq === 0) for (const ref of this.#p.producers.reads(first)) note(ref);
+    if (first !== undefined && pending.mutation?.seq === 0) note(this.#p.producers.keyRef(first.caller, pending.mutation));
     return count;
   }
 
@@ -260,12 +268,12 @@ export class Shard implements ShardPort {
     if (mark === 0) batch.timeMs = this.nowMs();
     this.#moment = { nowMs: batch.timeMs, position: batch.seq };
     try {
-      const stored = producers.lookup(first);
-      if (stored !== undefined) return this.#answer(pending, null, this.#decodeReplies(pending, stored), batch);
+      const stored = pending.mutation && producers.lookup(first.caller, pending.mutation);
+      if (stored) return this.#answer(pending, null, this.#decodeReplies(pending, stored), batch);
       if (this.#p.journal.state() === 'full' && pending.commands.some((c) => c.grows)) throw diskFull();
       const reply = pending.isTransaction ? this.#decideAll(pending, mark) : this.#viewNamed(first).decide(first, this.#moment, this.#emit);
       if (batch.writer.length > mark && pending.mutation !== undefined) {
-        producers.remember(first, this.#encodeReplies(pending, reply), this.#emit);
+        producers.remember(first.caller, pending.mutation, this.#encodeReplies(pending, reply), this.#emit);
       }
       this.#answer(pending, null, reply, batch);
     } catch (error) {
@@ -344,13 +352,21 @@ export class Shard implements ShardPort {
     this.#open = next;
     this.#p.rows.openBatch = next.seq;
     this.#inFlight = batch;
+    this.#append(batch);
+    this.#p.afterSeal(batch.seq, batch.timeMs, batch.writer.length);
+    this.#pump();
+  }
+
+  #append(batch: Batch): void {
     const frame = { timeMs: batch.timeMs, payload: [batch.writer.view()] };
     this.#p.journal.append(frame, { expect: batch.seq, fence: this.#p.fence }).then(
       () => this.#onDurable(batch),
-      (error) => this.#onFailed(batch, error),
+      (error) => {
+        if (!(error instanceof JournalFull)) return this.#onFailed(batch, error);
+        // Not even the reserve has room: nothing was written, so everybody waits until there is.
+        this.#p.runtime.after(FULL_RETRY_MS, () => this.#append(batch));
+      },
     );
-    this.#p.afterSeal(batch.seq);
-    this.#pump();
   }
 
   #onDurable(batch: Batch): void {
@@ -433,6 +449,9 @@ export class Shard implements ShardPort {
 
 /** A caller of the server itself: timers, sweeps, recovery. */
 export const systemCaller = (tenant: number): Caller => ({ identity: 'system', tenant, deadlineMs: 0 });
+
+/** A mutation without a producer is not idempotent. */
+const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
 
 const diskFull = () =>
   new FlowError('DISK_FULL', 'the disk is full: free space or grow the volume; acks, deletes and reads go on', { retryAfterMs: 1000 });

@@ -1,0 +1,57 @@
+// The data directory: whose it is, which format it has, and that only one process uses it.
+//   D1. A directory of a newer version, or of another number of shards, is refused before anything in it is touched.
+//   D2. The lock of shard 0's database is the lock of the directory.
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { FlowError } from '@flowmesh/protocol';
+
+const FORMAT = 1;
+
+export interface DirectoryIdentity {
+  readonly format: number;
+  readonly clusterId: string;
+  readonly shards: number;
+}
+
+export function openDataDirectory(dir: string, shards: number): DirectoryIdentity {
+  const file = join(dir, 'flowmesh.json');
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  if (!existsSync(file)) {
+    const identity = { format: FORMAT, clusterId: randomUUID(), shards };
+    writeDurably(dir, file, `${JSON.stringify(identity)}\n`);
+    return identity;
+  }
+  const identity = parse(file);
+  if (identity.format > FORMAT) {
+    throw new FlowError(
+      'DATA_TOO_NEW',
+      `${dir} has format ${identity.format}, this version reads up to ${FORMAT}: run the version that wrote it, or a newer one`,
+    );
+  }
+  if (identity.shards !== shards) {
+    throw new FlowError('DATA_MISMATCH', `${dir} was created with ${identity.shards} shards, not ${shards}: shards are fixed at creation`);
+  }
+  return identity;
+}
+
+function parse(file: string): DirectoryIdentity {
+  try {
+    const { format, clusterId, shards } = JSON.parse(readFileSync(file, 'utf8')) as DirectoryIdentity;
+    if (Number.isInteger(format) && typeof clusterId === 'string' && Number.isInteger(shards)) return { format, clusterId, shards };
+  } catch (cause) {
+    throw new FlowError('DATA_DAMAGED', `${file} cannot be read: restore it from a backup`, { cause });
+  }
+  throw new FlowError('DATA_DAMAGED', `${file} does not say format, clusterId and shards: restore it from a backup`);
+}
+
+function writeDurably(dir: string, file: string, text: string): void {
+  const fd = openSync(`${file}.new`, 'w', 0o600);
+  writeSync(fd, text);
+  fsyncSync(fd);
+  closeSync(fd);
+  renameSync(`${file}.new`, file);
+  const dirFd = openSync(dir, 'r');
+  fsyncSync(dirFd);
+  closeSync(dirFd);
+}

@@ -1,0 +1,123 @@
+// The data plane behind the listeners: opens the shards, wires views and services, and says in which state it is.
+import type { FlowError } from '@flowmesh/protocol';
+import { openDataDirectory } from './data-directory.ts';
+import { createKvService } from './kv/service.ts';
+import { createKvView, type KvView } from './kv/view.ts';
+import { createQueueAdmin } from './queue/admin.ts';
+import { Queues } from './queue/service.ts';
+import { createQueueView, type QueueView } from './queue/view.ts';
+import type { Runtime } from './runtime.ts';
+import type { AdminService, Fabric, FabricState } from './services.ts';
+import { type OpenedShard, openShard } from './shard/open-shard.ts';
+import { createStreamService } from './stream/service.ts';
+import { createStreamView, type StreamView } from './stream/view.ts';
+import { Transactions } from './txn/service.ts';
+
+export interface FabricOptions {
+  /** null: everything in memory. */
+  readonly dataDir: string | null;
+  readonly shards: number;
+  readonly autoCreate: boolean;
+  readonly runtime: Runtime;
+  readonly version: string;
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+  /** A journal failed: nothing can be acknowledged any more, the process must end. */
+  readonly onFatal: (error: FlowError) => void;
+}
+
+export interface OpenedFabric extends Fabric {
+  readonly clusterId: string;
+  readonly shards: readonly OpenedShard[];
+  drain(): void;
+  close(): Promise<void>;
+}
+
+const POKE_MS = 1000;
+
+export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
+  const { runtime, dataDir } = o;
+  const clusterId = dataDir === null ? 'ephemeral' : openDataDirectory(dataDir, o.shards).clusterId;
+  let state: FabricState = 'starting';
+  const listeners: ((state: FabricState) => void)[] = [];
+  const setState = (next: FabricState) => {
+    if (state === next || state === 'failed') return;
+    state = next;
+    for (const listener of listeners) listener(next);
+  };
+
+  const full = new Set<number>();
+  const shards: OpenedShard[] = [];
+  for (let id = 0; id < o.shards; id++) {
+    const opened = await openShard({
+      id,
+      shards: o.shards,
+      dir: dataDir === null ? null : `${dataDir}/shard-${id}`,
+      runtime,
+      factories: [createKvView, createQueueView, createStreamView],
+      log: o.log,
+      onFatal: (error) => {
+        setState('failed');
+        o.onFatal(error);
+      },
+      onState: (journal) => {
+        if (journal === 'full') full.add(id);
+        else full.delete(id);
+        if (state === 'serving' || state === 'disk_full') setState(full.size > 0 ? 'disk_full' : 'serving');
+      },
+    });
+    shards.push(opened);
+  }
+
+  const ports = shards.map((s) => s.shard);
+  const viewsOf = <V>(index: number): V[] => shards.map((s) => s.views[index] as unknown as V);
+  const queueViews = viewsOf<QueueView>(1);
+  const kv = createKvService({ shards: ports, rows: shards.map((s) => s.rows), views: viewsOf<KvView>(0) });
+  const queues = new Queues({ shards: ports, views: queueViews, autoCreate: o.autoCreate, runtime });
+  const streams = createStreamService({ shards: ports, views: viewsOf<StreamView>(2), autoCreate: o.autoCreate, random: runtime.random });
+  await streams.reconcile();
+
+  const admin: AdminService = {
+    ...createQueueAdmin(queues, queueViews),
+    ...streams.admin,
+    listKeyspaces: (caller) => kv.listKeyspaces(caller),
+    async getCluster() {
+      const shardFigures = shards.map(({ shard, journal, checkpoints }) => {
+        const { last, bytes } = journal.tail();
+        return {
+          shard: shard.id,
+          state: { ready: 'serving', full: 'disk_full', failed: 'failed', closed: 'failed' }[journal.state()],
+          journalBytes: bytes,
+          journalPosition: last,
+          durablePosition: shard.durableSeq,
+          checkpointPosition: checkpoints.lastSeq,
+        };
+      });
+      return { version: o.version, clusterId, shards: o.shards, autoCreate: o.autoCreate, shardFigures };
+    },
+  };
+
+  let cancelPoke = () => {};
+  const poke = () => {
+    for (const shard of shards) shard.poke();
+    cancelPoke = runtime.after(POKE_MS, poke);
+  };
+  poke();
+  setState('serving');
+  return {
+    kv,
+    queues,
+    streams: streams.service,
+    transactions: new Transactions({ shards: ports, queues, streams: streams.transactions }),
+    admin,
+    clusterId,
+    shards,
+    state: () => state,
+    onState: (listener) => void listeners.push(listener),
+    drain: () => setState('draining'),
+    async close() {
+      cancelPoke();
+      setState('draining');
+      for (const shard of shards) await shard.close();
+    },
+  };
+}

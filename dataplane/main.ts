@@ -1,0 +1,99 @@
+// Starts the data plane: fabric, listeners, logs. The only place that knows the real clock, environment and process.
+import { readFileSync } from 'node:fs';
+import { createAccess, checkExposure, hashToken } from './api/access.ts';
+import { startGrpc } from './api/grpc/server.ts';
+import { startHttp } from './api/http/server.ts';
+import { openFabric } from './fabric.ts';
+import { realRuntime } from './runtime.ts';
+import type { Fabric } from './services.ts';
+import { createLog, type EventName, type Level } from './telemetry/log.ts';
+import { createMetrics } from './telemetry/metrics.ts';
+
+export interface ServerOptions {
+  /** null: everything in memory, gone at the end. */
+  readonly dataDir: string | null;
+  readonly shards: number;
+  readonly host: string;
+  /** 0: any free one. */
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  /** Names beyond localhost and the bound host that HTTP answers to. */
+  readonly allowedHosts?: readonly string[];
+  readonly token?: string | undefined;
+  /** Serve anybody, also beyond loopback. */
+  readonly insecure: boolean;
+  /** Queues and streams appear on first use. */
+  readonly autoCreate: boolean;
+  readonly logLevel: Level;
+  /** The process must end; the default ends it. */
+  readonly onFatal?: (error: Error) => void;
+}
+
+export interface RunningServer {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly fabric: Fabric;
+  /** No new calls; those that run may finish. */
+  drain(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const GRACE_MS = 5000;
+
+export const VERSION: string = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+export async function startServer(o: ServerOptions): Promise<RunningServer> {
+  const { host, token, insecure } = o;
+  checkExposure({ host, token, insecure });
+  const log = createLog({ level: o.logLevel, pretty: process.stdout.isTTY });
+  const onFatal = o.onFatal ?? endProcess;
+  const fabric = await openFabric({
+    dataDir: o.dataDir,
+    shards: o.shards,
+    autoCreate: o.autoCreate,
+    runtime: realRuntime,
+    version: VERSION,
+    log: (event, fields) => {
+      const write = fields.err === undefined ? log.debug : log.error;
+      write({ ...fields, event: event as EventName }, event);
+    },
+    onFatal: (error) => {
+      log.fatal({ event: 'journal.failed', err: error }, 'the journal failed; ending the process so that nothing is acknowledged that is not durable');
+      onFatal(error);
+    },
+  });
+  try {
+    const tokens = token === undefined ? [] : [{ identity: 'token', sha256: hashToken(token) }];
+    const access = createAccess({ anonymous: token === undefined, tokens });
+    const metrics = createMetrics(fabric);
+    const common = { fabric, host, access, log, metrics, runtime: realRuntime };
+    const grpc = await startGrpc({ ...common, port: o.grpcPort });
+    const http = await startHttp({ ...common, port: o.httpPort, allowedHosts: o.allowedHosts ?? [] });
+    let closing: Promise<void> | undefined;
+    const closeAll = async () => {
+      fabric.drain();
+      await Promise.all([grpc.close(GRACE_MS), http.close(GRACE_MS)]);
+      await fabric.close();
+    };
+    return {
+      grpcPort: grpc.port,
+      httpPort: http.port,
+      fabric,
+      drain: async () => fabric.drain(),
+      close: () => {
+        closing ??= closeAll();
+        return closing;
+      },
+    };
+  } catch (error) {
+    await fabric.close();
+    throw error;
+  }
+}
+
+/** Exit code of a failed journal: a supervisor starts us again, and recovery says what is there. */
+function endProcess(): void {
+  process.exitCode = 70;
+  // The last log line leaves first; nothing is answered meanwhile (the shard refuses everything).
+  setImmediate(() => process.exit(70));
+}

@@ -1,0 +1,84 @@
+// The queue half of the admin API: declare, show, delete.
+import { FlowError, shardOf } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { AdminService } from '../services.ts';
+import type { Caller } from '../shard/state-machine.ts';
+import type { QueueCell } from './cell.ts';
+import type { QueueCommand } from './commands.ts';
+import { loadEntry } from './dispatch.ts';
+import { resolveSpec, specMessage } from './policy.ts';
+import { checkName, mutationOf, type Queues } from './service.ts';
+import type { QueueView } from './view.ts';
+
+export type QueueAdmin = Pick<AdminService, 'applyQueue' | 'getQueue' | 'listQueues' | 'deleteQueue'>;
+
+export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): QueueAdmin {
+  const describe = async (caller: Caller, name: string): Promise<pb.QueueInput> => {
+    const { shard, view } = queues.at(name);
+    await shard.settled();
+    return queueMessage(view, view.cell(caller.tenant, name));
+  };
+  return {
+    async applyQueue(caller, spec) {
+      const { shard } = queues.at(spec.name);
+      const dead = spec.deadLetterQueue;
+      if (dead !== '') {
+        checkName(dead, 'dead-letter queue');
+        if (dead === spec.name) throw new FlowError('INVALID_ARGUMENT', `queue ${dead} cannot be its own dead-letter queue`);
+        if (shardOf(dead, shard.shards) !== shard.id) {
+          throw new FlowError('CROSS_SHARD', `dead-letter queue ${dead} lives on another shard than ${spec.name}: call it ${spec.name}.dead, or give both the same {tag}`);
+        }
+      }
+      const command = { view: 'queue', kind: 'declare', caller, name: spec.name, spec: resolveSpec(spec), ifAbsent: false, mutation: mutationOf(spec.mutation) };
+      await shard.call(command as QueueCommand);
+      return describe(caller, spec.name);
+    },
+    getQueue: (caller, request) => describe(caller, request.name),
+    async listQueues(caller) {
+      await queues.settled();
+      const found: pb.QueueInput[] = [];
+      for (const view of views) {
+        const cells = [...view.state.byName.values()].filter((cell) => cell.tenant === caller.tenant);
+        for (const cell of cells) found.push(await queueMessage(view, cell));
+      }
+      return { queues: found.sort((a, b) => ((a.spec?.name ?? '') < (b.spec?.name ?? '') ? -1 : 1)) };
+    },
+    async deleteQueue(caller, request) {
+      const command = { view: 'queue', kind: 'delete', caller, name: request.name, ifEmpty: request.ifEmpty, mutation: mutationOf(request.mutation) };
+      await queues.at(request.name).shard.call(command as QueueCommand);
+      return {};
+    },
+  };
+}
+
+async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueInput> {
+  const oldestReadyAtMs = await oldestReadyAt(cell);
+  const s = cell.state;
+  return {
+    spec: specMessage(cell.name, cell.spec),
+    paused: s.paused,
+    shard: view.context.shard,
+    createdAtMs: cell.createdAtMs,
+    figures: {
+      waiting: cell.waiting,
+      delayed: s.delayed + s.retrying,
+      blocked: s.blocked,
+      leased: cell.leases.size,
+      enqueuedTotal: s.enqueuedTotal,
+      completedTotal: s.completedTotal,
+      failedTotal: s.failedTotal,
+      deadTotal: s.deadTotal,
+      oldestReadyAtMs,
+      workers: view.workers(cell),
+    },
+  };
+}
+
+/** When the oldest ready job became ready; 0: none is ready. */
+async function oldestReadyAt(cell: QueueCell): Promise<number> {
+  const { cursor, plain } = cell.state;
+  const ready = cell.ready.first()?.value.readyAtMs ?? Number.POSITIVE_INFINITY;
+  const enqueued = plain > 0 ? (await loadEntry(cell.log, cursor)).head.appendTimeMs : Number.POSITIVE_INFINITY;
+  const oldest = Math.min(ready, enqueued);
+  return Number.isFinite(oldest) ? oldest : 0;
+}

@@ -1,0 +1,123 @@
+// Opens a shard: storage at its last checkpoint, then the journal behind it, event by event, then a new owner's fence.
+import { FlowError } from '@flowmesh/protocol';
+import { type EmbeddedJournal, openEmbeddedJournal } from '../journal/embedded.ts';
+import type { Journal } from '../journal/journal.ts';
+import { openMemoryJournal } from '../journal/memory.ts';
+import type { Runtime } from '../runtime.ts';
+import { DEFAULT_TENANT } from '../storage/keys.ts';
+import { openLevel } from '../storage/level.ts';
+import { LogStore, type StoredLength } from '../storage/log-store.ts';
+import { RowStore } from '../storage/row-store.ts';
+import { Checkpoints, POSITION_ROW, type Position } from './checkpoint.ts';
+import { ShardClock } from './clock.ts';
+import { Producers } from './producers.ts';
+import { Shard } from './shard.ts';
+import type { View, ViewContext, ViewFactory } from './state-machine.ts';
+
+export interface OpenShardOptions {
+  readonly id: number;
+  readonly shards: number;
+  /** null: everything in memory. */
+  readonly dir: string | null;
+  readonly runtime: Runtime;
+  readonly factories: readonly ViewFactory[];
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+  /** The journal failed: the process must end. */
+  readonly onFatal: (error: FlowError) => void;
+  /** Each change of what the disk allows. */
+  readonly onState: (state: 'ready' | 'full' | 'failed' | 'closed') => void;
+}
+
+export interface OpenedShard {
+  readonly shard: Shard;
+  readonly rows: RowStore;
+  readonly views: readonly View[];
+  readonly journal: Journal;
+  readonly checkpoints: Checkpoints;
+  /** Once a second. */
+  poke(): void;
+  close(): Promise<void>;
+}
+
+/** During recovery memory is given back at this size, as in normal operation. */
+const REPLAY_ROWS_BYTES = 48 * 1024 * 1024;
+
+export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
+  const { runtime, dir, log } = o;
+  const level = await openLevel(dir === null ? { memory: true } : { dir: `${dir}/rows` });
+  const rows = new RowStore({ level, monotonicMs: runtime.monotonicMs });
+  const saved = await rows.getMeta(POSITION_ROW);
+  const position: Position = saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
+  const logs = await LogStore.open({ dir: dir === null ? null : `${dir}/logs`, lengths: lengthsOf(await rows.listMeta('log/')) });
+  const journal = await openJournal(o);
+  const { last, lastTimeMs } = journal.tail();
+  if (last < position.seq) {
+    throw new FlowError(
+      'DATA_DAMAGED',
+      `the journal in ${dir}/journal ends at ${last}, but the checkpoint stands at ${position.seq}: files are missing; restore from a backup`,
+    );
+  }
+  let wake = () => {};
+  const context: ViewContext = { shard: o.id, shards: o.shards, rows, logs, random: runtime.random, wake: () => wake() };
+  const producers = new Producers(context, DEFAULT_TENANT);
+  const views = o.factories.map((make) => make(context));
+  const all: View[] = [producers, ...views];
+  for (const view of all) await view.load();
+
+  const checkpoints = new Checkpoints({ rows, logs, journal, views: all, runtime, log }, position.seq);
+  const clock = new ShardClock(runtime, Math.max(lastTimeMs, position.timeMs));
+  let entryBytes = 0;
+  const parts = {
+    id: o.id,
+    shards: o.shards,
+    runtime,
+    clock,
+    rows,
+    journal,
+    producers,
+    views: all,
+    fence: await journal.fence(),
+    afterSeal: (seq: number, timeMs: number, bytes: number) => {
+      entryBytes = bytes;
+      checkpoints.consider({ seq, timeMs }, entryBytes, () => shard.durable(seq));
+    },
+  };
+  const shard = new Shard(parts, position.seq);
+  wake = shard.wake;
+  const startedMs = runtime.monotonicMs();
+  let replayed = 0;
+  if (last > position.seq) {
+    for await (const { seq, timeMs, payload } of journal.read(position.seq + 1)) {
+      shard.replay(seq, timeMs, payload);
+      replayed += payload.length;
+      if (rows.dirtyBytes > REPLAY_ROWS_BYTES) await checkpoints.run({ seq, timeMs }, async () => {});
+      if (logs.isCongested()) await logs.drained();
+    }
+    log('shard.recovered', { shard: o.id, from: position.seq, to: last, bytes: replayed, ms: Math.round(runtime.monotonicMs() - startedMs) });
+  }
+  journal.onState(o.onState);
+  shard.wake();
+  return {
+    shard,
+    rows,
+    views,
+    journal,
+    checkpoints,
+    poke: () => (journal as Partial<EmbeddedJournal>).poke?.(),
+    async close() {
+      await shard.close();
+      await checkpoints.run({ seq: shard.durableSeq, timeMs: clock.nowMs() }, async () => {});
+      await journal.close();
+      await logs.close();
+      await rows.close();
+    },
+  };
+}
+
+function openJournal(o: OpenShardOptions): Promise<Journal> | Journal {
+  if (o.dir === null) return openMemoryJournal();
+  return openEmbeddedJournal({ dir: `${o.dir}/journal`, nowMs: o.runtime.wallMs, onFatal: o.onFatal, log: o.log });
+}
+
+const lengthsOf = (rows: readonly { value: Buffer }[]): StoredLength[] =>
+  rows.map((row) => JSON.parse(row.value.toString()) as StoredLength);
