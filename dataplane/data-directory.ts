@@ -2,7 +2,16 @@
 //   D1. A directory of a newer version, or of another number of shards, is refused before anything in it is touched.
 //   D2. The lock of shard 0's database is the lock of the directory.
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { FlowError } from '@flowmesh/protocol';
 
@@ -30,7 +39,10 @@ export function openDataDirectory(dir: string, shards: number): DirectoryIdentit
     );
   }
   if (identity.shards !== shards) {
-    throw new FlowError('DATA_MISMATCH', `${dir} was created with ${identity.shards} shards, not ${shards}: shards are fixed at creation`);
+    throw new FlowError(
+      'DATA_MISMATCH',
+      `${dir} was created with ${identity.shards} shards, not ${shards}: shards are fixed at creation`,
+    );
   }
   return identity;
 }
@@ -38,11 +50,15 @@ export function openDataDirectory(dir: string, shards: number): DirectoryIdentit
 function parse(file: string): DirectoryIdentity {
   try {
     const { format, clusterId, shards } = JSON.parse(readFileSync(file, 'utf8')) as DirectoryIdentity;
-    if (Number.isInteger(format) && typeof clusterId === 'string' && Number.isInteger(shards)) return { format, clusterId, shards };
+    if (Number.isInteger(format) && typeof clusterId === 'string' && Number.isInteger(shards))
+      return { format, clusterId, shards };
   } catch (cause) {
     throw new FlowError('DATA_DAMAGED', `${file} cannot be read: restore it from a backup`, { cause });
   }
-  throw new FlowError('DATA_DAMAGED', `${file} does not say format, clusterId and shards: restore it from a backup`);
+  throw new FlowError(
+    'DATA_DAMAGED',
+    `${file} does not say format, clusterId and shards: restore it from a backup`,
+  );
 }
 
 function writeDurably(dir: string, file: string, text: string): void {

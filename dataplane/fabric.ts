@@ -73,7 +73,12 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const queueViews = viewsOf<QueueView>(1);
   const kv = createKvService({ shards: ports, rows: shards.map((s) => s.rows), views: viewsOf<KvView>(0) });
   const queues = new Queues({ shards: ports, views: queueViews, autoCreate: o.autoCreate, runtime });
-  const streams = createStreamService({ shards: ports, views: viewsOf<StreamView>(2), autoCreate: o.autoCreate, random: runtime.random });
+  const streams = createStreamService({
+    shards: ports,
+    views: viewsOf<StreamView>(2),
+    autoCreate: o.autoCreate,
+    random: runtime.random,
+  });
   await streams.reconcile();
 
   const admin: AdminService = {

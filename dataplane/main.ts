@@ -1,6 +1,6 @@
 // Starts the data plane: fabric, listeners, logs. The only place that knows the real clock, environment and process.
 import { readFileSync } from 'node:fs';
-import { createAccess, checkExposure, hashToken } from './api/access.ts';
+import { checkExposure, createAccess, hashToken } from './api/access.ts';
 import { startGrpc } from './api/grpc/server.ts';
 import { startHttp } from './api/http/server.ts';
 import { openFabric } from './fabric.ts';
@@ -40,11 +40,13 @@ export interface RunningServer {
 
 const GRACE_MS = 5000;
 
-export const VERSION: string = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
 
 export async function startServer(o: ServerOptions): Promise<RunningServer> {
   const { host, token, insecure } = o;
-  checkExposure({ host, token, insecure });
+  checkExposure({ host, token: token !== undefined, insecure });
   const log = createLog({ level: o.logLevel, pretty: process.stdout.isTTY });
   const onFatal = o.onFatal ?? endProcess;
   const fabric = await openFabric({
@@ -58,7 +60,10 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
       write({ ...fields, event: event as EventName }, event);
     },
     onFatal: (error) => {
-      log.fatal({ event: 'journal.failed', err: error }, 'the journal failed; ending the process so that nothing is acknowledged that is not durable');
+      log.fatal(
+        { event: 'journal.failed', err: error },
+        'the journal failed; ending the process so that nothing is acknowledged that is not durable',
+      );
       onFatal(error);
     },
   });

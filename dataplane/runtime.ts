@@ -24,7 +24,10 @@ export const realRuntime: Runtime = {
   after(ms, run) {
     let timer: NodeJS.Timeout;
     const arm = (left: number) => {
-      timer = setTimeout(() => (left > TIMER_MS_MAX ? arm(left - TIMER_MS_MAX) : run()), Math.min(left, TIMER_MS_MAX));
+      timer = setTimeout(
+        () => (left > TIMER_MS_MAX ? arm(left - TIMER_MS_MAX) : run()),
+        Math.min(left, TIMER_MS_MAX),
+      );
     };
     arm(Math.max(0, ms));
     return () => clearTimeout(timer);

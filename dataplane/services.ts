@@ -1,7 +1,8 @@
 // What protocol adapters call: the gRPC API as plain async functions on messages, plus the sessions behind its streams.
 // The views implement it; adapters decode, authorise, call, encode. Every method throws FlowError only.
-import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+
 import type { FlowError } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller } from './shard/state-machine.ts';
 
 export interface KvService {
@@ -11,14 +12,22 @@ export interface KvService {
 export interface QueueService {
   enqueue(caller: Caller, request: pb.EnqueueRequest): Promise<pb.EnqueueResponseInput>;
   /** Hot path of EnqueueStream: no promise per batch. `done` is called in request order per caller. */
-  enqueueBatch(caller: Caller, request: pb.EnqueueBatch, done: (reply: pb.EnqueueBatchReplyInput) => void): void;
+  enqueueBatch(
+    caller: Caller,
+    request: pb.EnqueueBatch,
+    done: (reply: pb.EnqueueBatchReplyInput) => void,
+  ): void;
   /** `signal` aborts when the client is gone: what was granted and cannot be written is released, uncounted. */
   lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput>;
   /** The lease response could not be written. */
   releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void;
   settle(caller: Caller, request: pb.SettleRequest): Promise<pb.SettleResponseInput>;
   /** A worker's stream. `send` returns false when the connection is congested; call `resume` on the session when it drained. */
-  openWork(caller: Caller, hello: pb.WorkHello, send: (message: pb.WorkResponseInput) => boolean): Promise<WorkSession>;
+  openWork(
+    caller: Caller,
+    hello: pb.WorkHello,
+    send: (message: pb.WorkResponseInput) => boolean,
+  ): Promise<WorkSession>;
   renewSession(caller: Caller, request: pb.RenewSessionRequest): Promise<pb.RenewSessionResponseInput>;
   endSession(caller: Caller, request: pb.EndSessionRequest): Promise<pb.EndSessionResponseInput>;
   getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput>;
@@ -39,11 +48,25 @@ export interface WorkSession {
 export interface StreamService {
   publish(caller: Caller, request: pb.PublishRequest): Promise<pb.PublishResponseInput>;
   /** Hot path of PublishStream. `done` is called in request order per caller. */
-  publishBatch(caller: Caller, request: pb.PublishBatch, done: (reply: pb.PublishBatchReplyInput) => void): void;
+  publishBatch(
+    caller: Caller,
+    request: pb.PublishBatch,
+    done: (reply: pb.PublishBatchReplyInput) => void,
+  ): void;
   read(caller: Caller, request: pb.ReadRequest): Promise<pb.ReadResponseInput>;
   /** Follows one partition until `close`. */
-  openFollow(caller: Caller, request: pb.FollowRequest, send: (chunk: pb.RecordChunkInput) => boolean, fail: (error: FlowError) => void): Promise<FollowSession>;
-  openConsume(caller: Caller, hello: pb.ConsumeHello, send: (message: pb.ConsumeResponseInput) => boolean, fail: (error: FlowError) => void): Promise<ConsumeSession>;
+  openFollow(
+    caller: Caller,
+    request: pb.FollowRequest,
+    send: (chunk: pb.RecordChunkInput) => boolean,
+    fail: (error: FlowError) => void,
+  ): Promise<FollowSession>;
+  openConsume(
+    caller: Caller,
+    hello: pb.ConsumeHello,
+    send: (message: pb.ConsumeResponseInput) => boolean,
+    fail: (error: FlowError) => void,
+  ): Promise<ConsumeSession>;
   commit(caller: Caller, request: pb.CommitRequest): Promise<pb.CommitResponseInput>;
   seek(caller: Caller, request: pb.SeekRequest): Promise<pb.SeekResponseInput>;
   getGroup(caller: Caller, request: pb.GetGroupRequest): Promise<pb.GroupInput>;

@@ -24,12 +24,24 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
       const dead = spec.deadLetterQueue;
       if (dead !== '') {
         checkName(dead, 'dead-letter queue');
-        if (dead === spec.name) throw new FlowError('INVALID_ARGUMENT', `queue ${dead} cannot be its own dead-letter queue`);
+        if (dead === spec.name)
+          throw new FlowError('INVALID_ARGUMENT', `queue ${dead} cannot be its own dead-letter queue`);
         if (shardOf(dead, shard.shards) !== shard.id) {
-          throw new FlowError('CROSS_SHARD', `dead-letter queue ${dead} lives on another shard than ${spec.name}: call it ${spec.name}.dead, or give both the same {tag}`);
+          throw new FlowError(
+            'CROSS_SHARD',
+            `dead-letter queue ${dead} lives on another shard than ${spec.name}: call it ${spec.name}.dead, or give both the same {tag}`,
+          );
         }
       }
-      const command = { view: 'queue', kind: 'declare', caller, name: spec.name, spec: resolveSpec(spec), ifAbsent: false, mutation: mutationOf(spec.mutation) };
+      const command = {
+        view: 'queue',
+        kind: 'declare',
+        caller,
+        name: spec.name,
+        spec: resolveSpec(spec),
+        ifAbsent: false,
+        mutation: mutationOf(spec.mutation),
+      };
       await shard.call(command as QueueCommand);
       return describe(caller, spec.name);
     },
@@ -44,7 +56,14 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
       return { queues: found.sort((a, b) => ((a.spec?.name ?? '') < (b.spec?.name ?? '') ? -1 : 1)) };
     },
     async deleteQueue(caller, request) {
-      const command = { view: 'queue', kind: 'delete', caller, name: request.name, ifEmpty: request.ifEmpty, mutation: mutationOf(request.mutation) };
+      const command = {
+        view: 'queue',
+        kind: 'delete',
+        caller,
+        name: request.name,
+        ifEmpty: request.ifEmpty,
+        mutation: mutationOf(request.mutation),
+      };
       await queues.at(request.name).shard.call(command as QueueCommand);
       return {};
     },
@@ -78,7 +97,8 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
 async function oldestReadyAt(cell: QueueCell): Promise<number> {
   const { cursor, plain } = cell.state;
   const ready = cell.ready.first()?.value.readyAtMs ?? Number.POSITIVE_INFINITY;
-  const enqueued = plain > 0 ? (await loadEntry(cell.log, cursor)).head.appendTimeMs : Number.POSITIVE_INFINITY;
+  const enqueued =
+    plain > 0 ? (await loadEntry(cell.log, cursor)).head.appendTimeMs : Number.POSITIVE_INFINITY;
   const oldest = Math.min(ready, enqueued);
   return Number.isFinite(oldest) ? oldest : 0;
 }

@@ -40,7 +40,11 @@ export interface SettleCommand extends Base {
   readonly kind: 'settle';
   readonly acks: readonly Run[];
   readonly nacks: readonly (NackTerms & { readonly offset: number; readonly epoch: number })[];
-  readonly extends: readonly { readonly offset: number; readonly epoch: number; readonly visibilityMs: number }[];
+  readonly extends: readonly {
+    readonly offset: number;
+    readonly epoch: number;
+    readonly visibilityMs: number;
+  }[];
   /** A transaction: a lost lease refuses the whole. */
   readonly strict: boolean;
 }

@@ -3,7 +3,17 @@
 //   D1. A grant is emitted before its delivery leaves, and the delivery leaves when the grant is durable.
 //   D2. Ready exceptions (priorities, retries, unblocked) come before the cursor, higher priorities first.
 //   D3. A job is only granted when its bytes are in memory: the lease does not run while the disk is read.
-import { type BatchHead, ENTRY_INDEXED, type EntrySpan, EXT, patchHead, readEntries, readExt, readHead, sliceBatch } from '@flowmesh/protocol';
+import {
+  type BatchHead,
+  ENTRY_INDEXED,
+  type EntrySpan,
+  EXT,
+  patchHead,
+  readEntries,
+  readExt,
+  readHead,
+  sliceBatch,
+} from '@flowmesh/protocol';
 import type { AfterDurable, Event, Moment } from '../shard/state-machine.ts';
 import type { PartitionLog } from '../storage/contract.ts';
 import { readU53be } from '../storage/keys.ts';
@@ -101,7 +111,8 @@ export class QueueLine {
   #take(max: number): { picks: Pick[]; count: number; cursor: number } {
     const picks: Pick[] = [];
     const fromReady = this.#takeReady(max, picks);
-    if (fromReady === 'blocked' || picks.length >= max) return { picks, count: picks.length, cursor: this.cell.state.cursor };
+    if (fromReady === 'blocked' || picks.length >= max)
+      return { picks, count: picks.length, cursor: this.cell.state.cursor };
     return this.#takeAtCursor(max, picks);
   }
 
@@ -144,7 +155,8 @@ export class QueueLine {
         cursor += n;
       } else {
         const end = this.#pickEntries(source, index, max - count, picks);
-        for (let i = picks.length - 1; i >= 0 && picks[i]?.source === source && !picks[i]?.wasReady; i--) count += picks[i]?.count ?? 0;
+        for (let i = picks.length - 1; i >= 0 && picks[i]?.source === source && !picks[i]?.wasReady; i--)
+          count += picks[i]?.count ?? 0;
         cursor = head.baseOffset + end;
       }
       left -= count - before;
@@ -167,7 +179,13 @@ export class QueueLine {
       if (key !== '') {
         const meta = { ...freshMeta(this.cell.state.generation, source.head.appendTimeMs), key };
         picks.push({ source, index: i, count: 1, meta, wasReady: false });
-      } else if (last !== undefined && last.source === source && last.meta === null && last.index + last.count === i) last.count++;
+      } else if (
+        last !== undefined &&
+        last.source === source &&
+        last.meta === null &&
+        last.index + last.count === i
+      )
+        last.count++;
       else picks.push({ source, index: i, count: 1, meta: null, wasReady: false });
     }
     return i;
@@ -176,7 +194,8 @@ export class QueueLine {
   /** The stored batch that holds `offset`; null: it is being read from disk, and `wake` follows. */
   #sourceAt(offset: number): Source | null {
     const held = this.#source;
-    if (held !== null && offset >= held.head.baseOffset && offset < held.head.baseOffset + held.head.count) return held;
+    if (held !== null && offset >= held.head.baseOffset && offset < held.head.baseOffset + held.head.count)
+      return held;
     if (this.#isLoading) return null;
     const chunk = this.cell.log.resident(offset, 1);
     if (chunk === undefined) {
@@ -200,7 +219,14 @@ export class QueueLine {
     });
   }
 
-  #grant(waiter: Waiter, picks: readonly Pick[], cursor: number, at: Moment, firstEpoch: number, emit: EmitThen): void {
+  #grant(
+    waiter: Waiter,
+    picks: readonly Pick[],
+    cursor: number,
+    at: Moment,
+    firstEpoch: number,
+    emit: EmitThen,
+  ): void {
     const { cell } = this;
     const deadlineMs = at.nowMs + (waiter.visibilityMs || cell.spec.visibilityTimeoutMs);
     const runs: ev.Run[] = [];
@@ -221,7 +247,16 @@ export class QueueLine {
       granted.push(grantedOf(picks.slice(from, i), groupEpoch, deadlineMs));
     }
     const { sessionId, worker } = waiter;
-    const event: ev.Leased = { type: ev.LEASED, queueNo: cell.queueNo, sessionId, worker, deadlineMs, cursor, runs, singles };
+    const event: ev.Leased = {
+      type: ev.LEASED,
+      queueNo: cell.queueNo,
+      sessionId,
+      worker,
+      deadlineMs,
+      cursor,
+      runs,
+      singles,
+    };
     emit(event, () => waiter.deliver(granted));
   }
 }
@@ -265,7 +300,9 @@ function grantedOf(picks: readonly Pick[], firstEpoch: number, deadlineMs: numbe
   const batch = sliceBatch(source.bytes, head, chosen);
   const firstOffset = head.baseOffset + (picks[0]?.index ?? 0);
   patchHead(batch, firstOffset, head.appendTimeMs);
-  const offsets = isDense(picks) ? null : picks.flatMap((p) => Array.from({ length: p.count }, (_, i) => head.baseOffset + p.index + i));
+  const offsets = isDense(picks)
+    ? null
+    : picks.flatMap((p) => Array.from({ length: p.count }, (_, i) => head.baseOffset + p.index + i));
   return { batch, count, offsets, firstEpoch, attempts, deadlineMs };
 }
 
@@ -276,7 +313,10 @@ const attemptsOf = (picks: readonly Pick[]): number[] =>
   picks.flatMap((p) => new Array<number>(p.count).fill((p.meta?.acquired ?? 0) + 1));
 
 /** A job's bytes, for whoever looks at one on purpose. */
-export async function loadEntry(log: PartitionLog, offset: number): Promise<{ bytes: Buffer; head: BatchHead; index: number }> {
+export async function loadEntry(
+  log: PartitionLog,
+  offset: number,
+): Promise<{ bytes: Buffer; head: BatchHead; index: number }> {
   const chunk = log.resident(offset, 1) ?? (await log.load(offset, 1));
   const source = sourceIn(chunk.bytes, offset);
   return { bytes: source.bytes, head: source.head, index: offset - source.head.baseOffset };

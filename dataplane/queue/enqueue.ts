@@ -11,13 +11,13 @@ import {
   patchHead,
   readEntries,
   readExt,
+  readHead,
   readNumber,
   sealBody,
   sliceBatch,
-  readHead,
 } from '@flowmesh/protocol';
-import type { RowRef, Rows } from '../storage/contract.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
+import type { RowRef, Rows } from '../storage/contract.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply } from './commands.ts';
 import * as ev from './events.ts';
@@ -56,10 +56,19 @@ export function enqueueReads(keys: QueueKeys, command: EnqueueCommand): RowRef[]
   return refs;
 }
 
-export function decideEnqueue(rows: Rows, cell: QueueCell, command: EnqueueCommand, at: Moment, idPrefix: string, emit: Emit): EnqueueReply {
+export function decideEnqueue(
+  rows: Rows,
+  cell: QueueCell,
+  command: EnqueueCommand,
+  at: Moment,
+  idPrefix: string,
+  emit: Emit,
+): EnqueueReply {
   const { maxDepth } = cell.spec;
   if (maxDepth > 0 && cell.depth + command.head.count > maxDepth) {
-    throw new FlowError('QUEUE_FULL', `queue ${cell.name} holds ${cell.depth} jobs of at most ${maxDepth}`, { retryAfterMs: 1000 });
+    throw new FlowError('QUEUE_FULL', `queue ${cell.name} holds ${cell.depth} jobs of at most ${maxDepth}`, {
+      retryAfterMs: 1000,
+    });
   }
   if (command.head.plain) {
     patchHead(command.batch, cell.log.endOffset, at.nowMs);
@@ -69,8 +78,20 @@ export function decideEnqueue(rows: Rows, cell: QueueCell, command: EnqueueComma
   const options = readOptions(command.batch, spans);
   const { kept, offsets } = deduplicate(rows, cell, options, at);
   if (kept.length === 0) return { idPrefix, firstOffset: 0, count: 0, offsets };
-  const batch = kept.length === options.length ? command.batch : sliceBatch(command.batch, command.head, kept.map((i) => spans[i] as EntrySpan));
-  const plan = place(rows, cell, kept.map((i) => options[i] as JobOptions), at);
+  const batch =
+    kept.length === options.length
+      ? command.batch
+      : sliceBatch(
+          command.batch,
+          command.head,
+          kept.map((i) => spans[i] as EntrySpan),
+        );
+  const plan = place(
+    rows,
+    cell,
+    kept.map((i) => options[i] as JobOptions),
+    at,
+  );
   markIndexed(batch, plan.placed, cell.log.endOffset);
   patchHead(batch, cell.log.endOffset, at.nowMs);
   const reply = emitEnqueued(cell, batch, kept.length, idPrefix, emit, plan);
@@ -80,7 +101,14 @@ export function decideEnqueue(rows: Rows, cell: QueueCell, command: EnqueueComma
 type Plan = Pick<ev.Enqueued, 'placed' | 'lanes' | 'nexts' | 'dedups'>;
 const NOTHING: Plan = { placed: [], lanes: [], nexts: [], dedups: [] };
 
-function emitEnqueued(cell: QueueCell, batch: Buffer, count: number, idPrefix: string, emit: Emit, plan: Plan): EnqueueReply {
+function emitEnqueued(
+  cell: QueueCell,
+  batch: Buffer,
+  count: number,
+  idPrefix: string,
+  emit: Emit,
+  plan: Plan,
+): EnqueueReply {
   const firstOffset = cell.log.endOffset;
   const event: ev.Enqueued = { type: ev.ENQUEUED, queueNo: cell.queueNo, batch, firstOffset, count, ...plan };
   emit(event);
@@ -93,7 +121,8 @@ function deduplicate(rows: Rows, cell: QueueCell, options: readonly JobOptions[]
   const offsets: { offset: number; deduplicated: boolean }[] = [];
   const here = new Map<string, number>();
   options.forEach((o, i) => {
-    const earlier = o.dedupKey === '' ? undefined : (here.get(o.dedupKey) ?? remembered(rows, cell, o.dedupKey, at.nowMs));
+    const earlier =
+      o.dedupKey === '' ? undefined : (here.get(o.dedupKey) ?? remembered(rows, cell, o.dedupKey, at.nowMs));
     if (earlier !== undefined) {
       offsets.push({ offset: earlier, deduplicated: true });
       return;
@@ -115,7 +144,7 @@ function remembered(rows: Rows, cell: QueueCell, key: string, nowMs: number): nu
 function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: Moment): Plan {
   const placed: ev.PlacedJob[] = [];
   const nexts: { offset: number; next: number }[] = [];
-  const dedups: (Plan['dedups'][number])[] = [];
+  const dedups: Plan['dedups'][number][] = [];
   const lanes = new Map<string, Lane>();
   options.forEach((o, i) => {
     const offset = cell.log.endOffset + i;
@@ -124,7 +153,11 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
       const replacesUntilMs = rows.get(DEDUP, cell.keys.dedupKey(o.dedupKey))?.untilMs ?? 0;
       dedups.push({ key: o.dedupKey, offset, untilMs, replacesUntilMs });
     }
-    const meta = { ...freshMeta(cell.state.generation, at.nowMs + o.delayMs), priority: o.priority, key: o.key };
+    const meta = {
+      ...freshMeta(cell.state.generation, at.nowMs + o.delayMs),
+      priority: o.priority,
+      key: o.key,
+    };
     const lane = o.key === '' ? undefined : (lanes.get(o.key) ?? rows.get(LANE, cell.keys.laneKey(o.key)));
     if (o.key !== '') lanes.set(o.key, { head: lane?.head ?? offset, tail: offset });
     if (lane !== undefined) {

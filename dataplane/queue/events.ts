@@ -1,8 +1,16 @@
 // Events of the queue view and their bytes in the journal. A type never changes its meaning (M3).
 // What an event says is complete: evolve writes rows from it and reads none.
-import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
+
 import type { Event } from '../shard/state-machine.ts';
-import { type DedupRow, decodeMeta, encodeMeta, type JobMeta, type Lane, type ResolvedSpec } from './tables.ts';
+import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
+import {
+  type DedupRow,
+  decodeMeta,
+  encodeMeta,
+  type JobMeta,
+  type Lane,
+  type ResolvedSpec,
+} from './tables.ts';
 
 export const DECLARED = 64;
 export const DELETED = 65;
@@ -347,7 +355,13 @@ export function decodeEvent(type: number, r: ByteReader): QueueEvent {
   const queueNo = r.varint();
   switch (type) {
     case DECLARED:
-      return { type, queueNo, tenant: r.varint(), name: r.text(), spec: JSON.parse(r.text()) as ResolvedSpec };
+      return {
+        type,
+        queueNo,
+        tenant: r.varint(),
+        name: r.text(),
+        spec: JSON.parse(r.text()) as ResolvedSpec,
+      };
     case DELETED:
       return { type, queueNo };
     case ENQUEUED:
@@ -385,7 +399,12 @@ export function decodeEvent(type: number, r: ByteReader): QueueEvent {
         })),
       };
     case ACKED:
-      return { type, queueNo, ranges: readList(r, () => readRun(r)), unblocked: readList(r, () => readUnblocked(r)) };
+      return {
+        type,
+        queueNo,
+        ranges: readList(r, () => readRun(r)),
+        unblocked: readList(r, () => readUnblocked(r)),
+      };
     case RETURNED:
       return { type, queueNo, reason: REASONS[r.u8()] ?? 'nacked', jobs: readList(r, () => readPlaced(r)) };
     case EXTENDED:

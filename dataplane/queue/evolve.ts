@@ -2,12 +2,25 @@
 //   V1. Counters always equal the number of jobs in each state.
 //   V2. Inside a transaction every change is taken back through rows.onRollback.
 import assert from 'node:assert/strict';
-import { encodeBatch, decodeBatch } from '@flowmesh/protocol';
+import { decodeBatch, encodeBatch } from '@flowmesh/protocol';
 import type { Moment, ViewContext } from '../shard/state-machine.ts';
-import { type Grant, QueueCell, freshState } from './cell.ts';
-import type { LeaseClock } from './lease-clock.ts';
+import { freshState, type Grant, QueueCell } from './cell.ts';
 import * as ev from './events.ts';
-import { COUNTERS, DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, type JobMeta, LANE, NEXT, QUEUE, QueueKeys, READY } from './tables.ts';
+import type { LeaseClock } from './lease-clock.ts';
+import {
+  COUNTERS,
+  DEDUP,
+  DEDUP_EXPIRY,
+  DUE,
+  DYING,
+  JOB,
+  type JobMeta,
+  LANE,
+  NEXT,
+  QUEUE,
+  type QueueKeys,
+  READY,
+} from './tables.ts';
 
 export class QueueState {
   readonly context: ViewContext;
@@ -34,8 +47,12 @@ export class QueueState {
 
   /** Events that name a queue that is gone do nothing: it was deleted later in the same batch of decisions. */
   evolve(e: ev.QueueEvent, at: Moment): void {
-    if (e.type === ev.DECLARED) return this.#declare(e, at);
-    if (e.type === ev.DEDUP_EXPIRED) return this.#expireDedups(e);
+    if (e.type === ev.DECLARED) this.#declare(e, at);
+    else if (e.type === ev.DEDUP_EXPIRED) this.#expireDedups(e);
+    else this.#evolveQueue(e, at);
+  }
+
+  #evolveQueue(e: Exclude<ev.QueueEvent, ev.Declared | ev.DedupExpired>, at: Moment): void {
     const cell = this.byNumber.get(e.queueNo);
     assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
     cell.isDirty = true;
@@ -45,30 +62,41 @@ export class QueueState {
     });
     switch (e.type) {
       case ev.DELETED:
-        return this.#delete(cell);
+        this.#delete(cell);
+        return;
       case ev.ENQUEUED:
-        return this.#enqueue(cell, e, at);
+        this.#enqueue(cell, e, at);
+        return;
       case ev.LEASED:
-        return this.#lease(cell, e, at);
+        this.#lease(cell, e, at);
+        return;
       case ev.ACKED:
-        return this.#ack(cell, e);
+        this.#ack(cell, e);
+        return;
       case ev.RETURNED:
-        return this.#return(cell, e);
+        this.#return(cell, e);
+        return;
       case ev.EXTENDED:
-        return this.#extend(cell, e);
+        this.#extend(cell, e);
+        return;
       case ev.BECAME_DUE:
-        return this.#becomeDue(cell, e);
+        this.#becomeDue(cell, e);
+        return;
       case ev.DEAD_LETTERED:
-        return this.#deadLetter(cell, e, at);
+        this.#deadLetter(cell, e, at);
+        return;
       case ev.REMOVED:
-        return this.#remove(cell, e);
+        this.#remove(cell, e);
+        return;
       case ev.PURGED:
-        return this.#purge(cell, e);
+        this.#purge(cell, e);
+        return;
       case ev.PAUSED:
         cell.state.paused = e.paused;
         return;
       case ev.SESSION_RENEWED:
-        return this.#renew(cell, e);
+        this.#renew(cell, e);
+        return;
       case ev.TRIMMED:
         cell.log.trimTo(e.offset);
     }
@@ -86,7 +114,15 @@ export class QueueState {
       });
       return;
     }
-    const row = { name: e.name, tenant: e.tenant, spec: e.spec, createdAtMs: at.nowMs, state: freshState(), sessions: [], exceptions: [] };
+    const row = {
+      name: e.name,
+      tenant: e.tenant,
+      spec: e.spec,
+      createdAtMs: at.nowMs,
+      state: freshState(),
+      sessions: [],
+      exceptions: [],
+    };
     const cell = new QueueCell(rows, logs.open(logIdOf(e.queueNo)), e.queueNo, row);
     this.add(cell);
     rows.onRollback(() => {
@@ -152,10 +188,22 @@ export class QueueState {
     const { rows } = this.context;
     const { state, keys } = cell;
     state.cursor = e.cursor;
-    const common = { deadlineMs: e.deadlineMs, sessionId: e.sessionId, worker: e.worker, leasedAtMs: at.nowMs };
+    const common = {
+      deadlineMs: e.deadlineMs,
+      sessionId: e.sessionId,
+      worker: e.worker,
+      leasedAtMs: at.nowMs,
+    };
     for (const run of e.runs) {
       state.plain -= run.count;
-      this.#hold(cell, { firstOffset: run.offset, firstEpoch: run.epoch, count: run.count, meta: null, left: run.count, ...common });
+      this.#hold(cell, {
+        firstOffset: run.offset,
+        firstEpoch: run.epoch,
+        count: run.count,
+        meta: null,
+        left: run.count,
+        ...common,
+      });
     }
     for (const { offset, epoch, meta, wasReady } of e.singles) {
       if (wasReady) {
@@ -226,7 +274,14 @@ export class QueueState {
     const grant = cell.leases.get(e.offset);
     assert(grant !== undefined, `offset ${e.offset} is leased`);
     this.#letGo(cell, e.offset);
-    this.#hold(cell, { ...grant, firstOffset: e.offset, firstEpoch: e.epoch, count: 1, deadlineMs: e.deadlineMs, left: 1 });
+    this.#hold(cell, {
+      ...grant,
+      firstOffset: e.offset,
+      firstEpoch: e.epoch,
+      count: 1,
+      deadlineMs: e.deadlineMs,
+      left: 1,
+    });
   }
 
   #becomeDue(cell: QueueCell, e: ev.BecameDue): void {
@@ -279,7 +334,8 @@ export class QueueState {
 
   #renew(cell: QueueCell, e: ev.SessionRenewed): void {
     const session = cell.sessions.get(e.sessionId);
-    if (session === undefined) cell.sessions.set(e.sessionId, { id: e.sessionId, worker: e.worker, untilMs: e.untilMs });
+    if (session === undefined)
+      cell.sessions.set(e.sessionId, { id: e.sessionId, worker: e.worker, untilMs: e.untilMs });
     else session.untilMs = e.untilMs;
   }
 
@@ -314,7 +370,11 @@ export class QueueState {
 export const logIdOf = (queueNo: number): number => queueNo * 2 + 1;
 
 /** A job as it lies in the dead-letter queue: the same bytes, and where it came from. */
-export function deadJobBatch(batch: Buffer, index: number, source: { queue: string; id: string; error: string }): Buffer {
+export function deadJobBatch(
+  batch: Buffer,
+  index: number,
+  source: { queue: string; id: string; error: string },
+): Buffer {
   const record = decodeBatch(batch)[index];
   assert(record !== undefined, 'the entry is in the batch');
   const { delayMs: _d, priority: _p, dedupKey: _k, ...kept } = record;

@@ -7,8 +7,8 @@ import type { QueueCell } from './cell.ts';
 import { loadEntry } from './dispatch.ts';
 import * as ev from './events.ts';
 import { parseJobId } from './ids.ts';
-import { heldMeta } from './settle.ts';
 import { envelopeMessage, headersMessage } from './service.ts';
+import { heldMeta } from './settle.ts';
 import { JOB, type JobMeta } from './tables.ts';
 import type { QueueView } from './view.ts';
 
@@ -16,23 +16,41 @@ const LIST_MAX = 1000;
 
 function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
   const place = parseJobId(id);
-  if (place.shard !== view.context.shard || place.queueNo !== cell.queueNo || place.offset >= cell.log.endOffset) {
+  if (
+    place.shard !== view.context.shard ||
+    place.queueNo !== cell.queueNo ||
+    place.offset >= cell.log.endOffset
+  ) {
     throw new FlowError('JOB_NOT_FOUND', `there is no job ${id} in queue ${cell.name}`);
   }
   if (place.offset < cell.log.startOffset) {
-    throw new FlowError('JOB_NOT_FOUND', `job ${id} finished and has left the retention of queue ${cell.name}`);
+    throw new FlowError(
+      'JOB_NOT_FOUND',
+      `job ${id} finished and has left the retention of queue ${cell.name}`,
+    );
   }
   return place.offset;
 }
 
-export async function getJob(view: QueueView, cell: QueueCell, id: string, nowMs: number): Promise<pb.JobInput> {
+export async function getJob(
+  view: QueueView,
+  cell: QueueCell,
+  id: string,
+  nowMs: number,
+): Promise<pb.JobInput> {
   return describe(view, cell, offsetIn(view, cell, id), nowMs);
 }
 
-async function describe(view: QueueView, cell: QueueCell, offset: number, nowMs: number): Promise<pb.JobInput> {
+async function describe(
+  view: QueueView,
+  cell: QueueCell,
+  offset: number,
+  nowMs: number,
+): Promise<pb.JobInput> {
   const { bytes, head, index } = await loadEntry(cell.log, offset);
   const span = readEntries(bytes, 0, head)[index];
-  if (span === undefined) throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
+  if (span === undefined)
+    throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
   const record = decodeEntry(bytes, head, span, offset);
   const ref = { table: JOB, key: cell.keys.jobKey(offset) };
   if (!view.context.rows.isResident(ref)) await view.context.rows.fetch([ref]);
@@ -52,7 +70,10 @@ async function describe(view: QueueView, cell: QueueCell, offset: number, nowMs:
     leaseEpoch: grant === undefined ? 0 : grant.firstEpoch + offset - grant.firstOffset,
     leaseDeadlineMs: grant === undefined ? 0 : cell.deadlineOf(grant),
     worker: grant?.worker ?? '',
-    counters: meta === undefined ? {} : { acquired: meta.acquired, failed: meta.failed, timedOut: meta.timedOut, released: meta.released },
+    counters:
+      meta === undefined
+        ? {}
+        : { acquired: meta.acquired, failed: meta.failed, timedOut: meta.timedOut, released: meta.released },
     lastError: meta?.lastError || (record.lastError ?? ''),
     payload: record.value ?? new Uint8Array(),
     contentType: record.contentType,
@@ -64,36 +85,72 @@ async function describe(view: QueueView, cell: QueueCell, offset: number, nowMs:
 }
 
 /** In which state a job is, and why it is not being delivered. */
-function statusOf(cell: QueueCell, offset: number, row: string | undefined, nowMs: number, meta: JobMeta | undefined): { state: string; reason: string } {
+function statusOf(
+  cell: QueueCell,
+  offset: number,
+  row: string | undefined,
+  nowMs: number,
+  meta: JobMeta | undefined,
+): { state: string; reason: string } {
   const grant = cell.leases.get(offset);
-  if (grant !== undefined) return { state: 'leased', reason: `held by ${grant.worker} until ${new Date(cell.deadlineOf(grant)).toISOString()}` };
+  if (grant !== undefined)
+    return {
+      state: 'leased',
+      reason: `held by ${grant.worker} until ${new Date(cell.deadlineOf(grant)).toISOString()}`,
+    };
   const waits = cell.state.paused ? 'the queue is paused' : 'waits for a free worker';
   const dueIn = `${Math.max(0, Math.ceil(((meta?.readyAtMs ?? nowMs) - nowMs) / 1000))} s`;
   if (row === 'ready') return { state: 'waiting', reason: waits };
   if (row === 'delayed') return { state: 'delayed', reason: `delayed: ready in ${dueIn}` };
-  if (row === 'retrying') return { state: 'retrying', reason: `attempt ${meta?.acquired ?? 0} failed; the next is ready in ${dueIn}` };
-  if (row === 'blocked') return { state: 'blocked', reason: 'an earlier job of the same key is not finished' };
-  if (row === 'dying') return { state: 'dead', reason: 'out of attempts: on its way to the dead-letter queue' };
+  if (row === 'retrying')
+    return {
+      state: 'retrying',
+      reason: `attempt ${meta?.acquired ?? 0} failed; the next is ready in ${dueIn}`,
+    };
+  if (row === 'blocked')
+    return { state: 'blocked', reason: 'an earlier job of the same key is not finished' };
+  if (row === 'dying')
+    return { state: 'dead', reason: 'out of attempts: on its way to the dead-letter queue' };
   if (offset >= cell.state.cursor) return { state: 'waiting', reason: waits };
-  return { state: 'completed', reason: 'finished: acked, dead-lettered, redriven or purged; its history says which' };
+  return {
+    state: 'completed',
+    reason: 'finished: acked, dead-lettered, redriven or purged; its history says which',
+  };
 }
 
-export async function listJobs(view: QueueView, cell: QueueCell, request: pb.ListJobsRequest, nowMs: number): Promise<pb.ListJobsResponseInput> {
+export async function listJobs(
+  view: QueueView,
+  cell: QueueCell,
+  request: pb.ListJobsRequest,
+  nowMs: number,
+): Promise<pb.ListJobsResponseInput> {
   const limit = Math.min(LIST_MAX, request.limit || 100);
   const [phase, from] = parseCursor(request.cursor);
   const { state } = request;
   const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
-  if (!known.includes(state)) throw new FlowError('INVALID_ARGUMENT', `state is one of ${known.slice(1).join(', ')}, not ${state}`);
+  if (!known.includes(state))
+    throw new FlowError('INVALID_ARGUMENT', `state is one of ${known.slice(1).join(', ')}, not ${state}`);
   const offsets: number[] = [];
   let next = '';
   if (phase === 'x' && state !== 'waiting') {
-    if (state === 'leased' || state === '') offsets.push(...[...cell.leases.keys()].filter((o) => o >= from).sort((a, b) => a - b).slice(0, limit));
+    if (state === 'leased' || state === '')
+      offsets.push(
+        ...[...cell.leases.keys()]
+          .filter((o) => o >= from)
+          .sort((a, b) => a - b)
+          .slice(0, limit),
+      );
   }
   if (phase === 'x' && state !== 'leased') {
     const key = cell.keys.job;
-    const rows = await view.context.rows.scan(JOB, { from: cell.keys.jobKey(from), to: after(key), limit: LIST_MAX });
+    const rows = await view.context.rows.scan(JOB, {
+      from: cell.keys.jobKey(from),
+      to: after(key),
+      limit: LIST_MAX,
+    });
     for (const row of rows) {
-      const shown = row.value.state === 'ready' ? 'waiting' : row.value.state === 'dying' ? 'dead' : row.value.state;
+      const shown =
+        row.value.state === 'ready' ? 'waiting' : row.value.state === 'dying' ? 'dead' : row.value.state;
       if (state === '' || state === shown) offsets.push(readU53be(row.key, row.key.length - 7));
     }
     if (rows.length === LIST_MAX) next = `x${(offsets.at(-1) ?? from) + 1}`;
@@ -103,7 +160,8 @@ export async function listJobs(view: QueueView, cell: QueueCell, request: pb.Lis
     offsets.length = limit;
     next = `x${(offsets[limit - 1] ?? 0) + 1}`;
   }
-  if (next === '' && (state === '' || state === 'waiting') && offsets.length < limit) next = await listPlain(cell, phase === 'p' ? from : 0, limit, offsets);
+  if (next === '' && (state === '' || state === 'waiting') && offsets.length < limit)
+    next = await listPlain(cell, phase === 'p' ? from : 0, limit, offsets);
   else if (next === '' && offsets.length === limit && (state === '' || state === 'waiting')) next = 'p0';
   const jobs = [];
   for (const offset of offsets) jobs.push(await describe(view, cell, offset, nowMs));
@@ -131,11 +189,19 @@ function parseCursor(cursor: string): [string, number] {
   return [match[1] ?? 'x', Number(match[2])];
 }
 
-export async function jobHistory(shard: ShardPort, cell: QueueCell, id: string): Promise<pb.JobHistoryResponseInput> {
+export async function jobHistory(
+  shard: ShardPort,
+  cell: QueueCell,
+  id: string,
+): Promise<pb.JobHistoryResponseInput> {
   const { offset, queueNo } = parseJobId(id);
-  if (queueNo !== cell.queueNo || offset >= cell.log.endOffset) throw new FlowError('JOB_NOT_FOUND', `there is no job ${id} in queue ${cell.name}`);
+  if (queueNo !== cell.queueNo || offset >= cell.log.endOffset)
+    throw new FlowError('JOB_NOT_FOUND', `there is no job ${id} in queue ${cell.name}`);
   const transitions: pb.JobTransitionInput[] = [];
-  const subject: HistorySubject = { view: 'queue', matches: (event) => transitionOf(event, queueNo, offset) !== null };
+  const subject: HistorySubject = {
+    view: 'queue',
+    matches: (event) => transitionOf(event, queueNo, offset) !== null,
+  };
   for await (const { event, timeMs, position } of shard.history(subject)) {
     transitions.push({ timeMs, position, shard: shard.id, ...transitionOf(event, queueNo, offset) });
   }
@@ -155,7 +221,10 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
     }
     case ev.LEASED: {
       const run = e.runs.find(inRun);
-      const epoch = run === undefined ? e.singles.find((s) => s.offset === offset)?.epoch : run.epoch + offset - run.offset;
+      const epoch =
+        run === undefined
+          ? e.singles.find((s) => s.offset === offset)?.epoch
+          : run.epoch + offset - run.offset;
       return epoch === undefined ? null : { kind: 'leased', worker: e.worker, leaseEpoch: epoch };
     }
     case ev.ACKED: {
@@ -165,7 +234,9 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
     }
     case ev.RETURNED: {
       const job = e.jobs.find((j) => j.offset === offset);
-      return job === undefined ? null : { kind: e.reason, detail: [job.to, job.meta.lastError].filter(Boolean).join(': ') };
+      return job === undefined
+        ? null
+        : { kind: e.reason, detail: [job.to, job.meta.lastError].filter(Boolean).join(': ') };
     }
     case ev.EXTENDED:
       return e.offset === offset ? { kind: 'extended', leaseEpoch: e.epoch } : null;
@@ -183,4 +254,6 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
 }
 
 const unblockedHere = (unblocked: readonly ev.Unblocked[], offset: number): pb.JobTransitionInput | null =>
-  unblocked.some((u) => u.released?.offset === offset) ? { kind: 'ready', detail: 'the earlier job of its key is finished' } : null;
+  unblocked.some((u) => u.released?.offset === offset)
+    ? { kind: 'ready', detail: 'the earlier job of its key is finished' }
+    : null;

@@ -38,13 +38,20 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
   const b = spec.backoff;
   const type = b?.type || d.backoff.type;
   const jitter = b?.jitter || d.backoff.jitter;
-  if (type !== 'exponential' && type !== 'fixed') throw new FlowError('INVALID_ARGUMENT', `backoff.type is exponential or fixed, not ${type}`);
-  if (jitter !== 'full' && jitter !== 'none') throw new FlowError('INVALID_ARGUMENT', `backoff.jitter is full or none, not ${jitter}`);
+  if (type !== 'exponential' && type !== 'fixed')
+    throw new FlowError('INVALID_ARGUMENT', `backoff.type is exponential or fixed, not ${type}`);
+  if (jitter !== 'full' && jitter !== 'none')
+    throw new FlowError('INVALID_ARGUMENT', `backoff.jitter is full or none, not ${jitter}`);
   const resolved: ResolvedSpec = {
     visibilityTimeoutMs: spec.visibilityTimeoutMs || d.visibilityTimeoutMs,
     maxAttempts: spec.maxAttempts || d.maxAttempts,
     maxDeliveries: spec.maxDeliveries || Math.max(d.maxDeliveries, 2 * (spec.maxAttempts || 0)),
-    backoff: { type, jitter, initialMs: b?.initialMs || d.backoff.initialMs, maxMs: b?.maxMs || d.backoff.maxMs },
+    backoff: {
+      type,
+      jitter,
+      initialMs: b?.initialMs || d.backoff.initialMs,
+      maxMs: b?.maxMs || d.backoff.maxMs,
+    },
     deadLetterQueue: spec.deadLetterQueue,
     deduplicationWindowMs: spec.deduplicationWindowMs || d.deduplicationWindowMs,
     maxDepth: spec.maxDepth,
@@ -53,7 +60,10 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
     timeoutMs: spec.timeoutMs || d.timeoutMs,
   };
   if (resolved.visibilityTimeoutMs > VISIBILITY_MS_MAX) {
-    throw new FlowError('INVALID_ARGUMENT', `visibilityTimeout is at most 12h, not ${resolved.visibilityTimeoutMs} ms`);
+    throw new FlowError(
+      'INVALID_ARGUMENT',
+      `visibilityTimeout is at most 12h, not ${resolved.visibilityTimeoutMs} ms`,
+    );
   }
   return resolved;
 }
@@ -67,7 +77,8 @@ export const specMessage = (name: string, s: ResolvedSpec): QueueSpecInput => ({
 
 /** Delay before attempt `failures + 1`: initial * 2^(failures - 1), capped; full jitter picks in [0, delay]. */
 export function backoffMs(backoff: ResolvedSpec['backoff'], failures: number, random: number): number {
-  const grown = backoff.type === 'fixed' ? backoff.initialMs : backoff.initialMs * 2 ** Math.min(failures - 1, 40);
+  const grown =
+    backoff.type === 'fixed' ? backoff.initialMs : backoff.initialMs * 2 ** Math.min(failures - 1, 40);
   const capped = Math.min(backoff.maxMs, grown);
   return Math.round(backoff.jitter === 'full' ? capped * random : capped);
 }

@@ -1,6 +1,15 @@
 // Redrive: moves dead jobs back to their source (or elsewhere on the same shard). Each step is one transaction
 // (enqueue there, remove here), so that a crash or a cancelled call neither loses nor doubles a job.
-import { type BatchRecord, type DecodedRecord, decodeEntry, encodeBatch, FlowError, readEntries, shardOf, validateBatch } from '@flowmesh/protocol';
+import {
+  type BatchRecord,
+  type DecodedRecord,
+  decodeEntry,
+  encodeBatch,
+  FlowError,
+  readEntries,
+  shardOf,
+  validateBatch,
+} from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller } from '../shard/state-machine.ts';
 import { readU53be } from '../storage/keys.ts';
@@ -13,7 +22,11 @@ const REDRIVE_MAX = 1000;
 const STEP = 100;
 const STEP_BYTES = 1024 * 1024;
 
-export async function redrive(queues: Queues, caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput> {
+export async function redrive(
+  queues: Queues,
+  caller: Caller,
+  request: pb.RedriveRequest,
+): Promise<pb.RedriveResponseInput> {
   const { shard, view } = queues.at(request.queue);
   const cell = view.cell(caller.tenant, request.queue);
   const max = Math.min(REDRIVE_MAX, request.max || REDRIVE_MAX);
@@ -22,12 +35,37 @@ export async function redrive(queues: Queues, caller: Caller, request: pb.Redriv
     await shard.settled();
     const step = await nextWaiting(cell, Math.min(STEP, max - moved));
     if (step.jobs.length === 0) break;
-    const remove: RemoveCommand = { view: 'queue', kind: 'remove', caller, name: request.queue, fromCursor: step.fromCursor, toCursor: step.toCursor, plain: step.plain, ready: step.ready };
+    const remove: RemoveCommand = {
+      view: 'queue',
+      kind: 'remove',
+      caller,
+      name: request.queue,
+      fromCursor: step.fromCursor,
+      toCursor: step.toCursor,
+      plain: step.plain,
+      ready: step.ready,
+    };
     const commands = [...byTarget(step.jobs, request.targetQueue)].map(([name, jobs]): EnqueueCommand => {
-      if (name === '') throw new FlowError('INVALID_ARGUMENT', `jobs of ${request.queue} do not say where they came from: name a target queue`);
-      if (shardOf(name, shard.shards) !== shard.id) throw new FlowError('CROSS_SHARD', `queue ${name} lives on another shard than ${request.queue}: give them the same {tag}`);
+      if (name === '')
+        throw new FlowError(
+          'INVALID_ARGUMENT',
+          `jobs of ${request.queue} do not say where they came from: name a target queue`,
+        );
+      if (shardOf(name, shard.shards) !== shard.id)
+        throw new FlowError(
+          'CROSS_SHARD',
+          `queue ${name} lives on another shard than ${request.queue}: give them the same {tag}`,
+        );
       const batch = encodeBatch(jobs.map(alive));
-      return { view: 'queue', kind: 'enqueue', caller, name, batch, head: validateBatch(batch), autoCreate: false };
+      return {
+        view: 'queue',
+        kind: 'enqueue',
+        caller,
+        name,
+        batch,
+        head: validateBatch(batch),
+        autoCreate: false,
+      };
     });
     try {
       await shard.transact([...commands, remove], undefined);
@@ -67,7 +105,8 @@ async function nextWaiting(cell: QueueCell, max: number) {
 async function recordAt(cell: QueueCell, offset: number): Promise<DecodedRecord> {
   const { bytes, head, index } = await loadEntry(cell.log, offset);
   const span = readEntries(bytes, 0, head)[index];
-  if (span === undefined) throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
+  if (span === undefined)
+    throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
   return decodeEntry(bytes, head, span, offset);
 }
 

@@ -1,5 +1,15 @@
 // The queue API on messages: finds the shard, builds commands, turns replies into messages. No decisions of its own.
-import { encodeBatch, type BatchRecord, FlowError, LIMITS, type DecodedRecord, decodeBatch, readHead, shardOf, validateBatch } from '@flowmesh/protocol';
+import {
+  type BatchRecord,
+  type DecodedRecord,
+  decodeBatch,
+  encodeBatch,
+  FlowError,
+  LIMITS,
+  readHead,
+  shardOf,
+  validateBatch,
+} from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
 import type { QueueService, WorkSession } from '../services.ts';
@@ -37,7 +47,8 @@ export class Queues implements QueueService {
     const index = shardOf(name, this.#o.shards.length);
     const shard = this.#o.shards[index];
     const view = this.#o.views[index];
-    if (shard === undefined || view === undefined) throw new FlowError('INTERNAL', `shard ${index} is not here`);
+    if (shard === undefined || view === undefined)
+      throw new FlowError('INTERNAL', `shard ${index} is not here`);
     return { shard, view };
   }
 
@@ -51,17 +62,32 @@ export class Queues implements QueueService {
   }
 
   enqueueCommand(caller: Caller, request: pb.EnqueueRequest): EnqueueCommand {
-    if (request.jobs.length === 0) throw new FlowError('INVALID_ARGUMENT', 'jobs is empty: name at least one');
+    if (request.jobs.length === 0)
+      throw new FlowError('INVALID_ARGUMENT', 'jobs is empty: name at least one');
     const batch = encodeBatch(request.jobs.map(toBatchRecord));
     return this.#batchCommand(caller, request.queue, batch, request.mutation);
   }
 
   #batchCommand(caller: Caller, name: string, batch: Buffer, mutation: pb.Mutation | null): EnqueueCommand {
     const head = validateBatch(batch);
-    return { view: 'queue', kind: 'enqueue', caller, name, batch, head, autoCreate: this.#o.autoCreate, grows: true, mutation: mutationOf(mutation) };
+    return {
+      view: 'queue',
+      kind: 'enqueue',
+      caller,
+      name,
+      batch,
+      head,
+      autoCreate: this.#o.autoCreate,
+      grows: true,
+      mutation: mutationOf(mutation),
+    };
   }
 
-  enqueueBatch(caller: Caller, request: pb.EnqueueBatch, done: (reply: pb.EnqueueBatchReplyInput) => void): void {
+  enqueueBatch(
+    caller: Caller,
+    request: pb.EnqueueBatch,
+    done: (reply: pb.EnqueueBatchReplyInput) => void,
+  ): void {
     const seq = request.mutation?.seq ?? 0;
     try {
       const { shard } = this.at(request.queue);
@@ -139,30 +165,56 @@ export class Queues implements QueueService {
   settleCommand(caller: Caller, request: pb.SettleRequest, strict: boolean): SettleCommand {
     const { shard, view } = this.at(request.queue);
     const cell = view.cell(caller.tenant, request.queue);
-    const command = { acks: [] as SettleCommand['acks'][number][], nacks: [] as SettleCommand['nacks'][number][], extends: [] as SettleCommand['extends'][number][] };
+    const command = {
+      acks: [] as SettleCommand['acks'][number][],
+      nacks: [] as SettleCommand['nacks'][number][],
+      extends: [] as SettleCommand['extends'][number][],
+    };
     for (const s of request.settlements) {
       const place = parseJobId(s.id);
-      if (place.shard !== shard.id || place.queueNo !== cell.queueNo) throw new FlowError('JOB_NOT_FOUND', `job ${s.id} is not of queue ${request.queue}`);
+      if (place.shard !== shard.id || place.queueNo !== cell.queueNo)
+        throw new FlowError('JOB_NOT_FOUND', `job ${s.id} is not of queue ${request.queue}`);
       const { offset } = place;
       const epoch = s.leaseEpoch;
       if (s.ack) command.acks.push({ offset, epoch, count: 1 });
       else if (s.nack) command.nacks.push({ offset, epoch, ...nackTerms(s.nack) });
-      else if (s.extend) command.extends.push({ offset, epoch, visibilityMs: s.extend.visibilityMs || cell.spec.visibilityTimeoutMs });
-      else throw new FlowError('INVALID_ARGUMENT', `settlement of job ${s.id}: name one of ack, nack, extend`);
+      else if (s.extend)
+        command.extends.push({
+          offset,
+          epoch,
+          visibilityMs: s.extend.visibilityMs || cell.spec.visibilityTimeoutMs,
+        });
+      else
+        throw new FlowError('INVALID_ARGUMENT', `settlement of job ${s.id}: name one of ack, nack, extend`);
     }
     return settleCommand(caller, request.queue, { ...command, strict }, mutationOf(request.mutation));
   }
 
-  async openWork(caller: Caller, hello: pb.WorkHello, send: (message: pb.WorkResponseInput) => boolean): Promise<WorkSession> {
-    if (hello.sessionId === '' || hello.sessionId.length > LIMITS.nameBytes) throw new FlowError('INVALID_ARGUMENT', `sessionId has 1 to ${LIMITS.nameBytes} characters`);
+  async openWork(
+    caller: Caller,
+    hello: pb.WorkHello,
+    send: (message: pb.WorkResponseInput) => boolean,
+  ): Promise<WorkSession> {
+    if (hello.sessionId === '' || hello.sessionId.length > LIMITS.nameBytes)
+      throw new FlowError('INVALID_ARGUMENT', `sessionId has 1 to ${LIMITS.nameBytes} characters`);
     const { shard, view } = this.at(hello.queue);
     const cell = await this.#cellFor(caller, hello.queue, shard, view);
-    await this.#call(caller, hello.queue, { kind: 'renew', sessionId: hello.sessionId, worker: hello.worker || hello.sessionId, visibilityMs: hello.visibilityMs });
+    await this.#call(caller, hello.queue, {
+      kind: 'renew',
+      sessionId: hello.sessionId,
+      worker: hello.worker || hello.sessionId,
+      visibilityMs: hello.visibilityMs,
+    });
     return new WorkerSession(caller, shard, view, cell, hello, send);
   }
 
   async renewSession(caller: Caller, request: pb.RenewSessionRequest): Promise<pb.RenewSessionResponseInput> {
-    const reply = await this.#call<{ untilMs: number }>(caller, request.queue, { kind: 'renew', sessionId: request.sessionId, worker: '', visibilityMs: 0 });
+    const reply = await this.#call<{ untilMs: number }>(caller, request.queue, {
+      kind: 'renew',
+      sessionId: request.sessionId,
+      worker: '',
+      visibilityMs: 0,
+    });
     return { deadlineMs: reply.untilMs };
   }
 
@@ -192,7 +244,11 @@ export class Queues implements QueueService {
   }
 
   setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput> {
-    return this.#call(caller, request.queue, { kind: 'pause', paused: request.paused, mutation: mutationOf(request.mutation) });
+    return this.#call(caller, request.queue, {
+      kind: 'pause',
+      paused: request.paused,
+      mutation: mutationOf(request.mutation),
+    });
   }
 
   redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput> {
@@ -212,9 +268,20 @@ export class Queues implements QueueService {
   }
 }
 
-const declareCommand = (caller: Caller, name: string) => ({ view: 'queue', kind: 'declare', caller, name, spec: defaultsFor(name) });
+const declareCommand = (caller: Caller, name: string) => ({
+  view: 'queue',
+  kind: 'declare',
+  caller,
+  name,
+  spec: defaultsFor(name),
+});
 
-const settleCommand = (caller: Caller, name: string, part: Partial<SettleCommand>, mutation?: MutationId): SettleCommand => ({
+const settleCommand = (
+  caller: Caller,
+  name: string,
+  part: Partial<SettleCommand>,
+  mutation?: MutationId,
+): SettleCommand => ({
   view: 'queue',
   kind: 'settle',
   caller,
@@ -231,7 +298,11 @@ export function settleResponse(request: pb.SettleRequest, reply: SettleReply): p
   const lost = new Set(reply.lost);
   const results = request.settlements.map((s) =>
     lost.has(parseJobId(s.id).offset)
-      ? { code: 'LEASE_LOST', message: `the lease of job ${s.id} with epoch ${s.leaseEpoch} is no longer held`, retryAfterMs: 0 }
+      ? {
+          code: 'LEASE_LOST',
+          message: `the lease of job ${s.id} with epoch ${s.leaseEpoch} is no longer held`,
+          retryAfterMs: 0,
+        }
       : { code: '', message: '', retryAfterMs: 0 },
   );
   return { results, durability: 1 };
@@ -239,20 +310,31 @@ export function settleResponse(request: pb.SettleRequest, reply: SettleReply): p
 
 export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
   const { idPrefix, firstOffset, count, offsets } = reply;
-  const jobs = offsets ?? Array.from({ length: count }, (_, i) => ({ offset: firstOffset + i, deduplicated: false }));
+  const jobs =
+    offsets ?? Array.from({ length: count }, (_, i) => ({ offset: firstOffset + i, deduplicated: false }));
   return jobs.map(({ offset, deduplicated }) => ({ id: idPrefix + offset.toString(36), deduplicated }));
 }
 
 export const mutationOf = (m: pb.Mutation | null | undefined): MutationId | undefined =>
-  m ? { producerId: m.producerId, seq: m.seq, cause: m.cause ? { deliveryId: m.cause.deliveryId, ordinal: m.cause.ordinal } : undefined } : undefined;
+  m
+    ? {
+        producerId: m.producerId,
+        seq: m.seq,
+        cause: m.cause ? { deliveryId: m.cause.deliveryId, ordinal: m.cause.ordinal } : undefined,
+      }
+    : undefined;
 
 export function checkName(name: string, kind: string): void {
   if (/^[A-Za-z0-9_.:{}-]{1,255}$/.test(name)) return;
-  throw new FlowError('INVALID_ARGUMENT', `${kind} name ${JSON.stringify(name.slice(0, 60))}: 1 to 255 of letters, digits and . _ - : { }`);
+  throw new FlowError(
+    'INVALID_ARGUMENT',
+    `${kind} name ${JSON.stringify(name.slice(0, 60))}: 1 to 255 of letters, digits and . _ - : { }`,
+  );
 }
 
 function toBatchRecord(job: pb.NewJob): BatchRecord {
-  if (job.priority > 255) throw new FlowError('INVALID_ARGUMENT', `priority is 0 to 255, not ${job.priority}`);
+  if (job.priority > 255)
+    throw new FlowError('INVALID_ARGUMENT', `priority is 0 to 255, not ${job.priority}`);
   const headers = Object.entries(job.headers);
   const e = job.envelope;
   return {
@@ -264,13 +346,22 @@ function toBatchRecord(job: pb.NewJob): BatchRecord {
     dedupKey: job.dedupKey,
     timeoutMs: job.timeoutMs,
     headers: headers.length > 0 ? new Map(headers) : undefined,
-    envelope: e ? { traceparent: e.traceparent, causationId: e.causationId, correlationId: e.correlationId, tags: e.tags, schema: e.schema } : undefined,
+    envelope: e
+      ? {
+          traceparent: e.traceparent,
+          causationId: e.causationId,
+          correlationId: e.correlationId,
+          tags: e.tags,
+          schema: e.schema,
+        }
+      : undefined,
   };
 }
 
 export const envelopeMessage = (r: DecodedRecord): pb.EnvelopeInput | undefined => r.envelope;
 
-export const headersMessage = (r: DecodedRecord): { [name: string]: Uint8Array } => Object.fromEntries(r.headers ?? []);
+export const headersMessage = (r: DecodedRecord): { [name: string]: Uint8Array } =>
+  Object.fromEntries(r.headers ?? []);
 
 function leasedJobs(granted: Granted, idPrefix: string): pb.LeasedJobInput[] {
   const base = readHead(granted.batch).baseOffset;

@@ -14,7 +14,12 @@ export const heldMeta = (cell: QueueCell, grant: Grant): JobMeta =>
   grant.meta ?? { ...freshMeta(cell.state.generation, grant.leasedAtMs), acquired: 1 };
 
 /** Rows that the end of these jobs needs: lane, chain and successor of each keyed one. */
-export function laneReads(rows: Rows & { isResident(ref: RowRef): boolean }, cell: QueueCell, offsets: Iterable<number>, keyOf: (offset: number) => string): RowRef[] {
+export function laneReads(
+  rows: Rows & { isResident(ref: RowRef): boolean },
+  cell: QueueCell,
+  offsets: Iterable<number>,
+  keyOf: (offset: number) => string,
+): RowRef[] {
   const refs: RowRef[] = [];
   for (const offset of offsets) {
     const key = keyOf(offset);
@@ -28,7 +33,13 @@ export function laneReads(rows: Rows & { isResident(ref: RowRef): boolean }, cel
 }
 
 /** What ends with these keyed jobs; several of one lane cannot be leased at once. */
-export function unblock(rows: Rows, cell: QueueCell, offset: number, meta: JobMeta, at: Moment): ev.Unblocked | null {
+export function unblock(
+  rows: Rows,
+  cell: QueueCell,
+  offset: number,
+  meta: JobMeta,
+  at: Moment,
+): ev.Unblocked | null {
   if (meta.key === '' || meta.generation !== cell.state.generation) return null;
   const lane = rows.get(LANE, cell.keys.laneKey(meta.key));
   // Jobs of a dead-letter queue keep their key but were enqueued without a lane.
@@ -45,7 +56,14 @@ export function unblock(rows: Rows, cell: QueueCell, offset: number, meta: JobMe
   };
 }
 
-export function decideSettle(rows: Rows, cell: QueueCell, command: SettleCommand, at: Moment, random: () => number, emit: Emit): SettleReply {
+export function decideSettle(
+  rows: Rows,
+  cell: QueueCell,
+  command: SettleCommand,
+  at: Moment,
+  random: () => number,
+  emit: Emit,
+): SettleReply {
   const lost: number[] = [];
   const ranges = heldRanges(cell, command.acks, lost);
   const nacks = command.nacks.filter((n) => isHeld(cell, n, lost));
@@ -53,17 +71,40 @@ export function decideSettle(rows: Rows, cell: QueueCell, command: SettleCommand
   if (command.strict && lost.length > 0) {
     throw new FlowError('LEASE_LOST', `the lease of job ${lost[0]} in queue ${cell.name} is no longer held`);
   }
-  if (ranges.length > 0) emit({ type: ev.ACKED, queueNo: cell.queueNo, ranges, unblocked: unblockAll(rows, cell, ranges, at) } as ev.Acked);
+  if (ranges.length > 0)
+    emit({
+      type: ev.ACKED,
+      queueNo: cell.queueNo,
+      ranges,
+      unblocked: unblockAll(rows, cell, ranges, at),
+    } as ev.Acked);
   for (const released of [false, true]) {
     const jobs: ev.PlacedJob[] = [];
     for (const nack of nacks) {
       const grant = nack.release === released ? cell.held(nack.offset, nack.epoch) : undefined;
       if (grant === undefined) continue;
       const reason = released ? 'released' : 'nacked';
-      const terms = { reason, error: nack.error, retryAfterMs: nack.retryAfterMs, unrecoverable: nack.unrecoverable, neverDies: isDeadLetterName(cell.name) } as const;
-      jobs.push(decideReturn(nack.offset, heldMeta(cell, grant), terms, cell.spec, { nowMs: at.nowMs, random: random() }));
+      const terms = {
+        reason,
+        error: nack.error,
+        retryAfterMs: nack.retryAfterMs,
+        unrecoverable: nack.unrecoverable,
+        neverDies: isDeadLetterName(cell.name),
+      } as const;
+      jobs.push(
+        decideReturn(nack.offset, heldMeta(cell, grant), terms, cell.spec, {
+          nowMs: at.nowMs,
+          random: random(),
+        }),
+      );
     }
-    if (jobs.length > 0) emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: released ? 'released' : 'nacked', jobs } as ev.Returned);
+    if (jobs.length > 0)
+      emit({
+        type: ev.RETURNED,
+        queueNo: cell.queueNo,
+        reason: released ? 'released' : 'nacked',
+        jobs,
+      } as ev.Returned);
   }
   for (const { offset, epoch, visibilityMs } of extensions) {
     const grant = cell.held(offset, epoch);

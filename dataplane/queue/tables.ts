@@ -116,7 +116,12 @@ export interface ResolvedSpec {
   readonly visibilityTimeoutMs: number;
   readonly maxAttempts: number;
   readonly maxDeliveries: number;
-  readonly backoff: { type: 'exponential' | 'fixed'; initialMs: number; maxMs: number; jitter: 'full' | 'none' };
+  readonly backoff: {
+    type: 'exponential' | 'fixed';
+    initialMs: number;
+    maxMs: number;
+    jitter: 'full' | 'none';
+  };
   readonly deadLetterQueue: string;
   readonly deduplicationWindowMs: number;
   readonly maxDepth: number;
@@ -193,7 +198,12 @@ export const LANE: Table<Lane> = {
   decode: (r) => ({ head: r.varint(), tail: r.varint() }),
 };
 
-export const NEXT: Table<number> = { id: 56, name: 'next', encode: (v, w) => w.varint(v), decode: (r) => r.varint() };
+export const NEXT: Table<number> = {
+  id: 56,
+  name: 'next',
+  encode: (v, w) => w.varint(v),
+  decode: (r) => r.varint(),
+};
 
 export const DEDUP: Table<DedupRow> = {
   id: 57,
@@ -204,7 +214,12 @@ export const DEDUP: Table<DedupRow> = {
   },
   decode: (r) => ({ offset: r.varint(), untilMs: r.varint() }),
 };
-export const DEDUP_EXPIRY: Table<true> = { id: 58, name: 'dedup-expiry', encode: () => {}, decode: () => true };
+export const DEDUP_EXPIRY: Table<true> = {
+  id: 58,
+  name: 'dedup-expiry',
+  encode: () => {},
+  decode: () => true,
+};
 
 /** tenant, table: what every key begins with. */
 export const tablePrefix = (tenant: number, table: { id: number }): string =>
@@ -245,7 +260,8 @@ export class QueueKeys {
 
   jobKey = (offset: number): string => this.job + u53be(offset);
   /** Higher priorities first. */
-  readyKey = (offset: number, priority: number): string => this.ready + String.fromCharCode(255 - priority) + u53be(offset);
+  readyKey = (offset: number, priority: number): string =>
+    this.ready + String.fromCharCode(255 - priority) + u53be(offset);
   dueKey = (offset: number, atMs: number): string => this.due + u53be(atMs) + u53be(offset);
   dyingKey = (offset: number): string => this.dying + u53be(offset);
   laneKey = (key: string): string => this.lane + part(key);

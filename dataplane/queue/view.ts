@@ -2,8 +2,8 @@
 // the shard. Owns what happens of its own accord: due jobs, lease ends, dead-lettering, retention.
 import assert from 'node:assert/strict';
 import { FlowError, patchHead } from '@flowmesh/protocol';
-import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
+import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef, Window } from '../storage/contract.ts';
 import { after, DEFAULT_TENANT, readPart, readU32be, readU53be } from '../storage/keys.ts';
 import { type Grant, QueueCell } from './cell.ts';
@@ -49,7 +49,8 @@ export class QueueView implements View {
 
   cell(tenant: number, name: string): QueueCell {
     const cell = this.state.cell(tenant, name);
-    if (cell === undefined) throw new FlowError('QUEUE_NOT_FOUND', `there is no queue ${name}; declare it, or turn autoCreate on`);
+    if (cell === undefined)
+      throw new FlowError('QUEUE_NOT_FOUND', `there is no queue ${name}; declare it, or turn autoCreate on`);
     return cell;
   }
 
@@ -93,7 +94,17 @@ export class QueueView implements View {
       if (cell === undefined) continue;
       const offset = readU53be(key, 9);
       const { epoch, deadlineMs, sessionId, worker, leasedAtMs, meta } = value;
-      const grant: Grant = { firstOffset: offset, firstEpoch: epoch, count: 1, left: 1, deadlineMs, sessionId, worker, leasedAtMs, meta };
+      const grant: Grant = {
+        firstOffset: offset,
+        firstEpoch: epoch,
+        count: 1,
+        left: 1,
+        deadlineMs,
+        sessionId,
+        worker,
+        leasedAtMs,
+        meta,
+      };
       cell.leases.set(offset, grant);
       cell.persistedLeases.add(offset);
       this.#leaseClock.add(cell, grant);
@@ -101,7 +112,9 @@ export class QueueView implements View {
     for (const cell of this.state.byNumber.values()) this.#noteExceptions(cell);
   }
 
-  async *#all<V>(table: Parameters<ViewContext['rows']['scan']>[0] & { decode: (r: ByteReader) => V }): AsyncGenerator<{ key: string; value: V }> {
+  async *#all<V>(
+    table: Parameters<ViewContext['rows']['scan']>[0] & { decode: (r: ByteReader) => V },
+  ): AsyncGenerator<{ key: string; value: V }> {
     const prefix = tablePrefix(DEFAULT_TENANT, table);
     let from = prefix;
     for (;;) {
@@ -143,7 +156,8 @@ export class QueueView implements View {
     const { tenant } = c.caller;
     if (c.kind === 'declare') return this.#declare(tenant, c.name, c.spec, c.ifAbsent, emit);
     if (c.kind === 'enqueue') {
-      if (c.autoCreate && this.state.cell(tenant, c.name) === undefined) this.#declare(tenant, c.name, defaultsFor(c.name), true, emit);
+      if (c.autoCreate && this.state.cell(tenant, c.name) === undefined)
+        this.#declare(tenant, c.name, defaultsFor(c.name), true, emit);
       const cell = this.cell(tenant, c.name);
       return decideEnqueue(rows, cell, c, at, this.idPrefix(cell), emit);
     }
@@ -153,20 +167,32 @@ export class QueueView implements View {
       case 'settle':
         return decideSettle(rows, cell, c, at, random, emit);
       case 'delete':
-        if (c.ifEmpty && cell.depth > 0) throw new FlowError('NOT_EMPTY', `queue ${c.name} holds ${cell.depth} jobs`);
+        if (c.ifEmpty && cell.depth > 0)
+          throw new FlowError('NOT_EMPTY', `queue ${c.name} holds ${cell.depth} jobs`);
         this.#lines.delete(queueNo);
         emit({ type: ev.DELETED, queueNo } as ev.Deleted);
         return {};
       case 'renew': {
         const untilMs = at.nowMs + (c.visibilityMs || cell.spec.visibilityTimeoutMs);
-        emit({ type: ev.SESSION_RENEWED, queueNo, sessionId: c.sessionId, worker: c.worker, untilMs } as ev.SessionRenewed);
+        emit({
+          type: ev.SESSION_RENEWED,
+          queueNo,
+          sessionId: c.sessionId,
+          worker: c.worker,
+          untilMs,
+        } as ev.SessionRenewed);
         return { untilMs };
       }
       case 'end-session':
         return { released: this.#endSession(cell, c.sessionId, at, emit) };
       case 'purge': {
         const purged = cell.depth - cell.leases.size;
-        emit({ type: ev.PURGED, queueNo, generation: cell.state.generation + 1, cursor: cell.log.endOffset } as ev.Purged);
+        emit({
+          type: ev.PURGED,
+          queueNo,
+          generation: cell.state.generation + 1,
+          cursor: cell.log.endOffset,
+        } as ev.Purged);
         return { purged };
       }
       case 'pause':
@@ -177,9 +203,16 @@ export class QueueView implements View {
     }
   }
 
-  #declare(tenant: number, name: string, spec: ev.Declared['spec'], ifAbsent: boolean, emit: Emit): { queueNo: number } {
+  #declare(
+    tenant: number,
+    name: string,
+    spec: ev.Declared['spec'],
+    ifAbsent: boolean,
+    emit: Emit,
+  ): { queueNo: number } {
     const present = this.state.cell(tenant, name);
-    if (present !== undefined && (ifAbsent || JSON.stringify(present.spec) === JSON.stringify(spec))) return { queueNo: present.queueNo };
+    if (present !== undefined && (ifAbsent || JSON.stringify(present.spec) === JSON.stringify(spec)))
+      return { queueNo: present.queueNo };
     const queueNo = present?.queueNo ?? this.state.nextQueue;
     emit({ type: ev.DECLARED, queueNo, tenant, name, spec } as ev.Declared);
     return { queueNo };
@@ -188,24 +221,50 @@ export class QueueView implements View {
   #endSession(cell: QueueCell, sessionId: string, at: Moment, emit: Emit): number {
     const jobs: ev.PlacedJob[] = [];
     for (const [offset, grant] of cell.leases) {
-      if (grant.sessionId === sessionId && sessionId !== '') jobs.push(this.#returned(cell, offset, grant, 'released', '', at));
+      if (grant.sessionId === sessionId && sessionId !== '')
+        jobs.push(this.#returned(cell, offset, grant, 'released', '', at));
     }
-    if (jobs.length > 0) emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: 'released', jobs } as ev.Returned);
+    if (jobs.length > 0)
+      emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: 'released', jobs } as ev.Returned);
     return jobs.length;
   }
 
-  #returned(cell: QueueCell, offset: number, grant: Grant, reason: ev.ReturnReason, error: string, at: Moment): ev.PlacedJob {
-    const terms = { reason, error, retryAfterMs: null, unrecoverable: false, neverDies: isDeadLetterName(cell.name) };
-    return decideReturn(offset, heldMeta(cell, grant), terms, cell.spec, { nowMs: at.nowMs, random: this.context.random() });
+  #returned(
+    cell: QueueCell,
+    offset: number,
+    grant: Grant,
+    reason: ev.ReturnReason,
+    error: string,
+    at: Moment,
+  ): ev.PlacedJob {
+    const terms = {
+      reason,
+      error,
+      retryAfterMs: null,
+      unrecoverable: false,
+      neverDies: isDeadLetterName(cell.name),
+    };
+    return decideReturn(offset, heldMeta(cell, grant), terms, cell.spec, {
+      nowMs: at.nowMs,
+      random: this.context.random(),
+    });
   }
 
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
-    const ready = cell.ready.take(c.ready.length).map((row) => ({ offset: readU53be(row.key, row.key.length - 7), meta: row.value }));
+    const ready = cell.ready
+      .take(c.ready.length)
+      .map((row) => ({ offset: readU53be(row.key, row.key.length - 7), meta: row.value }));
     const same = ready.length === c.ready.length && ready.every((job, i) => job.offset === c.ready[i]);
     if (cell.state.cursor !== c.fromCursor || !same) {
       throw new FlowError('REVISION_MISMATCH', `queue ${cell.name} moved on while its jobs were looked at`);
     }
-    emit({ type: ev.REMOVED, queueNo: cell.queueNo, cursor: c.toCursor, plain: c.plain, ready } as ev.Removed);
+    emit({
+      type: ev.REMOVED,
+      queueNo: cell.queueNo,
+      cursor: c.toCursor,
+      plain: c.plain,
+      ready,
+    } as ev.Removed);
     return { removed: c.plain + ready.length };
   }
 
@@ -231,7 +290,10 @@ export class QueueView implements View {
     if (delayed + retrying > 0) {
       this.#hasDue.add(cell);
       const first = cell.due.first();
-      this.#nextDueMs = Math.min(this.#nextDueMs, first === undefined ? 0 : readU53be(first.key, first.key.length - 14));
+      this.#nextDueMs = Math.min(
+        this.#nextDueMs,
+        first === undefined ? 0 : readU53be(first.key, first.key.length - 14),
+      );
     }
     if (dying > 0) this.#hasDying.add(cell);
   }
@@ -265,13 +327,22 @@ export class QueueView implements View {
       for (let i = 0; i < grant.count; i++) {
         const offset = grant.firstOffset + i;
         if (cell.leases.get(offset) !== grant) continue;
-        jobs.push(this.#returned(cell, offset, grant, 'timed_out', 'lease expired: no ack and no renewal', at));
+        jobs.push(
+          this.#returned(cell, offset, grant, 'timed_out', 'lease expired: no ack and no renewal', at),
+        );
         epochs.push(grant.firstEpoch + i);
       }
       if (jobs.length === 0) continue;
-      const waiter = this.#lines.get(cell.queueNo)?.waiters.find((w) => w.sessionId !== '' && w.sessionId === grant.sessionId);
+      const waiter = this.#lines
+        .get(cell.queueNo)
+        ?.waiters.find((w) => w.sessionId !== '' && w.sessionId === grant.sessionId);
       const event = { type: ev.RETURNED, queueNo: cell.queueNo, reason: 'timed_out', jobs } as ev.Returned;
-      emit(event, () => waiter?.lost(jobs.map((j) => j.offset), epochs));
+      emit(event, () =>
+        waiter?.lost(
+          jobs.map((j) => j.offset),
+          epochs,
+        ),
+      );
     }
   }
 
@@ -305,7 +376,9 @@ export class QueueView implements View {
       for (const { key, value: meta } of cell.dying.take(SLICE)) {
         const offset = readU53be(key, key.length - 7);
         const chunk = cell.log.resident(offset, 1);
-        const missing = laneReads(rows, cell, [offset], () => meta.key).filter((ref) => !rows.isResident(ref));
+        const missing = laneReads(rows, cell, [offset], () => meta.key).filter(
+          (ref) => !rows.isResident(ref),
+        );
         if (chunk === undefined || missing.length > 0) {
           const loads = [rows.fetch(missing), chunk === undefined ? cell.log.load(offset, 1) : undefined];
           void Promise.allSettled(loads).then(this.context.wake);
@@ -313,11 +386,23 @@ export class QueueView implements View {
         }
         const source = sourceIn(chunk.bytes, offset);
         const dead = this.#deadQueueOf(cell, emit);
-        const from = { queue: cell.name, id: this.idPrefix(cell) + offset.toString(36), error: meta.lastError };
+        const from = {
+          queue: cell.name,
+          id: this.idPrefix(cell) + offset.toString(36),
+          error: meta.lastError,
+        };
         const batch = deadJobBatch(source.bytes, offset - source.head.baseOffset, from);
         const { endOffset } = dead.log;
         const change = unblock(rows, cell, offset, meta, at);
-        const event = { type: ev.DEAD_LETTERED, queueNo: cell.queueNo, offset, generation: meta.generation, deadQueueNo: dead.queueNo, batch: patched(batch, endOffset, at.nowMs), unblocked: change === null ? [] : [change] };
+        const event = {
+          type: ev.DEAD_LETTERED,
+          queueNo: cell.queueNo,
+          offset,
+          generation: meta.generation,
+          deadQueueNo: dead.queueNo,
+          batch: patched(batch, endOffset, at.nowMs),
+          unblocked: change === null ? [] : [change],
+        };
         emit(event as ev.DeadLettered);
       }
       if (cell.state.dying === 0) this.#hasDying.delete(cell);
@@ -336,9 +421,13 @@ export class QueueView implements View {
     this.#nextHousekeepingMs = at.nowMs + HOUSEKEEPING_MS;
     for (const cell of this.state.byNumber.values()) {
       const { retentionMs, retentionBytes } = cell.spec;
-      const expired = cell.log.expiredOffset({ olderThanMs: at.nowMs - retentionMs, bytesMax: retentionBytes });
+      const expired = cell.log.expiredOffset({
+        olderThanMs: at.nowMs - retentionMs,
+        bytesMax: retentionBytes,
+      });
       const offset = expired > cell.log.startOffset ? Math.min(expired, cell.floor()) : 0;
-      if (offset > cell.log.startOffset) emit({ type: ev.TRIMMED, queueNo: cell.queueNo, offset } as ev.Trimmed);
+      if (offset > cell.log.startOffset)
+        emit({ type: ev.TRIMMED, queueNo: cell.queueNo, offset } as ev.Trimmed);
     }
     const keys: ev.DedupExpired['keys'][number][] = [];
     for (const { key } of this.#dedupExpiry.take(SLICE * 4)) {

@@ -26,7 +26,14 @@ export class WorkerSession implements WorkSession, Waiter {
   #cell: QueueCell;
   #send: (message: pb.WorkResponseInput) => boolean;
 
-  constructor(caller: Caller, shard: ShardPort, view: QueueView, cell: QueueCell, hello: pb.WorkHello, send: (message: pb.WorkResponseInput) => boolean) {
+  constructor(
+    caller: Caller,
+    shard: ShardPort,
+    view: QueueView,
+    cell: QueueCell,
+    hello: pb.WorkHello,
+    send: (message: pb.WorkResponseInput) => boolean,
+  ) {
     this.#caller = caller;
     this.#shard = shard;
     this.#view = view;
@@ -83,9 +90,16 @@ export class WorkerSession implements WorkSession, Waiter {
 
   #settle(settle: pb.WorkSettle): void {
     const { seq } = settle;
-    const jobs = settle.acks.reduce((sum, range) => sum + range.count, settle.nacks.length + settle.extends.length);
+    const jobs = settle.acks.reduce(
+      (sum, range) => sum + range.count,
+      settle.nacks.length + settle.extends.length,
+    );
     if (jobs > SETTLE_MAX) {
-      const error = { code: 'BATCH_TOO_LARGE', message: `${jobs} settlements in one message, at most ${SETTLE_MAX} are accepted`, retryAfterMs: 0 };
+      const error = {
+        code: 'BATCH_TOO_LARGE',
+        message: `${jobs} settlements in one message, at most ${SETTLE_MAX} are accepted`,
+        retryAfterMs: 0,
+      };
       this.#send({ settled: { seq, error } });
       return;
     }

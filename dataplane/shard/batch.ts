@@ -31,7 +31,7 @@ export class Batch {
     this.#replies.push(reply);
   }
 
-  then(run: () => void): void {
+  afterDurable(run: () => void): void {
     this.#thens.push(run);
   }
 

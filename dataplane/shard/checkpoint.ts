@@ -66,7 +66,10 @@ export class Checkpoints {
     this.#bytesSince += entryBytes;
     if (this.isHeld || this.#running !== null || position.seq === this.#lastSeq) return;
     const nowMs = this.#p.runtime.monotonicMs();
-    const isDue = this.#p.rows.dirtyBytes > ROWS_BYTES || this.#bytesSince > JOURNAL_BYTES || nowMs - this.#lastMs > IDLE_MS;
+    const isDue =
+      this.#p.rows.dirtyBytes > ROWS_BYTES ||
+      this.#bytesSince > JOURNAL_BYTES ||
+      nowMs - this.#lastMs > IDLE_MS;
     if (isDue && nowMs >= this.#retryAtMs) void this.run(position, durable);
   }
 

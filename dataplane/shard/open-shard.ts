@@ -47,8 +47,12 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   const level = await openLevel(dir === null ? { memory: true } : { dir: `${dir}/rows` });
   const rows = new RowStore({ level, monotonicMs: runtime.monotonicMs });
   const saved = await rows.getMeta(POSITION_ROW);
-  const position: Position = saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
-  const logs = await LogStore.open({ dir: dir === null ? null : `${dir}/logs`, lengths: lengthsOf(await rows.listMeta('log/')) });
+  const position: Position =
+    saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
+  const logs = await LogStore.open({
+    dir: dir === null ? null : `${dir}/logs`,
+    lengths: lengthsOf(await rows.listMeta('log/')),
+  });
   const journal = await openJournal(o);
   const { last, lastTimeMs } = journal.tail();
   if (last < position.seq) {
@@ -58,7 +62,14 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
     );
   }
   let wake = () => {};
-  const context: ViewContext = { shard: o.id, shards: o.shards, rows, logs, random: runtime.random, wake: () => wake() };
+  const context: ViewContext = {
+    shard: o.id,
+    shards: o.shards,
+    rows,
+    logs,
+    random: runtime.random,
+    wake: () => wake(),
+  };
   const producers = new Producers(context, DEFAULT_TENANT);
   const views = o.factories.map((make) => make(context));
   const all: View[] = [producers, ...views];
@@ -93,7 +104,13 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
       if (rows.dirtyBytes > REPLAY_ROWS_BYTES) await checkpoints.run({ seq, timeMs }, async () => {});
       if (logs.isCongested()) await logs.drained();
     }
-    log('shard.recovered', { shard: o.id, from: position.seq, to: last, bytes: replayed, ms: Math.round(runtime.monotonicMs() - startedMs) });
+    log('shard.recovered', {
+      shard: o.id,
+      from: position.seq,
+      to: last,
+      bytes: replayed,
+      ms: Math.round(runtime.monotonicMs() - startedMs),
+    });
   }
   journal.onState(o.onState);
   shard.wake();
@@ -116,7 +133,12 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
 
 function openJournal(o: OpenShardOptions): Promise<Journal> | Journal {
   if (o.dir === null) return openMemoryJournal();
-  return openEmbeddedJournal({ dir: `${o.dir}/journal`, nowMs: o.runtime.wallMs, onFatal: o.onFatal, log: o.log });
+  return openEmbeddedJournal({
+    dir: `${o.dir}/journal`,
+    nowMs: o.runtime.wallMs,
+    onFatal: o.onFatal,
+    log: o.log,
+  });
 }
 
 const lengthsOf = (rows: readonly { value: Buffer }[]): StoredLength[] =>

@@ -5,7 +5,16 @@
 import { FlowError } from '@flowmesh/protocol';
 import { type ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef, Table, Window } from '../storage/contract.ts';
-import { after, part, readPart, readU32be, readU53be, textToByteString, u32be, u53be } from '../storage/keys.ts';
+import {
+  after,
+  part,
+  readPart,
+  readU32be,
+  readU53be,
+  textToByteString,
+  u32be,
+  u53be,
+} from '../storage/keys.ts';
 import type { Caller, Emit, Event, Moment, MutationId, View, ViewContext } from './state-machine.ts';
 
 export const REPLIES_MAX = 1024;
@@ -58,10 +67,12 @@ interface Producer {
 /** tenant + producer id as a byte string: producers of different tenants never meet. */
 const identify = (caller: Caller, mutation: MutationId): string =>
   u32be(caller.tenant) + textToByteString(mutation.producerId);
-const tableKey = (id: string, table: number, rest: string) => id.slice(0, 4) + String.fromCharCode(table) + rest;
+const tableKey = (id: string, table: number, rest: string) =>
+  id.slice(0, 4) + String.fromCharCode(table) + rest;
 const slotKey = (id: string, slot: number) => tableKey(id, SLOT.id, part(id.slice(4)) + u32be(slot));
 const idempotencyKey = (id: string) => tableKey(id, KEY.id, part(id.slice(4)));
-const expiryKey = (id: string, timeMs: number) => tableKey(id, KEY_EXPIRY.id, u53be(timeMs) + part(id.slice(4)));
+const expiryKey = (id: string, timeMs: number) =>
+  tableKey(id, KEY_EXPIRY.id, u53be(timeMs) + part(id.slice(4)));
 
 export class Producers implements View {
   readonly name = 'producers';
@@ -114,7 +125,10 @@ export class Producers implements View {
     const slot = producer.slots.get(m.seq % REPLIES_MAX);
     if (slot?.seq === m.seq) return slot.reply;
     if (m.seq <= producer.high - REPLIES_MAX) {
-      throw new FlowError('PRODUCER_FENCED', `sequence ${m.seq} is ${producer.high - m.seq} behind the newest; ${REPLIES_MAX} are remembered`);
+      throw new FlowError(
+        'PRODUCER_FENCED',
+        `sequence ${m.seq} is ${producer.high - m.seq} behind the newest; ${REPLIES_MAX} are remembered`,
+      );
     }
     return undefined;
   }
@@ -193,7 +207,8 @@ export class Producers implements View {
   }
 
   decode(type: number, from: ByteReader): Event {
-    if (type === PRODUCED) return { type, id: from.latin1(), seq: from.varint(), reply: from.bytes() } as Produced;
+    if (type === PRODUCED)
+      return { type, id: from.latin1(), seq: from.varint(), reply: from.bytes() } as Produced;
     return { type, ids: Array.from({ length: from.varint() }, () => from.latin1()) } as Forgotten;
   }
 

@@ -130,7 +130,9 @@ export class Shard implements ShardPort {
   durable(seq: number): Promise<void> {
     const batch = this.#inFlight;
     if (seq <= this.#durableSeq || batch === null) return Promise.resolve();
-    return new Promise((resolve, reject) => batch.wait((error) => (error === null ? resolve() : reject(error)), null, undefined));
+    return new Promise((resolve, reject) =>
+      batch.wait((error) => (error === null ? resolve() : reject(error)), null, undefined),
+    );
   }
 
   /** A view wants to run its `tick`: a worker came, rows became resident. */
@@ -167,7 +169,9 @@ export class Shard implements ShardPort {
   /** Stops taking commands, lets everything decided become durable, and keeps quiet afterwards. */
   async close(): Promise<void> {
     if (this.#failure !== null) return;
-    const error = new FlowError('UNAVAILABLE', 'the server is closing; connect to another or try again', { retryAfterMs: 500 });
+    const error = new FlowError('UNAVAILABLE', 'the server is closing; connect to another or try again', {
+      retryAfterMs: 500,
+    });
     const waiting = this.#inbox.splice(this.#inboxHead);
     this.#inbox = [];
     this.#inboxHead = 0;
@@ -179,23 +183,23 @@ export class Shard implements ShardPort {
   }
 
   #accept(pending: Pending): void {
-    if (this.#failure !== null) return pending.done(this.#failure, undefined);
-    if (this.#inbox.length > this.#inboxHead || !this.#isReady(pending)) {
-      if (this.#inbox.length - this.#inboxHead >= INBOX_MAX) {
-        const error = new FlowError('RESOURCE_EXHAUSTED', 'too many commands wait on this shard', { retryAfterMs: 100 });
-        return pending.done(error, undefined);
-      }
+    const waiting = this.#inbox.length - this.#inboxHead;
+    if (this.#failure !== null) pending.done(this.#failure, undefined);
+    else if (waiting >= INBOX_MAX) pending.done(overloaded(), undefined);
+    else if (waiting > 0 || !this.#isReady(pending)) {
       this.#inbox.push(pending);
       this.#pump();
-      return;
+    } else {
+      this.#decide(pending);
+      this.#armFlush();
     }
-    this.#decide(pending);
-    this.#armFlush();
   }
 
   /** May be decided now: the batch has room and every row is resident. */
   #isReady(pending: Pending): boolean {
-    return !this.#isInTick && this.#open.writer.length < BATCH_SOFT_BYTES && this.#missing(pending, null) === 0;
+    return (
+      !this.#isInTick && this.#open.writer.length < BATCH_SOFT_BYTES && this.#missing(pending, null) === 0
+    );
   }
 
   /** Counts rows that are not resident, and collects them in `into`. */
@@ -211,7 +215,8 @@ export class Shard implements ShardPort {
       for (const ref of this.#viewNamed(command).reads(command)) note(ref);
     }
     const first = pending.commands[0];
-    if (first !== undefined && pending.mutation?.seq === 0) note(this.#p.producers.keyRef(first.caller, pending.mutation));
+    if (first !== undefined && pending.mutation?.seq === 0)
+      note(this.#p.producers.keyRef(first.caller, pending.mutation));
     return count;
   }
 
@@ -259,27 +264,39 @@ export class Shard implements ShardPort {
   }
 
   #decide(pending: Pending): void {
-    const { producers, rows } = this.#p;
-    const first = pending.commands[0];
-    if (first === undefined) return pending.done(null, []);
+    const { rows } = this.#p;
     const batch = this.#open;
     const mark = batch.writer.length;
     rows.newestRead = 0;
     if (mark === 0) batch.timeMs = this.nowMs();
     this.#moment = { nowMs: batch.timeMs, position: batch.seq };
+    let error: FlowError | null = null;
+    let reply: unknown;
     try {
-      const stored = pending.mutation && producers.lookup(first.caller, pending.mutation);
-      if (stored) return this.#answer(pending, null, this.#decodeReplies(pending, stored), batch);
-      if (this.#p.journal.state() === 'full' && pending.commands.some((c) => c.grows)) throw diskFull();
-      const reply = pending.isTransaction ? this.#decideAll(pending, mark) : this.#viewNamed(first).decide(first, this.#moment, this.#emit);
-      if (batch.writer.length > mark && pending.mutation !== undefined) {
-        producers.remember(first.caller, pending.mutation, this.#encodeReplies(pending, reply), this.#emit);
-      }
-      this.#answer(pending, null, reply, batch);
-    } catch (error) {
-      assert(batch.writer.length === mark, `a view refused after it had emitted: ${String(error)}`);
-      this.#answer(pending, asFlowError(error), undefined, batch);
+      reply = this.#decideOnce(pending, mark);
+    } catch (thrown) {
+      assert(batch.writer.length === mark, `a view refused after it had emitted: ${String(thrown)}`);
+      error = asFlowError(thrown);
     }
+    this.#answer(pending, error, reply, batch);
+  }
+
+  /** The reply; a repeat of a mutation gets the one that was given before. */
+  #decideOnce(pending: Pending, mark: number): unknown {
+    const { producers } = this.#p;
+    const { commands, mutation } = pending;
+    const first = commands[0];
+    if (first === undefined) return [];
+    const stored = mutation && producers.lookup(first.caller, mutation);
+    if (stored) return this.#decodeReplies(pending, stored);
+    if (this.#p.journal.state() === 'full' && commands.some((c) => c.grows)) throw diskFull();
+    const reply = pending.isTransaction
+      ? this.#decideAll(pending, mark)
+      : this.#viewNamed(first).decide(first, this.#moment, this.#emit);
+    if (this.#open.writer.length > mark && mutation !== undefined) {
+      producers.remember(first.caller, mutation, this.#encodeReplies(pending, reply), this.#emit);
+    }
+    return reply;
   }
 
   /** All commands or none: what was evolved and encoded is taken back if one is refused. */
@@ -312,8 +329,12 @@ export class Shard implements ShardPort {
    */
   #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
     const command = pending.commands[0];
-    const rowsOnly = command !== undefined && open === this.#open && this.#viewNamed(command).readsOnlyRows === true;
-    if (!open.isEmpty && !(rowsOnly && !pending.commands.some((c) => c.mutates) && this.#p.rows.newestRead < open.seq)) {
+    const rowsOnly =
+      command !== undefined && open === this.#open && this.#viewNamed(command).readsOnlyRows === true;
+    if (
+      !open.isEmpty &&
+      !(rowsOnly && !pending.commands.some((c) => c.mutates) && this.#p.rows.newestRead < open.seq)
+    ) {
       open.wait(pending.done, error, reply);
     } else if (this.#inFlight !== null && (!rowsOnly || this.#p.rows.newestRead >= this.#inFlight.seq)) {
       this.#inFlight.wait(pending.done, error, reply);
@@ -344,7 +365,8 @@ export class Shard implements ShardPort {
     const batch = this.#open;
     if (batch.isEmpty) {
       if (batch.hasWaiters) batch.complete();
-      return this.#armTimer();
+      this.#armTimer();
+      return;
     }
     const next = this.#spare;
     next.writer.length = 0;
@@ -380,7 +402,11 @@ export class Shard implements ShardPort {
   }
 
   #onFailed(batch: Batch, cause: unknown): void {
-    this.#failure = new FlowError('UNAVAILABLE', 'the journal failed: the outcome is unknown, ask again after the restart', { cause });
+    this.#failure = new FlowError(
+      'UNAVAILABLE',
+      'the journal failed: the outcome is unknown, ask again after the restart',
+      { cause },
+    );
     batch.fail(this.#failure);
     this.#open.fail(this.#failure);
     for (const pending of this.#inbox.splice(this.#inboxHead)) pending.done(this.#failure, undefined);
@@ -398,7 +424,7 @@ export class Shard implements ShardPort {
 
   readonly #emitThen = (event: Event, then?: () => void): void => {
     this.#emit(event);
-    if (then !== undefined) this.#open.then(then);
+    if (then !== undefined) this.#open.afterDurable(then);
   };
 
   #armTimer(): void {
@@ -426,7 +452,10 @@ export class Shard implements ShardPort {
     const type = reader.u8();
     const view = this.#viewOfEvent[type];
     if (view === undefined) {
-      throw new FlowError('DATA_TOO_NEW', `the journal holds events of type ${type}, which this version does not know; run a newer one`);
+      throw new FlowError(
+        'DATA_TOO_NEW',
+        `the journal holds events of type ${type}, which this version does not know; run a newer one`,
+      );
     }
     return { view, event: view.decode(type, reader) };
   }
@@ -442,7 +471,9 @@ export class Shard implements ShardPort {
 
   #decodeReplies(pending: Pending, stored: Buffer): unknown {
     const reader = new ByteReader(stored);
-    const replies = pending.commands.map((command) => this.#viewNamed(command).decodeReply(reader.bytes(), command));
+    const replies = pending.commands.map((command) =>
+      this.#viewNamed(command).decodeReply(reader.bytes(), command),
+    );
     return pending.isTransaction ? replies : replies[0];
   }
 }
@@ -453,9 +484,18 @@ export const systemCaller = (tenant: number): Caller => ({ identity: 'system', t
 /** A mutation without a producer is not idempotent. */
 const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
 
+const overloaded = () =>
+  new FlowError('RESOURCE_EXHAUSTED', 'too many commands wait on this shard', { retryAfterMs: 100 });
+
 const diskFull = () =>
-  new FlowError('DISK_FULL', 'the disk is full: free space or grow the volume; acks, deletes and reads go on', { retryAfterMs: 1000 });
+  new FlowError(
+    'DISK_FULL',
+    'the disk is full: free space or grow the volume; acks, deletes and reads go on',
+    { retryAfterMs: 1000 },
+  );
 
 function asFlowError(error: unknown): FlowError {
-  return error instanceof FlowError ? error : new FlowError('INTERNAL', `unexpected: ${String(error)}`, { cause: error });
+  return error instanceof FlowError
+    ? error
+    : new FlowError('INTERNAL', `unexpected: ${String(error)}`, { cause: error });
 }

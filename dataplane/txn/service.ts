@@ -34,7 +34,10 @@ export class Transactions implements TransactionService {
   async commit(caller: Caller, request: pb.TransactionRequest): Promise<pb.TransactionResponseInput> {
     const { ops } = request;
     if (ops.length === 0 || ops.length > OPS_MAX) {
-      throw new FlowError('INVALID_ARGUMENT', `a transaction has 1 to ${OPS_MAX} operations, not ${ops.length}`);
+      throw new FlowError(
+        'INVALID_ARGUMENT',
+        `a transaction has 1 to ${OPS_MAX} operations, not ${ops.length}`,
+      );
     }
     const parts: Part[] = [];
     for (const op of ops) parts.push(await this.#part(caller, op));
@@ -62,13 +65,17 @@ export class Transactions implements TransactionService {
     if (op.kv) return this.#kvPart(caller, op.kv);
     if (op.enqueue) {
       const command = queues.enqueueCommand(caller, op.enqueue);
-      const respond = ([reply]: readonly unknown[]) => ({ enqueue: { jobs: enqueuedJobs(reply as EnqueueReply), durability: 1 as const } });
+      const respond = ([reply]: readonly unknown[]) => ({
+        enqueue: { jobs: enqueuedJobs(reply as EnqueueReply), durability: 1 as const },
+      });
       return { shard: queues.at(op.enqueue.queue).shard.id, commands: [command], respond };
     }
     if (op.settle) {
       const { settle } = op;
       const command = queues.settleCommand(caller, settle, true);
-      const respond = ([reply]: readonly unknown[]) => ({ settle: settleResponse(settle, reply as SettleReply) });
+      const respond = ([reply]: readonly unknown[]) => ({
+        settle: settleResponse(settle, reply as SettleReply),
+      });
       return { shard: queues.at(settle.queue).shard.id, commands: [command], respond };
     }
     if (op.publish) {
@@ -84,7 +91,11 @@ export class Transactions implements TransactionService {
 
   #kvPart(caller: Caller, request: pb.KvRequest): Part {
     const first = keyOf(request.ops[0]);
-    if (first === undefined) throw new FlowError('INVALID_ARGUMENT', 'a kv operation of a transaction names a key; scans are not possible');
+    if (first === undefined)
+      throw new FlowError(
+        'INVALID_ARGUMENT',
+        'a kv operation of a transaction names a key; scans are not possible',
+      );
     const shard = kvShardOf(first, this.#p.shards.length);
     const command = kvCommand(caller, request, this.#shard(shard));
     return { shard, commands: [command], respond: ([reply]) => ({ kv: kvReply(reply) }) };
@@ -100,5 +111,7 @@ export class Transactions implements TransactionService {
 function keyOf(op: pb.KvOp | undefined): Buffer | undefined {
   if (op?.op === undefined) return undefined;
   const body = op[op.op] as { key?: Uint8Array } | null;
-  return body?.key === undefined ? undefined : Buffer.from(body.key.buffer, body.key.byteOffset, body.key.length);
+  return body?.key === undefined
+    ? undefined
+    : Buffer.from(body.key.buffer, body.key.byteOffset, body.key.length);
 }
