@@ -1,8 +1,10 @@
-// Starts the real gRPC listener in front of a fake fabric, and closes everything after each test.
+// Starts the real listeners in front of a fake fabric, and closes everything after each test.
 import grpc from '@grpc/grpc-js';
+import type { InjectOptions } from 'fastify';
 import { afterEach } from 'vitest';
 import { type Access, createAccess } from '../../dataplane/api/access.ts';
 import { type GrpcOptions, startGrpc } from '../../dataplane/api/grpc/server.ts';
+import { buildHttp, type HttpOptions, startHttp } from '../../dataplane/api/http/server.ts';
 import { realRuntime } from '../../dataplane/runtime.ts';
 import { createLog } from '../../dataplane/telemetry/log.ts';
 import { createMetrics } from '../../dataplane/telemetry/metrics.ts';
@@ -20,21 +22,44 @@ afterEach(async () => {
 
 export const openAccess: Access = createAccess({ anonymous: true, tokens: [] });
 
-export async function startFake(over: Partial<GrpcOptions> = {}) {
+function parts() {
   const fabric = new FakeFabric();
   const lines: string[] = [];
   const log = createLog({ level: 'debug', write: (line) => void lines.push(line) });
   const metrics = createMetrics(fabric);
-  const listener = await startGrpc({
+  return {
     fabric,
-    host: '127.0.0.1',
-    port: 0,
-    access: openAccess,
     log,
     metrics,
+    lines,
     runtime: realRuntime,
-    ...over,
-  });
+    access: openAccess,
+    host: '127.0.0.1',
+    port: 0,
+  };
+}
+
+/** The routes, asked without a socket. */
+export async function fakeHttp(over: Partial<HttpOptions> = {}) {
+  const common = parts();
+  const built = await buildHttp({ ...common, allowedHosts: [], ...over });
+  atEnd(() => built.app.close());
+  /** `inject` with our Host, as every real client sends one. */
+  const ask = (method: 'GET' | 'PUT' | 'POST' | 'DELETE', url: string, options: InjectOptions = {}) =>
+    built.app.inject({ method, url, ...options, headers: { host: 'localhost', ...options.headers } });
+  return { ...common, ...built, ask };
+}
+
+export async function listenHttp(over: Partial<HttpOptions> = {}) {
+  const common = parts();
+  const listener = await startHttp({ ...common, allowedHosts: [], ...over });
+  atEnd(() => listener.close(0));
+  return { ...common, listener, base: `http://127.0.0.1:${listener.port}` };
+}
+
+export async function startFake(over: Partial<GrpcOptions> = {}) {
+  const { fabric, lines, metrics, ...common } = parts();
+  const listener = await startGrpc({ fabric, metrics, ...common, ...over });
   atEnd(() => listener.close(0));
   const address = `127.0.0.1:${listener.port}`;
 
@@ -70,6 +95,14 @@ export function unary<Request, Response>(
       error ? reject(error) : resolve(response as Response),
     );
   });
+}
+
+/** The error that a call must end with. */
+export function refused(call: Promise<unknown>): Promise<grpc.ServiceError> {
+  return call.then(
+    () => Promise.reject(new Error('the call was not refused')),
+    (error: grpc.ServiceError) => error,
+  );
 }
 
 /** Everything that a stream says until it ends. */

@@ -1,0 +1,143 @@
+// Requests and responses of the job routes.
+import {
+  anyJson,
+  closed,
+  count,
+  durability,
+  envelope,
+  flag,
+  headers,
+  headersBase64,
+  list,
+  open,
+  text,
+} from './schemas.ts';
+
+const content = {
+  payload: anyJson('Any JSON; stored as application/json'),
+  payloadBase64: text('Any other bytes, in Base64'),
+  contentType: text('Content type of payloadBase64', { minLength: 1, maxLength: 255 }),
+  headers,
+  headersBase64,
+};
+
+const key = {
+  key: text('Jobs with one key are handled in order, one at a time'),
+  keyBase64: text('A key that is not text'),
+};
+
+export const newJob = closed({
+  ...content,
+  ...key,
+  delayMs: count('Wait this long before it may be delivered'),
+  priority: count('0 to 255, higher first', { maximum: 255 }),
+  dedupKey: text('A second job with the same one is not enqueued within the window of the queue'),
+  timeoutMs: count('How long one attempt may run'),
+  envelope,
+});
+
+export const enqueued = open(
+  {
+    id: text('Id of the job'),
+    deduplicated: flag('The id is that of an earlier job with the same dedupKey'),
+    durability,
+  },
+  ['id'],
+);
+
+export const lease = closed({
+  max: count('At most this many jobs; default 1', { minimum: 1, maximum: 10_000 }),
+  waitMs: count('How long to wait for a job; default 0', { maximum: 300_000 }),
+  visibilityMs: count('How long the leases last; unset: as the queue says'),
+  worker: text('Name to show for the holder', { maxLength: 255 }),
+});
+
+const received = {
+  ...content,
+  key: { type: ['string', 'null'] },
+  keyBase64: key.keyBase64,
+  envelope: { type: 'object' },
+  enqueuedAtMs: count('When it was enqueued'),
+};
+
+export const leased = open({
+  jobs: list(
+    open({
+      id: text('Id of the job'),
+      leaseEpoch: count('Fencing token: settle with it'),
+      attempt: count('1 for the first'),
+      ...received,
+      deadlineMs: count('When the lease ends'),
+    }),
+  ),
+});
+
+const leaseEpoch = count('As it came with the lease');
+
+export const ack = closed({ leaseEpoch }, ['leaseEpoch']);
+
+export const nack = closed(
+  {
+    leaseEpoch,
+    error: text('What went wrong', { maxLength: 4096 }),
+    retryAfterMs: count('Overrides the backoff of the queue'),
+    unrecoverable: flag('Do not retry: dead-letter at once'),
+    release: flag('Give back uncounted: the handler had not started'),
+  },
+  ['leaseEpoch'],
+);
+
+export const extend = closed({ leaseEpoch, visibilityMs: count('From now', { minimum: 1 }) }, [
+  'leaseEpoch',
+  'visibilityMs',
+]);
+
+export const settled = open({ durability });
+
+export const listQuery = closed({
+  state: text('Unset: every unfinished state', {
+    enum: ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'dead'],
+  }),
+  limit: count('At most this many', { maximum: 1000 }),
+  cursor: text('As it came with the page before'),
+});
+
+export const job = open({
+  id: text('Id'),
+  queue: text('Queue'),
+  state: text('waiting, delayed, retrying, blocked, leased, completed or dead'),
+  reason: text('Why it is in that state'),
+  priority: count('Priority'),
+  dedupKey: text('Deduplication key'),
+  ...received,
+  readyAtMs: count('When it becomes ready'),
+  leaseEpoch: count('Of the present or last lease'),
+  leaseDeadlineMs: count('When the lease ends'),
+  worker: text('Who holds it'),
+  counters: open({
+    acquired: count('Leases'),
+    failed: count('Failed attempts'),
+    timedOut: count('Attempts that ran out'),
+    released: count('Given back uncounted'),
+  }),
+  lastError: text('What the last failed attempt said'),
+  sourceQueue: text('Dead jobs: where it came from'),
+  sourceId: text('Dead jobs: its id there'),
+});
+
+export const jobList = open({ jobs: list(job), cursor: { type: ['string', 'null'] } });
+
+export const history = open({
+  transitions: list(
+    open({
+      timeMs: count('When'),
+      kind: text('What happened'),
+      detail: text('In words'),
+      leaseEpoch: count('Lease epoch'),
+      worker: text('Who'),
+      shard: count('Shard'),
+      position: count('Journal position'),
+    }),
+  ),
+  trimmed: flag('Older transitions may have left the history window'),
+});

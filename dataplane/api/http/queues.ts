@@ -1,0 +1,193 @@
+// /v1/queues: declare, look, pause, purge, redrive. Jobs have their own file.
+import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { FastifyInstance } from 'fastify';
+import { messageFields } from './content.ts';
+import { mutationOf } from './request.ts';
+import { closed, count, flag, idempotencyHeaders, list, open, params, problems, text } from './schemas.ts';
+import type { HttpContext } from './server.ts';
+
+interface QueueParams {
+  queue: string;
+}
+
+const spec = {
+  visibilityTimeoutMs: count('How long a lease lasts'),
+  maxAttempts: count('Failed and timed out attempts before a job is dead'),
+  maxDeliveries: count('Deliveries whose handler may have started before a job is dead'),
+  backoff: closed({
+    type: text('exponential or fixed', { enum: ['exponential', 'fixed'] }),
+    initialMs: count('Pause before the second attempt'),
+    maxMs: count('Longest pause'),
+    jitter: text('full or none', { enum: ['full', 'none'] }),
+  }),
+  deadLetterQueue: text('Where dead jobs go; default: <name>.dead'),
+  deduplicationWindowMs: count('How long a dedupKey is remembered'),
+  maxDepth: count('Most jobs that may wait; 0: no limit'),
+  retentionMs: count('How long finished jobs stay readable'),
+  retentionBytes: count('How many bytes of finished jobs stay readable'),
+  timeoutMs: count('How long one attempt may run'),
+};
+
+type SpecBody = Pick<pb.QueueSpecInput, keyof typeof spec>;
+
+const figures = Object.fromEntries(
+  ['waiting', 'delayed', 'blocked', 'leased', 'enqueuedTotal', 'completedTotal', 'failedTotal', 'deadTotal']
+    .concat('oldestReadyAtMs', 'workers')
+    .map((name) => [name, { type: 'integer' }]),
+);
+
+const queueSchema = open({
+  spec: open({ name: text('Name'), ...spec, backoff: { type: ['object', 'null'] } }),
+  paused: flag('Nothing is delivered while it is paused'),
+  figures: open(figures),
+  shard: count('Where it lives'),
+  createdAtMs: count('When it was created'),
+});
+
+function queueFields(queue: pb.QueueInput) {
+  return messageFields(pb.Queue, {
+    ...queue,
+    figures: queue.figures ?? {},
+    spec: withoutMutation(queue.spec),
+  });
+}
+
+function withoutMutation(spec: pb.QueueSpecInput | null | undefined): pb.QueueSpecInput {
+  const { mutation: _, ...rest } = spec ?? {};
+  return rest;
+}
+
+export function addQueueRoutes(app: FastifyInstance, { fabric }: HttpContext): void {
+  const { admin, queues } = fabric;
+  const tags = ['queues'];
+
+  app.get(
+    '/v1/queues',
+    {
+      schema: {
+        operationId: 'listQueues',
+        tags,
+        summary: 'All queues with their figures',
+        response: { 200: open({ queues: list(queueSchema) }), ...problems },
+      },
+    },
+    async ({ caller }) => {
+      const answer = await admin.listQueues(caller);
+      return { queues: (answer.queues ?? []).map(queueFields) };
+    },
+  );
+
+  app.put<{ Params: QueueParams; Body?: SpecBody }>(
+    '/v1/queues/:queue',
+    {
+      schema: {
+        operationId: 'declareQueue',
+        tags,
+        summary: 'Create the queue or change its settings',
+        params: params('queue'),
+        headers: idempotencyHeaders,
+        body: closed(spec),
+        response: { 200: queueSchema, ...problems },
+      },
+    },
+    async (request) => {
+      const { backoff, ...body } = request.body ?? {};
+      const message = pb.QueueSpec.create({
+        ...body,
+        name: request.params.queue,
+        backoff: backoff ? pb.Backoff.create(backoff) : null,
+        mutation: mutationOf(request),
+      });
+      return queueFields(await admin.applyQueue(request.caller, message));
+    },
+  );
+
+  app.get<{ Params: QueueParams }>(
+    '/v1/queues/:queue',
+    {
+      schema: {
+        operationId: 'getQueue',
+        tags,
+        summary: 'One queue with its figures',
+        params: params('queue'),
+        response: { 200: queueSchema, ...problems },
+      },
+    },
+    async ({ caller, params }) => {
+      const request = pb.GetQueueRequest.create({ name: params.queue });
+      return queueFields(await admin.getQueue(caller, request));
+    },
+  );
+
+  for (const paused of [true, false]) {
+    const verb = paused ? 'pause' : 'resume';
+    app.post<{ Params: QueueParams }>(
+      `/v1/queues/:queue/${verb}`,
+      {
+        schema: {
+          operationId: `${verb}Queue`,
+          tags,
+          summary: paused ? 'Deliver nothing until it is resumed' : 'Deliver again',
+          params: params('queue'),
+          headers: idempotencyHeaders,
+          body: closed({}),
+          response: { 200: open({ paused: flag('The new state') }), ...problems },
+        },
+      },
+      async (request) => {
+        const { queue } = request.params;
+        const message = pb.SetPausedRequest.create({ queue, paused, mutation: mutationOf(request) });
+        await queues.setPaused(request.caller, message);
+        return { paused };
+      },
+    );
+  }
+
+  app.post<{ Params: QueueParams }>(
+    '/v1/queues/:queue/purge',
+    {
+      schema: {
+        operationId: 'purgeQueue',
+        tags,
+        summary: 'Delete all jobs that nobody holds',
+        params: params('queue'),
+        headers: idempotencyHeaders,
+        body: closed({}),
+        response: { 200: open({ purged: count('Jobs deleted') }), ...problems },
+      },
+    },
+    async (request) => {
+      const { queue } = request.params;
+      const message = pb.PurgeRequest.create({ queue, mutation: mutationOf(request) });
+      const { purged } = await queues.purge(request.caller, message);
+      return { purged: purged ?? 0 };
+    },
+  );
+
+  app.post<{ Params: QueueParams; Body?: { max?: number; targetQueue?: string } }>(
+    '/v1/queues/:queue/redrive',
+    {
+      schema: {
+        operationId: 'redriveQueue',
+        tags,
+        summary: 'Move dead jobs back to where they came from, oldest first',
+        params: params('queue'),
+        headers: idempotencyHeaders,
+        body: closed({
+          max: count('At most this many; unset: 1,000, the most that one call moves'),
+          targetQueue: text('Another queue than the one each job came from'),
+        }),
+        response: {
+          200: open({ moved: count('Jobs moved'), remaining: count('Dead jobs that are left') }),
+          ...problems,
+        },
+      },
+    },
+    async (request) => {
+      const { queue } = request.params;
+      const message = pb.RedriveRequest.create({ ...request.body, queue, mutation: mutationOf(request) });
+      const { moved, remaining } = await queues.redrive(request.caller, message);
+      return { moved: moved ?? 0, remaining: remaining ?? 0 };
+    },
+  );
+}

@@ -1,0 +1,146 @@
+// JSON Schema pieces that several routes share. They check requests and are the OpenAPI document at the same time.
+import { FlowError } from '@flowmesh/protocol';
+import { Ajv, type ErrorObject, type Schema } from 'ajv';
+import type { FastifyInstance } from 'fastify';
+
+export interface JsonSchema {
+  [keyword: string]: unknown;
+}
+
+export const text = (description: string, more: JsonSchema = {}): JsonSchema => ({
+  type: 'string',
+  description,
+  ...more,
+});
+
+export const count = (description: string, more: JsonSchema = {}): JsonSchema => ({
+  type: 'integer',
+  minimum: 0,
+  maximum: Number.MAX_SAFE_INTEGER,
+  description,
+  ...more,
+});
+
+export const flag = (description: string): JsonSchema => ({ type: 'boolean', description });
+
+export const list = (items: JsonSchema, more: JsonSchema = {}): JsonSchema => ({
+  type: 'array',
+  items,
+  ...more,
+});
+
+export const anyJson = (description: string): JsonSchema => ({ description });
+
+/** For requests: unknown fields are refused, because a misspelt option must not be ignored. */
+export const closed = (properties: JsonSchema, required: string[] = []): JsonSchema => ({
+  type: 'object',
+  additionalProperties: false,
+  properties,
+  ...(required.length > 0 ? { required } : {}),
+});
+
+/** For responses: clients must expect new fields. */
+export const open = (properties: JsonSchema, required: string[] = []): JsonSchema => ({
+  type: 'object',
+  properties,
+  ...(required.length > 0 ? { required } : {}),
+});
+
+export const params = (...names: string[]): JsonSchema => ({
+  type: 'object',
+  properties: Object.fromEntries(names.map((name) => [name, PARAMS[name] ?? text(name)])),
+  required: names,
+});
+
+const PARAMS: Record<string, JsonSchema> = {
+  keyspace: text('Keyspace; `default` if you have none of your own'),
+  key: text('Key, percent-encoded'),
+  queue: text('Name of the queue'),
+  id: text('Job id'),
+  stream: text('Name of the stream'),
+  partition: count('Partition'),
+  group: text('Name of the consumer group'),
+};
+
+export const durability = text('How safe the write is: fsync, os or memory');
+
+export const headers: JsonSchema = {
+  type: 'object',
+  additionalProperties: { type: 'string' },
+  maxProperties: 64,
+  description: 'Headers that are text',
+};
+
+export const headersBase64: JsonSchema = { ...headers, description: 'Headers that are not text, in Base64' };
+
+export const envelope = closed({
+  traceparent: text('W3C trace context'),
+  causationId: text('Id of the message that caused this one'),
+  correlationId: text('Id that everything of one business transaction shares'),
+  tags: list({ type: 'string' }, { maxItems: 64 }),
+  schema: text('name@version'),
+});
+
+export const idempotencyHeaders: JsonSchema = {
+  type: 'object',
+  properties: {
+    'idempotency-key': text('A repeat of the request with the same key gets the first answer', {
+      minLength: 1,
+      maxLength: 255,
+    }),
+  },
+};
+
+/** Response of every error. */
+export const problems: JsonSchema = {
+  '4xx': { $ref: 'Problem#' },
+  '5xx': { $ref: 'Problem#' },
+};
+
+export const problemSchema: JsonSchema = {
+  $id: 'Problem',
+  ...open(
+    {
+      type: text('urn:flowmesh:error:<code>'),
+      title: text('What kind of error this is'),
+      status: count('HTTP status'),
+      detail: text('What happened, with the values'),
+      code: text('Stable code; branch on this'),
+      retryAfterMs: count('When to try again'),
+    },
+    ['type', 'title', 'status', 'detail', 'code'],
+  ),
+};
+
+/**
+ * Bodies are taken as they are; parameters arrive as text and are converted. `allErrors` and `$data` stay off: both
+ * have been ways to make a validator work hard.
+ */
+export function useAjv(app: FastifyInstance): void {
+  const options = {
+    allErrors: false,
+    strict: true,
+    strictTypes: false,
+    useDefaults: true,
+    strictRequired: false,
+  } as const;
+  const bodies = new Ajv({ ...options, coerceTypes: false });
+  const parameters = new Ajv({ ...options, coerceTypes: true });
+  app.setValidatorCompiler<Schema>(({ schema, httpPart }) => {
+    const validate = (httpPart === 'body' ? bodies : parameters).compile(schema);
+    const isOptional = typeof schema === 'object' && !('required' in schema);
+    return (data: unknown) => {
+      // A body without required fields may be left out altogether.
+      if (httpPart === 'body' && isOptional && (data === undefined || data === null)) return true;
+      if (validate(data)) return true;
+      return { error: asFailure(httpPart, validate.errors?.[0]) };
+    };
+  });
+}
+
+/** fastify passes an Error on as it is, so it carries our code at once. */
+function asFailure(part: string | undefined, failure: ErrorObject | undefined): FlowError {
+  const unknown = failure?.params['additionalProperty'];
+  const what = unknown === undefined ? failure?.message : `has an unknown field "${unknown}"`;
+  return new FlowError('INVALID_ARGUMENT', `${part ?? 'request'}${failure?.instancePath ?? ''} ${what}`);
+}

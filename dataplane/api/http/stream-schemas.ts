@@ -1,0 +1,131 @@
+// Requests and responses of the stream and group routes.
+import {
+  anyJson,
+  closed,
+  count,
+  durability,
+  envelope,
+  headers,
+  headersBase64,
+  list,
+  open,
+  text,
+} from './schemas.ts';
+
+const spec = {
+  partitions: count('Number of partitions', { minimum: 1 }),
+  retentionMs: count('How long records are kept'),
+  retentionBytes: count('How many bytes are kept per partition; 0: no limit'),
+};
+
+export const declaration = closed(spec);
+
+export const stream = open({
+  spec: open({ name: text('Name'), ...spec, partitions: { type: 'integer' } }),
+  partitions: list(
+    open({
+      partition: count('Partition'),
+      logStart: count('First offset that is kept'),
+      end: count('Offset of the next record'),
+      bytes: count('Bytes kept'),
+      shard: count('Where it lives'),
+    }),
+  ),
+  createdAtMs: count('When it was created'),
+});
+
+const content = {
+  value: anyJson('Any JSON; stored as application/json'),
+  valueBase64: text('Any other bytes, in Base64'),
+  contentType: text('Content type of valueBase64', { minLength: 1, maxLength: 255 }),
+  headers,
+  headersBase64,
+};
+
+const keyBase64 = text('A key that is not text');
+
+export const newRecords = closed(
+  {
+    records: list(
+      closed({
+        key: text('Records with one key go to one partition'),
+        keyBase64,
+        ...content,
+        envelope,
+        timestamp: count('Time of the producer, ms'),
+        partition: count('This partition, whatever the key'),
+      }),
+      { minItems: 1, maxItems: 10_000 },
+    ),
+  },
+  ['records'],
+);
+
+export const written = open({
+  offsets: list(open({ partition: count('Partition'), offset: count('Offset') })),
+  durability,
+});
+
+export const readQuery = {
+  ...closed({
+    offset: count('From this offset'),
+    timestamp: count('From the first record appended at or after this time, ms'),
+    max: count('At most this many', { minimum: 1, maximum: 10_000 }),
+  }),
+  not: { type: 'object', required: ['offset', 'timestamp'] },
+};
+
+export const records = open({
+  records: list(
+    open({
+      partition: count('Partition'),
+      offset: count('Offset'),
+      timestamp: count('When it was appended, ms'),
+      key: { type: ['string', 'null'] },
+      keyBase64,
+      ...content,
+      envelope: { type: 'object' },
+      producerTimestamp: count('Time of the producer, ms'),
+    }),
+  ),
+  nextOffset: count('Where to read on'),
+  endOffset: count('The end of the partition when this was read'),
+});
+
+export const groupPartition = open({
+  partition: count('Partition'),
+  committed: count('Next offset to read'),
+  logStart: count('First offset that is kept'),
+  end: count('Offset of the next record'),
+  lag: count('Records still to read'),
+  memberId: text('Who reads it'),
+  epoch: count('Epoch of the assignment'),
+  metadata: text('As it was committed'),
+});
+
+export const group = open({
+  stream: text('Stream'),
+  group: text('Group'),
+  state: text('empty, stable or rebalancing'),
+  epoch: count('Epoch'),
+  members: list(
+    open({
+      memberId: text('Member'),
+      client: text('Client'),
+      epoch: count('Epoch'),
+      partitions: list({ type: 'integer' }),
+    }),
+  ),
+  partitions: list(groupPartition),
+  lag: count('Records still to read, in all partitions'),
+});
+
+export const seek = {
+  ...closed({
+    partition: count('This one; unset: all'),
+    offset: count('To this offset'),
+    timestamp: count('To the first record appended at or after this time, ms'),
+    position: text('To an end of the log', { enum: ['earliest', 'latest'] }),
+  }),
+  oneOf: [{ required: ['offset'] }, { required: ['timestamp'] }, { required: ['position'] }],
+};
