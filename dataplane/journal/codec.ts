@@ -6,12 +6,15 @@
 //   entry   := magic:u32 length:u32 seq:f64 timeMs:f64 durableUpTo:f64 epoch:u32 segmentId:u32
 //              payloadCrc:u32 headerCrc:u32 payload{length}                            48 bytes + payload
 //   owner   := slot 0{4032} slot              the valid slot of the higher generation counts
-//   slot    := magic:u32 version:u32 identity:f64 generation:f64 epoch:f64 durable:f64 0{20} crc:u32    64 bytes
+//   slot    := magic:u32 version:u32 identity:f64 generation:f64 epoch:f64 durable:f64
+//              0{20} crc:u32                                                           64 bytes
 //
-//   C1. A crc is crc32 over everything before it (payloadCrc: over the payload). headerCrc is seeded with the journal's identity
-//       and covers segment id and sequence, so an entry of a recycled file's previous life is never taken; and as clients do
-//       not know the identity, a payload cannot hold what looks like a header.
-//   C2. Heads and slots keep length, magic, version and crc in place in every version, so that damage is told from a newer format.
+//   C1. A crc is crc32 over everything before it (payloadCrc: over the payload). headerCrc is seeded with
+//       the journal's identity and covers segment id and sequence, so an entry of a recycled file's
+//       previous life is never taken; and as clients do not know the identity, a payload cannot hold what
+//       looks like a header.
+//   C2. Heads and slots keep length, magic, version and crc in place in every version, so that damage is
+//       told from a newer format.
 import { crc32 } from 'node:zlib';
 import { FlowError } from '@flowmesh/protocol';
 
@@ -148,7 +151,7 @@ export function decodeEntryHeader(
   };
 }
 
-/** The payload of the entry whose header was decoded at `at`: a view, or undefined if it is cut off or damaged. */
+/** The payload behind the header at `at`: a view, or undefined if it is cut off or damaged. */
 export function decodePayload(bytes: Buffer, at: number, { length }: EntryHeader): Buffer | undefined {
   const from = at + ENTRY_HEADER_BYTES;
   if (from + length > bytes.length) return undefined;

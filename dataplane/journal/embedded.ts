@@ -1,8 +1,9 @@
-// The embedded journal: appends, reads and fencing over segment files (grammar: codec.ts, recovery: recovery.ts).
+// The embedded journal: appends, reads and fencing over segment files (grammar: codec.ts).
 //
-//   E1. Groups of entries are written one after the other: one write, one fdatasync each; what comes in meanwhile is the next group.
+//   E1. Groups of entries are written one after the other, each with one write and one fdatasync; what
+//       comes in meanwhile is the next group.
 //   E2. A segment is used only when everything before it is durable (recovery relies on it: R2).
-//   E3. After a failed write or sync nothing is acknowledged any more: a second try may say ok with the data gone.
+//   E3. After a failed write or sync nothing is acknowledged: a second try may say ok with the data gone.
 //   E4. An append that is refused (full, fenced, too large) has written nothing.
 import { FlowError } from '@flowmesh/protocol';
 import { ENTRY_HEADER_BYTES, encodeEntryHeader, encodeHead, HEAD_BYTES, seedOf } from './codec.ts';
@@ -93,7 +94,7 @@ class SegmentJournal implements EmbeddedJournal {
     this.#options = options;
     this.#owner = owner;
     this.#seed = seedOf(owner.owner.identity);
-    this.#epoch = owner.owner.epoch;
+    this.#epoch = last.epoch;
     this.#durable = last;
     this.#nextSeq = last.seq + 1;
     const newest = segments.at(-1);
@@ -151,7 +152,7 @@ class SegmentJournal implements EmbeddedJournal {
 
   async fence(): Promise<number> {
     this.#assertUsable();
-    // From here on the owner before is refused; what it had begun is finished, so that the new one can replay all of it.
+    // From here on the owner before is refused. What it had begun is finished first: the new one replays it.
     const epoch = ++this.#epoch;
     await this.#settled();
     this.#assertUsable();

@@ -24,6 +24,8 @@ export interface JournalFiles {
   /** Names in the directory, which is made if it is missing. */
   list(directory: string): Promise<string[]>;
   syncDirectory(directory: string): Promise<void>;
+  /** Space that this process may still use there. */
+  freeBytes(directory: string): Promise<number>;
 }
 
 const FLAGS = { read: 'r', write: 'r+', create: 'w+' } as const;
@@ -34,7 +36,10 @@ export const realFiles: JournalFiles = {
   unlink: fs.promises.unlink,
   async list(directory) {
     const made = await fs.promises.mkdir(directory, { recursive: true });
-    if (made !== undefined) await this.syncDirectory(path.dirname(made));
+    // Every new name on the way lies in the directory above it.
+    for (let at = directory; made !== undefined && at.length >= made.length; at = path.dirname(at)) {
+      await this.syncDirectory(path.dirname(at));
+    }
     return fs.promises.readdir(directory);
   },
   async syncDirectory(directory) {
@@ -44,6 +49,10 @@ export const realFiles: JournalFiles = {
     } finally {
       await close(fd);
     }
+  },
+  async freeBytes(directory) {
+    const { bavail, bsize } = await fs.promises.statfs(directory);
+    return bavail * bsize;
   },
 };
 

@@ -1,10 +1,12 @@
 // The seam between a shard and whatever keeps its history: a durable, totally ordered sequence of entries.
 // Embedded segment files and memory today; a replicated engine later (docs/architecture.md, "Journal").
 //
-//   J1. `append` resolves only when the entry is durable, and entries are durable in order: if entry n is, so are all before it.
+//   J1. `append` resolves only when the entry is durable, and entries are durable in order: if entry n is,
+//       so are all before it.
 //   J2. Sequences are dense: 1, 2, 3, ... across restarts.
-//   J3. After `append` rejects with anything but JournalFull the owner must stop. JournalFenced: another owner took over and
-//       nothing was written. Else the journal is poisoned: the outcome is unknown and the process must end.
+//   J3. After `append` rejects with anything but JournalFull the owner must stop. JournalFenced: another
+//       owner took over and nothing was written. Else the journal is poisoned: the outcome is unknown, the
+//       process must end.
 //   J4. `read` yields what is durable, in order, each entry checked against its checksum.
 import { FlowError } from '@flowmesh/protocol';
 
@@ -28,13 +30,16 @@ export interface AppendOptions {
 }
 
 export interface Journal {
-  /** Durable when resolved. Payload may be in several pieces, written in order without being joined by the caller. */
+  /** Durable when resolved. The pieces are written one behind the other; they must not change until then. */
   append(frame: { timeMs: number; payload: readonly Uint8Array[] }, options: AppendOptions): Promise<number>;
   /** Entries from `seq` on, up to what was durable when called. */
   read(seq: number): AsyncIterable<Entry>;
   /** First retained and last durable sequence (last = first - 1 when empty), and the time of the last. */
   tail(): { first: number; last: number; lastTimeMs: number; bytes: number };
-  /** Entries up to `seq` are no longer needed for recovery; sealed segments behind it are kept for the history window and then recycled. */
+  /**
+   * Entries up to `seq` are no longer needed for recovery; those behind it are kept for the history window.
+   * Resolved when what is beyond the window is gone.
+   */
   trim(seq: number): Promise<void>;
   /** Takes ownership: raises the fencing epoch (persisted) and returns it. */
   fence(): Promise<number>;

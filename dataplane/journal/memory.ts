@@ -1,5 +1,5 @@
-// The journal of `--ephemeral` and of tests: the same contract, with memory for a disk. What is appended is durable for as long
-// as its store lives.
+// The journal of `--ephemeral` and of tests: the same contract, with memory for a disk. What is appended is
+// durable for as long as its store lives.
 import { FlowError } from '@flowmesh/protocol';
 import { type AppendOptions, ENTRY_BYTES_MAX, type Entry, type Journal, JournalFenced } from './journal.ts';
 

@@ -6,7 +6,7 @@ import { damaged } from './owner.ts';
 
 const SLICE_BYTES = 1024 * 1024;
 
-/** Entries `from` to `to`, all of which are durable in this segment. Payloads are views on the slice that was read. */
+/** Entries `from` to `to`, all of which are durable in this segment. Payloads are views on what was read. */
 export async function* readSegment(
   files: JournalFiles,
   segment: { id: number; path: string; firstSeq: number },

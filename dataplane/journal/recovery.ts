@@ -1,12 +1,14 @@
-// Opens what a journal directory holds after any end, clean or not. Only the last segment in use is read here; entries of
-// the sealed ones are checked when they are read.
+// Opens what a journal directory holds after any end, clean or not. Only the last segment in use is read in
+// full; entries of the sealed ones are checked when they are read.
 //
 //   R1. Nothing is changed before it is certain that nothing durable is missing.
-//   R2. A segment is used only when all before it are synced; so outside the last one every bad byte is damage.
-//   R3. In the last one a bad entry is damage if something proves that it was durable: a later header of this segment whose
-//       `durableUpTo` reaches it, or the owner file. Else it is what a crash left of an unacknowledged write, and is cut.
-//   R4. What is taken over is written and synced again: the page cache may show bytes that a failed sync never
-//       put on disk, and calls them clean (RELIABILITY, fsyncgate).
+//   R2. A segment is used only when all before it are synced (E2); so outside the last one every bad byte
+//       is damage.
+//   R3. In the last one a bad entry is damage if something proves that it was durable: a later header of
+//       this segment whose `durableUpTo` reaches it, or the owner file. Else it is what a crash left of a
+//       write that was never acknowledged, and is cut.
+//   R4. What is taken over is written and synced again: the page cache may show bytes that a failed sync
+//       never put on disk, and call them clean ("fsyncgate"; Rebello et al., USENIX ATC 2020).
 import { decodeHead, HEAD_BYTES, type Head, seedOf } from './codec.ts';
 import type { JournalFile, JournalFiles } from './files.ts';
 import { damaged, OWNER_FILE, OwnerFile } from './owner.ts';
@@ -20,8 +22,8 @@ export interface Recovered {
   /** The last of `segments`, open; undefined if there is none. */
   readonly active: { readonly file: JournalFile; readonly end: number } | undefined;
   readonly spares: Spare[];
-  readonly last: { readonly seq: number; readonly timeMs: number };
-  /** Bytes behind the last entry that were not blank and have been zeroed: a torn tail, or a recycled file's past. */
+  readonly last: { readonly seq: number; readonly timeMs: number; readonly epoch: number };
+  /** Bytes behind the last entry that have been zeroed: a torn tail, or a recycled file's past. */
   readonly clearedBytes: number;
 }
 
@@ -31,6 +33,7 @@ interface Found {
   readonly file: JournalFile;
   readonly bytes: number;
   readonly head: Head | undefined;
+  readonly isBlank: boolean;
 }
 
 export async function recover(
@@ -68,7 +71,7 @@ export async function recover(
 async function inspect(file: JournalFile, path: string, id: number): Promise<Found> {
   const head = Buffer.alloc(HEAD_BYTES);
   await file.read(head, 0);
-  return { id, path, file, bytes: await file.size(), head: decodeHead(head, path) };
+  return { id, path, file, bytes: await file.size(), head: decodeHead(head, path), isBlank: isBlank(head) };
 }
 
 async function openOwner(
@@ -83,7 +86,7 @@ async function openOwner(
   return OwnerFile.create(files, path, nowMs());
 }
 
-/** Ids are dense; heads are their own, and each later than the one before. */
+/** Ids are dense; heads are their own, and none goes back behind the one before. */
 function checkOrder(dir: string, found: readonly Found[], identity: number): void {
   const lastUsed = found.findLastIndex(({ head }) => head !== undefined);
   for (const [index, { id, path, head }] of found.entries()) {
@@ -94,13 +97,14 @@ function checkOrder(dir: string, found: readonly Found[], identity: number): voi
     if (head === undefined) continue;
     if (head.identity !== identity || head.segmentId !== id)
       throw damaged(path, 0, 'segment head belongs to another file');
-    if (head.firstSeq <= (before?.head?.firstSeq ?? 0))
+    // Equal: the only entry of the one before was cut, and the next one did not fit there.
+    if (head.firstSeq < (before?.head?.firstSeq ?? 1))
       throw damaged(path, 0, 'segment starts before the one before it');
   }
 }
 
 async function takeOver(dir: string, found: readonly Found[], owner: OwnerFile): Promise<Recovered> {
-  const { identity, durable } = owner.owner;
+  const { identity, durable, epoch } = owner.owner;
   const seed = seedOf(identity);
   const used = found.flatMap((segment) =>
     segment.head === undefined ? [] : [{ ...segment, head: segment.head }],
@@ -112,7 +116,11 @@ async function takeOver(dir: string, found: readonly Found[], owner: OwnerFile):
     throw damaged(dir, 0, `segments with entries up to ${durable} are missing`);
   const spares = found.slice(used.length);
   const dirty = [];
-  for (const spare of spares) if (await isDirty(spare, { seed, seq })) dirty.push(spare);
+  for (const [index, spare] of spares.entries()) {
+    // Only the next one can have been written to (R2).
+    const isTorn = index === 0 && (await holdsTorn(spare, { seed, seq }));
+    if (isTorn || !spare.isBlank) dirty.push(spare);
+  }
 
   // Files change from here on (R1).
   for (const { file, bytes } of dirty) {
@@ -130,7 +138,8 @@ async function takeOver(dir: string, found: readonly Found[], owner: OwnerFile):
     segments: used.map(({ id, path, bytes, head }) => ({ id, path, bytes, ...head, readers: 0 })),
     active: last && tail && { file: last.file, end: tail.end },
     spares: spares.map(({ id, path, bytes, file }) => ({ id, path, bytes, file })),
-    last: { seq, timeMs: tail?.timeMs ?? 0 },
+    // An owner slot may be lost; no entry carries an epoch that was not given out.
+    last: { seq, timeMs: tail?.timeMs ?? 0, epoch: Math.max(epoch, tail?.epoch ?? 0) },
     clearedBytes: tail?.clearedBytes ?? 0,
   };
 }
@@ -138,6 +147,7 @@ async function takeOver(dir: string, found: readonly Found[], owner: OwnerFile):
 interface Tail {
   readonly seq: number;
   readonly timeMs: number;
+  readonly epoch: number;
   readonly end: number;
   /** Bytes before `end` that may not be durable (R4). */
   readonly unproven: Buffer;
@@ -159,6 +169,7 @@ async function readTail(
   return {
     seq,
     timeMs: last?.timeMs ?? head.previousTimeMs,
+    epoch: last?.epoch ?? head.epoch,
     end,
     unproven:
       known >= seq && entries.length > 0 ? Buffer.of() : bytes.subarray(startOf(entries, known + 1), end),
@@ -166,21 +177,25 @@ async function readTail(
   };
 }
 
-/** Where the first entry from `seq` on starts; the head counts with the first one, as it was written with it. */
+/** Where the first entry from `seq` on starts; the head counts with the first one: they are one write. */
 function startOf(entries: readonly ScannedEntry[], seq: number): number {
   const index = entries.findIndex(({ header }) => header.seq >= seq);
   return index <= 0 ? 0 : (entries[index]?.at ?? 0);
 }
 
 /**
- * Whether a crash left bytes of a first write in a file that was never in use. `seq`: last entry before it; if a later one
- * was known durable, the file was in use and has lost its head.
+ * Whether a crash left entries of a first write behind a blank or torn head. `seq`: last entry before this
+ * file; if a later one was known durable, the file was in use and has lost its head.
  */
-async function isDirty({ id, path, file, bytes: size }: Found, { seed, seq }: { seed: number; seq: number }) {
+async function holdsTorn(
+  { id, path, file, bytes: size }: Found,
+  { seed, seq }: { seed: number; seq: number },
+): Promise<boolean> {
   const bytes = await readAll(file, size);
-  if (proofOf(seq + 1, bytes, { segmentId: id, seed, from: 0 }) !== -1)
-    throw damaged(path, 0, 'segment head is damaged');
-  return !isBlank(bytes.subarray(0, HEAD_BYTES)) || holdsEntries(bytes, { segmentId: id, seed });
+  if (proofOf(seq + 1, bytes, { segmentId: id, seed, from: 0 }) === -1) {
+    return holdsEntries(bytes, { segmentId: id, seed });
+  }
+  throw damaged(path, 0, 'segment head is damaged');
 }
 
 async function readAll(file: JournalFile, size: number): Promise<Buffer> {

@@ -1,4 +1,5 @@
-// Reads the bytes of one segment without touching a file: which entries stand there, and whether what follows them was durable.
+// Reads the bytes of one segment without touching a file: which entries stand there, and whether what
+// follows them was durable.
 import { decodeEntryHeader, decodePayload, type EntryHeader, HEAD_BYTES, nextEntryMagic } from './codec.ts';
 
 export interface ScannedEntry {

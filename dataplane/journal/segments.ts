@@ -1,10 +1,12 @@
 // The segment files of an embedded journal: those in use, the prepared ones, and what becomes of the old.
 //
-//   G1. A prepared file bears its final name, is zeroed (or recycled with a blank head) and synced, and so is its directory:
-//       taking it into use costs nothing. Its head is written together with its first entry.
-//   G2. Two are kept: the next one, and a reserve for a full disk. Missing space shows as `full`, and is asked for again about
-//       every second; any other failure is fatal, because the disk cannot be trusted.
-//   G3. Segments go oldest first, each durably before the next, so that no crash leaves a gap; not while they are read.
+//   G1. A prepared file bears its final name, is zeroed (or recycled with a blank head) and synced, and so
+//       is its directory: taking it into use costs nothing. Its head is written together with its first
+//       entry.
+//   G2. Two are kept: the next one, and a reserve for a full disk. Missing space shows as `full` and is
+//       asked for again about every second; any other failure is fatal, because the disk cannot be trusted.
+//   G3. Segments go oldest first, each durably before the next, so that no crash leaves a gap; and not
+//       while they are read.
 import { HEAD_BYTES } from './codec.ts';
 import type { JournalFile, JournalFiles } from './files.ts';
 
@@ -38,6 +40,10 @@ export interface SegmentOptions {
 }
 
 const SPARES = 2;
+/** Spares from recycled files: about what one checkpoint sets free, so that next to no file is zeroed. */
+const POOL = 8;
+/** Segments' worth of space that is left to others: the checkpoint that frees the journal needs some, too. */
+const HEADROOM = 1;
 const RETRY_MS = 1000;
 const ZERO_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(ZERO_BYTES);
@@ -86,7 +92,7 @@ export class Segments {
     return this.#used[this.#used.indexOf(segment) + 1]?.firstSeq ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Takes the next prepared file into use, with room for `bytes` behind its head; undefined: the disk is full. */
+  /** Takes the next prepared file into use, with room for `bytes` behind its head; undefined: disk full. */
   async advance(at: { firstSeq: number; previousTimeMs: number; bytes: number }): Promise<Spare | undefined> {
     while (this.#spares.length === 0) {
       if (this.#closed || (this.#full && !this.#isRetryDue())) return undefined;
@@ -115,9 +121,10 @@ export class Segments {
 
   /** Sees to spares, retries and the history window if any of them is due. */
   poke(): void {
-    if (this.#full ? !this.#isRetryDue() : this.#spares.length >= SPARES && this.#expired() === undefined)
-      return;
-    void this.maintain();
+    const isDue = this.#full
+      ? this.#isRetryDue()
+      : this.#spares.length < SPARES || this.#expired() !== undefined;
+    if (isDue) void this.maintain();
   }
 
   /** Brings spares and history to what they should be. Never rejects. */
@@ -150,53 +157,61 @@ export class Segments {
 
   async #maintain(): Promise<void> {
     let hasSpace = true;
-    while (hasSpace && this.#spares.length < SPARES && !this.#closed) hasSpace = await this.#prepare();
-    for (let old = this.#expired(); old !== undefined && !this.#closed; old = this.#expired()) {
-      this.#used.shift();
-      await this.#files.unlink(old.path);
-      await this.#files.syncDirectory(this.#options.dir);
+    while (hasSpace && !this.#closed) {
+      const old = this.#expired();
+      if (old === undefined && this.#spares.length >= SPARES) break;
+      hasSpace = await (old ? this.#retire(old) : this.#prepare());
     }
-    this.#setFull(!hasSpace);
+    if (!this.#closed) this.#setFull(this.#spares.length < SPARES);
   }
 
-  /** Adds one spare, from the oldest file if it is no longer needed, else from new space; false: there is none. */
+  /** Makes a spare out of the oldest segment, or removes it; false: not even for that there is space. */
+  async #retire(old: Segment): Promise<boolean> {
+    const isFit = old.bytes === this.#options.segmentBytes && this.#spares.length < POOL;
+    this.#used.shift();
+    try {
+      await (isFit ? this.#files.rename(old.path, this.#temporary) : this.#files.unlink(old.path));
+    } catch (error) {
+      this.#used.unshift(old);
+      if (isNoSpace(error)) return false;
+      throw error;
+    }
+    // Else a crash could bring the old name back, with younger ones gone or with a blank head.
+    await this.#files.syncDirectory(this.#options.dir);
+    return !isFit || this.#publish('write', HEAD_BYTES);
+  }
+
+  /** Makes a spare out of new space; false: there is none. */
   async #prepare(): Promise<boolean> {
     const { dir, segmentBytes } = this.#options;
-    const temporary = `${dir}/next.tmp`;
+    if ((await this.#files.freeBytes(dir)) < segmentBytes * (1 + HEADROOM)) return false;
+    return this.#publish('create', segmentBytes);
+  }
+
+  /** Blanks the start of the temporary file and gives it the next id (G1); false: no space. */
+  async #publish(mode: 'write' | 'create', blankBytes: number): Promise<boolean> {
+    const { dir, segmentBytes } = this.#options;
     const id = (this.#spares.at(-1)?.id ?? this.#used.at(-1)?.id ?? 0) + 1;
     const path = segmentPath(dir, id);
     let file: JournalFile | undefined;
     try {
-      const recycled = await this.#retireTo(temporary);
-      file = await this.#files.open(temporary, recycled ? 'write' : 'create');
-      await zero(file, { from: 0, to: recycled ? HEAD_BYTES : segmentBytes });
+      file = await this.#files.open(this.#temporary, mode);
+      await zero(file, { from: 0, to: blankBytes });
       await file.sync();
-      await this.#files.rename(temporary, path);
-      await this.#files.syncDirectory(dir);
-      this.#spares.push({ id, path, bytes: segmentBytes, file });
-      return true;
+      await this.#files.rename(this.#temporary, path);
     } catch (error) {
       if (!isNoSpace(error)) throw error;
       await file?.close();
-      if (file) await this.#files.unlink(temporary);
+      if (file) await this.#files.unlink(this.#temporary);
       return false;
     }
+    await this.#files.syncDirectory(dir);
+    this.#spares.push({ id, path, bytes: segmentBytes, file });
+    return true;
   }
 
-  /** Renames the oldest segment to `temporary` if it is expired and of the right size. */
-  async #retireTo(temporary: string): Promise<boolean> {
-    const old = this.#expired();
-    if (old?.bytes !== this.#options.segmentBytes) return false;
-    this.#used.shift();
-    try {
-      await this.#files.rename(old.path, temporary);
-    } catch (error) {
-      this.#used.unshift(old);
-      throw error;
-    }
-    // Else a crash could bring the old name back with a head that is blank by then.
-    await this.#files.syncDirectory(this.#options.dir);
-    return true;
+  get #temporary(): string {
+    return `${this.#options.dir}/next.tmp`;
   }
 
   async #grow(spare: Spare, bytes: number): Promise<boolean> {
