@@ -1,0 +1,123 @@
+// Decisions about streams as a whole and their partitions: declare, delete, publish, and what time does to them.
+import { FlowError, patchHead } from '@flowmesh/protocol';
+import type { Emit, Moment } from '../shard/state-machine.ts';
+import type { PartitionCell, StreamCell } from './cells.ts';
+import type { Declare, Delete, DeletedReply, Done, Publish, Published } from './commands.ts';
+import { DONE } from './commands.ts';
+import {
+  type Appended,
+  type Declared,
+  type Deleted,
+  STREAM_EVENT,
+  type Swept,
+  type Trimmed,
+} from './events.ts';
+import { placementOf, shardOfPartition } from './placement.ts';
+import type { StreamState } from './state.ts';
+
+/** Rows that one event of a sweep takes. */
+const SWEEP_ROWS_MAX = 256;
+
+export const streamNotFound = (name: string) =>
+  new FlowError('STREAM_NOT_FOUND', `there is no stream ${name}; declare it first`);
+
+export function partitionNotFound(stream: StreamCell, partition: number): FlowError {
+  const { name, partitions } = stream.cell.value;
+  return new FlowError(
+    'INVALID_ARGUMENT',
+    `stream ${name} has partitions 0 to ${partitions - 1}, not ${partition}`,
+  );
+}
+
+export function needStream(
+  state: StreamState,
+  command: { caller: { tenant: number }; stream: string },
+): StreamCell {
+  const stream = state.find(command.caller.tenant, command.stream);
+  if (stream === undefined) throw streamNotFound(command.stream);
+  return stream;
+}
+
+export function needPartition(stream: StreamCell, partition: number): PartitionCell {
+  const cell = stream.partitions.get(partition);
+  if (cell === undefined) throw partitionNotFound(stream, partition);
+  return cell;
+}
+
+export function decidePublish(state: StreamState, command: Publish, at: Moment, emit: Emit): Published {
+  const stream = needStream(state, command);
+  const { log } = needPartition(stream, command.partition);
+  const { batch, partition, count } = command;
+  const firstOffset = log.endOffset;
+  patchHead(batch, firstOffset, at.nowMs);
+  const event: Appended = { type: STREAM_EVENT.appended, no: stream.no, partition, batch, isOwned: true };
+  emit(event);
+  return { kind: 'published', partition, firstOffset, count, appendTimeMs: at.nowMs };
+}
+
+export interface Place {
+  readonly shard: number;
+  readonly shards: number;
+}
+
+export function decideDeclare(state: StreamState, command: Declare, place: Place, emit: Emit): Done {
+  const { stream: name, uid, retentionMs, retentionBytes, createdAtMs } = command;
+  const placement = placementOf(name, place.shards);
+  let stream = state.find(command.caller.tenant, name);
+  if (stream !== undefined && stream.cell.value.uid !== uid) {
+    // Left over from a deletion that did not reach this shard; home has forgotten that stream already.
+    emit({ type: STREAM_EVENT.deleted, no: stream.no } as Deleted);
+    stream = undefined;
+  }
+  const known = stream?.cell.value;
+  // Another shard may know more partitions than home, from a growth that did not get that far: home is right, and
+  // nobody has reached them.
+  const isHome = placement.home === place.shard;
+  const partitions = isHome ? command.partitions : Math.max(command.partitions, known?.partitions ?? 0);
+  if (known !== undefined && partitions < known.partitions) {
+    throw new FlowError(
+      'IMMUTABLE',
+      `stream ${name} has ${known.partitions} partitions: their number can grow, not shrink to ${partitions}`,
+    );
+  }
+  const isSame =
+    known?.partitions === partitions &&
+    known.retentionMs === retentionMs &&
+    known.retentionBytes === retentionBytes;
+  if (isSame) return DONE;
+  const no = stream?.no ?? state.nextNumbers().nextStream;
+  const { tenant } = command.caller;
+  const type = STREAM_EVENT.declared;
+  emit({ type, no, tenant, name, uid, partitions, retentionMs, retentionBytes, createdAtMs } as Declared);
+  for (let partition = known?.partitions ?? 0; partition < partitions; partition++) {
+    if (shardOfPartition(placement, partition, place.shards) !== place.shard) continue;
+    emit({ type: STREAM_EVENT.partitionOpened, no, partition, logId: state.nextNumbers().nextLog } as never);
+  }
+  return DONE;
+}
+
+export function decideDelete(state: StreamState, command: Delete, emit: Emit): DeletedReply {
+  const stream = needStream(state, command);
+  const { uid } = stream.cell.value;
+  if (command.uid !== 0 && command.uid !== uid) throw streamNotFound(command.stream);
+  emit({ type: STREAM_EVENT.deleted, no: stream.no } as Deleted);
+  return { kind: 'deleted', uid };
+}
+
+/** Retention: whole segments that are too old or too many. */
+export function trim(partition: PartitionCell, at: Moment, emit: Emit): void {
+  const { retentionMs, retentionBytes } = partition.stream.cell.value;
+  const { log } = partition;
+  const limits = { olderThanMs: at.nowMs - retentionMs };
+  const offset = log.expiredOffset(retentionBytes === 0 ? limits : { ...limits, bytesMax: retentionBytes });
+  if (offset <= log.startOffset) return;
+  const { no } = partition.stream;
+  emit({ type: STREAM_EVENT.trimmed, no, partition: partition.partition, offset } as Trimmed);
+}
+
+/** One slice of what a deleted stream leaves behind. */
+export function sweep(stream: StreamCell, emit: Emit): void {
+  const keys: string[] = [];
+  for (const key of stream.cells.keys()) if (keys.push(key) >= SWEEP_ROWS_MAX) break;
+  emit({ type: STREAM_EVENT.swept, no: stream.no, keys } as Swept);
+}

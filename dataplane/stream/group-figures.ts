@@ -1,0 +1,52 @@
+// What a group looks like from outside: state, members, where each partition stands.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { NOBODY } from './assignment.ts';
+import type { GroupCell, PartitionCell } from './cells.ts';
+import type { Locator } from './locator.ts';
+
+/** Everything in it must be durable: await `settled` of the stream first. */
+export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput {
+  const { name } = group.stream.cell.value;
+  const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));
+  const owned = (member: string) => partitions.filter((p) => p.memberId === member).map((p) => p.partition);
+  return {
+    stream: name,
+    group: group.group,
+    state: stateOf(group),
+    epoch: group.cell.value.epoch,
+    members: [...group.members.values()].map(({ member, cell }) => {
+      const { client, epoch } = cell.value;
+      return { memberId: member, client, epoch, partitions: owned(member) };
+    }),
+    partitions,
+    lag: partitions.reduce((sum, { lag }) => sum + lag, 0),
+  };
+}
+
+export function partitionFigures(group: GroupCell, partition: PartitionCell) {
+  const { log, visibleEnd: end } = partition;
+  const cursor = partition.cursors.get(group.group)?.value;
+  const assignment = group.assignments.get(partition.partition)?.value;
+  const logStart = log.startOffset;
+  const committed = cursor === undefined || cursor.offset === -1 ? logStart : cursor.offset;
+  return {
+    partition: partition.partition,
+    committed,
+    logStart,
+    end,
+    // What was trimmed can never be read: it is no work that waits.
+    lag: Math.max(0, end - Math.max(committed, logStart)),
+    memberId: assignment?.owner ?? NOBODY,
+    epoch: assignment?.epoch ?? 0,
+    metadata: cursor?.metadata ?? '',
+  };
+}
+
+function stateOf(group: GroupCell): 'empty' | 'stable' | 'rebalancing' {
+  if (group.members.size === 0) return 'empty';
+  if (group.assignments.size < group.stream.cell.value.partitions) return 'rebalancing';
+  for (const { value } of group.assignments.values()) {
+    if (value.target !== null || value.owner === NOBODY) return 'rebalancing';
+  }
+  return 'stable';
+}

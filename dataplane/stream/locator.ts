@@ -1,0 +1,259 @@
+// Finds streams and the shards of their partitions, and makes streams that are missing. Shared by everything in the
+// service, so that a declaration is in one place.
+//   L1. A stream exists when its home shard has it; the other shards are told first.
+//   L2. What waits for a stream to be made goes on in the order it came.
+import { FlowError, LIMITS } from '@flowmesh/protocol';
+import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
+import type { PartitionCell, StreamCell } from './cells.ts';
+import { type DeletedReply, VIEW } from './commands.ts';
+import { partitionNotFound, streamNotFound } from './declare.ts';
+import { type Placement, placementOf, shardOfPartition } from './placement.ts';
+import type { StreamView } from './view.ts';
+
+export const STREAM_DEFAULTS = {
+  partitions: 4,
+  retentionMs: 7 * 24 * 3_600_000,
+  /** No limit. */
+  retentionBytes: 0,
+} as const;
+
+/** A declaration journals one event for each partition of a shard in one entry. */
+const PARTITIONS_MAX = 1024;
+/** Names whose shard is remembered, instead of hashed for each batch. */
+const PLACEMENTS_MAX = 10_000;
+
+export interface Spec {
+  readonly name: string;
+  /** 0: as it is, or the default. */
+  readonly partitions: number;
+  /** 0: the default. */
+  readonly retentionMs: number;
+  readonly retentionBytes: number;
+}
+
+type Waiter = (error: FlowError | null, stream: StreamCell | undefined) => void;
+
+export interface LocatorParts {
+  readonly shards: readonly ShardPort[];
+  readonly views: readonly StreamView[];
+  readonly autoCreate: boolean;
+  readonly random: () => number;
+}
+
+export class Locator {
+  readonly shards: readonly ShardPort[];
+  readonly views: readonly StreamView[];
+  readonly #autoCreate: boolean;
+  readonly #random: () => number;
+  readonly #placements = new Map<string, Placement>();
+  readonly #creating = new Map<string, Waiter[]>();
+  /** One declaration or deletion of a name at a time. */
+  readonly #changing = new Map<string, Promise<unknown>>();
+
+  constructor(parts: LocatorParts) {
+    this.shards = parts.shards;
+    this.views = parts.views;
+    this.#autoCreate = parts.autoCreate;
+    this.#random = parts.random;
+  }
+
+  placement(name: string): Placement {
+    let placement = this.#placements.get(name);
+    if (placement === undefined) {
+      if (this.#placements.size >= PLACEMENTS_MAX) this.#placements.clear();
+      placement = placementOf(name, this.shards.length);
+      this.#placements.set(name, placement);
+    }
+    return placement;
+  }
+
+  home(name: string): ShardPort {
+    return this.shards[this.placement(name).home] as ShardPort;
+  }
+
+  shardOf(name: string, partition: number): ShardPort {
+    return this.shards[shardOfPartition(this.placement(name), partition, this.shards.length)] as ShardPort;
+  }
+
+  find(tenant: number, name: string): StreamCell | undefined {
+    return this.views[this.placement(name).home]?.find(tenant, name);
+  }
+
+  /** The stream; made if it may be. */
+  async need(caller: Caller, name: string): Promise<StreamCell> {
+    const found = this.#creating.has(idOf(caller.tenant, name)) ? undefined : this.find(caller.tenant, name);
+    if (found !== undefined) return found;
+    return new Promise((resolve, reject) => {
+      this.create(caller, name, (error, stream) => (stream === undefined ? reject(error) : resolve(stream)));
+    });
+  }
+
+  /** The stream if nobody has to wait for it (L2). */
+  ready(tenant: number, name: string): StreamCell | undefined {
+    if (this.#creating.size > 0 && this.#creating.has(idOf(tenant, name))) return undefined;
+    return this.find(tenant, name);
+  }
+
+  create(caller: Caller, name: string, waiter: Waiter): void {
+    if (!this.#autoCreate) {
+      waiter(streamNotFound(name), undefined);
+      return;
+    }
+    const id = idOf(caller.tenant, name);
+    const waiters = this.#creating.get(id);
+    if (waiters !== undefined) {
+      waiters.push(waiter);
+      return;
+    }
+    const all = [waiter];
+    this.#creating.set(id, all);
+    const finish = (error: FlowError | null) => {
+      const stream = error === null ? this.find(caller.tenant, name) : undefined;
+      for (const each of all) each(stream === undefined ? (error ?? streamNotFound(name)) : null, stream);
+      this.#creating.delete(id);
+    };
+    const spec = { name, partitions: 0, retentionMs: 0, retentionBytes: 0 };
+    this.declare(caller, spec).then(
+      () => finish(null),
+      (error: FlowError) => finish(error),
+    );
+  }
+
+  declare(caller: Caller, spec: Spec): Promise<void> {
+    checkName('stream', spec.name);
+    return this.#alone(caller.tenant, spec.name, () => this.#declare(caller, spec));
+  }
+
+  async #declare(caller: Caller, spec: Spec): Promise<void> {
+    const { name } = spec;
+    const home = this.home(name);
+    const known = this.find(caller.tenant, name)?.cell.value;
+    const partitions = spec.partitions || (known?.partitions ?? STREAM_DEFAULTS.partitions);
+    if (partitions > PARTITIONS_MAX) {
+      throw new FlowError(
+        'INVALID_ARGUMENT',
+        `${partitions} partitions, at most ${PARTITIONS_MAX} are possible`,
+      );
+    }
+    const command = {
+      view: VIEW,
+      kind: 'declare',
+      caller,
+      grows: true,
+      stream: name,
+      uid: known?.uid ?? home.nowMs() * 1000 + Math.floor(this.#random() * 1000),
+      partitions,
+      retentionMs: spec.retentionMs || STREAM_DEFAULTS.retentionMs,
+      retentionBytes: spec.retentionBytes,
+      createdAtMs: known?.createdAtMs ?? home.nowMs(),
+    } as const;
+    const others = this.#shardsOf(name, partitions).filter((shard) => shard !== home);
+    if (known !== undefined && partitions < known.partitions) others.length = 0; // Home says why not.
+    await Promise.all(others.map((shard) => shard.call(command)));
+    await home.call(command);
+  }
+
+  delete(caller: Caller, name: string, mutation: MutationId | undefined): Promise<void> {
+    return this.#alone(caller.tenant, name, async () => {
+      const home = this.home(name);
+      const command = { view: VIEW, kind: 'delete', caller, stream: name } as const;
+      // Home first: from then on nobody finds it. Its reply to a repeat names the uid that was deleted, so that a
+      // stream declared anew in between is left alone.
+      const { uid } = await home.call<DeletedReply>({ ...command, uid: 0, mutation } as never);
+      const others = this.shards.filter((shard) => shard !== home);
+      await Promise.all(others.map((shard) => shard.call({ ...command, uid } as never).catch(ignoreMissing)));
+    });
+  }
+
+  /** What a crash between two shards left: parts of streams whose home does not have them. */
+  async reconcile(): Promise<void> {
+    for (const [i, view] of this.views.entries()) {
+      const shard = this.shards[i] as ShardPort;
+      for (const { tenant, cell } of [...view.allStreams()]) {
+        const { name, uid } = cell.value;
+        if (this.placement(name).home === i || this.find(tenant, name)?.cell.value.uid === uid) continue;
+        const caller: Caller = { identity: 'system', tenant, deadlineMs: 0 };
+        const remove = async () => {
+          if (this.find(tenant, name)?.cell.value.uid === uid) return;
+          await shard
+            .call({ view: VIEW, kind: 'delete', caller, stream: name, uid } as never)
+            .catch(ignoreMissing);
+        };
+        await this.#alone(tenant, name, remove);
+      }
+    }
+  }
+
+  /** The cell of a partition, whatever its shard. */
+  partition(stream: StreamCell, partition: number): PartitionCell {
+    const { name, partitions } = stream.cell.value;
+    const shard = shardOfPartition(this.placement(name), partition, this.shards.length);
+    const cell = this.views[shard]?.find(stream.tenant, name)?.partitions.get(partition);
+    // Another shard may know of a partition that home does not have yet (L1).
+    if (partition >= partitions || cell === undefined) throw partitionNotFound(stream, partition);
+    return cell;
+  }
+
+  *partitions(stream: StreamCell): IterableIterator<PartitionCell> {
+    for (let p = 0; p < stream.cell.value.partitions; p++) yield this.partition(stream, p);
+  }
+
+  /** Everything decided so far about the stream is durable. */
+  async settled(stream: StreamCell): Promise<void> {
+    const { name, partitions } = stream.cell.value;
+    await Promise.all(this.#shardsOf(name, partitions).map((shard) => shard.settled()));
+  }
+
+  /** Groups what concerns partitions by the shard of each. */
+  byShard<T extends { readonly partition: number }>(name: string, items: readonly T[]): Map<ShardPort, T[]> {
+    const byShard = new Map<ShardPort, T[]>();
+    for (const item of items) {
+      const shard = this.shardOf(name, item.partition);
+      const own = byShard.get(shard);
+      if (own === undefined) byShard.set(shard, [item]);
+      else own.push(item);
+    }
+    return byShard;
+  }
+
+  #shardsOf(name: string, partitions: number): ShardPort[] {
+    const shards = new Set([this.home(name)]);
+    for (let p = 0; p < Math.min(partitions, this.shards.length); p++) shards.add(this.shardOf(name, p));
+    return [...shards];
+  }
+
+  async #alone<R>(tenant: number, name: string, run: () => Promise<R>): Promise<R> {
+    const id = idOf(tenant, name);
+    const before = this.#changing.get(id) ?? Promise.resolve();
+    const mine = before.then(run, run);
+    this.#changing.set(id, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#changing.get(id) === mine) this.#changing.delete(id);
+    }
+  }
+}
+
+/** Names are at most 255 bytes, without control characters. */
+export function checkName(what: string, name: string): void {
+  const size = Buffer.byteLength(name);
+  if (size === 0 || size > LIMITS.nameBytes) {
+    throw new FlowError(
+      'INVALID_ARGUMENT',
+      `${what} name of ${size} bytes; 1 to ${LIMITS.nameBytes} are accepted`,
+    );
+  }
+  for (let i = 0; i < name.length; i++) {
+    const code = name.charCodeAt(i);
+    if (code < 32 || code === 127) {
+      throw new FlowError('INVALID_ARGUMENT', `${what} name with a control character at ${i}`);
+    }
+  }
+}
+
+const idOf = (tenant: number, name: string) => `${tenant} ${name}`;
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof FlowError && error.code === 'STREAM_NOT_FOUND')) throw error;
+}
