@@ -17,7 +17,8 @@ import { WindowRegister } from './window-register.ts';
 /** A raw row of the store's owner, beside the tables: `key` is its name as in `getMeta`. */
 export interface MetaRow {
   readonly key: string;
-  readonly value: Buffer;
+  /** null deletes it. */
+  readonly value: Buffer | null;
 }
 
 export interface RowStoreOptions {
@@ -158,12 +159,12 @@ export class RowStore implements Rows {
   }
 
   /** All raw rows whose name starts with `prefix`, in order of their names. */
-  async listMeta(prefix: string): Promise<MetaRow[]> {
+  async listMeta(prefix: string): Promise<{ key: string; value: Buffer }[]> {
     const start = META_PREFIX + prefix;
     const range = { gte: Buffer.from(start, 'latin1'), lt: Buffer.from(`${start}\xff`, 'latin1') };
     return this.#level.run(async (db) => {
       const iterator = db.iterator(range);
-      const rows: MetaRow[] = [];
+      const rows: { key: string; value: Buffer }[] = [];
       try {
         for (;;) {
           const entries = await iterator.nextv(FETCH_TRIP_ROWS);
@@ -296,6 +297,10 @@ export class RowStore implements Rows {
       sliceEndMs = this.#monotonicMs() + sliceMs;
     }
     for (const { key, value } of extra) {
+      if (value === null) {
+        batch.del(encoder.key(META_PREFIX + key));
+        continue;
+      }
       const row = encoder.raw(META_PREFIX + key, value);
       batch.put(row.key, row.value);
     }

@@ -1,0 +1,397 @@
+// One partition log (contract.ts, PartitionLog): segments, the blocks of it that are in memory, what must be written.
+//   P1. What is not in `#blocks` or `#loaded` is in the file of its segment: only written blocks are given up.
+//   P2. A segment that a checkpoint on its way counts on is written and synced even if it was trimmed meanwhile.
+//   P3. Bytes read back from a file are checked before anyone sees them.
+import assert from 'node:assert/strict';
+import { FlowError } from '@flowmesh/protocol';
+import type { BlockCache } from './block-cache.ts';
+import type { Chunk, LogId, PartitionLog } from './contract.ts';
+import type { FileHandles } from './file-handles.ts';
+import { Block, type BlockOwner, OWN_BLOCK_BYTES } from './log-block.ts';
+import { readBlock } from './log-read.ts';
+import { lastIndex, looseHead, Segment } from './log-segment.ts';
+
+/** What a log shares with the others of its store. */
+export interface LogHost {
+  readonly handles: FileHandles;
+  readonly segmentBytes: number;
+  /** Written ends of logs, and what was read back. */
+  readonly tails: BlockCache;
+  readonly loads: BlockCache;
+  segmentPath(id: LogId, base: number): string;
+  /** The lengths differ from those of the last checkpoint. */
+  changed(log: SegmentedLog): void;
+  /** So many bytes more, or less, wait to be written. */
+  unwritten(log: SegmentedLog, bytes: number): void;
+  /** The file goes with the checkpoint after the next capture. */
+  doom(log: SegmentedLog, path: string): void;
+}
+
+/** Where a log ends: recorded in the checkpoint, and what recovery cuts to. */
+export interface LogLength {
+  readonly id: LogId;
+  readonly startOffset: number;
+  readonly endOffset: number;
+  /** Base offset and bytes of the last segment; endOffset and 0 if there is none. */
+  readonly segmentBase: number;
+  readonly bytes: number;
+  /** Of all segments. */
+  readonly totalBytes: number;
+  readonly lastTimeMs: number;
+  readonly isDropped: boolean;
+}
+
+/** Bytes of one write. */
+const WRITE_BYTES_MAX = 4 * 1024 * 1024;
+const WRITE_PIECES_MAX = 256;
+/** A segment that nobody needs is given up at this part of its full size, though it has not reached it. */
+const EARLY_ROLL = 4;
+
+export class SegmentedLog implements PartitionLog, BlockOwner {
+  readonly id: LogId;
+  startOffset = 0;
+  endOffset = 0;
+  byteLength = 0;
+  /** Bytes that wait to be written. */
+  unwrittenBytes = 0;
+  readonly #host: LogHost;
+  readonly #segments: Segment[] = [];
+  /** Resident blocks by offset: the end of the log, perhaps with gaps. */
+  readonly #blocks: Block[] = [];
+  readonly #loaded: Block[] = [];
+  /** Blocks with bytes that are not in their file, in order; also of trimmed segments (P2). */
+  #unwritten: Block[] = [];
+  readonly #unsynced = new Set<Segment>();
+  #writing: Promise<void> | null = null;
+  readonly #loading = new Map<number, Promise<Block>>();
+  /** A checkpoint on its way counts on what lies before it. */
+  #capturedEnd = 0;
+  #isDropped = false;
+
+  constructor(host: LogHost, id: LogId) {
+    this.#host = host;
+    this.id = id;
+  }
+
+  append(batch: Buffer, count: number, timeMs: number): void {
+    assert(!this.#isDropped, 'a dropped log takes no batches');
+    assert(looseHead(batch, 0).baseOffset === this.endOffset, 'a batch begins where the log ends');
+    const segment = this.#segmentFor(batch.length);
+    const block = this.#blockFor(segment, batch);
+    segment.index.add(this.endOffset, segment.bytes, timeMs);
+    segment.firstTimeMs ??= timeMs;
+    segment.lastTimeMs = timeMs;
+    segment.bytes += batch.length;
+    this.endOffset += count;
+    segment.endOffset = this.endOffset;
+    this.byteLength += batch.length;
+    if (block.length === batch.length && block.capacity === batch.length) block.admit(batch.length, count);
+    else block.append(batch, count);
+    this.#addUnwritten(batch.length);
+    this.#host.changed(this);
+  }
+
+  unappend(): void {
+    const block = this.#blocks[this.#blocks.length - 1];
+    const segment = this.#segments[this.#segments.length - 1];
+    assert(
+      block !== undefined && segment !== undefined && block.nextOffset === this.endOffset,
+      'it was appended',
+    );
+    const bytes = block.removeLast();
+    assert(block.written <= block.length, 'writes begin in a later turn than the append');
+    if (block.length === 0) {
+      this.#blocks.pop();
+      this.#unwritten.pop();
+    } else if (block.written === block.length) {
+      this.#unwritten.pop();
+      this.#host.tails.add(block);
+    }
+    segment.bytes -= bytes;
+    segment.index.cut(segment.bytes);
+    this.endOffset = block.nextOffset;
+    segment.endOffset = this.endOffset;
+    if (segment.bytes === 0) this.#segments.pop();
+    this.byteLength -= bytes;
+    this.#addUnwritten(-bytes);
+  }
+
+  resident(offset: number, maxBytes: number): Chunk | undefined {
+    if (offset < this.startOffset || offset >= this.endOffset) return undefined;
+    return this.#residentBlock(offset)?.chunk(offset, maxBytes);
+  }
+
+  async load(offset: number, maxBytes: number): Promise<Chunk> {
+    return (await this.#block(offset, maxBytes)).chunk(offset, maxBytes);
+  }
+
+  async offsetAt(timeMs: number): Promise<number> {
+    const at = lastIndex(
+      this.#segments,
+      (each) => each.firstTimeMs !== undefined && each.firstTimeMs < timeMs,
+    );
+    const segment = this.#segments[at];
+    if (segment === undefined) return this.startOffset;
+    await segment.ensureIndexed(this.#host.handles);
+    let offset = Math.max(
+      this.startOffset,
+      segment.index.offsets[segment.index.byTime(timeMs)] ?? segment.base,
+    );
+    while (offset < segment.endOffset) {
+      const block = await this.#block(offset, OWN_BLOCK_BYTES);
+      let found: number | undefined;
+      block.visitTimes(offset, (batchOffset, batchTimeMs) => {
+        if (batchTimeMs >= timeMs) found = batchOffset;
+        return found !== undefined;
+      });
+      if (found !== undefined) return Math.max(this.startOffset, found);
+      offset = block.nextOffset;
+    }
+    return Math.max(this.startOffset, offset);
+  }
+
+  trimTo(offset: number, force = false): void {
+    const target = Math.min(offset, this.endOffset);
+    if (target <= this.startOffset) return;
+    while (this.#isDisposable(target, force)) this.#removeFirst();
+    const firstKept = this.#segments[0]?.base ?? this.endOffset;
+    this.startOffset = Math.max(this.startOffset, force ? target : firstKept);
+    this.#host.changed(this);
+  }
+
+  expiredOffset(limits: { olderThanMs?: number; bytesMax?: number }): number {
+    const { olderThanMs = Number.NEGATIVE_INFINITY, bytesMax = Number.POSITIVE_INFINITY } = limits;
+    let left = this.byteLength;
+    for (const [i, segment] of this.#segments.entries()) {
+      // Of a segment found at start only the first time is known; all before the next one's is old enough.
+      const next = this.#segments[i + 1];
+      const lastTimeMs = segment.lastTimeMs ?? next?.firstTimeMs ?? Number.POSITIVE_INFINITY;
+      const isBeyond = next !== undefined && left - segment.bytes >= bytesMax;
+      if (lastTimeMs >= olderThanMs && !isBeyond) return Math.max(this.startOffset, segment.base);
+      left -= segment.bytes;
+    }
+    return this.endOffset;
+  }
+
+  forget(block: Block): void {
+    remove(this.#blocks, block);
+    remove(this.#loaded, block);
+  }
+
+  /** For a checkpoint; P2 holds for it until `released`. */
+  capture(): LogLength {
+    const last = this.#segments[this.#segments.length - 1];
+    this.#capturedEnd = this.endOffset;
+    return {
+      id: this.id,
+      startOffset: this.startOffset,
+      endOffset: this.endOffset,
+      segmentBase: last?.base ?? this.endOffset,
+      bytes: last?.bytes ?? 0,
+      totalBytes: this.byteLength,
+      lastTimeMs: last?.lastTimeMs ?? 0,
+      isDropped: this.#isDropped,
+    };
+  }
+
+  release(): void {
+    this.#capturedEnd = 0;
+  }
+
+  /** Recovery: what the checkpoint recorded, with the segments that were found. */
+  restore(length: LogLength, segments: readonly Segment[]): void {
+    this.#segments.push(...segments);
+    this.startOffset = length.startOffset;
+    this.endOffset = length.endOffset;
+    this.byteLength = segments.reduce((sum, segment) => sum + segment.bytes, 0);
+    const last = this.#segments[this.#segments.length - 1];
+    if (last !== undefined && length.lastTimeMs > 0) last.lastTimeMs = length.lastTimeMs;
+  }
+
+  /** Everything goes; the owner of the directory removes the files. */
+  drop(): void {
+    this.#isDropped = true;
+    while (this.#segments.length > 0) this.#removeFirst();
+    this.startOffset = this.endOffset;
+  }
+
+  /** Writes what waits now, and what comes meanwhile. */
+  write(): Promise<void> {
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = null;
+    });
+    return this.#writing;
+  }
+
+  /** Resolves when no write is on its way. */
+  async settled(): Promise<void> {
+    await this.#writing?.catch(() => undefined);
+  }
+
+  /** Syncs what is written; returns whether a file is new, so that its name must be synced too. */
+  async sync(): Promise<boolean> {
+    let hasNewFile = false;
+    for (const segment of this.#unsynced) {
+      const { written } = segment;
+      if (segment.synced === 0) hasNewFile = true;
+      if (written > segment.synced) {
+        await this.#host.handles.use(segment.path, 'existing', (file) => file.sync());
+        segment.synced = written;
+      }
+      if (segment.synced === segment.written) this.#unsynced.delete(segment);
+    }
+    return hasNewFile;
+  }
+
+  #segmentFor(bytes: number): Segment {
+    const last = this.#segments[this.#segments.length - 1];
+    if (last !== undefined && last.bytes + bytes <= this.#host.segmentBytes) return last;
+    if (last !== undefined && last.bytes === 0) return last;
+    const segment = new Segment(this.#host.segmentPath(this.id, this.endOffset), this.endOffset);
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  #blockFor(segment: Segment, batch: Buffer): Block {
+    const last = this.#blocks[this.#blocks.length - 1];
+    const isNext = last !== undefined && last.segment === segment && last.nextOffset === this.endOffset;
+    if (isNext && batch.length < OWN_BLOCK_BYTES && last.hasRoom(batch.length)) {
+      if (last.written === last.length) {
+        this.#host.tails.remove(last);
+        this.#unwritten.push(last);
+      }
+      return last;
+    }
+    const isOwn = batch.length >= OWN_BLOCK_BYTES;
+    // A log that filled a block will fill the next: no growing step by step.
+    const capacity = isNext && last.capacity > OWN_BLOCK_BYTES && !isOwn ? last.capacity : 0;
+    const bytes = isOwn ? batch : Buffer.allocUnsafeSlow(capacity);
+    const block = new Block(this, segment, { position: segment.bytes, offset: this.endOffset }, bytes);
+    if (isOwn) block.endGrowth();
+    this.#blocks.push(block);
+    this.#unwritten.push(block);
+    return block;
+  }
+
+  #addUnwritten(bytes: number): void {
+    this.unwrittenBytes += bytes;
+    this.#host.unwritten(this, bytes);
+  }
+
+  #residentBlock(offset: number): Block | undefined {
+    const block = this.#blocks[lastIndex(this.#blocks, (each) => each.firstOffset <= offset)];
+    if (block?.holds(offset)) {
+      this.#host.tails.touch(block);
+      return block;
+    }
+    const loaded = this.#loaded.find((each) => each.holds(offset));
+    if (loaded !== undefined) this.#host.loads.touch(loaded);
+    return loaded;
+  }
+
+  /** From memory or, checked, from its file. */
+  async #block(offset: number, maxBytes: number): Promise<Block> {
+    for (;;) {
+      if (offset < this.startOffset || offset >= this.endOffset) throw this.#outside(offset);
+      const block = this.#residentBlock(offset);
+      if (block !== undefined) return block;
+      const loading = this.#loading.get(offset) ?? this.#read(offset, maxBytes);
+      try {
+        return await loading;
+      } catch (error) {
+        // Trimmed meanwhile: say that, not that a file is missing.
+        if (offset >= this.startOffset) throw error;
+      }
+    }
+  }
+
+  #read(offset: number, maxBytes: number): Promise<Block> {
+    const segment = this.#segments[lastIndex(this.#segments, (each) => each.base <= offset)];
+    assert(segment !== undefined && segment.endOffset > offset, 'what is not in memory is in a segment');
+    const reading = readBlock(this.#host.handles, this, segment, { offset, maxBytes })
+      .then((block) => {
+        this.#loaded.push(block);
+        this.#host.loads.add(block);
+        return block;
+      })
+      .finally(() => this.#loading.delete(offset));
+    this.#loading.set(offset, reading);
+    return reading;
+  }
+
+  #isDisposable(target: number, force: boolean): boolean {
+    const first = this.#segments[0];
+    if (first === undefined || first.endOffset > target) return false;
+    if (this.#segments.length > 1 || force || !first.isOnDisk) return true;
+    return first.bytes * EARLY_ROLL >= this.#host.segmentBytes;
+  }
+
+  #removeFirst(): void {
+    const segment = this.#segments.shift();
+    if (segment === undefined) return;
+    this.byteLength -= segment.bytes;
+    for (const block of [...this.#blocks, ...this.#loaded]) {
+      if (block.segment !== segment) continue;
+      this.forget(block);
+      this.#host.tails.remove(block);
+      this.#host.loads.remove(block);
+    }
+    const isNeeded = segment.base < this.#capturedEnd; // P2
+    if (!isNeeded) {
+      const [gone, kept] = [[], []] as [Block[], Block[]];
+      for (const block of this.#unwritten) (block.segment === segment ? gone : kept).push(block);
+      this.#unwritten = kept;
+      this.#addUnwritten(-gone.reduce((sum, block) => sum + block.length - block.written, 0));
+      this.#unsynced.delete(segment);
+    }
+    this.#host.doom(this, segment.path);
+  }
+
+  async #writeAll(): Promise<void> {
+    for (;;) {
+      const run = this.#nextRun();
+      const first = run[0];
+      if (first === undefined) return;
+      const { segment } = first.block;
+      const position = first.block.position + first.block.written;
+      segment.isOnDisk = true;
+      const pieces = run.map((each) => each.bytes);
+      await this.#host.handles.use(segment.path, 'create', (file) => file.write(pieces, position));
+      this.#unsynced.add(segment);
+      for (const { block, bytes } of run) {
+        segment.written += bytes.length;
+        block.written += bytes.length;
+        // Trimmed on the way: it is counted out already.
+        if (!this.#unwritten.includes(block)) continue;
+        this.#addUnwritten(-bytes.length);
+        if (block.written < block.length) continue;
+        remove(this.#unwritten, block);
+        if (this.#blocks.includes(block)) this.#host.tails.add(block);
+      }
+    }
+  }
+
+  /** Unwritten bytes that lie one behind the other in one segment. */
+  #nextRun(): { block: Block; bytes: Buffer }[] {
+    const run: { block: Block; bytes: Buffer }[] = [];
+    let total = 0;
+    for (const block of this.#unwritten) {
+      if (block.segment !== this.#unwritten[0]?.segment || run.length >= WRITE_PIECES_MAX) break;
+      const bytes = block.unwritten();
+      total += bytes.length;
+      if (run.length > 0 && total > WRITE_BYTES_MAX) break;
+      run.push({ block, bytes });
+    }
+    return run;
+  }
+
+  #outside(offset: number): FlowError {
+    const message = `offset ${offset} is outside the log: it has ${this.startOffset} to ${this.endOffset}`;
+    return new FlowError('OFFSET_OUT_OF_RANGE', message);
+  }
+}
+
+function remove<T>(list: T[], item: T): void {
+  const at = list.indexOf(item);
+  if (at !== -1) list.splice(at, 1);
+}
