@@ -56,8 +56,7 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     runtime: realRuntime,
     version: VERSION,
     log: (event, fields) => {
-      const write = fields.err === undefined ? log.debug : log.error;
-      write({ ...fields, event: event as EventName }, event);
+      log[fields.err === undefined ? 'debug' : 'error']({ ...fields, event: event as EventName }, event);
     },
     onFatal: (error) => {
       log.fatal(

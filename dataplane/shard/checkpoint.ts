@@ -3,6 +3,7 @@
 //       anything of it reaches LevelDB.
 //   K2. Order: freeze, entry durable, logs synced, rows + lengths + position in one synced batch, trim.
 //   K3. A failed checkpoint keeps everything in memory and in the journal, and is tried again.
+import type { FlowError } from '@flowmesh/protocol';
 import type { Journal } from '../journal/journal.ts';
 import type { Runtime } from '../runtime.ts';
 import type { CapturedLength, LogStore } from '../storage/log-store.ts';
@@ -23,6 +24,8 @@ export interface CheckpointParts {
   readonly views: readonly View[];
   readonly runtime: Runtime;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
+  /** Partition logs can no longer be synced: the journal has everything, a restart replays it. */
+  readonly onFatal: (error: FlowError) => void;
 }
 
 export interface Position {
@@ -36,6 +39,9 @@ interface Frozen {
 }
 
 export const POSITION_ROW = 'checkpoint';
+/** One row for each partition log: how much of it the checkpoint counts on. */
+export const LENGTH_ROWS = 'log/';
+const json = (value: unknown) => Buffer.from(JSON.stringify(value));
 
 export class Checkpoints {
   #p: CheckpointParts;
@@ -101,10 +107,7 @@ export class Checkpoints {
     try {
       await durable();
       await logs.syncTo(frozen.lengths);
-      const extra = [
-        ...logs.lengthRows(frozen.lengths),
-        { key: POSITION_ROW, value: Buffer.from(JSON.stringify(frozen.position)) },
-      ];
+      const extra = [...logs.lengthRows(frozen.lengths), { key: POSITION_ROW, value: json(frozen.position) }];
       await rows.writeFrozen(extra);
       this.#frozen = null;
       this.#lastSeq = frozen.position.seq;
@@ -115,6 +118,7 @@ export class Checkpoints {
     } catch (err) {
       this.#retryAtMs = runtime.monotonicMs() + RETRY_MS;
       log('checkpoint.failed', { seq: frozen.position.seq, err });
+      if (logs.failure !== null) this.#p.onFatal(logs.failure);
     }
   }
 }

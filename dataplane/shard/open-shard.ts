@@ -8,7 +8,7 @@ import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { openLevel } from '../storage/level.ts';
 import { LogStore, type StoredLength } from '../storage/log-store.ts';
 import { RowStore } from '../storage/row-store.ts';
-import { Checkpoints, POSITION_ROW, type Position } from './checkpoint.ts';
+import { Checkpoints, LENGTH_ROWS, POSITION_ROW, type Position } from './checkpoint.ts';
 import { ShardClock } from './clock.ts';
 import { Producers } from './producers.ts';
 import { Shard } from './shard.ts';
@@ -49,10 +49,10 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   const saved = await rows.getMeta(POSITION_ROW);
   const position: Position =
     saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
-  const logs = await LogStore.open({
-    dir: dir === null ? null : `${dir}/logs`,
-    lengths: lengthsOf(await rows.listMeta('log/')),
-  });
+  const lengths = (await rows.listMeta(LENGTH_ROWS)).map(
+    ({ value }) => JSON.parse(value.toString()) as StoredLength,
+  );
+  const logs = await LogStore.open({ dir: dir === null ? null : `${dir}/logs`, lengths });
   const journal = await openJournal(o);
   const { last, lastTimeMs } = journal.tail();
   if (last < position.seq) {
@@ -75,7 +75,10 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   const all: View[] = [producers, ...views];
   for (const view of all) await view.load();
 
-  const checkpoints = new Checkpoints({ rows, logs, journal, views: all, runtime, log }, position.seq);
+  const checkpoints = new Checkpoints(
+    { rows, logs, journal, views: all, runtime, log, onFatal: o.onFatal },
+    position.seq,
+  );
   const clock = new ShardClock(runtime, Math.max(lastTimeMs, position.timeMs));
   let entryBytes = 0;
   const parts = {
@@ -140,6 +143,3 @@ function openJournal(o: OpenShardOptions): Promise<Journal> | Journal {
     log: o.log,
   });
 }
-
-const lengthsOf = (rows: readonly { value: Buffer }[]): StoredLength[] =>
-  rows.map((row) => JSON.parse(row.value.toString()) as StoredLength);
