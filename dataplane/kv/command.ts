@@ -11,7 +11,6 @@ import {
   type KvResultInput,
 } from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller, Command, MutationId, ShardPort } from '../shard/state-machine.ts';
-import { toByteString } from '../storage/keys.ts';
 import { hashDelete, hashGet, hashIncrement, hashSet } from './hashes.ts';
 import type { Keyed, Operation, Plan } from './operation.ts';
 import { kvShardOf } from './routing.ts';
@@ -172,7 +171,7 @@ function planOf(prefix: string, op: KvOp, index: number): Plan<Keyed> {
   checkKey(body.key);
   operation.check(body);
   const names = operation.names(body);
-  return { table: META, key: metaKey(prefix, toByteString(body.key)), operation, body, names, index };
+  return { table: META, key: metaKey(prefix, body.key.toString('latin1')), operation, body, names, index };
 }
 
 function commandOf(caller: Caller, plans: Plan<Keyed>[], request: KvRequest, isAtomic: boolean): KvCommand {

@@ -3,7 +3,6 @@
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { RowRef } from '../storage/contract.ts';
-import { toByteString } from '../storage/keys.ts';
 import type { Kind } from './tables.ts';
 import type { Turn } from './turn.ts';
 
@@ -49,7 +48,7 @@ export function byteNames(members: readonly Buffer[]): readonly string[] {
         `a field or member has ${member.length} bytes; at most ${LIMITS.keyBytes}`,
       );
     }
-    names[i] = toByteString(member);
+    names[i] = member.toString('latin1');
   }
   return names;
 }

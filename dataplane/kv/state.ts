@@ -71,7 +71,7 @@ export class KvState {
   /** By what META keys of the keyspace start with. */
   readonly #keyspaces = new Map<string, KeyspaceCell>();
   /** The keyspace counted last, and its prefix: nearly always the next one too. */
-  #lastPrefix = '\0';
+  #lastPrefix = '';
   #lastCell: KeyspaceCell | undefined;
   #revision = 0;
   #flushedRevision = 0;
@@ -145,7 +145,7 @@ export class KvState {
       // Empty keyspaces cost nothing: names that come and go would fill the memory.
       if (cell.count === 0) {
         this.#keyspaces.delete(prefix);
-        if (cell === this.#lastCell) this.#lastPrefix = '\0';
+        if (cell === this.#lastCell) this.#lastCell = undefined;
       }
     }
   }
@@ -279,7 +279,7 @@ export class KvState {
     }
     cell.count += change;
     cell.isDirty = true;
-    this.#rows.onRollback(change === 1 ? cell.undoAdd : cell.undoRemove);
+    if (this.#rows.isStaging) this.#rows.onRollback(change === 1 ? cell.undoAdd : cell.undoRemove);
   }
 
   #addCell(prefix: string): KeyspaceCell {

@@ -67,14 +67,10 @@ export class Turn {
   }
 
   member<V>(table: Table<V>, meta: Meta, rowKey: string): V | undefined {
-    if (!this.#state.isFresh(meta.generation)) return this.#rows.get(table, rowKey);
     // The collection may have begun behind `reads`, in this very command: then nobody fetched the row, and if it
     // is not in memory it does not exist (KvState.isFresh).
-    try {
-      return this.#rows.get(table, rowKey);
-    } catch {
-      return undefined;
-    }
+    const isFetched = !this.#state.isFresh(meta.generation) || this.#rows.isResident({ table, key: rowKey });
+    return isFetched ? this.#rows.get(table, rowKey) : undefined;
   }
 
   nextRevision(): number {

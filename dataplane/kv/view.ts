@@ -12,7 +12,7 @@ import { errorResult, type KvCommand } from './command.ts';
 import { decodeEvent, encodeEvent } from './events.ts';
 import { type KeyspaceCount, KvState } from './state.ts';
 import { Sweeper } from './sweeper.ts';
-import { META, type Meta, memberPrefix, memberTable } from './tables.ts';
+import { META, memberPrefix, memberTable } from './tables.ts';
 import { Turn } from './turn.ts';
 
 export class KvView implements View {
@@ -44,7 +44,8 @@ export class KvView implements View {
     for (const plan of plans) {
       refs.push(plan);
       if (plan.operation.reads === 0 || plan.names.length === 0) continue;
-      const meta = this.#resident(plan.key);
+      // Undefined also if the row is not in memory yet: then this is asked again behind the fetch.
+      const meta = this.#rows.isResident(plan) ? this.#rows.get(META, plan.key) : undefined;
       // Expired or not: time is not known here, and a row too many does no harm.
       if (meta === undefined || meta.kind !== plan.operation.reads) continue;
       const table = memberTable(meta.kind);
@@ -52,15 +53,6 @@ export class KvView implements View {
       for (const name of plan.names) refs.push({ table, key: prefix + name });
     }
     return refs;
-  }
-
-  /** Undefined also if the row is not in memory yet: `reads` is asked again behind the fetch. */
-  #resident(key: string): Meta | undefined {
-    try {
-      return this.#rows.get(META, key);
-    } catch {
-      return undefined;
-    }
   }
 
   decide(command: Command, at: Moment, emit: Emit): unknown {

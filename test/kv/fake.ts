@@ -41,7 +41,12 @@ export class FakeRows implements Rows {
     return this.#memory.has(key) || this.#fetched.has(key);
   }
 
-  fetch(refs: readonly RowRef[]): void {
+  fetch(refs: readonly RowRef[]): Promise<void> {
+    this.load(refs);
+    return Promise.resolve();
+  }
+
+  load(refs: readonly RowRef[]): void {
     for (const { key } of refs) if (!this.#memory.has(key)) this.#fetched.set(key, this.#fromDisk(key));
   }
 
@@ -62,6 +67,10 @@ export class FakeRows implements Rows {
     const before = this.#memory.get(key);
     this.#undo?.push(() => (before === undefined ? this.#memory.delete(key) : this.#memory.set(key, before)));
     this.#memory.set(key, cell);
+  }
+
+  get isStaging(): boolean {
+    return this.#undo !== undefined;
   }
 
   onRollback(revert: () => void): void {
@@ -114,6 +123,7 @@ export class FakeRows implements Rows {
       reset: (newFrom, newTo) => {
         range = { from: newFrom, to: newTo };
       },
+      close: () => {},
     };
   }
 
@@ -222,7 +232,7 @@ export class FakeShard<V extends View> implements ShardPort {
       const missing = this.view.reads(command).filter((ref) => !this.rows.isResident(ref));
       if (missing.length === 0) return;
       assert.ok(turns < 4, 'reads settles');
-      this.rows.fetch(missing);
+      this.rows.load(missing);
     }
   }
 
