@@ -85,7 +85,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     this.endOffset += count;
     segment.endOffset = this.endOffset;
     this.byteLength += batch.length;
-    if (block.length === batch.length && block.capacity === batch.length) block.admit(batch.length, count);
+    if (batch.length >= OWN_BLOCK_BYTES) block.admit(batch.length, count);
     else block.append(batch, count);
     this.#addUnwritten(batch.length);
     this.#host.changed(this);
