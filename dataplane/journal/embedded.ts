@@ -5,6 +5,7 @@
 //   E2. A segment is used only when everything before it is durable (recovery relies on it: R2).
 //   E3. After a failed write or sync nothing is acknowledged: a second try may say ok with the data gone.
 //   E4. An append that is refused (full, fenced, too large) has written nothing.
+import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
 import { ENTRY_HEADER_BYTES, encodeEntryHeader, encodeHead, HEAD_BYTES, seedOf } from './codec.ts';
 import { type JournalFile, type JournalFiles, realFiles } from './files.ts';
@@ -220,7 +221,7 @@ class SegmentJournal implements EmbeddedJournal {
   async #write(group: readonly Pending[]): Promise<void> {
     const active = this.#active;
     const [first, last] = [group[0], group.at(-1)];
-    if (active === undefined || first === undefined || last === undefined) return;
+    assert(active && first && last, 'a group is made of what fits into the active segment');
     const headers = Buffer.allocUnsafe(group.length * ENTRY_HEADER_BYTES);
     const pieces: Uint8Array[] = [];
     // A segment gets its head with its first entry (G1).

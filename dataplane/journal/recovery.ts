@@ -12,7 +12,7 @@
 import { decodeHead, HEAD_BYTES, type Head, seedOf } from './codec.ts';
 import type { JournalFile, JournalFiles } from './files.ts';
 import { damaged, OWNER_FILE, OwnerFile } from './owner.ts';
-import { holdsEntries, isBlank, proofOf, type ScannedEntry, scanEntries } from './scan.ts';
+import { holdsEntries, proofOf, type ScannedEntry, scanEntries } from './scan.ts';
 import { isSegmentName, type Segment, type Spare, segmentPath, zero } from './segments.ts';
 
 export interface Recovered {
@@ -23,7 +23,7 @@ export interface Recovered {
   readonly active: { readonly file: JournalFile; readonly end: number } | undefined;
   readonly spares: Spare[];
   readonly last: { readonly seq: number; readonly timeMs: number; readonly epoch: number };
-  /** Bytes behind the last entry that have been zeroed: a torn tail, or a recycled file's past. */
+  /** Bytes behind the last entry that have been zeroed, as there were torn entries in them. */
   readonly clearedBytes: number;
 }
 
@@ -71,7 +71,14 @@ export async function recover(
 async function inspect(file: JournalFile, path: string, id: number): Promise<Found> {
   const head = Buffer.alloc(HEAD_BYTES);
   await file.read(head, 0);
-  return { id, path, file, bytes: await file.size(), head: decodeHead(head, path), isBlank: isBlank(head) };
+  return {
+    id,
+    path,
+    file,
+    bytes: await file.size(),
+    head: decodeHead(head, path),
+    isBlank: head.every((byte) => byte === 0),
+  };
 }
 
 async function openOwner(
@@ -173,7 +180,8 @@ async function readTail(
     end,
     unproven:
       known >= seq && entries.length > 0 ? Buffer.of() : bytes.subarray(startOf(entries, known + 1), end),
-    clearedBytes: isBlank(bytes.subarray(end)) ? 0 : bytes.length - end,
+    // What holds no header of this segment can stay: nothing in there is ever taken for an entry (C1).
+    clearedBytes: holdsEntries(bytes.subarray(end), { segmentId: id, seed }) ? bytes.length - end : 0,
   };
 }
 

@@ -43,13 +43,3 @@ export function proofOf(seq: number, bytes: Buffer, { from, ...of }: Of & { from
 export function holdsEntries(bytes: Buffer, of: Of): boolean {
   return proofOf(0, bytes, { from: 0, ...of }) !== -1;
 }
-
-const ZEROS = Buffer.alloc(64 * 1024);
-
-export function isBlank(bytes: Buffer): boolean {
-  for (let at = 0; at < bytes.length; at += ZEROS.length) {
-    const slice = bytes.subarray(at, at + ZEROS.length);
-    if (!slice.equals(ZEROS.subarray(0, slice.length))) return false;
-  }
-  return true;
-}

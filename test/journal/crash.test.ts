@@ -80,6 +80,8 @@ class World {
   }
 
   async open(): Promise<void> {
+    if (this.#epoch > 0 && !this.#disk.paths().includes('/journal/owner'))
+      throw new Error('lost: the owner file');
     const journal = await this.#openJournal();
     const { first, last } = journal.tail();
     if (last < this.#acknowledged)

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { ENTRY_HEADER_BYTES, HEAD_BYTES } from '../../dataplane/journal/codec.ts';
 import { type EmbeddedJournal, openEmbeddedJournal } from '../../dataplane/journal/embedded.ts';
-import { texts, write } from './contract.ts';
+import { frame, texts, write } from './contract.ts';
 import { FakeDisk } from './fake-disk.ts';
 
 const SEGMENT_BYTES = 1024;
@@ -181,6 +181,36 @@ test('a crash in the first write to a segment leaves a segment that is still goo
   }
 });
 
+test('[R3] what was cut does not come back behind a new entry of the same size', async () => {
+  const disk = new FakeDisk();
+  const journal = await open(disk);
+  const fence = await journal.fence();
+  await write(journal, fence, 'first');
+  // One write: when the third was written, the second was not known durable.
+  await together(journal, fence, ['second', 'third']);
+  disk.kill();
+  flip(disk, FIRST, THIRD - 1);
+  const again = await open(disk);
+  expect(again.tail().last).toBe(1);
+  await write(again, await again.fence(), 'SECOND');
+  disk.kill();
+  expect(await texts(await open(disk))).toEqual(['first', 'SECOND']);
+});
+
+test('[R3] nor does what was written into a segment whose head is torn', async () => {
+  const disk = new FakeDisk();
+  const journal = await open(disk);
+  const fence = await journal.fence();
+  await together(journal, fence, ['first', 'second']);
+  disk.kill();
+  disk.bytes(FIRST).fill(0, 0, SECOND);
+  const again = await open(disk);
+  expect(again.tail().last).toBe(0);
+  await write(again, await again.fence(), 'FIRST');
+  disk.kill();
+  expect(await texts(await open(disk))).toEqual(['FIRST']);
+});
+
 test('a segment whose only entry was cut may stay empty', async () => {
   const disk = await diskWith(['first']);
   disk.bytes(FIRST).fill(0, HEAD_BYTES + 20);
@@ -203,6 +233,13 @@ test('an owner slot that is torn falls back to the other', async () => {
 });
 
 const many = (count: number) => Array.from({ length: count }, (_, index) => `entry ${index + 1}`);
+
+/** Appends in one write: what the journal does next is decided after its caller has gone on. */
+async function together(journal: EmbeddedJournal, fence: number, payloads: readonly string[]): Promise<void> {
+  const next = journal.tail().last + 1;
+  const appends = payloads.map((text, i) => journal.append(frame(text, 1000), { expect: next + i, fence }));
+  await Promise.all(appends);
+}
 
 function flip(disk: FakeDisk, path: string, at: number): void {
   const bytes = disk.bytes(path);
