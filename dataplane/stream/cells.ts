@@ -31,6 +31,8 @@ export interface PartitionCell {
   readonly log: PartitionLog;
   /** Offset behind the last durable record: nobody sees more. */
   visibleEnd: number;
+  /** Where the log was asked last to be trimmed: it keeps what shares a segment with newer records. */
+  trimmedTo: number;
   /** Called when `visibleEnd` has grown. */
   readonly watchers: Set<() => void>;
   readonly cursors: Map<string, Cell<CursorRow>>;

@@ -110,7 +110,7 @@ export function trim(partition: PartitionCell, at: Moment, emit: Emit): void {
   const { log } = partition;
   const limits = { olderThanMs: at.nowMs - retentionMs };
   const offset = log.expiredOffset(retentionBytes === 0 ? limits : { ...limits, bytesMax: retentionBytes });
-  if (offset <= log.startOffset) return;
+  if (offset <= Math.max(log.startOffset, partition.trimmedTo)) return;
   const { no } = partition.stream;
   emit({ type: STREAM_EVENT.trimmed, no, partition: partition.partition, offset } as Trimmed);
 }

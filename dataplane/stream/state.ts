@@ -19,6 +19,7 @@ import type {
   Revoking,
   StreamEvent,
   Swept,
+  Trimmed,
 } from './events.ts';
 import { STREAM_EVENT } from './events.ts';
 import * as t from './tables.ts';
@@ -73,7 +74,7 @@ export class StreamState {
         this.#open(event);
         break;
       case STREAM_EVENT.trimmed:
-        this.partition(event.no, event.partition).log.trimTo(event.offset);
+        this.#trim(event);
         break;
       case STREAM_EVENT.deleted:
         this.#delete(this.stream(event.no));
@@ -135,6 +136,12 @@ export class StreamState {
     });
   }
 
+  #trim(event: Trimmed): void {
+    const partition = this.partition(event.no, event.partition);
+    partition.trimmedTo = event.offset;
+    partition.log.trimTo(event.offset);
+  }
+
   #declare(event: Declared): void {
     const { no, tenant, name } = event;
     const row: t.StreamRow = {
@@ -186,7 +193,16 @@ export class StreamState {
     const log = this.logs.open(cell.value.logId);
     const watchers = new Set<() => void>();
     const cursors = new Map<string, Cell<t.CursorRow>>();
-    const added = { stream, partition, cell, log, visibleEnd: log.endOffset, watchers, cursors };
+    const added = {
+      stream,
+      partition,
+      cell,
+      log,
+      visibleEnd: log.endOffset,
+      trimmedTo: 0,
+      watchers,
+      cursors,
+    };
     stream.partitions.set(partition, added);
     register(stream, cell);
   }
