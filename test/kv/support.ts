@@ -18,30 +18,10 @@ export const b = (text: string): Buffer => Buffer.from(text);
 export const aRequest = (ops: readonly KvOpInput[], keyspace = '', mutation?: MutationInput): KvRequest =>
   KvRequest.decode(KvRequest.encode({ keyspace, ops, mutation }).finish());
 
-export class Bench {
+/** Questions to a service, whatever is below it. */
+export abstract class Asking {
   readonly clock: Clock = { nowMs: 1_000_000 };
-  readonly shards: FakeShard<KvView>[];
-
-  constructor(shards = 1) {
-    this.shards = Array.from(
-      { length: shards },
-      (_, i) => new FakeShard(createKvView, this.clock, i, shards),
-    );
-  }
-
-  get shard(): FakeShard<KvView> {
-    return this.shards[0] as FakeShard<KvView>;
-  }
-
-  /** Made anew: a restart replaces rows and views. */
-  get service(): KeyValues {
-    return createKvService({
-      shards: this.shards,
-      rows: this.shards.map(({ rows }) => rows),
-      views: this.shards.map(({ view }) => view),
-    });
-  }
-
+  abstract get service(): KeyValues;
   async all(ops: readonly KvOpInput[], keyspace = '', tenant = 1): Promise<KvResult[]> {
     const response = await this.service.execute(caller(tenant), aRequest(ops, keyspace));
     return KvResponse.decode(KvResponse.encode(response).finish()).results;
@@ -64,6 +44,36 @@ export class Bench {
     return found.sort();
   }
 
+  async counts(tenant = 1): Promise<Record<string, number>> {
+    const { keyspaces } = await this.service.listKeyspaces(caller(tenant));
+    return Object.fromEntries((keyspaces ?? []).map(({ name, keys }) => [name, keys]));
+  }
+}
+
+export class Bench extends Asking {
+  readonly shards: FakeShard<KvView>[];
+
+  constructor(shards = 1) {
+    super();
+    this.shards = Array.from(
+      { length: shards },
+      (_, i) => new FakeShard(createKvView, this.clock, i, shards),
+    );
+  }
+
+  get shard(): FakeShard<KvView> {
+    return this.shards[0] as FakeShard<KvView>;
+  }
+
+  /** Made anew: a restart replaces rows and views. */
+  override get service(): KeyValues {
+    return createKvService({
+      shards: this.shards,
+      rows: this.shards.map(({ rows }) => rows),
+      views: this.shards.map(({ view }) => view),
+    });
+  }
+
   async idle(): Promise<void> {
     for (const shard of this.shards) await shard.idle();
   }
@@ -76,10 +86,27 @@ export class Bench {
     for (const shard of this.shards) shard.checkpoint();
   }
 
-  async counts(tenant = 1): Promise<Record<string, number>> {
-    const { keyspaces } = await this.service.listKeyspaces(caller(tenant));
-    return Object.fromEntries((keyspaces ?? []).map(({ name, keys }) => [name, keys]));
+  get size(): number {
+    return this.shards.length;
   }
+
+  advance(ms: number): void {
+    this.clock.nowMs += ms;
+  }
+
+  tick(): void {
+    for (const shard of this.shards) shard.tick();
+  }
+
+  dump(): unknown {
+    return this.shards.map(({ rows }) => rows.dump());
+  }
+
+  remains(): Record<number, number>[] {
+    return this.shards.map(rowsByTable);
+  }
+
+  close(): void {}
 }
 
 /** Ids of the tables that have rows, with their number: what is left behind. */
