@@ -148,6 +148,8 @@ class SegmentJournal implements EmbeddedJournal {
 
   async trim(seq: number): Promise<void> {
     this.#assertUsable();
+    // Checkpoints trim: a good moment to make the loss of what came before it provable (R3).
+    await this.#record({});
     await this.#segments.trim(Math.min(seq, this.#durable.seq));
   }
 

@@ -1,6 +1,6 @@
 // The owner file: identity of the journal, fencing epoch, and how far the journal was durable at the last
-// fence or close. Two slots, written in place in turn: one is always intact, and a fence needs no space on
-// a full disk.
+// fence, trim or close. Two slots, written in place in turn: one is always intact, and a fence needs no space
+// on a full disk.
 import { FlowError } from '@flowmesh/protocol';
 import { decodeSlot, encodeSlot, type Owner, SLOT_BYTES } from './codec.ts';
 import type { JournalFile, JournalFiles } from './files.ts';

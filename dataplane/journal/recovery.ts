@@ -119,15 +119,15 @@ async function takeOver(dir: string, found: readonly Found[], owner: OwnerFile):
   const last = used.at(-1);
   const tail = last && (await readTail(last, { seed, durable }));
   const seq = tail?.seq ?? 0;
-  if (last === undefined && durable > 0)
-    throw damaged(dir, 0, `segments with entries up to ${durable} are missing`);
   const spares = found.slice(used.length);
   const dirty = [];
   for (const [index, spare] of spares.entries()) {
     // Only the next one can have been written to (R2).
-    const isTorn = index === 0 && (await holdsTorn(spare, { seed, seq }));
+    const isTorn = index === 0 && (await holdsTorn(spare, { seed, seq, durable }));
     if (isTorn || !spare.isBlank) dirty.push(spare);
   }
+  if (durable > seq)
+    throw damaged(last?.path ?? dir, tail?.end ?? 0, `entry ${seq + 1} is damaged or missing`);
 
   // Files change from here on (R1).
   for (const { file, bytes } of dirty) {
@@ -169,7 +169,7 @@ async function readTail(
   const { entries, end } = scanEntries(bytes, { segmentId: id, seed, firstSeq: head.firstSeq });
   const last = entries.at(-1)?.header;
   const seq = last?.seq ?? head.firstSeq - 1;
-  if (durable > seq || proofOf(seq + 1, bytes, { segmentId: id, seed, from: end }) !== -1) {
+  if (proofOf(seq + 1, bytes, { segmentId: id, seed, from: end }) !== -1) {
     throw damaged(path, end, `entry ${seq + 1} is damaged`);
   }
   const known = Math.max(durable, last?.durableUpTo ?? 0);
@@ -197,13 +197,13 @@ function startOf(entries: readonly ScannedEntry[], seq: number): number {
  */
 async function holdsTorn(
   { id, path, file, bytes: size }: Found,
-  { seed, seq }: { seed: number; seq: number },
+  { seed, seq, durable }: { seed: number; seq: number; durable: number },
 ): Promise<boolean> {
   const bytes = await readAll(file, size);
-  if (proofOf(seq + 1, bytes, { segmentId: id, seed, from: 0 }) === -1) {
-    return holdsEntries(bytes, { segmentId: id, seed });
-  }
-  throw damaged(path, 0, 'segment head is damaged');
+  const holds = holdsEntries(bytes, { segmentId: id, seed });
+  const isProven = durable > seq || proofOf(seq + 1, bytes, { segmentId: id, seed, from: 0 }) !== -1;
+  if (holds && isProven) throw damaged(path, 0, 'segment head is damaged');
+  return holds;
 }
 
 async function readAll(file: JournalFile, size: number): Promise<Buffer> {

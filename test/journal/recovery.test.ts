@@ -27,8 +27,6 @@ async function diskWith(payloads: readonly string[], { isClosed = false } = {}):
   const journal = await open(disk);
   const fence = await journal.fence();
   for (const payload of payloads) await write(journal, fence, payload);
-  // So that no preparation is under way.
-  await journal.trim(0);
   if (isClosed) await journal.close();
   return disk.copy();
 }
