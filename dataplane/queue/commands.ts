@@ -26,7 +26,6 @@ export interface EnqueueCommand extends Base {
   /** Validated; the view owns it from now on. */
   readonly batch: Buffer;
   readonly head: BatchHead;
-  readonly autoCreate: boolean;
 }
 
 export interface NackTerms {

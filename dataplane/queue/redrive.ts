@@ -64,7 +64,6 @@ export async function redrive(
         name,
         batch,
         head: validateBatch(batch),
-        autoCreate: false,
       };
     });
     try {

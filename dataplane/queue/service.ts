@@ -70,6 +70,7 @@ export class Queues implements QueueService {
 
   #batchCommand(caller: Caller, name: string, batch: Buffer, mutation: pb.Mutation | null): EnqueueCommand {
     const head = validateBatch(batch);
+    this.#ensure(caller, name);
     return {
       view: 'queue',
       kind: 'enqueue',
@@ -77,10 +78,16 @@ export class Queues implements QueueService {
       name,
       batch,
       head,
-      autoCreate: this.#o.autoCreate,
       grows: true,
       mutation: mutationOf(mutation),
     };
+  }
+
+  /** Where autoCreate is on, a queue appears on first use: its declaration is decided before what is submitted next. */
+  #ensure(caller: Caller, name: string): void {
+    const { shard, view } = this.at(name);
+    if (!this.#o.autoCreate || view.state.cell(caller.tenant, name) !== undefined) return;
+    shard.submit({ ...declareCommand(caller, name), ifAbsent: true } as QueueCommand, () => {});
   }
 
   enqueueBatch(
@@ -257,9 +264,8 @@ export class Queues implements QueueService {
 
   /** The queue's cell; created with defaults where autoCreate is on. */
   async #cellFor(caller: Caller, name: string, shard: ShardPort, view: QueueView): Promise<QueueCell> {
-    if (this.#o.autoCreate && view.state.cell(caller.tenant, name) === undefined) {
-      await shard.call({ ...declareCommand(caller, name), ifAbsent: true } as QueueCommand);
-    }
+    this.#ensure(caller, name);
+    await shard.settled();
     return view.cell(caller.tenant, name);
   }
 

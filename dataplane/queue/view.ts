@@ -155,15 +155,11 @@ export class QueueView implements View {
     const { rows, random } = this.context;
     const { tenant } = c.caller;
     if (c.kind === 'declare') return this.#declare(tenant, c.name, c.spec, c.ifAbsent, emit);
-    if (c.kind === 'enqueue') {
-      if (c.autoCreate && this.state.cell(tenant, c.name) === undefined)
-        this.#declare(tenant, c.name, defaultsFor(c.name), true, emit);
-      const cell = this.cell(tenant, c.name);
-      return decideEnqueue(rows, cell, c, at, this.idPrefix(cell), emit);
-    }
     const cell = this.cell(tenant, c.name);
     const { queueNo } = cell;
     switch (c.kind) {
+      case 'enqueue':
+        return decideEnqueue(rows, cell, c, at, this.idPrefix(cell), emit);
       case 'settle':
         return decideSettle(rows, cell, c, at, random, emit);
       case 'delete':

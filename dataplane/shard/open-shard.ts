@@ -91,6 +91,7 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
     producers,
     views: all,
     fence: await journal.fence(),
+    onFatal: o.onFatal,
     afterSeal: (seq: number, timeMs: number, bytes: number) => {
       entryBytes = bytes;
       checkpoints.consider({ seq, timeMs }, entryBytes, () => shard.durable(seq));

@@ -53,6 +53,8 @@ export interface ShardParts {
   readonly producers: Producers;
   /** Producers first; by event range and by name. */
   readonly views: readonly View[];
+  /** The shard cannot go on: the process must end. */
+  readonly onFatal: (error: FlowError) => void;
   /** Called after each sealed batch: time for a checkpoint? */
   readonly afterSeal: (seq: number, timeMs: number, bytes: number) => void;
 }
@@ -275,8 +277,14 @@ export class Shard implements ShardPort {
     try {
       reply = this.#decideOnce(pending, mark);
     } catch (thrown) {
-      assert(batch.writer.length === mark, `a view refused after it had emitted: ${String(thrown)}`);
       error = asFlowError(thrown);
+      if (batch.writer.length > mark) {
+        // Half a decision is in memory: a bug. Nothing of this batch may become durable or be answered.
+        this.#p.onFatal(error);
+        this.#die(error);
+        pending.done(error, undefined);
+        return;
+      }
     }
     this.#answer(pending, error, reply, batch);
   }
@@ -402,14 +410,19 @@ export class Shard implements ShardPort {
   }
 
   #onFailed(batch: Batch, cause: unknown): void {
-    this.#failure = new FlowError(
+    const error = new FlowError(
       'UNAVAILABLE',
       'the journal failed: the outcome is unknown, ask again after the restart',
       { cause },
     );
-    batch.fail(this.#failure);
-    this.#open.fail(this.#failure);
-    for (const pending of this.#inbox.splice(this.#inboxHead)) pending.done(this.#failure, undefined);
+    batch.fail(error);
+    this.#die(error);
+  }
+
+  #die(error: FlowError): void {
+    this.#failure = error;
+    this.#open.fail(error);
+    for (const pending of this.#inbox.splice(this.#inboxHead)) pending.done(error, undefined);
     this.#cancelTimer?.();
   }
 
