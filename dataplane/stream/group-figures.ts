@@ -1,7 +1,7 @@
 // What a group looks like from outside: state, members, where each partition stands.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { NOBODY } from './assignment.ts';
-import type { GroupCell, PartitionCell } from './cells.ts';
+import type { GroupCell, MemberCell, PartitionCell } from './cells.ts';
 import type { Locator } from './locator.ts';
 
 /** Everything in it must be durable: await `settled` of the stream first. */
@@ -14,7 +14,7 @@ export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput 
     group: group.group,
     state: stateOf(group),
     epoch: group.cell.value.epoch,
-    members: [...group.members.values()].map(({ member, cell }) => {
+    members: [...group.members.values()].sort(byName).map(({ member, cell }) => {
       const { client, epoch } = cell.value;
       return { memberId: member, client, epoch, partitions: owned(member) };
     }),
@@ -50,3 +50,5 @@ function stateOf(group: GroupCell): 'empty' | 'stable' | 'rebalancing' {
   }
   return 'stable';
 }
+
+const byName = (a: MemberCell, b: MemberCell) => (a.member < b.member ? -1 : 1);

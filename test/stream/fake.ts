@@ -161,6 +161,7 @@ export class World {
       producers,
       views: [producers, view],
       afterSeal: () => {},
+      onFatal: () => {},
     };
     const shard = new Shard(parts, checkpointSeq);
     wake = shard.wake;

@@ -6,7 +6,7 @@ import { aRecord, aSpec, batchOf, Follower, publishBatch, readFrom, valuesOf } f
 
 for (const shards of [1, 3]) {
   test(`published batches get dense offsets and are read back as they were (${shards} shards)`, async () => {
-    const { streams } = await World.open(shards);
+    const { streams, time } = await World.open(shards);
     await streams.admin.applyStream(caller, aSpec('s', 4));
     expect(await publishBatch(streams, 's', 2, batchOf('a', 'b'))).toMatchObject({
       firstOffset: 0,
@@ -16,6 +16,7 @@ for (const shards of [1, 3]) {
     const read = await readFrom(streams, 's', 2, 1);
     expect(valuesOf(read)).toEqual(['b', 'c']);
     expect(read).toMatchObject({ nextOffset: 3, endOffset: 3 });
+    expect(read.records).toMatchObject([{ offset: 1, timestampMs: time.now }, { offset: 2 }]);
     expect(valuesOf(await readFrom(streams, 's', 3, 0))).toEqual([]);
   });
 

@@ -1,0 +1,42 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { turns, World } from './fake.ts';
+import { type Bed, Model, type Step, script } from './model.ts';
+
+async function fakeBed(shards: number): Promise<Bed> {
+  const world = await World.open(shards);
+  return {
+    get streams() {
+      return world.streams;
+    },
+    settle: () => turns(24),
+    advance: (ms) => world.time.advance(ms),
+    checkpoint: () => world.checkpoint(),
+    restart: () => world.restart(),
+    hold: (shard) => {
+      const journal = world.nodes[shard % shards]?.journal;
+      if (journal !== undefined) journal.isHeld = true;
+    },
+    close: async () => {},
+  };
+}
+
+async function play(shards: number, steps: readonly Step[]): Promise<void> {
+  const bed = await fakeBed(shards);
+  await new Model(bed).run(steps);
+  await bed.close();
+}
+
+for (const shards of [1, 3]) {
+  test(`streams behave as the model, crashes included (${shards} shards)`, async () => {
+    let steps = 0;
+    await fc.assert(
+      fc.asyncProperty(script, async (each) => {
+        steps += each.length;
+        await play(shards, each);
+      }),
+      { numRuns: 40 },
+    );
+    expect(steps).toBeGreaterThan(100);
+  });
+}
