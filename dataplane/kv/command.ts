@@ -1,7 +1,9 @@
-// From a request to commands: operations are checked and planned once, keys become byte strings once, and what lives on
-// one shard becomes one command.
-//   P1. Order within a shard is the order of the request; a scan stands behind what the request names before it.
-//   P2. Planning refuses what no state could make valid. It never refuses for what a shard would have to know.
+// From a request to commands: operations are checked and planned once, keys become byte strings once, and
+// what lives on one shard becomes one command.
+//   P1. Order within a shard is the order of the request; a scan stands behind what the request names before
+//       it.
+//   P2. Planning refuses what no state could make valid. It never refuses for what a shard would have to
+//       know.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import {
   Durability,
@@ -193,7 +195,7 @@ function mutationOf({ mutation }: KvRequest): MutationId | undefined {
   return { producerId, seq, cause: cause ?? undefined };
 }
 
-/** A producer's sequence answers for one command per shard, so writes on both sides of a scan cannot share it. */
+/** A producer's sequence answers for one command per shard: writes on both sides of a scan cannot share it. */
 function checkOneWriter(steps: readonly Step[]): void {
   const writers = steps.filter(({ commands }) => commands.some((command) => command.mutation !== undefined));
   if (writers.length <= 1) return;

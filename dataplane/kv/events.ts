@@ -1,7 +1,8 @@
 // What happens to keys, and its bytes in the journal. Types 16 to 24; the golden test pins every layout.
-//   E1. An event carries all that evolve writes: the whole new META row, and of the row before what other rows hang on
-//       (its expiry, its generation), because evolve reads nothing.
-//   E2. The subject is the META key itself (tenant, table, keyspace, key): decoding one needs no second escape.
+//   E1. An event carries all that evolve writes: the whole new META row, and of the row before what other
+//       rows hang on (its expiry, its generation), because evolve reads nothing.
+//   E2. The subject is the META key itself (tenant, table, keyspace, key): decoding one needs no second
+//       escape.
 //   E3. A change of members whose META row has count 0 deletes the key: empty collections do not exist.
 
 import type { Event, HistorySubject } from '../shard/state-machine.ts';

@@ -1,5 +1,6 @@
-// The form of an operation: what it may read beyond the key's own row, what it checks before it goes to a shard, and
-// how it is decided. One constant per operation of proto KvOp in strings.ts, hashes.ts, sets.ts, sorted-sets.ts.
+// The form of an operation: what it may read beyond the key's own row, what it checks before it goes to a
+// shard, and how it is decided. One constant per operation of proto KvOp in strings.ts, hashes.ts, sets.ts,
+// sorted-sets.ts.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { RowRef } from '../storage/contract.ts';
@@ -24,7 +25,7 @@ export interface Operation<B extends Keyed> {
   decide(turn: Turn, plan: Plan<B>): pb.KvResultInput;
 }
 
-/** An operation on its way: everything about it that is known before the decision. Is the RowRef of its META row. */
+/** An operation on its way: all that is known before the decision. It is the RowRef of its META row. */
 export interface Plan<B extends Keyed> extends RowRef {
   readonly operation: Operation<B>;
   readonly body: B;

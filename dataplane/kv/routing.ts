@@ -1,6 +1,6 @@
-// Which shard a key lives on: the rule of names (proto/src/partitioner.ts, `shardOf`) on the key's bytes, so that a key
-// that is text lives where a queue or stream of that name does, and binary keys have a home as well. The keyspace has
-// no say: equal `{tag}`s meet across keyspaces.
+// Which shard a key lives on: the rule of names (proto/src/partitioner.ts, `shardOf`) on the key's bytes, so
+// that a key that is text lives where a queue or stream of that name does, and binary keys have a home as
+// well. The keyspace has no say: equal `{tag}`s meet across keyspaces.
 import { partitionOf } from '@flowmesh/protocol';
 
 const OPEN = 0x7b;

@@ -1,7 +1,7 @@
-// Keys and values for the adapters: splits a request by shard, runs the parts side by side, and puts the results back
-// in request order. Owns no state.
-//   S1. A request is refused as a whole only before anything was submitted, or when every part of it was refused alike;
-//       else an operation whose shard refused carries that error in its own result.
+// Keys and values for the adapters: splits a request by shard, runs the parts side by side, and puts the
+// results back in request order. Owns no state.
+//   S1. A request is refused as a whole only before anything was submitted, or when every part of it was
+//       refused alike; else an operation whose shard refused carries that error in its own result.
 import type { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { KvService } from '../services.ts';

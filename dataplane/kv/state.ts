@@ -1,8 +1,10 @@
-// What the kv view of one shard keeps beside rows, and how events change both: the revision counter and the number of
-// keys of each keyspace.
-//   C1. The revision counter only grows. A rolled back transaction leaves a gap; a revision is never given out twice.
+// What the kv view of one shard keeps beside rows, and how events change both: the revision counter and the
+// number of keys of each keyspace.
+//   C1. The revision counter only grows. A rolled back transaction leaves a gap; a revision is never given
+//       out twice.
 //   C2. The count of a keyspace is the number of its META rows, expired ones included until they are swept.
-//   C3. evolve copies the buffers that it keeps: those of an event may be views on a request or on the journal.
+//   C3. evolve copies the buffers that it keeps: those of an event may be views on a request or on the
+//       journal.
 import type { Event } from '../shard/state-machine.ts';
 import type { Rows } from '../storage/contract.ts';
 import { after, readPart, readU32be } from '../storage/keys.ts';
@@ -87,8 +89,8 @@ export class KvState {
   }
 
   /**
-   * Whether a generation began after the last flush: then all its member rows are still in memory, and one that is not
-   * resident does not exist.
+   * Whether a generation began after the last flush: then all its member rows are still in memory, and one that
+   * is not resident does not exist.
    */
   isFresh(generation: number): boolean {
     return generation > this.#flushedRevision;

@@ -1,9 +1,11 @@
-// Deletes of the kv view's own accord: keys whose time has come, and members of dead generations. Reads never depend on
-// it: they compare times and generations themselves, so it may be late.
-//   W1. A tick emits at most EXPIRED_MAX expiries and one slice of garbage, each of at most TICK_BYTES_MAX: a purge of
-//       millions of keys or members never holds up a batch.
-//   W2. At most one slice is being read; members of a dead generation change no more, so it cannot be outdated.
-//   W3. Several tenants share a tick evenly.
+// Deletes of the kv view's own accord: keys whose time has come, and members of dead generations. Reads never
+// depend on it: they compare times and generations themselves, so it may be late.
+//   W1. A tick emits at most EXPIRED_MAX expiries and one slice of garbage, each of at most TICK_BYTES_MAX: a
+//       purge of millions of keys or members never holds up a batch.
+//   W2. At most one thing is being read: a slice, or the next part of a window. Members of a dead generation
+//       change no more, so a slice cannot be outdated.
+//   W3. Several tenants share a tick evenly, and take turns to read.
+//   W4. A read that fails costs nothing but time: it is tried again after RETRY_MS.
 import type { Event, Moment, ViewContext } from '../shard/state-machine.ts';
 import type { Row, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
@@ -29,19 +31,21 @@ export const EXPIRED_MAX = 256;
 const FIELDS_MAX = 64;
 const MEMBERS_MAX = 256;
 const TICK_BYTES_MAX = 64 * 1024;
+const RETRY_MS = 1000;
 
 /** One tenant's queues of work. */
 interface Lane {
   readonly expiry: Window<Expiry>;
   readonly garbage: Window<Garbage>;
-  isFillingExpiry: boolean;
-  isFillingGarbage: boolean;
 }
 
 export class Sweeper {
   readonly #context: ViewContext;
   readonly #lanes: Lane[] = [];
   #isReading = false;
+  #nowMs = 0;
+  /** Nothing is read before. */
+  #retryAtMs = 0;
   #slice: Swept | undefined;
 
   constructor(context: ViewContext) {
@@ -55,34 +59,33 @@ export class Sweeper {
     this.#lanes.push({
       expiry: rows.window(EXPIRY, expiry, after(expiry)),
       garbage: rows.window(GARBAGE, garbage, after(garbage)),
-      isFillingExpiry: false,
-      isFillingGarbage: false,
     });
   }
 
   tick(at: Moment, emit: (event: Event) => void): void {
+    this.#nowMs = at.nowMs;
     const share = Math.ceil(EXPIRED_MAX / this.#lanes.length);
-    for (const lane of this.#lanes) {
-      const first = lane.expiry.first();
-      if (first !== undefined && expiryTime(first.key) <= at.nowMs) expire(lane.expiry.take(share), at, emit);
-      if (lane.expiry.isStale() && !lane.isFillingExpiry) void this.#fillExpiry(lane);
+    for (const { expiry } of this.#lanes) {
+      const first = expiry.first();
+      if (first !== undefined && expiryTime(first.key) <= at.nowMs) expire(expiry.take(share), at, emit);
     }
     if (this.#slice !== undefined) {
       emit(this.#slice);
       this.#slice = undefined;
     }
-    if (!this.#isReading) this.#readNext();
+    if (!this.#isReading && at.nowMs >= this.#retryAtMs) this.#readNext();
   }
 
   wakeAtMs(): number {
     let atMs = Number.POSITIVE_INFINITY;
-    for (const { expiry, garbage, isFillingExpiry, isFillingGarbage } of this.#lanes) {
+    let isStale = false;
+    for (const { expiry, garbage } of this.#lanes) {
       const first = expiry.first();
       if (first !== undefined) atMs = Math.min(atMs, expiryTime(first.key));
-      else if (expiry.isStale() && !isFillingExpiry) atMs = 0;
-      if (garbage.isStale() && !isFillingGarbage) atMs = 0;
+      if (expiry.isStale() || garbage.isStale()) isStale = true;
     }
-    return atMs;
+    const isDue = isStale || this.#retryAtMs > this.#nowMs;
+    return isDue && !this.#isReading ? Math.min(atMs, this.#retryAtMs) : atMs;
   }
 
   #readNext(): void {
@@ -91,13 +94,30 @@ export class Sweeper {
       const lane = this.#lanes.shift() as Lane;
       this.#lanes.push(lane);
       const garbage = lane.garbage.first();
-      if (garbage !== undefined) return void this.#read(garbage);
-      if (lane.garbage.isStale() && !lane.isFillingGarbage) void this.#fillGarbage(lane);
+      if (lane.expiry.isStale()) this.#run(lane.expiry.refill());
+      else if (garbage !== undefined) this.#run(this.#read(garbage));
+      else if (lane.garbage.isStale()) this.#run(lane.garbage.refill());
+      else continue;
+      return;
     }
   }
 
-  async #read(garbage: Row<Garbage>): Promise<void> {
+  /** Nobody waits for it: what fails (damage, a store that is closing) is tried again later (W4). */
+  #run(reading: Promise<void>): void {
     this.#isReading = true;
+    reading.then(
+      () => {
+        this.#isReading = false;
+        this.#context.wake();
+      },
+      () => {
+        this.#isReading = false;
+        this.#retryAtMs = this.#nowMs + RETRY_MS;
+      },
+    );
+  }
+
+  async #read(garbage: Row<Garbage>): Promise<void> {
     const { kind, cursor } = garbage.value;
     const key = keyOfGarbage(garbage.key);
     const generation = generationOfGarbage(garbage.key);
@@ -117,22 +137,6 @@ export class Sweeper {
     const isDone = names.length === rows.length && rows.length < limit;
     const scores = kind === ZSET ? names.map((_, i) => rows[i]?.value as number) : [];
     this.#slice = { type: SWEPT, key, generation, kind, isDone, names, scores };
-    this.#isReading = false;
-    this.#context.wake();
-  }
-
-  async #fillExpiry(lane: Lane): Promise<void> {
-    lane.isFillingExpiry = true;
-    await lane.expiry.refill();
-    lane.isFillingExpiry = false;
-    this.#context.wake();
-  }
-
-  async #fillGarbage(lane: Lane): Promise<void> {
-    lane.isFillingGarbage = true;
-    await lane.garbage.refill();
-    lane.isFillingGarbage = false;
-    this.#context.wake();
   }
 }
 

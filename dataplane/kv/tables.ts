@@ -10,9 +10,10 @@
 //   KEYSPACE  ks                              -> count of META rows
 //   COUNTER   (tenant 0)                      -> last revision given out, tenants seen
 //
-//   T1. All rows of a key share the bytes `part(ks) part(key)`, so that one key string gives all others by slicing.
-//   T2. A key has an EXPIRY row exactly when its META row says so, with the generation and kind of that row: the expiry
-//       needs no look at META.
+//   T1. All rows of a key share the bytes `part(ks) part(key)`, so that one key string gives all others by
+//       slicing.
+//   T2. A key has an EXPIRY row exactly when its META row says so, with the generation and kind of that row:
+//       the expiry needs no look at META.
 //   T3. A generation is never used twice; a collection never sees members of an earlier one.
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
@@ -165,7 +166,7 @@ export const EXPIRY: Table<Expiry> = {
 
 export interface Garbage {
   readonly kind: Kind;
-  /** Members up to here are deleted; the next slice starts behind it, so that it does not walk over tombstones. */
+  /** Members up to here are deleted; the next slice starts behind it, not at their tombstones. */
   readonly cursor: string;
 }
 

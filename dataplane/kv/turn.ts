@@ -1,8 +1,10 @@
-// What one operation of a command may see and do. One instance per view, set anew for each command: no allocation.
-//   D1. An expired key is absent, whether or not the sweeper has been there; what it left is accounted for by the event
-//       that writes over it.
+// What one operation of a command may see and do. One instance per view, set anew for each command: no
+// allocation.
+//   D1. An expired key is absent, whether or not the sweeper has been there; what it left is accounted for by
+//       the event that writes over it.
 //   D2. An operation refuses before it emits, and emits at most one event.
-//   D3. A command writes and returns at most COMMAND_BYTES_MAX, so that events and reply fit one journal entry.
+//   D3. A command writes and returns at most COMMAND_BYTES_MAX, so that events and reply fit one journal
+//       entry.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Emit, Moment } from '../shard/state-machine.ts';
@@ -67,8 +69,8 @@ export class Turn {
   }
 
   member<V>(table: Table<V>, meta: Meta, rowKey: string): V | undefined {
-    // The collection may have begun behind `reads`, in this very command: then nobody fetched the row, and if it
-    // is not in memory it does not exist (KvState.isFresh).
+    // The collection may have begun behind `reads`, in this very command: then nobody fetched the row, and if
+    // it is not in memory it does not exist (KvState.isFresh).
     const isFetched = !this.#state.isFresh(meta.generation) || this.#rows.isResident({ table, key: rowKey });
     return isFetched ? this.#rows.get(table, rowKey) : undefined;
   }

@@ -1,9 +1,9 @@
-// The kv view of one shard: keys with their types, expiries and revisions. What a command means is in strings.ts,
-// hashes.ts, sets.ts and sorted-sets.ts; what an event does in state.ts; what happens by itself in sweeper.ts.
-//   K1. Operations of a command are decided in order, each on its own: a failing one answers with its error and emits
-//       nothing. In a transaction the first failure refuses all.
+// The kv view of one shard: keys with their types, expiries and revisions. What a command means is in
+// strings.ts, hashes.ts, sets.ts and sorted-sets.ts; what an event does in state.ts; what happens by itself
+// in sweeper.ts.
+//   K1. Operations of a command are decided in order, each on its own: a failing one answers with its error
+//       and emits nothing. In a transaction the first failure refuses all.
 //   K2. What a read shows comes from rows alone, so it waits for no batch but the one that wrote them.
-import { FlowError } from '@flowmesh/protocol';
 import { KvResponse, type KvResultInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
@@ -65,7 +65,7 @@ export class KvView implements View {
       try {
         results[i] = plan.operation.decide(this.#turn, plan);
       } catch (error) {
-        if (isAtomic || (error instanceof FlowError && error.code === 'DATA_DAMAGED')) throw error;
+        if (isAtomic) throw error;
         results[i] = errorResult(error);
       }
     }

@@ -1,5 +1,6 @@
-// Random operations on few keys against the model: the same answers after each step, with clocks that move, sweeps that
-// come when they come, restarts and checkpoints in between. The subject may be a bench of fake shards or of real ones.
+// Random operations on few keys against the model: the same answers after each step, with clocks that move,
+// sweeps that come when they come, restarts and checkpoints in between. The subject may be a bench of fake
+// shards or of real ones.
 
 import type { KvOpInput, KvResult } from '@flowmesh/protocol/gen/flowmesh.js';
 import fc from 'fast-check';

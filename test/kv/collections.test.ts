@@ -1,7 +1,8 @@
 // Hashes, sets, sorted sets: members, generations, and the sweep of what is left behind.
 
 import { expect, test } from 'vitest';
-import { Bench, b, rowsByTable } from './support.ts';
+import { kvCommand } from '../../dataplane/kv/command.ts';
+import { aRequest, Bench, b, caller, rowsByTable } from './support.ts';
 
 const fields = (...pairs: [string, string][]) =>
   pairs.map(([field, value]) => ({ field: b(field), value: b(value) }));
@@ -258,6 +259,42 @@ test.each([
   expect(bench.shard.journal.length).toBeGreaterThan(0);
   bench.checkpoint();
   expect(rowsByTable(bench.shard)).toEqual({ 16: 2, 23: 1, 24: 1 });
+});
+
+test('a sweep that cannot read is tried again later, and nothing else suffers', async () => {
+  const bench = new Bench();
+  await bench.one({ setAdd: { key: s, members: [b('m')] } });
+  await bench.idle();
+  await bench.one({ delete: { key: s } });
+  const { rows } = bench.shard;
+  const { scan } = rows;
+  rows.scan = () => Promise.reject(new Error('the disk does not answer'));
+  await bench.idle();
+  expect(bench.shard.view.wakeAtMs()).toBe(bench.clock.nowMs + 1000);
+  expect(await bench.one({ setAdd: { key: s, members: [b('n')] } })).toMatchObject({ integer: 1 });
+  rows.scan = scan;
+  await bench.idle();
+  expect(rowsByTable(bench.shard)[ELEMENT]).toBe(2);
+  bench.clock.nowMs += 1000;
+  await bench.idle();
+  expect(rowsByTable(bench.shard)[ELEMENT]).toBe(1);
+  expect(bench.shard.view.wakeAtMs()).toBe(Number.POSITIVE_INFINITY);
+});
+
+test('a member that nobody fetched is a fault, not an absent one', async () => {
+  const bench = new Bench();
+  await bench.one({ setAdd: { key: s, members: [b('m')] } });
+  const contains = kvCommand(
+    caller(),
+    aRequest([{ setContains: { key: s, members: [b('m')] } }]),
+    bench.shard,
+  );
+  const at = { nowMs: bench.clock.nowMs, position: 99 };
+  bench.checkpoint();
+  bench.shard.rows.load(bench.shard.view.reads(contains));
+  expect(() => bench.shard.view.decide(contains, at, () => {})).toThrow('not resident');
+  bench.shard.rows.load(bench.shard.view.reads(contains));
+  expect(bench.shard.view.decide(contains, at, () => {})).toMatchObject([{ entries: [{ found: true }] }]);
 });
 
 test('expiry sweeps a bounded number of keys per tick, and all in the end', async () => {

@@ -1,5 +1,5 @@
-// The bytes of each event, for ever: a journal written by any version must be read by every later one. If this fails,
-// add an event type instead of changing one.
+// The bytes of each event, for ever: a journal written by any version must be read by every later one. If
+// this fails, add an event type instead of changing one.
 
 import { expect, test } from 'vitest';
 import { decodeEvent, encodeEvent } from '../../dataplane/kv/events.ts';

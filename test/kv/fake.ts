@@ -1,5 +1,6 @@
-// A shard in small for tests of a view: rows in a Map, a journal in an array, a clock that is set by hand. Strict where
-// the real one is: a row that was not named by `reads` cannot be read, rows and events go through their codecs.
+// A shard in small for tests of a view: rows in a Map, a journal in an array, a clock that is set by hand.
+// Strict where the real one is: a row that was not named by `reads` cannot be read, rows and events go
+// through their codecs.
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
 import type {

@@ -1,5 +1,5 @@
-// What keys and values should do, in one Map: no rows, no generations, no sweeps. Revisions are the only thing that it
-// cannot foretell, so it says whether an operation changes the key and learns the number.
+// What keys and values should do, in one Map: no rows, no generations, no sweeps. Revisions are the only
+// thing that it cannot foretell, so it says whether an operation changes the key and learns the number.
 import type { KvOpInput, KvResult } from '@flowmesh/protocol/gen/flowmesh.js';
 
 type Members = Map<string, string | number>;
@@ -45,7 +45,7 @@ export class Model {
     return entry;
   }
 
-  /** Call behind `apply` with the answer: unchanged keys keep their revision, changed ones get a newer one. */
+  /** Call behind `apply` with the answer: unchanged keys keep their revision, changed ones get a newer. */
   learn(key: string, { changed }: Expected, result: KvResult): string | undefined {
     const entry = this.live(key);
     if (result.error !== null) return undefined;

@@ -1,5 +1,5 @@
-// The kv view on real shards: files, LevelDB, journal, group commit; only the clock is set by hand. A restart opens a
-// copy of the files as they are at that moment, as after a crash.
+// The kv view on real shards: files, LevelDB, journal, group commit; only the clock is set by hand. A restart
+// opens a copy of the files as they are at that moment, as after a crash.
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -164,7 +164,7 @@ export class RealBench extends Asking {
   }
 }
 
-/** The journal prepares its next segment and LevelDB compacts when they like: a file may go while it is copied. */
+/** The journal prepares segments and LevelDB compacts when they like: a file may go while it is copied. */
 async function snapshot(from: string, to: string): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     try {
