@@ -43,7 +43,11 @@ export interface Reader {
 }
 
 export interface Rows extends Reader {
-  put<V>(table: Table<V>, key: string, value: V): void;
+  /**
+   * `isNew`: the caller knows that there is no such row. If it is deleted again before the next checkpoint, it never
+   * reaches the disk, nor does its deletion. A wrong claim brings deleted rows back.
+   */
+  put<V>(table: Table<V>, key: string, value: V, isNew?: boolean): void;
   del(table: Table<unknown>, key: string): void;
   /** Inside a transaction: what happens may be taken back. */
   readonly isStaging: boolean;

@@ -1,5 +1,6 @@
 // Rows that changed since the last checkpoint, deletions included, by key and in key order.
-//   T1. A cell without value is a deletion. Keys may linger in the order after their cell is gone (rollback).
+//   T1. A cell without value is a deletion. Keys linger in the order after their cell is gone, at most as many as
+//       there are cells, or STALE_KEYS_MIN.
 import type { Table } from './contract.ts';
 import { type KeyCursor, SortedKeys } from './sorted-keys.ts';
 
@@ -18,10 +19,16 @@ export interface Cell {
 /** A key is in every key for the table id, behind the tenant. */
 export const TABLE_AT = 4;
 
+const DEAD_CELLS_MIN = 1024;
+const STALE_KEYS_MIN = 4096;
+
 export class Memtable {
   readonly cells = new Map<string, Cell>();
   bytes = 0;
   readonly #keys: (SortedKeys | undefined)[] = new Array(256).fill(undefined);
+  /** Born and deleted again, in order of their deletion. */
+  #dead: { key: string; batch: number }[] = [];
+  #staleKeys = 0;
 
   add(key: string, cell: Cell): void {
     this.cells.set(key, cell);
@@ -33,6 +40,32 @@ export class Memtable {
       this.#keys[id] = keys;
     }
     keys.add(key);
+  }
+
+  forget(key: string, cell: Cell): void {
+    this.cells.delete(key);
+    this.bytes -= cell.bytes;
+    this.#staleKeys++;
+  }
+
+  noteDead(key: string, batch: number): void {
+    this.#dead.push({ key, batch });
+  }
+
+  /** Forgets rows that came and went, if their end is older than `batch`: nobody needs to wait for it any more. */
+  purge(batch: number): void {
+    if (this.#dead.length < DEAD_CELLS_MIN) return;
+    let count = 0;
+    for (const { key, batch: diedIn } of this.#dead) {
+      if (diedIn >= batch) break;
+      count++;
+      const cell = this.cells.get(key);
+      if (cell !== undefined && cell.value === undefined && cell.batch < batch) this.forget(key, cell);
+    }
+    if (count > 0) this.#dead = this.#dead.slice(count);
+    if (this.#staleKeys < Math.max(STALE_KEYS_MIN, this.cells.size)) return;
+    for (const keys of this.#keys) keys?.retain((key) => this.cells.has(key));
+    this.#staleKeys = 0;
   }
 
   cursor(
@@ -53,6 +86,7 @@ export function sizeOfRow(table: Table<unknown>, key: string, value: unknown): n
 
 /** Shallow: bytes and texts of an object's fields are what makes rows large. */
 function guessedSize(value: unknown): number {
+  if (value === undefined) return 0;
   if (typeof value === 'string') return value.length;
   if (value instanceof Uint8Array) return value.length;
   if (typeof value !== 'object' || value === null) return 8;

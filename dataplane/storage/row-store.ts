@@ -36,8 +36,6 @@ const SLICE_ROWS = 32;
 const META_PREFIX = `${u32be(0)}\0`;
 
 export class RowStore implements Rows {
-  /** Set by the shard: the batch that the next changes belong to. */
-  openBatch = 0;
   /** Raised by `get` to the batch that wrote what it returned; set back by the shard. */
   newestRead = 0;
   readonly #level: Level;
@@ -51,6 +49,7 @@ export class RowStore implements Rows {
   #hot = new Set<string>();
   #undo: (() => void)[] | null = null;
   #checkpoints = 0;
+  #openBatch = 0;
 
   constructor(options: RowStoreOptions) {
     this.#level = options.level;
@@ -73,6 +72,16 @@ export class RowStore implements Rows {
     return this.#frozen !== null;
   }
 
+  /** Set by the shard: the batch that the next changes belong to. The one before it may still be on its way. */
+  get openBatch(): number {
+    return this.#openBatch;
+  }
+
+  set openBatch(batch: number) {
+    this.#openBatch = batch;
+    if (this.#undo === null) this.#memtable.purge(batch - 1);
+  }
+
   get isStaging(): boolean {
     return this.#undo !== null;
   }
@@ -90,13 +99,13 @@ export class RowStore implements Rows {
     return this.#memtable.cells.has(key) || this.#frozen?.cells.has(key) === true || this.#cache.has(key);
   }
 
-  put<V>(table: Table<V>, key: string, value: V): void {
+  put<V>(table: Table<V>, key: string, value: V, isNew = false): void {
     assert(value !== undefined, 'a row has a value');
-    this.#set(table, key, value, sizeOfRow(table, key, value));
+    this.#set(table, key, value, isNew);
   }
 
   del(table: Table<unknown>, key: string): void {
-    this.#set(table, key, undefined, sizeOfRow(table, key, undefined));
+    this.#set(table, key, undefined, false);
   }
 
   onRollback(revert: () => void): void {
@@ -223,41 +232,40 @@ export class RowStore implements Rows {
     return cell;
   }
 
-  #set(table: Table<unknown>, key: string, value: unknown, bytes: number): void {
+  #set(table: Table<unknown>, key: string, value: unknown, isNew: boolean): void {
     const memtable = this.#memtable;
-    const cell = memtable.cells.get(key);
     const register = this.#registers[table.id];
+    const bytes = sizeOfRow(table, key, value);
+    let cell = memtable.cells.get(key);
     if (this.#undo !== null) this.#noteUndo(this.#undo, key, cell, register);
     if (cell === undefined) {
-      memtable.add(key, { value, table, batch: this.openBatch, bytes, isBorn: this.#isAbsentBelow(key) });
+      const below = this.#frozen?.cells.get(key) ?? this.#cache.peek(key);
+      const isAbsent = below !== undefined && below.value === undefined;
+      assert(!isNew || below === undefined || isAbsent, `a row of ${table.name} is new, but it is there`);
+      cell = { value, table, batch: this.#openBatch, bytes, isBorn: isNew || isAbsent };
+      memtable.add(key, cell);
     } else {
+      assert(!isNew || cell.value === undefined, `a row of ${table.name} is new, but it is there`);
       cell.value = value;
-      cell.batch = this.openBatch;
+      cell.batch = this.#openBatch;
       memtable.bytes += bytes - cell.bytes;
       cell.bytes = bytes;
     }
+    if (value === undefined && cell.isBorn) memtable.noteDead(key, this.#openBatch);
     register?.set(key, value);
   }
 
-  #noteUndo(
-    undo: (() => void)[],
-    key: string,
-    cell: Cell | undefined,
-    register: WindowRegister | undefined,
-  ): void {
-    const cells = this.#memtable.cells;
-    if (cell === undefined) undo.push(() => cells.delete(key));
-    else {
+  #noteUndo(undo: (() => void)[], key: string, cell: Cell | undefined, register: WindowRegister | undefined) {
+    const memtable = this.#memtable;
+    undo.push(() => {
+      const added = memtable.cells.get(key);
+      if (cell === undefined && added !== undefined) memtable.forget(key, added);
+    });
+    if (cell !== undefined) {
       const before = { ...cell };
       undo.push(() => Object.assign(cell, before));
     }
     register?.noteUndo(key, undo);
-  }
-
-  /** Known without a look at the disk. */
-  #isAbsentBelow(key: string): boolean {
-    const below = this.#frozen?.cells.get(key) ?? this.#cache.peek(key);
-    return below !== undefined && below.value === undefined;
   }
 
   #cacheFetched(

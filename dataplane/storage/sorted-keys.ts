@@ -1,107 +1,113 @@
-// Ordered byte-string keys as a list of sorted chunks. Ascending keys are appended; others cost two binary searches and
-// a move of at most one chunk.
-//   K1. Chunks are sorted, not empty (save the only one), and in order; no key is there twice.
+// Byte-string keys that can be walked in order. Adding is a push, for most keys are never walked: a full list of fresh
+// keys is sorted while it is in the processor's cache, and a few of such runs become a larger one.
+//   K1. Runs are sorted; a key may be in several, and is walked once.
+//   K2. Runs of at most FRESH_KEYS * FAN keys: no merge takes longer than a millisecond or two.
 
-const CHUNK_KEYS_MAX = 512;
+const FRESH_KEYS = 1024;
+const FAN = 8;
 
 export class SortedKeys {
-  readonly #chunks: string[][] = [[]];
-  /** Chunk of the last insertion: runs of ascending keys in the middle (one run for each queue) stay cheap. */
-  #hint = 0;
+  #fresh: string[] = [];
+  #isFreshSorted = true;
+  /** Of FRESH_KEYS or a little more; and of FAN times as many. */
+  #small: string[][] = [];
+  #large: string[][] = [];
 
-  /** A key that is there already stays. */
-  add(key: string): void {
-    const at = this.#chunkFor(key);
-    const chunk = this.#chunks[at] ?? [];
-    const last = chunk[chunk.length - 1];
-    this.#hint = at;
-    if (last === undefined || key > last) {
-      if (chunk.length < CHUNK_KEYS_MAX) chunk.push(key);
-      else this.#chunks.splice(++this.#hint, 0, [key]);
-      return;
-    }
-    const place = lowerBound(chunk, key);
-    if (chunk[place] === key) return;
-    chunk.splice(place, 0, key);
-    if (chunk.length > CHUNK_KEYS_MAX) {
-      this.#chunks.splice(at + 1, 0, chunk.splice(Math.max(place + 1, CHUNK_KEYS_MAX / 2)));
-    }
+  /** Of all runs: keys added twice count twice. */
+  get size(): number {
+    const runs = [...this.#small, ...this.#large];
+    return runs.reduce((sum, run) => sum + run.length, this.#fresh.length);
   }
 
-  /** From the first key >= `from` upwards to the last one < `to`. */
+  add(key: string): void {
+    const fresh = this.#fresh;
+    const last = fresh[fresh.length - 1];
+    if (last !== undefined && key < last) this.#isFreshSorted = false;
+    fresh.push(key);
+    if (fresh.length >= FRESH_KEYS) this.#seal();
+  }
+
+  /** Forgets keys for which `keep` says no. */
+  retain(keep: (key: string) => boolean): void {
+    const kept = (runs: string[][]) => runs.map((run) => run.filter(keep)).filter((run) => run.length > 0);
+    this.#fresh = this.#fresh.filter(keep);
+    this.#small = kept(this.#small);
+    this.#large = kept(this.#large);
+  }
+
+  /** From the first key >= `from` upwards to the last one < `to`. Must not be changed while it is walked. */
   ascending(from: string, to: string): KeyCursor {
-    const chunk = this.#chunkFor(from);
-    return new KeyCursor(this.#chunks, chunk, lowerBound(this.#chunks[chunk] ?? [], from), 1, to);
+    return new KeyCursor(this.#runsSorted(), { from, to }, 1);
   }
 
   /** From the last key < `to` downwards to `from`. */
   descending(from: string, to: string): KeyCursor {
-    const chunk = this.#chunkFor(to);
-    return new KeyCursor(this.#chunks, chunk, lowerBound(this.#chunks[chunk] ?? [], to) - 1, -1, from);
+    return new KeyCursor(this.#runsSorted(), { from, to }, -1);
   }
 
-  /** The last chunk whose first key is <= `key`, or the first chunk. */
-  #chunkFor(key: string): number {
-    const chunks = this.#chunks;
-    if (this.#covers(chunks.length - 1, key)) return chunks.length - 1;
-    if (this.#covers(this.#hint, key)) return this.#hint;
-    let low = 0;
-    let high = chunks.length;
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1;
-      if ((chunks[middle]?.[0] ?? '') <= key) low = middle;
-      else high = middle;
-    }
-    return low;
+  #runsSorted(): string[][] {
+    if (!this.#isFreshSorted) this.#fresh.sort();
+    this.#isFreshSorted = true;
+    return [this.#fresh, ...this.#small, ...this.#large];
   }
 
-  #covers(at: number, key: string): boolean {
-    const first = this.#chunks[at]?.[0];
-    if (first === undefined || key < first) return false;
-    const next = this.#chunks[at + 1]?.[0];
-    return next === undefined || key < next;
+  #seal(): void {
+    if (!this.#isFreshSorted) this.#fresh.sort();
+    this.#isFreshSorted = true;
+    this.#small.push(this.#fresh);
+    this.#fresh = [];
+    if (this.#small.length < FAN) return;
+    // The sort finds the runs again and merges them.
+    this.#large.push(this.#small.flat().sort());
+    this.#small = [];
   }
 }
 
-/** Walks keys of one `SortedKeys`, which must not change meanwhile. */
+interface Source {
+  readonly run: readonly string[];
+  at: number;
+  /** Behind the last key, in the direction of the walk. */
+  readonly end: number;
+}
+
 export class KeyCursor {
-  readonly #chunks: readonly string[][];
-  readonly #step: 1 | -1;
-  readonly #end: string;
-  #chunk: number;
-  #place: number;
   /** undefined: the end. */
   key: string | undefined;
+  readonly #step: 1 | -1;
+  readonly #sources: Source[] = [];
 
-  constructor(chunks: readonly string[][], chunk: number, place: number, step: 1 | -1, end: string) {
-    this.#chunks = chunks;
-    this.#chunk = chunk;
-    this.#place = place;
+  constructor(runs: readonly string[][], range: { from: string; to: string }, step: 1 | -1) {
     this.#step = step;
-    this.#end = end;
-    this.key = this.#look();
+    for (const run of runs) {
+      const from = lowerBound(run, range.from);
+      const to = lowerBound(run, range.to);
+      if (from >= to) continue;
+      this.#sources.push(step === 1 ? { run, at: from, end: to } : { run, at: to - 1, end: from - 1 });
+    }
+    this.#look();
   }
 
   next(): void {
-    this.#place += this.#step;
-    this.key = this.#look();
+    const { key } = this;
+    for (const source of this.#sources) {
+      while (source.at !== source.end && source.run[source.at] === key) source.at += this.#step;
+    }
+    this.#look();
   }
 
-  #look(): string | undefined {
-    let chunk = this.#chunks[this.#chunk];
-    while (chunk !== undefined && (this.#place < 0 || this.#place >= chunk.length)) {
-      this.#chunk += this.#step;
-      chunk = this.#chunks[this.#chunk];
-      this.#place = this.#step === 1 ? 0 : (chunk?.length ?? 0) - 1;
+  #look(): void {
+    let first: string | undefined;
+    for (const { run, at, end } of this.#sources) {
+      const key = at === end ? undefined : run[at];
+      if (key === undefined) continue;
+      if (first === undefined || (this.#step === 1 ? key < first : key > first)) first = key;
     }
-    const key = chunk?.[this.#place];
-    if (key === undefined) return undefined;
-    return (this.#step === 1 ? key < this.#end : key >= this.#end) ? key : undefined;
+    this.key = first;
   }
 }
 
 /** Index of the first key >= `key`. */
-export function lowerBound(keys: readonly string[], key: string): number {
+function lowerBound(keys: readonly string[], key: string): number {
   let low = 0;
   let high = keys.length;
   while (low < high) {
