@@ -41,6 +41,8 @@ export interface Waiter {
   /** 0: the queue's. */
   readonly visibilityMs: number;
   credits: number;
+  /** One grant is all it takes (a long poll). */
+  readonly isOnce: boolean;
   /** Its connection is congested. */
   isCongested: boolean;
   deliver(granted: readonly Granted[]): void;
@@ -94,7 +96,7 @@ export class QueueLine {
       const share = this.waiters.length > 1 ? TURN_JOBS : GRANT_JOBS_MAX;
       const taken = this.#take(Math.min(waiter.credits, share));
       if (taken.count === 0) return;
-      waiter.credits -= taken.count;
+      waiter.credits = waiter.isOnce ? 0 : waiter.credits - taken.count;
       this.#grant(waiter, taken.picks, taken.cursor, at, nextEpoch(), emit);
     }
   }

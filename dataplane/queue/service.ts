@@ -132,6 +132,7 @@ export class Queues implements QueueService {
         worker: request.worker || caller.identity,
         visibilityMs: request.visibilityMs,
         credits: max,
+        isOnce: true,
         isCongested: false,
         deliver: (granted) => {
           const jobs = granted.flatMap((g) => leasedJobs(g, prefix));

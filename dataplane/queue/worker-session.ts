@@ -19,6 +19,7 @@ export class WorkerSession implements WorkSession, Waiter {
   readonly worker: string;
   readonly visibilityMs: number;
   credits: number;
+  readonly isOnce = false;
   isCongested = false;
   #caller: Caller;
   #shard: ShardPort;
