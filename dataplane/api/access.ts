@@ -43,7 +43,10 @@ export interface Access {
   identify(credentials: Credentials): Identity;
   /** Throws PERMISSION_DENIED. With the message, if the operation is judged by what it carries. */
   authorize(identity: Identity, operation: string, message?: unknown): void;
-  /** Whether the operation needs no credentials. Throws on an operation without an entry: a listener must not start. */
+  /**
+   * Whether the operation needs no credentials. Throws on an operation without an entry: a listener must
+   * not start.
+   */
   isOpen(operation: string): boolean;
 }
 

@@ -1,6 +1,7 @@
-// What each entry point needs: the one table behind authorisation. Listeners look their operations up when they
-// start and do not start when one is missing, so nothing is served that nobody has thought about.
-//   P1. An operation is a gRPC path ('/flowmesh.v1.Queues/Lease') or a route ('POST /v1/queues/:queue/lease').
+// What each entry point needs: the one table behind authorisation. Listeners look their operations up when
+// they start and do not start when one is missing, so nothing is served that nobody has thought about.
+//   P1. An operation is a gRPC path ('/flowmesh.v1.Queues/Lease') or a route ('POST
+//       /v1/queues/:queue/lease').
 //   P2. 'open' needs no credentials: only what a kubelet asks.
 //   P3. A request that carries operations (Kv.Execute, Transactions.Commit) is judged by what it carries.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -24,7 +25,10 @@ export interface Permission {
   readonly kind: Kind;
 }
 
-/** `all` must be held; of `carried` one must be held to ask at all, and then the ones that the message carries. */
+/**
+ * `all` must be held; of `carried` one must be held to ask at all, and then the ones that the message
+ * carries.
+ */
 export type Need =
   | { readonly kind: 'open' }
   | { readonly kind: 'all'; readonly permissions: readonly Permission[] }
@@ -178,5 +182,8 @@ const ROUTES: Record<string, Need> = {
   'POST /v1/streams/:stream/groups/:group/seek': need('admin group'),
 };
 
-/** Operations of both listeners and what they need. A Map: an operation named like a member of Object is absent. */
+/**
+ * Operations of both listeners and what they need. A Map: an operation named like a member of Object is
+ * absent.
+ */
 export const NEEDS: ReadonlyMap<string, Need> = new Map([...Object.entries(RPCS), ...Object.entries(ROUTES)]);

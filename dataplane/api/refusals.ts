@@ -1,5 +1,5 @@
-// Turns whatever a handler threw into what the client may see. A FlowError passes as it is; anything else is a bug of
-// ours: the client gets INTERNAL and a request id, the log gets the error under the same id.
+// Turns whatever a handler threw into what the client may see. A FlowError passes as it is; anything else
+// is a bug of ours: the client gets INTERNAL and a request id, the log gets the error under the same id.
 import { FlowError } from '@flowmesh/protocol';
 import type { Runtime } from '../runtime.ts';
 import type { FabricState } from '../services.ts';

@@ -1,7 +1,7 @@
 // Structured logs: an event name and fields, never prose built from values; payloads and secrets never.
 //   L1. Every line has `event`: 'area.what-happened'.
 //   L2. Fields that may hold secrets or payloads are blanked at the top level and one level down.
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 
 export type EventName = `${string}.${string}`;
 
@@ -48,7 +48,7 @@ const SECRETS = [
 
 export function createLog({ level, pretty = false, write }: LogOptions): Log {
   const out = write ?? ((line: string) => void process.stdout.write(line));
-  return pino(
+  const logger = pino(
     {
       level,
       base: null,
@@ -58,6 +58,19 @@ export function createLog({ level, pretty = false, write }: LogOptions): Log {
     },
     { write: (line: string) => out(pretty ? prettyLine(line) : line) },
   );
+  return wrap(logger);
+}
+
+/** Methods that may be passed around by themselves, unlike those of pino. */
+function wrap(logger: Logger): Log {
+  return {
+    debug: (fields, message) => logger.debug(fields, message),
+    info: (fields, message) => logger.info(fields, message),
+    warn: (fields, message) => logger.warn(fields, message),
+    error: (fields, message) => logger.error(fields, message),
+    fatal: (fields, message) => logger.fatal(fields, message),
+    child: (fields) => wrap(logger.child(fields)),
+  };
 }
 
 /** `12:00:01 INFO  grpc.listening  listening  port=7070`. */

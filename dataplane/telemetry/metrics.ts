@@ -1,6 +1,7 @@
-// What /metrics says. Figures of shards, queues and streams are asked for when somebody scrapes; calls are counted
-// as they happen, in plain fields, because a histogram is too slow for one message of a stream.
-//   M1. Labels are names of declared things, never keys, ids or clients, and never more than NAMES_MAX of a kind.
+// What /metrics says. Figures of shards, queues and streams are asked for when somebody scrapes; calls are
+// counted as they happen, in plain fields, because a histogram is too slow for one message of a stream.
+//   M1. Labels are names of declared things, never keys, ids or clients, and never more than NAMES_MAX of a
+//       kind.
 //   M2. A scrape answers even when the fabric does not: its own figures are left out, `flowmesh_up` is 0.
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 import { createFigures, type FiguresSource } from './figures.ts';

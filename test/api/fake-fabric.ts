@@ -1,4 +1,5 @@
-// A fabric that only writes down what it is asked and answers what the test put in: for tests of the listeners.
+// A fabric that only writes down what it is asked and answers what the test put in: for tests of the
+// listeners.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type {

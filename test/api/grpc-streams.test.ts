@@ -6,7 +6,7 @@ import grpc from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { collect, refused, startFake, unary, until } from './support.ts';
 
-test('EnqueueStream: the window first, then replies in order; the end comes after the last reply', async () => {
+test('EnqueueStream: the window first, replies in order, the end after the last reply', async () => {
   const { fabric, client } = await startFake();
   const stub = client(QueuesClient);
   const call = stub.enqueueStream();
@@ -112,7 +112,7 @@ test('Kv.Pipeline answers in request order, whatever is ready first', async () =
   expect((await replies.status).code).toBe(grpc.status.OK);
 });
 
-test('Work: hello opens the session, messages go both ways, half-close waits for the settlement', async () => {
+test('Work: hello opens the session, messages go both ways, the end waits for replies', async () => {
   const { fabric, client } = await startFake();
   const call = client(QueuesClient).work();
   const replies = collect(call);
@@ -180,7 +180,7 @@ test('Work: a client that goes away disconnects the session, also one that was s
   await until(() => fabric.sessions[1]?.disconnected === 1);
 });
 
-test('Work: send is false on a congested stream, and resume follows when the client reads again', async () => {
+test('Work: send is false on a congested stream, and resume follows', async () => {
   const { fabric, client } = await startFake();
   const call = client(QueuesClient).work();
   call.write({ hello: { queue: 'q' } });
@@ -248,7 +248,7 @@ test('Follow: chunks until the client cancels, or the service fails', async () =
   expect((await other.status).code).toBe(grpc.status.OUT_OF_RANGE);
 });
 
-test('close: streams are answered and ended with UNAVAILABLE, long polls too, new calls refused', async () => {
+test('close: streams are answered and ended with UNAVAILABLE, long polls too', async () => {
   const { fabric, client, listener } = await startFake();
   const queues = client(QueuesClient);
   fabric.hold = true;

@@ -84,7 +84,7 @@ test('a FlowError becomes its status, code and pause', async () => {
   expect(error.metadata.get('flowmesh-retry-after-ms')).toEqual(['250']);
 });
 
-test('an unexpected error is INTERNAL with a request id; the log has the error, the client does not', async () => {
+test('an unexpected error is INTERNAL with a request id; only the log has the error', async () => {
   const { fabric, client, lines } = await startFake();
   const stub = client(AdminClient);
   fabric.answer('admin.getCluster', new TypeError('secret detail'));

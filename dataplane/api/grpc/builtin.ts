@@ -35,31 +35,35 @@ function adder(server: grpc.Server, context: GrpcContext) {
     const checked = Object.entries(definition).map(([name, method]) => {
       const handler = handlers[name] ?? handlers[method.originalName ?? ''];
       if (!handler) throw new Error(`${method.path} has no handler`);
-      return [name, context.access.isOpen(method.path) ? handler : check(context, method, handler)];
+      return [name, check(context, method.path, handler)];
     });
     server.addService(definition, Object.fromEntries(checked));
   };
 }
 
-function check(context: GrpcContext, { path }: { path: string }, handler: Handler): Handler {
+function check(context: GrpcContext, path: string, handler: Handler): Handler {
+  const isOpen = context.access.isOpen(path);
   return (call, callback) => {
     try {
-      admit(context, path, call);
+      if (!isOpen) admit(context, path, call);
     } catch (error) {
       call.emit('error', statusOf(context.refuse(error, path)));
       return;
     }
-    // A reflection client may stay; it must not hold up the end of the listener.
-    const end = () => void call.end();
-    context.drains.add(end);
-    call.once('cancelled', () => context.drains.delete(end));
+    if ('end' in call) {
+      // Watchers and reflection clients stay as long as they like; they must not hold up the end of the
+      // listener.
+      const end = () => void call.end();
+      context.drains.add(end);
+      call.once('cancelled', () => context.drains.delete(end));
+    }
     handler(call, callback);
   };
 }
 
 /**
- * @grpc/reflection reads only `fileDescriptorProtos` of a package definition, so the generated descriptor set is
- * enough and the .proto files need not be shipped.
+ * @grpc/reflection reads only `fileDescriptorProtos` of a package definition, so the generated descriptor
+ * set is enough and the .proto files need not be shipped.
  */
 function reflection(): ReflectionService {
   const path = fileURLToPath(import.meta.resolve('@flowmesh/protocol/gen/descriptor.binpb'));

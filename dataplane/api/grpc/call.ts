@@ -1,7 +1,7 @@
 // What all gRPC calls share: who asks, until when, what is open, and how it ends.
 //   G1. A call ends once; after that nothing is written and the handler has been told.
-//   G2. Nothing that a handler throws may escape: grpc-js runs message handlers inside promises of its own, so an
-//       exception there would end the process.
+//   G2. Nothing that a handler throws may escape: grpc-js runs message handlers inside promises of its own,
+//       so an exception there would end the process.
 
 import type { FlowError } from '@flowmesh/protocol';
 import type grpc from '@grpc/grpc-js';

@@ -1,7 +1,7 @@
-// Decoding that cannot fail: grpc-js answers a throwing decoder with INTERNAL, which blames the wrong side, so the
-// handlers get what came with its error instead.
-//   C1. `bytes` fields are views of the message's own buffer: grpc-js joins the frames of each message into a buffer
-//       that nobody else writes to, so a record batch handed on is owned by who receives it.
+// Decoding that cannot fail: grpc-js answers a throwing decoder with INTERNAL, which blames the wrong side,
+// so the handlers get what came with its error instead.
+//   C1. `bytes` fields are views of the message's own buffer: grpc-js joins the frames of each message into
+//       a buffer that nobody else writes to, so a record batch handed on is owned by who receives it.
 
 import { FlowError } from '@flowmesh/protocol';
 import type grpc from '@grpc/grpc-js';

@@ -1,7 +1,8 @@
 // Streams of requests with one reply each: EnqueueStream, PublishStream, Kv.Pipeline.
 //   W1. Replies leave in the order of the requests.
 //   W2. At most WINDOW is unanswered; beyond it reading stops, and so TCP makes the client wait.
-//   W3. After the client has finished, or when the listener closes, what was taken is answered before the end.
+//   W3. After the client has finished, or when the listener closes, what was taken is answered before the
+//       end.
 //   W4. A refused request is answered in its reply; bytes that are no message end the stream.
 
 import type { FlowError } from '@flowmesh/protocol';

@@ -1,5 +1,6 @@
 // The gRPC listener.
-//   L1. Every rpc of the protocol has a handler and an entry in the permission table, or the listener does not start.
+//   L1. Every rpc of the protocol has a handler and an entry in the permission table, or the listener does
+//       not start.
 //   L2. Limits below bound what one connection can hold: messages, streams, silence.
 
 import { FlowError } from '@flowmesh/protocol';

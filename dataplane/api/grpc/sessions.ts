@@ -1,6 +1,7 @@
-// Streams behind which a session lives: Queues.Work and Streams.Consume (a hello, then messages both ways), and
-// Streams.Follow (one request, then chunks).
-//   S1. Nothing is read until the session is open; at most UNANSWERED_MAX messages that ask for a reply are in work.
+// Streams behind which a session lives: Queues.Work and Streams.Consume (a hello, then messages both ways),
+// and Streams.Follow (one request, then chunks).
+//   S1. Nothing is read until the session is open; at most UNANSWERED_MAX messages that ask for a reply are
+//       in work.
 //   S2. `send` answers false on a congested or closed stream, and `resume` follows once it has drained.
 //   S3. The session is told once that its stream is gone, also when it opened after that.
 //   S4. A client that has finished sending gets the replies that it still waits for before the end.

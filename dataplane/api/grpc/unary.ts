@@ -1,5 +1,5 @@
-// Every unary call: admit, call the service, answer. One table says which method of the services serves which rpc;
-// its type is taken from the generated services, so that an rpc without a row does not compile.
+// Every unary call: admit, call the service, answer. One table says which method of the services serves
+// which rpc; its type is taken from the generated services, so that an rpc without a row does not compile.
 
 import type * as gen from '@flowmesh/protocol/gen/services.js';
 import type grpc from '@grpc/grpc-js';

@@ -1,5 +1,5 @@
-// Bytes in JSON: a value with a JSON content type is inlined (`payload`), any other is Base64 (`payloadBase64`), in
-// both directions. What a client sends inline is stored as application/json.
+// Bytes in JSON: a value with a JSON content type is inlined (`payload`), any other is Base64
+// (`payloadBase64`), in both directions. What a client sends inline is stored as application/json.
 import { isUtf8 } from 'node:buffer';
 import { FlowError } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -16,7 +16,9 @@ export interface Content {
 
 type Body = Record<string, unknown>;
 
-/** Reads `payload` or `payloadBase64`, and `contentType`, from a body. Exactly one of the two must be there. */
+/**
+ * Reads `payload` or `payloadBase64`, and `contentType`, from a body. Exactly one of the two must be there.
+ */
 export function readContent(body: Body, field: 'payload' | 'value'): Content {
   const encoded = body[`${field}Base64`];
   const isInline = Object.hasOwn(body, field);

@@ -80,6 +80,7 @@ function certificateName({ socket }: FastifyRequest): string | undefined {
 
 /** Host names in lower case and without port or brackets. */
 function hostname(authority: string): string {
+  if (isIP(authority) === 6) return authority.toLowerCase();
   const bracketed = /^\[([^\]]*)\]/.exec(authority);
   return (bracketed?.[1] ?? authority.replace(/:\d+$/, '')).toLowerCase().replace(/\.$/, '');
 }
@@ -90,8 +91,8 @@ function hostCheck({ host, allowedHosts }: GuardOptions): (request: FastifyReque
   return ({ headers, socket }) => {
     const name = hostname(headers.host ?? '');
     if (names.has(name)) return true;
-    // The address that the connection came in on: a pod is probed and scraped by its own. A name cannot rebind to it,
-    // because then the name would stand here.
+    // The address that the connection came in on: a pod is probed and scraped by its own. A name cannot
+    // rebind to it, because then the name would stand here.
     return isIP(name) !== 0 && name === (socket.localAddress ?? '').replace(/^::ffff:/, '');
   };
 }

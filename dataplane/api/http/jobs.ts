@@ -1,9 +1,11 @@
 // /v1/queues/{queue}/jobs and /lease: enqueue, lease, settle, look.
-//   J1. A lease is granted only to a request that is still open; what cannot be written is released, uncounted.
-//   J2. An ack repeated with the settling epoch answers 200: the queue decides that, this file only passes it on.
+//   J1. A lease is granted only to a request that is still open; what cannot be written is released,
+//       uncounted.
+//   J2. An ack repeated with the settling epoch answers 200: its first answer may be lost on the way.
 import { FlowError, isErrorCode } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { Caller } from '../../shard/state-machine.ts';
 import { closing } from '../refusals.ts';
 import {
   contentFields,
@@ -155,16 +157,27 @@ function addLease(app: FastifyInstance, { fabric, drains }: HttpContext): void {
 }
 
 function addSettlements(app: FastifyInstance, { fabric }: HttpContext): void {
+  const { queues } = fabric;
   async function settle(request: FastifyRequest, settlement: pb.SettlementInput, queue: string) {
     const message = pb.SettleRequest.create({
       queue,
       settlements: [pb.Settlement.create(settlement)],
       mutation: mutationOf(request),
     });
-    const { results, durability } = await fabric.queues.settle(request.caller, message);
+    const { results, durability } = await queues.settle(request.caller, message);
     const [result] = results ?? [];
-    if (result?.code) throw refusal(result);
+    if (result?.code && !(await isRepeat(request.caller, settlement, queue))) throw refusal(result);
     return durabilityFields(durability);
+  }
+
+  /** J2. Asked only about a job that is finished: the history is read from the journal, which takes a while. */
+  async function isRepeat(caller: Caller, { id, leaseEpoch, ack }: pb.SettlementInput, queue: string) {
+    if (!ack) return false;
+    const which = pb.GetJobRequest.create({ queue, id });
+    const job = await queues.getJob(caller, which).catch(() => undefined);
+    if (job?.state !== 'completed') return false;
+    const { transitions } = await queues.jobHistory(caller, which);
+    return (transitions ?? []).some((each) => each.kind === 'acked' && each.leaseEpoch === leaseEpoch);
   }
 
   const route = (verb: string, summary: string, body: object) => ({

@@ -1,4 +1,5 @@
-// JSON in and out. JSON.parse alone would take any depth and round long numbers, so both are looked after here.
+// JSON in and out. JSON.parse alone would take any depth and round long numbers, so both are looked after
+// here.
 //   J1. Nothing is parsed before its depth is known to be at most LIMITS.jsonDepth.
 //   J2. Numbers that a double cannot hold keep their digits, from the request into the stored bytes and back.
 //   J3. Parsed input is never merged into anything: keys like __proto__ stay plain keys.

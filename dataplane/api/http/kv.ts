@@ -5,7 +5,7 @@ import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { durabilityFields } from './content.ts';
 import { header, mutationOf } from './request.ts';
-import { count, durability, open, params, problems, text } from './schemas.ts';
+import { anyBytes, count, durability, open, params, problems, text } from './schemas.ts';
 import type { HttpContext } from './server.ts';
 
 interface KeyParams {
@@ -110,7 +110,11 @@ export function addKvRoutes(app: FastifyInstance, { fabric }: HttpContext): void
         tags: ['kv'],
         summary: 'The bytes of the key, with the content type that they were stored with',
         params: params('keyspace', 'key'),
-        response: problems,
+        response: {
+          200: { description: 'The value', content: anyBytes },
+          304: { type: 'null', description: 'Not modified' },
+          ...problems,
+        },
       },
     },
     async (request, reply) => {

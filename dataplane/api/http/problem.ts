@@ -1,4 +1,5 @@
-// Errors as problem documents (RFC 9457): {type, title, status, detail, code}, and Retry-After where it helps.
+// Errors as problem documents (RFC 9457): {type, title, status, detail, code}, and Retry-After where it
+// helps.
 import { ERRORS, type ErrorCode, FlowError } from '@flowmesh/protocol';
 import type { FastifyError, FastifyReply } from 'fastify';
 import { encodeJson } from './json.ts';

@@ -10,8 +10,8 @@ export function header(request: FastifyRequest, name: string): string | undefine
 }
 
 /**
- * `Idempotency-Key` as a producer with one sequence. Identity, method and path are part of it: two users, or two
- * requests, that happen to choose one key do not get each other's answers.
+ * `Idempotency-Key` as a producer with one sequence. Identity, method and path are part of it: two users,
+ * or two requests, that happen to choose one key do not get each other's answers.
  */
 export function mutationOf(request: FastifyRequest): pb.Mutation | null {
   const key = header(request, 'idempotency-key');

@@ -1,4 +1,5 @@
-// JSON Schema pieces that several routes share. They check requests and are the OpenAPI document at the same time.
+// JSON Schema pieces that several routes share. They check requests and are the OpenAPI document at the
+// same time.
 import { FlowError } from '@flowmesh/protocol';
 import { Ajv, type ErrorObject, type Schema } from 'ajv';
 import type { FastifyInstance } from 'fastify';
@@ -91,11 +92,19 @@ export const idempotencyHeaders: JsonSchema = {
   },
 };
 
-/** Response of every error. */
+const problem = (description: string): JsonSchema => ({
+  description,
+  content: { 'application/problem+json': { schema: { $ref: 'Problem#' } } },
+});
+
+/** Responses of every route that are errors. */
 export const problems: JsonSchema = {
-  '4xx': { $ref: 'Problem#' },
-  '5xx': { $ref: 'Problem#' },
+  '4xx': problem('The request cannot be done'),
+  '5xx': problem('The server cannot do it now'),
 };
+
+/** Bytes of any type, in a request or response body. */
+export const anyBytes: JsonSchema = { '*/*': { schema: { type: 'string', format: 'binary' } } };
 
 export const problemSchema: JsonSchema = {
   $id: 'Problem',
@@ -113,8 +122,8 @@ export const problemSchema: JsonSchema = {
 };
 
 /**
- * Bodies are taken as they are; parameters arrive as text and are converted. `allErrors` and `$data` stay off: both
- * have been ways to make a validator work hard.
+ * Bodies are taken as they are; parameters arrive as text and are converted. `allErrors` and `$data` stay
+ * off: both have been ways to make a validator work hard.
  */
 export function useAjv(app: FastifyInstance): void {
   const options = {

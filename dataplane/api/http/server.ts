@@ -1,8 +1,8 @@
 // The HTTP listener: REST, probes, metrics and the OpenAPI document on one port.
 //   S1. A route without an entry in the permission table stops the start (guards.ts).
 //   S2. Every error, from the first byte on, is a problem document with a code.
-//   S3. Clients that send slowly are cut by time limits on what they send; what they wait for is not limited by them,
-//       so long polls live.
+//   S3. Clients that send slowly are cut by time limits on what they send; what they wait for is not
+//       limited by them, so long polls live.
 import { createServer, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
@@ -22,7 +22,7 @@ import { encodeJson, parseJson } from './json.ts';
 import { addKvRoutes } from './kv.ts';
 import { rawProblem, sendProblem, translate } from './problem.ts';
 import { addQueueRoutes } from './queues.ts';
-import { problemSchema, useAjv } from './schemas.ts';
+import { anyBytes, problemSchema, useAjv } from './schemas.ts';
 import { addStreamRoutes } from './streams.ts';
 import { addSystemRoutes } from './system.ts';
 
@@ -205,21 +205,24 @@ function addMeasures(app: FastifyInstance, { options, codes }: Measured): void {
     const startedMs = runtime.monotonicMs();
     meter.open++;
     let isOver = false;
-    const over = () => {
+    const over = (fallback: string) => {
       if (isOver) return;
       isOver = true;
       meter.open--;
-      const code = codes.get(request) ?? (raw.writableFinished ? 'OK' : 'CANCELLED');
+      const code = codes.get(request) ?? fallback;
       const ms = runtime.monotonicMs() - startedMs;
       meter.ended(code, ms);
       log.debug({ event: 'http.request', operation, status: raw.statusCode, code, ms }, 'request');
     };
-    raw.once('finish', over);
-    raw.once('close', over);
+    raw.once('finish', () => over('OK'));
+    raw.once('close', () => over('CANCELLED'));
   });
 }
 
-/** Stored bytes come back with any content type, also text/html: no browser may treat them as a page of ours. */
+/**
+ * Stored bytes come back with any content type, also text/html: no browser may treat them as a page of
+ * ours.
+ */
 function addSafetyHeaders(app: FastifyInstance): void {
   app.addHook('onRequest', async (_request, reply) => {
     reply.headers({
@@ -245,10 +248,22 @@ async function addDescription(app: FastifyInstance): Promise<void> {
       security: [{}, { bearer: [] }],
     },
     refResolver: { buildLocalReference: (json) => String(json['$id']) },
+    transformObject: (document) => ('openapiObject' in document ? withRawBodies(document.openapiObject) : {}),
   });
 }
 
-/** Requests that could not be read: too slow, too large, or not HTTP. There is no request to answer, only a socket. */
+/** Bodies that are bytes: a schema for them in the route would make fastify validate a Buffer. */
+function withRawBodies<Document extends { paths?: object }>(document: Document): Document {
+  const paths = document.paths as Record<string, Record<string, { requestBody?: object }>> | undefined;
+  const put = paths?.['/v1/kv/{keyspace}/{key}']?.['put'];
+  if (put) put.requestBody = { description: 'The value', content: anyBytes };
+  return document;
+}
+
+/**
+ * Requests that could not be read: too slow, too large, or not HTTP. There is no request to answer, only a
+ * socket.
+ */
 function clientErrorHandler(this: FastifyInstance, error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();

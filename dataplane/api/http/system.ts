@@ -59,7 +59,10 @@ export function addSystemRoutes(app: FastifyInstance, context: HttpContext): voi
         operationId: 'metrics',
         tags,
         summary: 'Figures in the Prometheus text format',
-        response: problems,
+        response: {
+          200: { description: 'Figures', content: { 'text/plain': { schema: { type: 'string' } } } },
+          ...problems,
+        },
       },
     },
     async (_request, reply) => reply.header('content-type', metrics.contentType).send(await metrics.text()),
