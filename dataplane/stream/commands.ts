@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ErrorCode, FlowError } from '@flowmesh/protocol';
 import type { Caller, Command, MutationId } from '../shard/state-machine.ts';
-import { ByteReader, ByteWriter } from '../storage/bytes.ts';
+import { ByteReader, type ByteWriter } from '../storage/bytes.ts';
 import type { StartFrom } from './tables.ts';
 
 export const VIEW = 'stream';
@@ -216,8 +216,7 @@ export const commitCommand = (
 // Kept replies: u8 kind, then the fields. Only commands that carry a mutation have one.
 const REPLY = { published: 1, committed: 2, placed: 3, deleted: 4 } as const;
 
-export function encodeReply(reply: StreamReply): Uint8Array {
-  const w = new ByteWriter(32);
+export function encodeReply(reply: StreamReply, w: ByteWriter): void {
   if (reply.kind === 'published') {
     w.u8(REPLY.published);
     w.varint(reply.partition);
@@ -244,7 +243,6 @@ export function encodeReply(reply: StreamReply): Uint8Array {
     w.u8(REPLY.deleted);
     w.varint(reply.uid);
   }
-  return w.view();
 }
 
 export function decodeReply(bytes: Uint8Array): StreamReply {

@@ -48,6 +48,7 @@ export class Consumer implements ConsumeSession {
   #isCongested = false;
   #isClosed = false;
   #isAssigned = false;
+  readonly #wake = () => this.#pump();
   /** Partition that is asked first next time, so that none starves. */
   #turn = 0;
 
@@ -134,8 +135,7 @@ export class Consumer implements ConsumeSession {
     const { partition, offset, epoch } = assigned;
     if (this.#running.get(partition.partition)?.epoch === epoch) return; // C3
     this.#stop(partition.partition);
-    const wake = () => this.#pump();
-    const feed = new Feed(partition, offset, wake, (error) => this.end(error));
+    const feed = new Feed(partition, offset, this.#wake, (error) => this.end(error));
     this.#running.set(partition.partition, { ...assigned, feed });
   }
 

@@ -119,9 +119,9 @@ export class Locator {
     );
   }
 
-  declare(caller: Caller, spec: Spec): Promise<void> {
+  async declare(caller: Caller, spec: Spec): Promise<void> {
     checkName('stream', spec.name);
-    return this.#alone(caller.tenant, spec.name, () => this.#declare(caller, spec));
+    await this.#alone(caller.tenant, spec.name, () => this.#declare(caller, spec));
   }
 
   async #declare(caller: Caller, spec: Spec): Promise<void> {

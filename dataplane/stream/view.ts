@@ -11,6 +11,7 @@ import type {
   View,
   ViewContext,
 } from '../shard/state-machine.ts';
+import { ByteWriter } from '../storage/bytes.ts';
 import { unreachable } from './assert.ts';
 import type { GroupCell, PartitionCell, StreamCell } from './cells.ts';
 import { decodeReply, encodeReply, type StreamCommand, type StreamReply, VIEW } from './commands.ts';
@@ -56,6 +57,8 @@ class ShardStreams implements StreamView {
   readonly events = EVENT_RANGE;
   readonly #context: ViewContext;
   readonly #state: StreamState;
+  /** Replies are copied at once by who asks for their bytes. */
+  readonly #scratch = new ByteWriter(256);
   #port: ShardPort | null = null;
   #onGroupChanged: (group: GroupCell) => void = () => {};
   #dueMs = 0;
@@ -136,7 +139,9 @@ class ShardStreams implements StreamView {
   }
 
   encodeReply(reply: unknown): Uint8Array {
-    return encodeReply(reply as StreamReply);
+    this.#scratch.length = 0;
+    encodeReply(reply as StreamReply, this.#scratch);
+    return this.#scratch.view();
   }
 
   decodeReply(bytes: Uint8Array): StreamReply {

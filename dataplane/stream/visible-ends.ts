@@ -42,10 +42,13 @@ export class VisibleEnds {
 
   #finish(round: Round): void {
     if (this.#open === round) this.#open = null;
+    // A member that reads many partitions is woken once.
+    const woken = new Set<() => void>();
     for (const [partition, end] of round.ends) {
       if (end <= partition.visibleEnd) continue;
       partition.visibleEnd = end;
-      for (const watcher of partition.watchers) watcher();
+      for (const watcher of partition.watchers) woken.add(watcher);
     }
+    for (const watcher of woken) watcher();
   }
 }

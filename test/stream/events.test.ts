@@ -76,7 +76,9 @@ const replies: [StreamReply, string][] = [
 ];
 
 test.each(replies)('reply %o', (reply, hex) => {
-  expect(Buffer.from(encodeReply(reply)).toString('hex')).toBe(hex);
+  const writer = new ByteWriter();
+  encodeReply(reply, writer);
+  expect(writer.view().toString('hex')).toBe(hex);
   expect(decodeReply(Buffer.from(hex, 'hex'))).toEqual(reply);
 });
 

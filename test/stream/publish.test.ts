@@ -237,6 +237,34 @@ test('a follower reads from files what is no longer in memory', async () => {
   expect(logs?.loads).toBe(1);
 });
 
+test('a follower that is overtaken by the retention is told so', async () => {
+  const { admin, streams, time } = await World.open(1);
+  await admin.applyStream(caller, aSpec('s', 1, { retentionBytes: 1 }));
+  for (const value of ['a', 'b']) await publishBatch(streams, 's', 0, batchOf(value));
+  const follower = await Follower.open(streams, 's', 0, 0, false);
+  for (const value of ['c', 'd']) await publishBatch(streams, 's', 0, batchOf(value));
+  await time.advance(11_000);
+  follower.session.resume();
+  expect(follower.values).toEqual(['a', 'b']);
+  expect(follower.error).toMatchObject({
+    code: 'OFFSET_OUT_OF_RANGE',
+    message: expect.stringContaining('starts at 3'),
+  });
+});
+
+test('names are checked, also of streams that are made on the way', async () => {
+  const { admin, streams } = await World.open(1, true);
+  for (const name of ['', 'a\nb', 'x'.repeat(256)]) {
+    expect((await publishBatch(streams, name, 0, batchOf('a'))).error?.code).toBe('INVALID_ARGUMENT');
+    await expect(admin.applyStream(caller, aSpec(name, 1))).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
+  }
+  await expect(admin.applyStream(caller, aSpec('s', 5000))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+});
+
 test('a deleted stream is gone at once, is swept, and its name starts anew', async () => {
   const world = await World.open(3);
   const { streams, admin, time } = world;

@@ -49,8 +49,10 @@ export function publishBatch(
   batch: Buffer,
   mutation: pb.Mutation | null = null,
 ): Promise<pb.PublishBatchReplyInput> {
+  // A connection of its own: on a shared one a reply waits for those of earlier requests.
+  const own = { ...caller };
   return new Promise((resolve) => {
-    streams.service.publishBatch(caller, { stream, partition, batch, mutation }, resolve);
+    streams.service.publishBatch(own, { stream, partition, batch, mutation }, resolve);
   });
 }
 
