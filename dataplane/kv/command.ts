@@ -195,7 +195,7 @@ function mutationOf({ mutation }: KvRequest): MutationId | undefined {
   return { producerId, seq, cause: cause ?? undefined };
 }
 
-/** A producer's sequence answers for one command per shard: writes on both sides of a scan cannot share it. */
+/** A producer's sequence answers for one command per shard: writes on both sides of a scan cannot share. */
 function checkOneWriter(steps: readonly Step[]): void {
   const writers = steps.filter(({ commands }) => commands.some((command) => command.mutation !== undefined));
   if (writers.length <= 1) return;

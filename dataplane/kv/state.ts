@@ -89,8 +89,8 @@ export class KvState {
   }
 
   /**
-   * Whether a generation began after the last flush: then all its member rows are still in memory, and one that
-   * is not resident does not exist.
+   * Whether a generation began after the last flush: then all its member rows are still in memory, and
+   * one that is not resident does not exist.
    */
   isFresh(generation: number): boolean {
     return generation > this.#flushedRevision;
