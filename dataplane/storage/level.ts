@@ -69,6 +69,8 @@ export class Level {
   readonly keepsBuffers: boolean;
   readonly #db: LevelDb;
   #opening: Promise<void> | null = null;
+  /** Times that it was closed for a reopen. */
+  #closings = 0;
   #isClosed = false;
 
   constructor(db: LevelDb, where: string, keepsBuffers: boolean) {
@@ -81,18 +83,19 @@ export class Level {
   async run<T>(use: (db: LevelDb) => Promise<T>): Promise<T> {
     for (;;) {
       if (this.#opening !== null || this.#db.status !== 'open') await this.#open();
-      const opening = this.#opening;
+      const closings = this.#closings;
       try {
         return await use(this.#db);
       } catch (error) {
-        const wasReopened = this.#opening !== opening || this.#db.status !== 'open';
-        if (this.#isClosed || !wasReopened || !isNotOpen(error)) throw this.#asFlowError(error);
+        const wasClosed = this.#closings !== closings && isNotOpen(error);
+        if (this.#isClosed || !wasClosed) throw this.#asFlowError(error);
       }
     }
   }
 
   /** After a failed write. Rejects when it cannot be opened; the next use tries again. */
   async reopen(): Promise<void> {
+    this.#closings++;
     await this.#db.close();
     await this.#open();
   }

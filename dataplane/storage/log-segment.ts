@@ -77,6 +77,9 @@ export class Segment {
   synced = 0;
   /** The file may exist. */
   isOnDisk = false;
+  /** Trimmed; and not even written any more. */
+  isGone = false;
+  isDiscarded = false;
   /** Append time of the first and last batch; undefined: not known yet. */
   firstTimeMs: number | undefined;
   lastTimeMs: number | undefined;

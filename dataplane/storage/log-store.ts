@@ -41,7 +41,8 @@ const MEMORY_BYTES_MAX = 8 * 1024 * 1024;
 const UNWRITTEN_BYTES_MAX = 16 * 1024 * 1024;
 /** Writes to different logs at a time: the thread pool has four threads, and the journal needs one. */
 const WRITERS_MAX = 2;
-const SYNCS_MAX = 4;
+/** The same for syncs and deletions. */
+const SYNCS_MAX = 2;
 
 export class LogStore implements Logs {
   readonly #root: string;
@@ -171,12 +172,12 @@ export class LogStore implements Logs {
     });
   }
 
-  /** What is not synced is lost here, and in the journal. */
+  /** What is not synced is left to the journal. */
   async close(): Promise<void> {
     this.#dirty.clear();
     this.#ready.clear();
-    for (const log of this.#logs.values())
-      if (log.unwrittenBytes > 0) await log.write().catch(() => undefined);
+    const doomed = this.#doomed.map((each) => each.log);
+    for (const log of new Set([...this.#logs.values(), ...doomed])) await log.settled();
     await this.#host.handles.closeAll();
   }
 

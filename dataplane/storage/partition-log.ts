@@ -10,6 +10,7 @@ import type { FileHandles } from './file-handles.ts';
 import { Block, type BlockOwner, OWN_BLOCK_BYTES } from './log-block.ts';
 import { readBlock } from './log-read.ts';
 import { lastIndex, looseHead, Segment } from './log-segment.ts';
+import { LogWriter } from './log-writer.ts';
 
 /** What a log shares with the others of its store. */
 export interface LogHost {
@@ -41,9 +42,6 @@ export interface LogLength {
   readonly isDropped: boolean;
 }
 
-/** Bytes of one write. */
-const WRITE_BYTES_MAX = 4 * 1024 * 1024;
-const WRITE_PIECES_MAX = 256;
 /** A segment that nobody needs is given up at this part of its full size, though it has not reached it. */
 const EARLY_ROLL = 4;
 
@@ -59,10 +57,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   /** Resident blocks by offset: the end of the log, perhaps with gaps. */
   readonly #blocks: Block[] = [];
   readonly #loaded: Block[] = [];
-  /** Blocks with bytes that are not in their file, in order; also of trimmed segments (P2). */
-  #unwritten: Block[] = [];
-  readonly #unsynced = new Set<Segment>();
-  #writing: Promise<void> | null = null;
+  readonly #writer: LogWriter;
   readonly #loading = new Map<number, Promise<Block>>();
   /** A checkpoint on its way counts on what lies before it. */
   #capturedEnd = 0;
@@ -71,6 +66,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   constructor(host: LogHost, id: LogId) {
     this.#host = host;
     this.id = id;
+    this.#writer = new LogWriter(host.handles, (bytes, block) => this.#onWritten(bytes, block));
   }
 
   append(batch: Buffer, count: number, timeMs: number): void {
@@ -99,14 +95,9 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
       'it was appended',
     );
     const bytes = block.removeLast();
-    assert(block.written <= block.length, 'writes begin in a later turn than the append');
-    if (block.length === 0) {
-      this.#blocks.pop();
-      this.#unwritten.pop();
-    } else if (block.written === block.length) {
-      this.#unwritten.pop();
-      this.#host.tails.add(block);
-    }
+    this.#writer.takeBack(block);
+    if (block.length === 0) this.#blocks.pop();
+    else if (block.written === block.length) this.#host.tails.add(block);
     segment.bytes -= bytes;
     segment.index.cut(segment.bytes);
     this.endOffset = block.nextOffset;
@@ -217,30 +208,16 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
 
   /** Writes what waits now, and what comes meanwhile. */
   write(): Promise<void> {
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = null;
-    });
-    return this.#writing;
+    return this.#writer.write();
   }
 
-  /** Resolves when no write is on its way. */
-  async settled(): Promise<void> {
-    await this.#writing?.catch(() => undefined);
+  settled(): Promise<void> {
+    return this.#writer.settled();
   }
 
-  /** Syncs what is written; returns whether a file is new, so that its name must be synced too. */
-  async sync(): Promise<boolean> {
-    let hasNewFile = false;
-    for (const segment of this.#unsynced) {
-      const { written } = segment;
-      if (segment.synced === 0) hasNewFile = true;
-      if (written > segment.synced) {
-        await this.#host.handles.use(segment.path, 'existing', (file) => file.sync());
-        segment.synced = written;
-      }
-      if (segment.synced === segment.written) this.#unsynced.delete(segment);
-    }
-    return hasNewFile;
+  /** Returns whether the name of a file must be synced too. */
+  sync(): Promise<boolean> {
+    return this.#writer.sync();
   }
 
   #segmentFor(bytes: number): Segment {
@@ -256,10 +233,8 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const last = this.#blocks[this.#blocks.length - 1];
     const isNext = last !== undefined && last.segment === segment && last.nextOffset === this.endOffset;
     if (isNext && batch.length < OWN_BLOCK_BYTES && last.hasRoom(batch.length)) {
-      if (last.written === last.length) {
-        this.#host.tails.remove(last);
-        this.#unwritten.push(last);
-      }
+      this.#host.tails.remove(last);
+      this.#writer.add(last);
       return last;
     }
     const isOwn = batch.length >= OWN_BLOCK_BYTES;
@@ -269,7 +244,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const block = new Block(this, segment, { position: segment.bytes, offset: this.endOffset }, bytes);
     if (isOwn) block.endGrowth();
     this.#blocks.push(block);
-    this.#unwritten.push(block);
+    this.#writer.add(block);
     return block;
   }
 
@@ -284,8 +259,9 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
       this.#host.tails.touch(block);
       return block;
     }
-    const loaded = this.#loaded.find((each) => each.holds(offset));
-    if (loaded !== undefined) this.#host.loads.touch(loaded);
+    const loaded = this.#loaded[lastIndex(this.#loaded, (each) => each.firstOffset <= offset)];
+    if (!loaded?.holds(offset)) return undefined;
+    this.#host.loads.touch(loaded);
     return loaded;
   }
 
@@ -310,13 +286,25 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     assert(segment !== undefined && segment.endOffset > offset, 'what is not in memory is in a segment');
     const reading = readBlock(this.#host.handles, this, segment, { offset, maxBytes })
       .then((block) => {
-        this.#loaded.push(block);
-        this.#host.loads.add(block);
+        this.#keepLoaded(block);
         return block;
       })
       .finally(() => this.#loading.delete(offset));
     this.#loading.set(offset, reading);
     return reading;
+  }
+
+  /** By first offset; of two with the same one, the new one. */
+  #keepLoaded(block: Block): void {
+    // Trimmed meanwhile: it must not come back.
+    if (block.segment.isGone) return;
+    const at = lastIndex(this.#loaded, (each) => each.firstOffset <= block.firstOffset);
+    const before = this.#loaded[at];
+    if (before?.firstOffset === block.firstOffset) {
+      this.#host.loads.remove(before);
+      this.#loaded[at] = block;
+    } else this.#loaded.splice(at + 1, 0, block);
+    this.#host.loads.add(block);
   }
 
   #isDisposable(target: number, force: boolean): boolean {
@@ -336,53 +324,15 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
       this.#host.tails.remove(block);
       this.#host.loads.remove(block);
     }
-    const isNeeded = segment.base < this.#capturedEnd; // P2
-    if (!isNeeded) {
-      const [gone, kept] = [[], []] as [Block[], Block[]];
-      for (const block of this.#unwritten) (block.segment === segment ? gone : kept).push(block);
-      this.#unwritten = kept;
-      this.#addUnwritten(-gone.reduce((sum, block) => sum + block.length - block.written, 0));
-      this.#unsynced.delete(segment);
-    }
+    segment.isGone = true;
+    // P2
+    if (segment.base >= this.#capturedEnd) this.#addUnwritten(-this.#writer.discard(segment));
     this.#host.doom(this, segment.path);
   }
 
-  async #writeAll(): Promise<void> {
-    for (;;) {
-      const run = this.#nextRun();
-      const first = run[0];
-      if (first === undefined) return;
-      const { segment } = first.block;
-      const position = first.block.position + first.block.written;
-      segment.isOnDisk = true;
-      const pieces = run.map((each) => each.bytes);
-      await this.#host.handles.use(segment.path, 'create', (file) => file.write(pieces, position));
-      this.#unsynced.add(segment);
-      for (const { block, bytes } of run) {
-        segment.written += bytes.length;
-        block.written += bytes.length;
-        // Trimmed on the way: it is counted out already.
-        if (!this.#unwritten.includes(block)) continue;
-        this.#addUnwritten(-bytes.length);
-        if (block.written < block.length) continue;
-        remove(this.#unwritten, block);
-        if (this.#blocks.includes(block)) this.#host.tails.add(block);
-      }
-    }
-  }
-
-  /** Unwritten bytes that lie one behind the other in one segment. */
-  #nextRun(): { block: Block; bytes: Buffer }[] {
-    const run: { block: Block; bytes: Buffer }[] = [];
-    let total = 0;
-    for (const block of this.#unwritten) {
-      if (block.segment !== this.#unwritten[0]?.segment || run.length >= WRITE_PIECES_MAX) break;
-      const bytes = block.unwritten();
-      total += bytes.length;
-      if (run.length > 0 && total > WRITE_BYTES_MAX) break;
-      run.push({ block, bytes });
-    }
-    return run;
+  #onWritten(bytes: number, block: Block): void {
+    this.#addUnwritten(-bytes);
+    if (block.written === block.length && this.#blocks.includes(block)) this.#host.tails.add(block);
   }
 
   #outside(offset: number): FlowError {

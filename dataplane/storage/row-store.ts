@@ -28,6 +28,12 @@ export interface RowStoreOptions {
   readonly cacheBytesMax?: number;
 }
 
+interface Fetched {
+  readonly key: string;
+  readonly cell: Cell;
+}
+
+const EMPTY = Buffer.alloc(0);
 const CACHE_BYTES_MAX = 8 * 1024 * 1024;
 const FETCH_TRIP_ROWS = 512;
 /** Rows between two looks at the clock. */
@@ -95,8 +101,7 @@ export class RowStore implements Rows {
   }
 
   isResident(ref: RowRef): boolean {
-    const key = ref.key;
-    return this.#memtable.cells.has(key) || this.#frozen?.cells.has(key) === true || this.#cache.has(key);
+    return this.#isChanged(ref.key) || this.#cache.has(ref.key);
   }
 
   put<V>(table: Table<V>, key: string, value: V, isNew = false): void {
@@ -131,18 +136,17 @@ export class RowStore implements Rows {
 
   /** Makes rows resident, those that do not exist included. */
   async fetch(refs: readonly RowRef[]): Promise<void> {
-    this.#cache.turn();
-    for (let from = 0; from < refs.length; from += FETCH_TRIP_ROWS) {
-      let missing = refs.slice(from, from + FETCH_TRIP_ROWS).filter((ref) => !this.isResident(ref));
-      while (missing.length > 0) {
-        const checkpoints = this.#checkpoints;
-        const keys = missing.map((ref) => Buffer.from(ref.key, 'latin1'));
-        const stored = await this.#level.run((db) => db.getMany(keys));
-        missing = missing.filter((ref) => !this.isResident(ref));
-        if (checkpoints !== this.#checkpoints) continue; // R2
-        this.#cacheFetched(missing, keys, stored);
-        break;
+    for (;;) {
+      const checkpoints = this.#checkpoints;
+      const missing = refs.filter((ref) => !this.isResident(ref));
+      const fetched: Fetched[] = [];
+      for (let from = 0; from < missing.length; from += FETCH_TRIP_ROWS) {
+        fetched.push(...(await this.#fetchTrip(missing.slice(from, from + FETCH_TRIP_ROWS))));
       }
+      if (checkpoints !== this.#checkpoints) continue; // R2
+      this.#cache.turn();
+      for (const { key, cell } of fetched) if (!this.#isChanged(key)) this.#cache.set(key, cell);
+      return;
     }
   }
 
@@ -215,6 +219,7 @@ export class RowStore implements Rows {
     }
     this.#checkpoints++;
     this.#frozen = null;
+    this.#cache.turn();
     for (const key of this.#hot) {
       const cell = frozen.cells.get(key);
       if (cell !== undefined) this.#cache.set(key, cell);
@@ -268,18 +273,19 @@ export class RowStore implements Rows {
     register?.noteUndo(key, undo);
   }
 
-  #cacheFetched(
-    wanted: readonly RowRef[],
-    keys: readonly Buffer[],
-    stored: readonly (Buffer | undefined)[],
-  ): void {
-    const found = new Map(keys.map((key, i) => [key.toString('latin1'), stored[i]]));
-    for (const { table, key } of wanted) {
-      const bytes = found.get(key);
-      const value = bytes && decodeRow(table, Buffer.from(key, 'latin1'), bytes, this.#level.where);
+  async #fetchTrip(refs: readonly RowRef[]): Promise<Fetched[]> {
+    const keys = refs.map((ref) => Buffer.from(ref.key, 'latin1'));
+    const stored = await this.#level.run((db) => db.getMany(keys));
+    return refs.map(({ table, key }, i) => {
+      const bytes = stored[i];
+      const value = bytes && decodeRow(table, keys[i] ?? EMPTY, bytes, this.#level.where);
       const size = sizeOfRow(table, key, undefined) + (bytes?.length ?? 0);
-      this.#cache.set(key, { value, table, batch: 0, bytes: size, isBorn: false });
-    }
+      return { key, cell: { value, table, batch: 0, bytes: size, isBorn: false } };
+    });
+  }
+
+  #isChanged(key: string): boolean {
+    return this.#memtable.cells.has(key) || this.#frozen?.cells.has(key) === true;
   }
 
   async #writeBatch(

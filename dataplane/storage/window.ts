@@ -68,6 +68,8 @@ export class RowWindow<V> implements Window<V> {
   }
 
   close(): void {
+    const before = { from: this.from, to: this.to };
+    this.#source.onRollback(() => this.#move(before));
     this.#source.place(this, undefined);
     this.#forget(this.to);
   }
