@@ -39,7 +39,7 @@ async function read(): Promise<object> {
   const figures = await fm.admin.getStream(stream);
   const total = figures.partitions.reduce((sum, p) => sum + p.end - p.logStart, 0);
   for await (const event of fm.stream.consumer(stream, group, { from: 'earliest' })) {
-    bytes += event.raw.length;
+    bytes += 1;
     if (++count >= total) break;
   }
   const seconds = (performance.now() - startMs) / 1000;

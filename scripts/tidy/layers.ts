@@ -7,7 +7,9 @@ const disk = ['dataplane/storage', 'dataplane/journal'];
 const views = ['kv', 'queue', 'stream', 'schema', 'replay', 'txn'].map((view) => `dataplane/${view}`);
 const shard = ['dataplane/shard', ...disk, ...base];
 const cluster = ['dataplane/cluster', ...shard];
-const service = [...views, ...cluster, 'crds'];
+/** The contract that views implement and adapters call. */
+const services = 'dataplane/services';
+const service = [...views, services, ...cluster, 'crds'];
 const dataplane = ['dataplane/api', 'dataplane/scaling', ...service];
 
 /** Part -> the parts it may import, itself included. A part that is not listed may import anything. */
@@ -23,6 +25,7 @@ const allowed: Record<string, string[]> = {
   'dataplane/journal': [...disk, ...base],
   'dataplane/shard': shard,
   'dataplane/cluster': [...cluster, 'crds'],
+  [services]: [services, ...cluster],
   ...Object.fromEntries(views.map((view) => [view, service])),
   'dataplane/scaling': dataplane,
   'dataplane/api': dataplane,
@@ -39,6 +42,7 @@ export function partOf(path: string): string | undefined {
   if (top !== 'dataplane') return top;
   if (room.startsWith('runtime')) return 'dataplane/runtime';
   if (path === 'dataplane/main.ts') return path;
+  if (path === 'dataplane/services.ts') return services;
   if (room.endsWith('.ts')) return 'dataplane';
   const part = `dataplane/${room}`;
   return part in allowed ? part : undefined;
