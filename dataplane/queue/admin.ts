@@ -15,8 +15,10 @@ export type QueueAdmin = Pick<AdminService, 'applyQueue' | 'getQueue' | 'listQue
 export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): QueueAdmin {
   const describe = async (caller: Caller, name: string): Promise<pb.QueueInput> => {
     const { shard, view } = queues.at(name);
+    const message = await queueMessage(view, view.cell(caller.tenant, name));
+    // Looked at first, then settled: what is shown is durable when it leaves.
     await shard.settled();
-    return queueMessage(view, view.cell(caller.tenant, name));
+    return message;
   };
   return {
     async applyQueue(caller, spec) {
@@ -47,12 +49,12 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
     },
     getQueue: (caller, request) => describe(caller, request.name),
     async listQueues(caller) {
-      await queues.settled();
       const found: pb.QueueInput[] = [];
       for (const view of views) {
         const cells = [...view.state.byName.values()].filter((cell) => cell.tenant === caller.tenant);
         for (const cell of cells) found.push(await queueMessage(view, cell));
       }
+      await queues.settled();
       return { queues: found.sort((a, b) => ((a.spec?.name ?? '') < (b.spec?.name ?? '') ? -1 : 1)) };
     },
     async deleteQueue(caller, request) {

@@ -74,7 +74,9 @@ export async function redrive(
       if (!(error instanceof FlowError && error.code === 'REVISION_MISMATCH')) throw error;
     }
   }
-  return { moved, remaining: cell.waiting };
+  const remaining = cell.waiting;
+  await shard.settled();
+  return { moved, remaining };
 }
 
 /** The next waiting jobs in the order a worker would get them. */

@@ -232,14 +232,16 @@ export class Queues implements QueueService {
 
   async getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput> {
     const { shard, view } = this.at(request.queue);
+    const job = await getJob(view, view.cell(caller.tenant, request.queue), request.id, shard.nowMs());
     await shard.settled();
-    return getJob(view, view.cell(caller.tenant, request.queue), request.id, shard.nowMs());
+    return job;
   }
 
   async listJobs(caller: Caller, request: pb.ListJobsRequest): Promise<pb.ListJobsResponseInput> {
     const { shard, view } = this.at(request.queue);
+    const page = await listJobs(view, view.cell(caller.tenant, request.queue), request, shard.nowMs());
     await shard.settled();
-    return listJobs(view, view.cell(caller.tenant, request.queue), request, shard.nowMs());
+    return page;
   }
 
   async jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput> {

@@ -17,8 +17,9 @@ export function createStreamAdmin(
   const describe = async (caller: Caller, name: string): Promise<pb.StreamInput> => {
     const stream = locator.find(caller.tenant, name);
     if (stream === undefined) throw streamNotFound(name);
+    const message = toStream(locator, stream);
     await locator.settled(stream);
-    return toStream(locator, stream);
+    return message;
   };
   return {
     async applyStream(caller, spec) {
@@ -27,7 +28,6 @@ export function createStreamAdmin(
     },
     getStream: (caller, request) => describe(caller, request.name),
     async listStreams(caller) {
-      await Promise.all(locator.shards.map((shard) => shard.settled()));
       const streams: StreamCell[] = [];
       for (const view of locator.views) {
         for (const stream of view.streams(caller.tenant)) {
@@ -35,7 +35,9 @@ export function createStreamAdmin(
         }
       }
       const byName = (a: StreamCell, b: StreamCell) => (a.cell.value.name < b.cell.value.name ? -1 : 1);
-      return { streams: streams.sort(byName).map((stream) => toStream(locator, stream)) };
+      const messages = streams.sort(byName).map((stream) => toStream(locator, stream));
+      await Promise.all(locator.shards.map((shard) => shard.settled()));
+      return { streams: messages };
     },
     async deleteStream(caller, request) {
       await locator.delete(caller, request.name, mutationOf(request.mutation));

@@ -4,7 +4,7 @@ import { NOBODY } from './assignment.ts';
 import type { GroupCell, MemberCell, PartitionCell } from './cells.ts';
 import type { Locator } from './locator.ts';
 
-/** Everything in it must be durable: await `settled` of the stream first. */
+/** As evolved, so maybe not durable: await `settled` of the stream before the figures leave. */
 export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput {
   const { name } = group.stream.cell.value;
   const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));

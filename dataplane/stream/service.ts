@@ -65,11 +65,15 @@ export function createStreamService(parts: LocatorParts): Streams {
     }
   };
 
-  const needGroup = async (caller: Caller, request: { stream: string; group: string }) => {
+  const needGroup = (caller: Caller, request: { stream: string; group: string }) => {
     const group = needStream(locator, caller, request.stream).groups.get(request.group);
     if (group === undefined) throw groupNotFound(request.stream, request.group);
-    await locator.settled(group.stream);
     return group;
+  };
+  /** What was looked at is durable when it leaves: looked at first, then settled. */
+  const shown = async <R>(stream: StreamCell, answer: R): Promise<R> => {
+    await locator.settled(stream);
+    return answer;
   };
 
   const service: StreamService = {
@@ -99,21 +103,23 @@ export function createStreamService(parts: LocatorParts): Streams {
 
     async seek(caller, request) {
       const stream = await seekGroup(locator, groups, caller, request);
-      const group = await needGroup(caller, request);
+      const group = needGroup(caller, request);
       const cells = [...locator.partitions(stream)];
       const asked =
         request.partition === null ? cells : cells.slice(request.partition, request.partition + 1);
-      return { partitions: asked.map((partition) => partitionFigures(group, partition)) };
+      return shown(stream, { partitions: asked.map((partition) => partitionFigures(group, partition)) });
     },
 
-    getGroup: async (caller, request) => groupFigures(locator, await needGroup(caller, request)),
+    async getGroup(caller, request) {
+      const group = needGroup(caller, request);
+      return shown(group.stream, groupFigures(locator, group));
+    },
 
     async listGroups(caller, request) {
       const stream = needStream(locator, caller, request.stream);
-      await locator.settled(stream);
       const names = [...stream.groups.keys()].sort();
       const cells = names.flatMap((name) => stream.groups.get(name) ?? []);
-      return { groups: cells.map((group) => groupFigures(locator, group)) };
+      return shown(stream, { groups: cells.map((group) => groupFigures(locator, group)) });
     },
   };
 
