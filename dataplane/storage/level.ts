@@ -11,7 +11,6 @@ export interface LevelDb {
   open(): Promise<void>;
   close(): Promise<void>;
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
-  hasMany(keys: Buffer[]): Promise<boolean[]>;
   batch(): LevelBatch;
   iterator(options: LevelRange): LevelIterator;
 }

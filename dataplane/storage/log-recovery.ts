@@ -51,7 +51,10 @@ async function adopt(file: LogFile, segment: Segment, length: LogLength): Promis
   if (isLast && size < length.bytes) {
     throw segment.damaged(size, `the file ends, but the checkpoint says ${length.bytes} bytes`);
   }
-  if (isLast && size > length.bytes) await file.truncate(length.bytes);
+  if (isLast && size > length.bytes) {
+    await file.truncate(length.bytes);
+    segment.isCut = true;
+  }
   segment.adopt(isLast ? length.bytes : size, segment.endOffset);
   const head = Buffer.alloc(BATCH_HEAD_BYTES);
   const filled = await file.read(head, 0);

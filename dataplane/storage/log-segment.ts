@@ -77,6 +77,8 @@ export class Segment {
   synced = 0;
   /** The file may exist. */
   isOnDisk = false;
+  /** By recovery. */
+  isCut = false;
   /** Trimmed; and not even written any more. */
   isGone = false;
   isDiscarded = false;

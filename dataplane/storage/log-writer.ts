@@ -24,6 +24,11 @@ export class LogWriter {
     this.#onWritten = onWritten;
   }
 
+  /** The file was cut: until that is synced, a crash may bring back what was cut off. */
+  noteCut(segment: Segment): void {
+    this.#unsynced.add(segment);
+  }
+
   /** Something was, or will be, appended to the block, which is the last one. */
   add(block: Block): void {
     if (this.#unwritten[this.#unwritten.length - 1] !== block) this.#unwritten.push(block);

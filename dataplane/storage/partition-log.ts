@@ -196,7 +196,9 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     this.endOffset = length.endOffset;
     this.byteLength = segments.reduce((sum, segment) => sum + segment.bytes, 0);
     const last = this.#segments[this.#segments.length - 1];
-    if (last !== undefined && length.lastTimeMs > 0) last.lastTimeMs = length.lastTimeMs;
+    if (last === undefined) return;
+    if (length.lastTimeMs > 0) last.lastTimeMs = length.lastTimeMs;
+    if (last.isCut) this.#writer.noteCut(last);
   }
 
   /** Everything goes; the owner of the directory removes the files. */

@@ -16,7 +16,7 @@ export class FaultFiles implements LogFiles {
   readonly fail = { write: null as Error | null, sync: null as Error | null };
   /** Files that were ever written. */
   readonly written = new Set<string>();
-  opens = 0;
+  bytesRead = 0;
 
   /** `keeps`: of what was not synced, whether a file has it nevertheless. */
   async crash(keeps: (file: string) => boolean): Promise<void> {
@@ -41,7 +41,6 @@ export class FaultFiles implements LogFiles {
 
   async open(file: string, mode: 'existing' | 'create'): Promise<LogFile> {
     const inner = await this.#now.open(file, mode);
-    this.opens++;
     const kept = this.#kept.get(file) ?? { bytes: Buffer.alloc(0), isNamed: false };
     this.#kept.set(file, kept);
     return {
@@ -50,7 +49,10 @@ export class FaultFiles implements LogFiles {
         this.written.add(file);
         await inner.write(pieces, position);
       },
-      read: (into, position) => inner.read(into, position),
+      read: (into, position) => {
+        this.bytesRead += into.length;
+        return inner.read(into, position);
+      },
       sync: async () => {
         await this.#mayFail('sync');
         kept.bytes = (await this.content(file)) ?? kept.bytes;

@@ -30,6 +30,7 @@ interface Model {
 
 interface Real {
   files: FaultFiles;
+  segmentBytes: number;
   store: LogStore;
   captured: CapturedLength[];
   lengths: Map<number, StoredLength>;
@@ -37,9 +38,11 @@ interface Real {
 
 type Command = fc.AsyncCommand<Model, Real>;
 
-const small = { segmentBytes: 3000, tailBytesMax: 2000, loadBytesMax: 1500, unwrittenBytesMax: 4000 };
-const open = (files: FaultFiles, lengths: readonly StoredLength[]) =>
-  LogStore.open({ dir: '/logs', files, lengths, ...small });
+const small = { tailBytesMax: 2000, loadBytesMax: 1500, unwrittenBytesMax: 4000 };
+const open = (
+  { files, segmentBytes }: Pick<Real, 'files' | 'segmentBytes'>,
+  lengths: readonly StoredLength[],
+) => LogStore.open({ dir: '/logs', files, lengths, segmentBytes, ...small });
 
 const copyOf = (logs: Map<number, ModelLog>) =>
   new Map([...logs].map(([id, log]) => [id, { ...log, records: [...log.records] }]));
@@ -224,7 +227,7 @@ const crash = fc.tuple(fc.boolean(), fc.integer()).map(([syncs, luck]) =>
     await r.store.close();
     let file = 0;
     await r.files.crash(() => ((luck >> (file++ % 30)) & 1) === 1);
-    r.store = await open(r.files, [...r.lengths.values()]);
+    r.store = await open(r, [...r.lengths.values()]);
     m.logs = copyOf(m.saved);
     m.captured = null;
     for (const [n, log] of m.logs) {
@@ -245,14 +248,16 @@ test('[D1] partition logs agree with a list of records, whatever checkpoints, tr
         maxCommands: 80,
         size: 'max',
       }),
-      async (commands) => {
+      fc.constantFrom(3000, 300_000),
+      async (commands, segmentBytes) => {
         const files = new FaultFiles();
-        const real = { files, store: await open(files, []), captured: [], lengths: new Map() };
+        const store = await open({ files, segmentBytes }, []);
+        const real = { files, segmentBytes, store, captured: [], lengths: new Map() };
         const model = { logs: new Map(), captured: null, saved: new Map(), ids: [1, 2] };
         await fc.asyncModelRun(() => ({ model, real }), commands);
         await real.store.close();
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
 });
