@@ -8,7 +8,7 @@ import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
 import type { Runtime } from './runtime.ts';
 import type { AdminService, Fabric, FabricState } from './services.ts';
-import { type OpenedShard, openShard } from './shard/open-shard.ts';
+import { type OpenedShard, openShard, type StorageOptions } from './shard/open-shard.ts';
 import { createStreamService } from './stream/service.ts';
 import { createStreamView, type StreamView } from './stream/view.ts';
 import { Transactions } from './txn/service.ts';
@@ -23,6 +23,7 @@ export interface FabricOptions {
   readonly log: (event: string, fields: Record<string, unknown>) => void;
   /** A journal failed: nothing can be acknowledged any more, the process must end. */
   readonly onFatal: (error: FlowError) => void;
+  readonly storage?: StorageOptions | undefined;
 }
 
 export interface OpenedFabric extends Fabric {
@@ -53,6 +54,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       shards: o.shards,
       dir: dataDir === null ? null : `${dataDir}/shard-${id}`,
       runtime,
+      storage: o.storage,
       factories: [createKvView, createQueueView, createStreamView],
       log: o.log,
       onFatal: (error) => {

@@ -6,6 +6,7 @@ import { startHttp } from './api/http/server.ts';
 import { openFabric } from './fabric.ts';
 import { realRuntime } from './runtime.ts';
 import type { Fabric } from './services.ts';
+import type { StorageOptions } from './shard/open-shard.ts';
 import { createLog, type EventName, type Level } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 
@@ -25,6 +26,7 @@ export interface ServerOptions {
   /** Queues and streams appear on first use. */
   readonly autoCreate: boolean;
   readonly logLevel: Level;
+  readonly storage?: StorageOptions | undefined;
   /** The process must end; the default ends it. */
   readonly onFatal?: (error: Error) => void;
 }
@@ -53,6 +55,7 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     dataDir: o.dataDir,
     shards: o.shards,
     autoCreate: o.autoCreate,
+    storage: o.storage,
     runtime: realRuntime,
     version: VERSION,
     log: (event, fields) => {

@@ -23,6 +23,8 @@ export interface CheckpointParts {
   readonly journal: Journal;
   readonly views: readonly View[];
   readonly runtime: Runtime;
+  /** Journal bytes after which one is due. */
+  readonly journalBytes?: number | undefined;
   readonly log: (event: string, fields: Record<string, unknown>) => void;
   /** Partition logs can no longer be synced: the journal has everything, a restart replays it. */
   readonly onFatal: (error: FlowError) => void;
@@ -74,7 +76,7 @@ export class Checkpoints {
     const nowMs = this.#p.runtime.monotonicMs();
     const isDue =
       this.#p.rows.dirtyBytes > ROWS_BYTES ||
-      this.#bytesSince > JOURNAL_BYTES ||
+      this.#bytesSince > (this.#p.journalBytes ?? JOURNAL_BYTES) ||
       nowMs - this.#lastMs > IDLE_MS;
     if (isDue && nowMs >= this.#retryAtMs) void this.run(position, durable);
   }

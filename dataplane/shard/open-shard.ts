@@ -1,6 +1,7 @@
 // Opens a shard: storage at its last checkpoint, then the journal behind it, event by event, then a new owner's fence.
 import { FlowError } from '@flowmesh/protocol';
 import { type EmbeddedJournal, openEmbeddedJournal } from '../journal/embedded.ts';
+import type { JournalFiles } from '../journal/files.ts';
 import type { Journal } from '../journal/journal.ts';
 import { openMemoryJournal } from '../journal/memory.ts';
 import type { Runtime } from '../runtime.ts';
@@ -14,6 +15,14 @@ import { Producers } from './producers.ts';
 import { Shard } from './shard.ts';
 import type { View, ViewContext, ViewFactory } from './state-machine.ts';
 
+/** Sizes, and the journal's file system: tests choose their own. */
+export interface StorageOptions {
+  readonly files?: JournalFiles;
+  readonly segmentBytes?: number;
+  /** Journal bytes after which a checkpoint is due. */
+  readonly checkpointBytes?: number;
+}
+
 export interface OpenShardOptions {
   readonly id: number;
   readonly shards: number;
@@ -26,6 +35,7 @@ export interface OpenShardOptions {
   readonly onFatal: (error: FlowError) => void;
   /** Each change of what the disk allows. */
   readonly onState: (state: 'ready' | 'full' | 'failed' | 'closed') => void;
+  readonly storage?: StorageOptions | undefined;
 }
 
 export interface OpenedShard {
@@ -76,7 +86,16 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   for (const view of all) await view.load();
 
   const checkpoints = new Checkpoints(
-    { rows, logs, journal, views: all, runtime, log, onFatal: o.onFatal },
+    {
+      rows,
+      logs,
+      journal,
+      views: all,
+      runtime,
+      journalBytes: o.storage?.checkpointBytes,
+      log,
+      onFatal: o.onFatal,
+    },
     position.seq,
   );
   const clock = new ShardClock(runtime, Math.max(lastTimeMs, position.timeMs));
@@ -137,7 +156,10 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
 
 function openJournal(o: OpenShardOptions): Promise<Journal> | Journal {
   if (o.dir === null) return openMemoryJournal();
+  const { files, segmentBytes } = o.storage ?? {};
   return openEmbeddedJournal({
+    ...(files === undefined ? {} : { files }),
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
     dir: `${o.dir}/journal`,
     nowMs: o.runtime.wallMs,
     onFatal: o.onFatal,
