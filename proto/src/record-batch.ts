@@ -99,12 +99,19 @@ export interface BatchHead {
 
 const malformed = (what: string) => new FlowError('MALFORMED', `record batch: ${what}`);
 
-/** Collects records and encodes them once, so that a batch costs one allocation. */
+/** What a text record carries beside its text. */
+export type RecordOptions = Omit<BatchRecord, 'value' | 'contentType'>;
+
+/** Buffers larger than this are not kept for the next batch. */
+const KEEP_BYTES_MAX = 1024 * 1024;
+
+/** Collects records and encodes them once. Index and bodies grow in two buffers that the next batch uses again. */
 export class RecordBatchBuilder {
   #index = Buffer.allocUnsafe(1024);
   #indexLength = 0;
-  #bodies: Uint8Array[] = [];
+  #bodies = Buffer.allocUnsafe(4096);
   #bodyLength = 0;
+  #ext = new ExtWriter();
   #count = 0;
   #plain = true;
   #contentType = -1;
@@ -121,30 +128,30 @@ export class RecordBatchBuilder {
   add(record: BatchRecord): void {
     const type = contentTypeCode(record.contentType);
     if (this.#contentType === -1) this.#contentType = type === -1 ? 0 : type;
-    const ext = type === this.#contentType && isBare(record) ? EMPTY : this.#encodeExt(record, type);
     const body = record.value ?? EMPTY;
-    this.#reserve(11 + ext.length);
-    this.#index[this.#indexLength++] = 0;
-    this.#varint(body.length);
-    this.#varint(ext.length);
-    if (ext.length > 0) {
-      this.#index.set(ext, this.#indexLength);
-      this.#indexLength += ext.length;
-    }
-    this.#bodies.push(body);
-    this.#bodyLength += body.length;
-    this.#count++;
+    this.#encodeExt(type, record.contentType, record.value === null, isBare(record) ? undefined : record);
+    this.#reserveBodies(body.length);
+    this.#bodies.set(body, this.#bodyLength);
+    this.#entry(body.length);
+  }
+
+  /** The same for a value that is a string: it is encoded straight into the batch. Returns its size in bytes. */
+  addText(text: string, contentType: string, options?: RecordOptions): number {
+    const type = contentTypeCode(contentType);
+    if (this.#contentType === -1) this.#contentType = type === -1 ? 0 : type;
+    this.#encodeExt(type, contentType, false, options);
+    // A UTF-16 unit becomes at most 3 bytes of UTF-8.
+    this.#reserveBodies(text.length * 3);
+    const length = this.#bodies.write(text, this.#bodyLength);
+    this.#entry(length);
+    return length;
   }
 
   /** The encoded batch; the builder is empty again afterwards. */
   finish(): Buffer {
     const out = Buffer.allocUnsafe(this.byteLength);
     this.#index.copy(out, BATCH_HEAD_BYTES, 0, this.#indexLength);
-    let at = BATCH_HEAD_BYTES + this.#indexLength;
-    for (const body of this.#bodies) {
-      out.set(body, at);
-      at += body.length;
-    }
+    this.#bodies.copy(out, BATCH_HEAD_BYTES + this.#indexLength, 0, this.#bodyLength);
     out.fill(0, 0, CRC_FROM);
     out.writeUInt32LE(out.length, 0);
     out[28] = VERSION;
@@ -155,16 +162,35 @@ export class RecordBatchBuilder {
     out.writeUInt32LE(this.#indexLength, 36);
     sealBody(out);
     this.#indexLength = this.#bodyLength = this.#count = 0;
-    this.#bodies = [];
+    if (this.#bodies.length > KEEP_BYTES_MAX) this.#bodies = Buffer.allocUnsafe(4096);
     this.#plain = true;
     this.#contentType = -1;
     return out;
   }
 
-  #encodeExt(record: BatchRecord, type: number): Buffer {
-    const ext = new ExtWriter();
-    if (type !== this.#contentType) ext.text(EXT.contentType, record.contentType ?? CONTENT_TYPES[0]);
-    if (record.value === null) ext.bytes(EXT.tombstone, EMPTY);
+  /** Index entry and extensions of the body that has just been written behind `#bodyLength`. */
+  #entry(bodyLength: number): void {
+    const ext = this.#ext;
+    this.#reserveIndex(11 + ext.length);
+    this.#index[this.#indexLength++] = 0;
+    this.#varint(bodyLength);
+    this.#varint(ext.length);
+    if (ext.length > 0) this.#indexLength += ext.copyTo(this.#index, this.#indexLength);
+    this.#bodyLength += bodyLength;
+    this.#count++;
+  }
+
+  #encodeExt(
+    type: number,
+    typeName: string | undefined,
+    tombstone: boolean,
+    record: RecordOptions | undefined,
+  ): void {
+    const ext = this.#ext;
+    ext.length = 0;
+    if (type !== this.#contentType) ext.text(EXT.contentType, typeName ?? CONTENT_TYPES[0]);
+    if (tombstone) ext.bytes(EXT.tombstone, EMPTY);
+    if (record === undefined) return;
     if (record.key !== undefined) ext.bytes(EXT.key, record.key);
     if (record.headers !== undefined) for (const [name, value] of record.headers) ext.header(name, value);
     if (record.timeMs !== undefined) ext.number(EXT.timeMs, record.timeMs);
@@ -177,15 +203,17 @@ export class RecordBatchBuilder {
     if (record.sourceQueue) ext.text(EXT.sourceQueue, record.sourceQueue);
     if (record.sourceId) ext.text(EXT.sourceId, record.sourceId);
     if (record.lastError) ext.text(EXT.lastError, record.lastError);
-    if (ext.hasJobOption) this.#plain = false;
-    return ext.done();
+    if (record.key !== undefined || record.delayMs || record.priority || record.dedupKey) this.#plain = false;
   }
 
-  #reserve(bytes: number): void {
-    if (this.#indexLength + bytes <= this.#index.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.#index.length * 2, this.#indexLength + bytes));
-    this.#index.copy(larger, 0, 0, this.#indexLength);
-    this.#index = larger;
+  #reserveIndex(bytes: number): void {
+    if (this.#indexLength + bytes > this.#index.length)
+      this.#index = grown(this.#index, this.#indexLength, bytes);
+  }
+
+  #reserveBodies(bytes: number): void {
+    if (this.#bodyLength + bytes > this.#bodies.length)
+      this.#bodies = grown(this.#bodies, this.#bodyLength, bytes);
   }
 
   #varint(value: number): void {
@@ -198,6 +226,13 @@ export class RecordBatchBuilder {
   }
 }
 
+/** A copy of the first `used` bytes with room for `more`. */
+function grown(buffer: Buffer<ArrayBuffer>, used: number, more: number): Buffer<ArrayBuffer> {
+  const larger = Buffer.allocUnsafe(Math.max(buffer.length * 2, used + more));
+  buffer.copy(larger, 0, 0, used);
+  return larger;
+}
+
 export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
   const builder = new RecordBatchBuilder();
   for (const record of records) builder.add(record);
@@ -206,14 +241,21 @@ export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
 
 /** Reads and checks the head; `verify` also checks both checksums. The batch may be followed by other bytes. */
 export function readHead(bytes: Buffer, at = 0, verify: 'none' | 'body' | 'all' = 'none'): BatchHead {
-  if (bytes.length - at < BATCH_HEAD_BYTES) throw malformed(`${bytes.length - at} bytes, but the head alone has ${BATCH_HEAD_BYTES}`);
+  if (bytes.length - at < BATCH_HEAD_BYTES)
+    throw malformed(`${bytes.length - at} bytes, but the head alone has ${BATCH_HEAD_BYTES}`);
   const length = bytes.readUInt32LE(at);
   const count = bytes.readUInt32LE(at + 32);
   const indexLength = bytes.readUInt32LE(at + 36);
-  if (bytes[at + 28] !== VERSION) throw malformed(`version ${bytes[at + 28]}, this program reads version ${VERSION}`);
-  if (length > bytes.length - at || length < BATCH_HEAD_BYTES + indexLength) throw malformed(`length ${length} does not fit`);
-  if (count === 0 || count * 3 > indexLength) throw malformed(`${count} records in an index of ${indexLength} bytes`);
-  if (verify !== 'none' && crc32(bytes.subarray(at + CRC_FROM, at + length)) !== bytes.readUInt32LE(at + 24)) {
+  if (bytes[at + 28] !== VERSION)
+    throw malformed(`version ${bytes[at + 28]}, this program reads version ${VERSION}`);
+  if (length > bytes.length - at || length < BATCH_HEAD_BYTES + indexLength)
+    throw malformed(`length ${length} does not fit`);
+  if (count === 0 || count * 3 > indexLength)
+    throw malformed(`${count} records in an index of ${indexLength} bytes`);
+  if (
+    verify !== 'none' &&
+    crc32(bytes.subarray(at + CRC_FROM, at + length)) !== bytes.readUInt32LE(at + 24)
+  ) {
     throw malformed('checksum does not match');
   }
   if (verify === 'all' && crc32(bytes.subarray(at, at + 20)) !== bytes.readUInt32LE(at + 20)) {
@@ -288,7 +330,11 @@ export function readEntries(bytes: Buffer, at = 0, head: BatchHead = readHead(by
 }
 
 /** Calls `visit(tag, from, to)` for each extension of an entry. */
-export function readExt(bytes: Buffer, span: EntrySpan, visit: (tag: number, from: number, to: number) => void): void {
+export function readExt(
+  bytes: Buffer,
+  span: EntrySpan,
+  visit: (tag: number, from: number, to: number) => void,
+): void {
   let p = span.extAt;
   const end = span.extAt + span.extLength;
   while (p < end) {
@@ -380,12 +426,18 @@ export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly Entry
 /** Checks a batch from the outside against LIMITS, and returns its head. `plain` batches of jobs skip nothing. */
 export function validateBatch(batch: Buffer): BatchHead {
   if (batch.length > LIMITS.batchBytes) {
-    throw new FlowError('BATCH_TOO_LARGE', `record batch of ${batch.length} bytes, at most ${LIMITS.batchBytes} are accepted`);
+    throw new FlowError(
+      'BATCH_TOO_LARGE',
+      `record batch of ${batch.length} bytes, at most ${LIMITS.batchBytes} are accepted`,
+    );
   }
   const head = readHead(batch, 0, 'body');
   if (head.length !== batch.length) throw malformed(`length ${head.length}, but ${batch.length} bytes came`);
   if (head.count > LIMITS.batchRecords) {
-    throw new FlowError('BATCH_TOO_LARGE', `record batch of ${head.count} records, at most ${LIMITS.batchRecords} are accepted`);
+    throw new FlowError(
+      'BATCH_TOO_LARGE',
+      `record batch of ${head.count} records, at most ${LIMITS.batchRecords} are accepted`,
+    );
   }
   for (const span of readEntries(batch, 0, head)) validateEntry(batch, span, head.plain);
   return head;
@@ -394,26 +446,36 @@ export function validateBatch(batch: Buffer): BatchHead {
 function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
   if (batch[span.flagsAt] !== 0) throw malformed('serverFlags are set by the server only');
   if (span.bodyLength > LIMITS.valueBytes) {
-    throw new FlowError('VALUE_TOO_LARGE', `value of ${span.bodyLength} bytes, at most ${LIMITS.valueBytes} are accepted`);
+    throw new FlowError(
+      'VALUE_TOO_LARGE',
+      `value of ${span.bodyLength} bytes, at most ${LIMITS.valueBytes} are accepted`,
+    );
   }
   if (span.extLength === 0) return;
   let headers = 0;
   readExt(batch, span, (tag, from, to) => {
     const size = to - from;
     if (tag === EXT.header && (++headers > LIMITS.headers || size > LIMITS.headerBytes)) {
-      throw new FlowError('HEADERS_TOO_LARGE', `header of ${size} bytes; at most ${LIMITS.headers} headers of ${LIMITS.headerBytes} bytes`);
+      throw new FlowError(
+        'HEADERS_TOO_LARGE',
+        `header of ${size} bytes; at most ${LIMITS.headers} headers of ${LIMITS.headerBytes} bytes`,
+      );
     }
     if (tag !== EXT.header && size > LIMITS.keyBytes && tag !== EXT.lastError) {
-      throw new FlowError('KEY_TOO_LARGE', `key or option of ${size} bytes, at most ${LIMITS.keyBytes} are accepted`);
+      throw new FlowError(
+        'KEY_TOO_LARGE',
+        `key or option of ${size} bytes, at most ${LIMITS.keyBytes} are accepted`,
+      );
     }
-    if (plain && JOB_OPTION_TAGS.has(tag)) throw malformed('PLAIN is set, but an entry has a key or job options');
+    if (plain && JOB_OPTION_TAGS.has(tag))
+      throw malformed('PLAIN is set, but an entry has a key or job options');
   });
 }
 
 const EMPTY = Buffer.alloc(0);
 
-const isBare = (r: BatchRecord) =>
-  r.value !== null &&
+/** Whether a record needs no extensions beside its content type and tombstone. */
+const isBare = (r: RecordOptions) =>
   r.key === undefined &&
   r.headers === undefined &&
   r.timeMs === undefined &&
@@ -423,7 +485,9 @@ const isBare = (r: BatchRecord) =>
   !r.priority &&
   !r.dedupKey &&
   !r.timeoutMs &&
-  !r.sourceQueue;
+  !r.sourceQueue &&
+  !r.sourceId &&
+  !r.lastError;
 
 function contentTypeCode(type: string | undefined): number {
   if (type === undefined || type === '') return 0;
@@ -477,41 +541,61 @@ export function writeU64(bytes: Buffer, at: number, value: number): void {
   bytes.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4);
 }
 
+/** Extensions of one entry after another, in one buffer. Set `length` to 0 to begin the next entry. */
 class ExtWriter {
-  #parts: Uint8Array[] = [];
-  hasJobOption = false;
+  #buffer = Buffer.allocUnsafe(256);
+  length = 0;
 
   bytes(tag: number, value: Uint8Array): void {
-    const head = [tag];
-    let rest = value.length;
-    while (rest > 127) {
-      head.push((rest & 127) | 128);
-      rest >>>= 7;
-    }
-    head.push(rest);
-    this.#parts.push(Uint8Array.from(head), value);
-    if (JOB_OPTION_TAGS.has(tag)) this.hasJobOption = true;
+    this.#head(tag, value.length);
+    this.#buffer.set(value, this.length);
+    this.length += value.length;
   }
 
   text(tag: number, value: string): void {
-    this.bytes(tag, Buffer.from(value));
+    const length = Buffer.byteLength(value);
+    this.#head(tag, length);
+    this.#buffer.write(value, this.length);
+    this.length += length;
   }
 
+  /** Little endian, as few bytes as it takes. */
   number(tag: number, value: number): void {
-    const bytes: number[] = [];
-    for (let rest = value; rest > 0; rest = Math.floor(rest / 256)) bytes.push(rest % 256);
-    this.bytes(tag, Uint8Array.from(bytes));
+    let length = 0;
+    for (let rest = value; rest >= 1; rest = Math.floor(rest / 256)) length++;
+    this.#head(tag, length);
+    for (let rest = value; rest >= 1; rest = Math.floor(rest / 256)) this.#buffer[this.length++] = rest % 256;
   }
 
   header(name: string, value: Uint8Array): void {
-    const nameBytes = Buffer.from(name);
-    if (nameBytes.length > 255) {
-      throw new FlowError('HEADERS_TOO_LARGE', `header name of ${nameBytes.length} bytes, at most 255 are accepted`);
+    const nameLength = Buffer.byteLength(name);
+    if (nameLength > 255) {
+      throw new FlowError(
+        'HEADERS_TOO_LARGE',
+        `header name of ${nameLength} bytes, at most 255 are accepted`,
+      );
     }
-    this.bytes(EXT.header, Buffer.concat([Uint8Array.of(nameBytes.length), nameBytes, value]));
+    this.#head(EXT.header, 1 + nameLength + value.length);
+    this.#buffer[this.length++] = nameLength;
+    this.length += this.#buffer.write(name, this.length);
+    this.#buffer.set(value, this.length);
+    this.length += value.length;
   }
 
-  done(): Buffer {
-    return Buffer.concat(this.#parts);
+  copyTo(target: Buffer, at: number): number {
+    return this.#buffer.copy(target, at, 0, this.length);
+  }
+
+  /** Tag and length; makes room for the value. */
+  #head(tag: number, valueLength: number): void {
+    const needed = 6 + valueLength;
+    if (this.length + needed > this.#buffer.length) this.#buffer = grown(this.#buffer, this.length, needed);
+    this.#buffer[this.length++] = tag;
+    let rest = valueLength;
+    while (rest > 127) {
+      this.#buffer[this.length++] = (rest & 127) | 128;
+      rest >>>= 7;
+    }
+    this.#buffer[this.length++] = rest;
   }
 }

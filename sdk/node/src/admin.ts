@@ -1,0 +1,286 @@
+// fm.admin: declared resources, figures, and what people do to queues and groups by hand. Also what the CLI
+// calls.
+import type { Envelope } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type {
+  AdminClient,
+  QueuesClient,
+  StreamsClient,
+  UnaryClient,
+} from '@flowmesh/protocol/gen/services.js';
+import type { CallOptions } from './calls.ts';
+import type { Connection } from './connection.ts';
+import { type Duration, optionalMs } from './durations.ts';
+import { decodeHeaders } from './headers.ts';
+import { envelopeFrom } from './stream-record.ts';
+import { decodeValue, utf8 } from './values.ts';
+
+/** How a queue behaves. What is left out takes the server's default. */
+export interface QueueSettings {
+  visibilityTimeout?: Duration | undefined;
+  /** Limit on failed and timed out attempts. */
+  maxAttempts?: number | undefined;
+  /** Limit on deliveries, whatever became of them. */
+  maxDeliveries?: number | undefined;
+  backoff?:
+    | {
+        type?: 'exponential' | 'fixed' | undefined;
+        initial?: Duration | undefined;
+        max?: Duration | undefined;
+        jitter?: 'full' | 'none' | undefined;
+      }
+    | undefined;
+  /** Default: `<name>.dead`. */
+  deadLetterQueue?: string | undefined;
+  deduplicationWindow?: Duration | undefined;
+  /** 0: no limit. */
+  maxDepth?: number | undefined;
+  /** How long finished jobs stay readable. */
+  retention?: Duration | undefined;
+  retentionBytes?: number | undefined;
+  /** How long one attempt may run. */
+  timeout?: Duration | undefined;
+}
+
+export interface StreamSettings {
+  partitions?: number | undefined;
+  retention?: Duration | undefined;
+  /** Per partition; 0: no limit. */
+  retentionBytes?: number | undefined;
+}
+
+export type JobState = 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'completed' | 'dead';
+
+/** A job as it lies in its queue; `payload` and `headers` are decoded. */
+export interface JobView extends Omit<pb.Job, 'payload' | 'headers' | 'key' | 'envelope' | 'state'> {
+  state: JobState;
+  payload: unknown;
+  key: string | undefined;
+  headers: Record<string, string>;
+  envelope: Envelope | undefined;
+}
+
+export interface JobPage {
+  jobs: JobView[];
+  /** Of the next page; undefined: this is the last one. */
+  cursor: string | undefined;
+}
+
+/** Where a group goes on: a position, a time (ms since the epoch), or an offset of one partition. */
+export type SeekTarget =
+  | { to: 'earliest' | 'latest' | { timestamp: number }; partition?: number | undefined }
+  | { to: { offset: number }; partition: number };
+
+/** Every method throws FlowError; NOT_FOUND codes name what is missing. */
+export class Admin {
+  readonly #connection: Connection;
+
+  /** @internal */
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** Creates or changes a queue. Idempotent. */
+  applyQueue(name: string, settings: QueueSettings = {}, options?: CallOptions): Promise<pb.Queue> {
+    const { backoff } = settings;
+    const spec: pb.QueueSpecInput = {
+      name,
+      visibilityTimeoutMs: optionalMs(settings.visibilityTimeout, 'visibilityTimeout'),
+      maxAttempts: settings.maxAttempts,
+      maxDeliveries: settings.maxDeliveries,
+      backoff: backoff && {
+        type: backoff.type,
+        initialMs: optionalMs(backoff.initial, 'backoff.initial'),
+        maxMs: optionalMs(backoff.max, 'backoff.max'),
+        jitter: backoff.jitter,
+      },
+      deadLetterQueue: settings.deadLetterQueue,
+      deduplicationWindowMs: optionalMs(settings.deduplicationWindow, 'deduplicationWindow'),
+      maxDepth: settings.maxDepth,
+      retentionMs: optionalMs(settings.retention, 'retention'),
+      retentionBytes: settings.retentionBytes,
+      timeoutMs: optionalMs(settings.timeout, 'timeout'),
+      mutation: this.#connection.mutation(),
+    };
+    return this.#admin((s) => s.applyQueue, spec, options);
+  }
+
+  /** Specification and figures of a queue. */
+  getQueue(name: string, options?: CallOptions): Promise<pb.Queue> {
+    return this.#admin((s) => s.getQueue, { name }, options);
+  }
+
+  async listQueues(options?: CallOptions): Promise<pb.Queue[]> {
+    return (await this.#admin((s) => s.listQueues, {}, options)).queues;
+  }
+
+  /** @throws FlowError NOT_EMPTY if `ifEmpty` is set and there are jobs */
+  async deleteQueue(name: string, options?: CallOptions & { ifEmpty?: boolean }): Promise<void> {
+    const mutation = this.#connection.mutation();
+    await this.#admin((s) => s.deleteQueue, { name, ifEmpty: options?.ifEmpty, mutation }, options);
+  }
+
+  /** Deletes every waiting job; returns how many. */
+  async purgeQueue(queue: string, options?: CallOptions): Promise<number> {
+    const request = { queue, mutation: this.#connection.mutation() };
+    return (await this.#queues((s) => s.purge, request, options)).purged;
+  }
+
+  /** No more jobs are handed out; enqueuing and settling go on. */
+  async pauseQueue(queue: string, options?: CallOptions): Promise<void> {
+    await this.#queues(
+      (s) => s.setPaused,
+      { queue, paused: true, mutation: this.#connection.mutation() },
+      options,
+    );
+  }
+
+  async resumeQueue(queue: string, options?: CallOptions): Promise<void> {
+    await this.#queues(
+      (s) => s.setPaused,
+      { queue, paused: false, mutation: this.#connection.mutation() },
+      options,
+    );
+  }
+
+  /** Moves dead jobs back to where they came from, or to `target`, oldest first, at most 1,000 a call. */
+  redrive(
+    deadLetterQueue: string,
+    options?: CallOptions & { max?: number; target?: string },
+  ): Promise<pb.RedriveResponse> {
+    const request: pb.RedriveRequestInput = {
+      queue: deadLetterQueue,
+      max: options?.max,
+      targetQueue: options?.target,
+      mutation: this.#connection.mutation(),
+    };
+    return this.#queues((s) => s.redrive, request, options);
+  }
+
+  /** One job, finished or not. @throws FlowError JOB_NOT_FOUND */
+  async getJob(queue: string, id: string, options?: CallOptions): Promise<JobView> {
+    return jobView(await this.#queues((s) => s.getJob, { queue, id }, options));
+  }
+
+  /** A page of jobs in a state; without one: every unfinished state. Takes no lease. */
+  async listJobs(
+    queue: string,
+    options?: CallOptions & { state?: JobState; limit?: number; cursor?: string },
+  ): Promise<JobPage> {
+    const request = { queue, state: options?.state, limit: options?.limit, cursor: options?.cursor };
+    const page = await this.#queues((s) => s.listJobs, request, options);
+    return { jobs: page.jobs.map(jobView), cursor: page.cursor || undefined };
+  }
+
+  /** What would be handed out next, without taking it. */
+  async peekJobs(queue: string, limit = 10, options?: CallOptions): Promise<JobView[]> {
+    return (await this.listJobs(queue, { ...options, state: 'waiting', limit })).jobs;
+  }
+
+  /** Every retained transition of one job, oldest first. */
+  jobHistory(queue: string, id: string, options?: CallOptions): Promise<pb.JobHistoryResponse> {
+    return this.#queues((s) => s.jobHistory, { queue, id }, options);
+  }
+
+  /** Creates or changes a stream. Idempotent. */
+  applyStream(name: string, settings: StreamSettings = {}, options?: CallOptions): Promise<pb.Stream> {
+    const spec: pb.StreamSpecInput = {
+      name,
+      partitions: settings.partitions,
+      retentionMs: optionalMs(settings.retention, 'retention'),
+      retentionBytes: settings.retentionBytes,
+      mutation: this.#connection.mutation(),
+    };
+    return this.#admin((s) => s.applyStream, spec, options);
+  }
+
+  /** Specification of a stream, and start, end and size of its partitions. */
+  getStream(name: string, options?: CallOptions): Promise<pb.Stream> {
+    return this.#admin((s) => s.getStream, { name }, options);
+  }
+
+  async listStreams(options?: CallOptions): Promise<pb.Stream[]> {
+    return (await this.#admin((s) => s.listStreams, {}, options)).streams;
+  }
+
+  async deleteStream(name: string, options?: CallOptions): Promise<void> {
+    await this.#admin((s) => s.deleteStream, { name, mutation: this.#connection.mutation() }, options);
+  }
+
+  /** Members, offsets and lag of a consumer group. */
+  getGroup(stream: string, group: string, options?: CallOptions): Promise<pb.Group> {
+    return this.#streams((s) => s.getGroup, { stream, group }, options);
+  }
+
+  async listGroups(stream: string, options?: CallOptions): Promise<pb.Group[]> {
+    return (await this.#streams((s) => s.listGroups, { stream }, options)).groups;
+  }
+
+  /** Moves a consumer group, also while it runs; without `partition`: all of them. */
+  async seek(
+    stream: string,
+    group: string,
+    target: SeekTarget,
+    options?: CallOptions,
+  ): Promise<pb.GroupPartition[]> {
+    const request: pb.SeekRequestInput = {
+      stream,
+      group,
+      partition: target.partition,
+      mutation: this.#connection.mutation(),
+    };
+    const { to } = target;
+    if (typeof to === 'string') request.position = to;
+    else if ('offset' in to) request.offset = to.offset;
+    else request.timestampMs = to.timestamp;
+    return (await this.#streams((s) => s.seek, request, options)).partitions;
+  }
+
+  async listKeyspaces(options?: CallOptions): Promise<pb.Keyspace[]> {
+    return (await this.#admin((s) => s.listKeyspaces, {}, options)).keyspaces;
+  }
+
+  /** Version, shards and their state. */
+  getCluster(options?: CallOptions): Promise<pb.Cluster> {
+    return this.#admin((s) => s.getCluster, {}, options);
+  }
+
+  #admin<Request, Response>(
+    method: (stub: AdminClient) => UnaryClient<Request, Response>,
+    request: Request,
+    options: CallOptions | undefined,
+  ): Promise<Response> {
+    const { admin } = this.#connection;
+    return this.#connection.call(admin, method(admin), request, options);
+  }
+
+  #queues<Request, Response>(
+    method: (stub: QueuesClient) => UnaryClient<Request, Response>,
+    request: Request,
+    options: CallOptions | undefined,
+  ): Promise<Response> {
+    const { queues } = this.#connection;
+    return this.#connection.call(queues, method(queues), request, options);
+  }
+
+  #streams<Request, Response>(
+    method: (stub: StreamsClient) => UnaryClient<Request, Response>,
+    request: Request,
+    options: CallOptions | undefined,
+  ): Promise<Response> {
+    const { streams } = this.#connection;
+    return this.#connection.call(streams, method(streams), request, options);
+  }
+}
+
+function jobView(job: pb.Job): JobView {
+  const { payload, contentType, key, headers, envelope, state } = job;
+  return {
+    ...job,
+    state: state as JobState,
+    payload: decodeValue(payload, contentType),
+    key: key.length === 0 ? undefined : utf8(key),
+    headers: decodeHeaders(new Map(Object.entries(headers))),
+    envelope: envelopeFrom(envelope),
+  };
+}

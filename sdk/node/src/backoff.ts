@@ -1,0 +1,23 @@
+// How long to wait before the next try. Full jitter: clients that lost the same server do not come back
+// together.
+
+const FIRST_MS = 50;
+const LONGEST_MS = 5000;
+
+/** `attempt` counts from 0. */
+export const backoffMs = (attempt: number): number =>
+  Math.random() * Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(attempt, 10));
+
+/** Resolves after `ms`, or at once when `signal` aborts. Keeps the process alive meanwhile. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done, { once: true });
+    if (signal?.aborted) done();
+  });
+}

@@ -1,0 +1,138 @@
+// The client: one connection and what is done over it.
+import { randomBytes } from 'node:crypto';
+import { Admin } from './admin.ts';
+import { pause } from './backoff.ts';
+import type { CallOptions } from './calls.ts';
+import { Connection, type TlsOptions } from './connection.ts';
+import { type Duration, durationMs } from './durations.ts';
+import { KeyValue } from './kv.ts';
+import { KvRunner } from './kv-pipeline.ts';
+import { Queues } from './queues.ts';
+import { Renewal } from './renewal.ts';
+import { Streams } from './streams.ts';
+import { Transaction, type TransactionResults } from './transaction.ts';
+
+export interface ConnectOptions {
+  /** `host:port`. Default: `localhost:7070`. */
+  address?: string | undefined;
+  /** Sent as `Authorization: Bearer`. */
+  token?: string | undefined;
+  /** true: TLS with the well-known authorities. Default: no TLS. */
+  tls?: TlsOptions | true | undefined;
+  /** For calls that give none, and for connecting. Default: 30 s. */
+  deadline?: Duration | undefined;
+  /** Aborting gives up connecting. */
+  signal?: AbortSignal | undefined;
+  /**
+   * Prefix of the ids under which mutations are deduplicated. Default: random. Two clients must never use the
+   * same one, also not one after the other: sequences begin at 1 with every client.
+   */
+  producerId?: string | undefined;
+  /** Calls that may be unanswered; more are refused with RESOURCE_EXHAUSTED. Default: 50,000. */
+  pendingMax?: number | undefined;
+  /** Bytes of calls that may be unanswered. Default: 64 MiB. */
+  pendingBytesMax?: number | undefined;
+  /** How long a handler may block the main thread before its leases are no longer renewed. Default: 5 min. */
+  blockedTimeout?: Duration | undefined;
+  /** Default of the worker option of that name. Default: true. */
+  trackEffects?: boolean | undefined;
+}
+
+const DEFAULT_ADDRESS = 'localhost:7070';
+const DEFAULT_DEADLINE = '30s';
+const BLOCKED_TIMEOUT = '5m';
+const PENDING_MAX = 50_000;
+const PENDING_BYTES_MAX = 64 * 1024 * 1024;
+
+/**
+ * Connects; resolves when the server can be reached.
+ * @throws FlowError UNAVAILABLE if that takes longer than `deadline`
+ */
+export async function connect(options: ConnectOptions = {}): Promise<FlowMesh> {
+  const connection = new Connection({
+    address: options.address ?? DEFAULT_ADDRESS,
+    token: options.token,
+    tls: options.tls,
+    deadlineMs: durationMs(options.deadline ?? DEFAULT_DEADLINE, 'deadline'),
+    producerId: options.producerId ?? randomBytes(12).toString('hex'),
+    pendingMax: options.pendingMax ?? PENDING_MAX,
+    pendingBytesMax: options.pendingBytesMax ?? PENDING_BYTES_MAX,
+  });
+  try {
+    await connection.ready(connection.options.deadlineMs, options.signal);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+  const blockedTimeoutMs = durationMs(options.blockedTimeout ?? BLOCKED_TIMEOUT, 'blockedTimeout');
+  return new FlowMesh(connection, new Renewal(connection, blockedTimeoutMs), options.trackEffects ?? true);
+}
+
+export class FlowMesh {
+  readonly kv: KeyValue;
+  readonly queue: Queues;
+  readonly stream: Streams;
+  readonly admin: Admin;
+  readonly #connection: Connection;
+  readonly #renewal: Renewal;
+  readonly #kvRunner: KvRunner;
+  #closing: Promise<void> | undefined;
+
+  /** @internal Use `connect`. */
+  constructor(connection: Connection, renewal: Renewal, tracksEffects: boolean) {
+    this.#connection = connection;
+    this.#renewal = renewal;
+    this.#kvRunner = new KvRunner(connection);
+    this.kv = new KeyValue(this.#kvRunner, '');
+    this.queue = new Queues(connection, renewal, tracksEffects);
+    this.stream = new Streams(connection);
+    this.admin = new Admin(connection);
+  }
+
+  /**
+   * Commits what `record` calls on the transaction, all or nothing, as one journal entry. Returns their
+   * results in order. `record` only records: it reads nothing from the fabric, and nothing happens if it
+   * throws.
+   * @throws FlowError CROSS_SHARD (names on different shards: give them the same {tag}), LEASE_LOST,
+   *   MEMBER_FENCED, and what the calls themselves throw
+   */
+  async transaction(
+    record: (tx: Transaction) => void | Promise<void>,
+    options?: CallOptions,
+  ): Promise<TransactionResults> {
+    const transaction = new Transaction();
+    await record(transaction);
+    return transaction.send(this.#connection, options);
+  }
+
+  /**
+   * Drains workers, ends consumers, waits for unanswered calls, closes the connection; after `timeout`
+   * (default: 30 s) what is left fails with CLIENT_CLOSED. Idempotent. Call it before the process ends.
+   */
+  close(options: { timeout?: Duration } = {}): Promise<void> {
+    this.#closing ??= this.#close(durationMs(options.timeout ?? '30s', 'timeout'));
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const endMs = performance.now() + timeoutMs;
+    const workers = [...this.queue.workers].map((worker) => worker.drain({ timeout: timeoutMs / 1000 }));
+    const consumers = [...this.stream.consumers].map((consumer) => consumer.close());
+    await Promise.all([...workers, ...consumers]);
+    const pipelines = [this.queue.enqueuer.pipeline, this.stream.publisher.pipeline, this.#kvRunner.pipeline];
+    const giveUp = new AbortController();
+    await Promise.race([
+      Promise.all(pipelines.map((pipeline) => pipeline.drained())),
+      pause(Math.max(0, endMs - performance.now()), giveUp.signal),
+    ]);
+    giveUp.abort();
+    this.#connection.isClosed = true;
+    for (const pipeline of pipelines) pipeline.close();
+    await this.#renewal.close();
+    this.#connection.close();
+  }
+}

@@ -1,0 +1,29 @@
+export { type Envelope, ERRORS, type ErrorCode, FlowError, LIMITS, type Retry } from '@flowmesh/protocol';
+export type {
+  Admin,
+  JobPage,
+  JobState,
+  JobView,
+  QueueSettings,
+  SeekTarget,
+  StreamSettings,
+} from './admin.ts';
+export type { CallOptions } from './calls.ts';
+export { type ConnectOptions, connect, type FlowMesh } from './client.ts';
+export type { TlsOptions } from './connection.ts';
+export type { Consumer, ConsumerOptions, StreamEvent } from './consumer.ts';
+export type { Duration } from './durations.ts';
+export type { EnqueuedJob, EnqueueOptions } from './enqueue.ts';
+export { RetryAfter, Unrecoverable } from './errors.ts';
+export type { Headers } from './headers.ts';
+export type { Job } from './job.ts';
+export type { KeyValue, ScanOptions } from './kv.ts';
+export type { HashKey, MembersKey, RangeOptions, SortedSetKey } from './kv-collections.ts';
+export type { KeyState, KeyType, KvEntry, Name, Scored, SetOptions, SetOutcome } from './kv-commands.ts';
+export type { WriteManyOptions, WriteOptions, WrittenRecord } from './publish.ts';
+export type { Queues } from './queues.ts';
+export type { StreamRecord } from './stream-record.ts';
+export type { FollowOptions, ReadOptions, ReadPage, Streams } from './streams.ts';
+export type { Transaction, TransactionResults } from './transaction.ts';
+export type { Worker } from './worker.ts';
+export type { DrainOptions, JobHandler, WorkerEvents, WorkerOptions } from './worker-options.ts';

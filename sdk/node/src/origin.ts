@@ -1,0 +1,43 @@
+// Whose effect a call is. Around a handler this carries the delivery that is being handled, so that what the
+// handler enqueues, writes or sets can be traced to it. Costs about 0.4 us per job (AsyncLocalStorage.run);
+// see `trackEffects`.
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Envelope } from '@flowmesh/protocol';
+
+/** A delivery that causes effects: a job or an event. */
+export interface Origin {
+  /**
+   * Unique per delivery, not per message: `<job id>@<lease epoch>`, `<stream>/<partition>/<offset>@<epoch>`.
+   */
+  readonly deliveryId: string;
+  /** The message: `<job id>`, `<stream>/<partition>/<offset>`. */
+  readonly id: string;
+  readonly envelope: Envelope | undefined;
+  /** Position of the next effect among those of this delivery, from 1. */
+  nextOrdinal(): number;
+}
+
+export interface Cause {
+  deliveryId: string;
+  ordinal: number;
+}
+
+const origins = new AsyncLocalStorage<Origin>();
+
+export const currentOrigin = (): Origin | undefined => origins.getStore();
+
+export const runWithOrigin = <A, R>(origin: Origin, run: (argument: A) => R, argument: A): R =>
+  origins.run(origin, run, argument);
+
+export const causeOf = (origin: Origin): Cause => ({
+  deliveryId: origin.deliveryId,
+  ordinal: origin.nextOrdinal(),
+});
+
+/** The envelope of an effect: what the caller gives wins over what the message in hand passes on. */
+export function envelopeOf(origin: Origin, given: Envelope | undefined): Envelope {
+  const from = origin.envelope;
+  const envelope: Envelope = { causationId: origin.id, correlationId: from?.correlationId ?? origin.id };
+  if (from?.traceparent !== undefined) envelope.traceparent = from.traceparent;
+  return given === undefined ? envelope : { ...envelope, ...given };
+}

@@ -1,0 +1,56 @@
+// fm.queue: enqueuing and working.
+import type { Connection } from './connection.ts';
+import { type EnqueuedJob, type EnqueueOptions, Enqueuer } from './enqueue.ts';
+import type { Renewal } from './renewal.ts';
+import { Worker } from './worker.ts';
+import type { JobHandler, WorkerOptions } from './worker-options.ts';
+
+/** Job queues. */
+export class Queues {
+  /** @internal */
+  readonly enqueuer: Enqueuer;
+  /** @internal */
+  readonly workers = new Set<Worker>();
+  readonly #connection: Connection;
+  readonly #renewal: Renewal;
+  readonly #tracksEffects: boolean;
+
+  /** @internal */
+  constructor(connection: Connection, renewal: Renewal, tracksEffects: boolean) {
+    this.#connection = connection;
+    this.#renewal = renewal;
+    this.#tracksEffects = tracksEffects;
+    this.enqueuer = new Enqueuer(connection);
+  }
+
+  /**
+   * Enqueues one job; resolves when it is durable. Calls of the same tick travel together.
+   * @throws FlowError QUEUE_NOT_FOUND, QUEUE_FULL, VALUE_TOO_LARGE, KEY_TOO_LARGE, HEADERS_TOO_LARGE,
+   *   RESOURCE_EXHAUSTED (too many calls unanswered), DISK_FULL, DEADLINE_EXCEEDED (outcome unknown)
+   */
+  enqueue(queue: string, payload: unknown, options?: EnqueueOptions): Promise<EnqueuedJob> {
+    return this.enqueuer.enqueue(queue, payload, options);
+  }
+
+  /**
+   * Enqueues many jobs in order, all with the same options; waits for room instead of refusing. If it
+   * rejects, some may have been enqueued. `deadline` is for all of them together.
+   */
+  enqueueMany(queue: string, payloads: readonly unknown[], options?: EnqueueOptions): Promise<EnqueuedJob[]> {
+    return this.enqueuer.enqueueMany(queue, payloads, options);
+  }
+
+  /**
+   * Starts a worker. A handler that returns acks its job, one that throws nacks it (`Unrecoverable`
+   * dead-letters, `RetryAfter` sets the delay). Call `worker.drain()` before the process ends.
+   */
+  worker<T = unknown>(queue: string, handler: JobHandler<T>, options: WorkerOptions = {}): Worker<T> {
+    const worker = new Worker<T>(this.#connection, this.#renewal, queue, handler, {
+      trackEffects: this.#tracksEffects,
+      ...options,
+    });
+    this.workers.add(worker as Worker);
+    worker.once('drained', () => this.workers.delete(worker as Worker));
+    return worker;
+  }
+}

@@ -1,0 +1,263 @@
+import { expect, test } from 'vitest';
+import { type FlowError, type Job, RetryAfter, Unrecoverable } from '../src/index.ts';
+import { failureOf, sleep, startFake, until } from './support.ts';
+
+test('a handler that returns acks, whether it is synchronous or not', async () => {
+  const { fake, fm } = await startFake();
+  const seen: unknown[] = [];
+  await fm.queue.enqueueMany('q', [1, 2, 3, 4]);
+  const worker = fm.queue.worker<number>('q', (job) => {
+    seen.push(job.payload);
+    return job.payload % 2 === 0 ? sleep(1) : undefined;
+  });
+  await until(() => fake.queues.queue('q').states()['done'] === 4, 'all jobs are done');
+  expect(seen).toEqual([1, 2, 3, 4]);
+  await worker.drain();
+});
+
+test('a job carries id, attempt, headers, envelope and a fencing token', async () => {
+  const { fm } = await startFake();
+  const jobs: Job[] = [];
+  const { id } = await fm.queue.enqueue(
+    'q',
+    { a: 1 },
+    {
+      key: 'k',
+      headers: { h: 'v' },
+      envelope: { correlationId: 'c' },
+    },
+  );
+  fm.queue.worker('q', (job) => void jobs.push(job));
+  await until(() => jobs.length === 1, 'the job is handled');
+  const [job] = jobs;
+  expect(job).toMatchObject({ id, queue: 'q', attempt: 1, payload: { a: 1 }, key: 'k', headers: { h: 'v' } });
+  expect(job?.envelope).toEqual({ correlationId: 'c' });
+  expect(job?.leaseEpoch).toBeGreaterThan(0);
+  expect(job?.enqueuedAtMs).toBeGreaterThan(1_600_000_000_000);
+});
+
+test('acks of consecutive jobs travel as ranges, in whatever order they ended', async () => {
+  const { fake, fm } = await startFake();
+  await fm.queue.enqueueMany(
+    'q',
+    Array.from({ length: 100 }, (_, i) => i),
+  );
+  fm.queue.worker<number>('q', (job) => sleep(job.payload % 2 === 0 ? 5 : 6), { concurrency: 100 });
+  await until(() => fake.queues.queue('q').states()['done'] === 100, 'all jobs are done');
+  const ranges = fake.queues.settles.flatMap(({ acks }) => acks);
+  expect(ranges.reduce((sum, { count }) => sum + count, 0)).toBe(100);
+  const joined = fake.queues.settles.filter(({ acks }) => acks.some(({ count }) => count > 1));
+  expect(fake.queues.settles.length < 50 || joined.length > 0).toBe(true);
+});
+
+test('a handler that throws nacks; RetryAfter sets the delay, Unrecoverable dead-letters', async () => {
+  const { fake, fm } = await startFake();
+  const failed: string[] = [];
+  const worker = fm.queue.worker<string>('q', async (job) => {
+    if (job.payload === 'retry' && job.attempt < 3) throw new RetryAfter('10ms', 'busy');
+    if (job.payload === 'dead') throw new Unrecoverable('no such user');
+    if (job.payload === 'odd' && job.attempt === 1) throw 'a string';
+  });
+  worker.on('failed', (job, error) => failed.push(`${job.payload} ${String(error)}`));
+  await fm.queue.enqueueMany('q', ['retry', 'dead', 'odd']);
+  await until(() => fake.queues.queue('q').states()['done'] === 2, 'two jobs are done');
+  const [retry, dead, odd] = fake.queues.queue('q').jobs;
+  expect(retry).toMatchObject({ attempt: 3, state: 'done' });
+  expect(dead?.state).toBe('dead');
+  expect(dead?.errors[0]).toMatch(/^Unrecoverable: no such user\n\s+at /);
+  expect(odd?.errors).toEqual(['thrown: a string']);
+  expect(failed.filter((f) => f.startsWith('retry'))).toHaveLength(2);
+});
+
+test('what a failed attempt reports is bounded', async () => {
+  const { fake, fm } = await startFake();
+  fm.queue.worker('q', () => {
+    throw new Unrecoverable('é'.repeat(100_000));
+  });
+  await fm.queue.enqueue('q', 1);
+  await until(() => fake.queues.queue('q').states()['dead'] === 1, 'the job is dead');
+  expect(Buffer.byteLength(fake.queues.queue('q').jobs[0]?.errors[0] ?? '')).toBeLessThanOrEqual(8192);
+});
+
+test('an early ack resolves when the server has confirmed it', async () => {
+  const { fake, fm } = await startFake();
+  fake.queues.keepSettled = true;
+  let isAcked = false;
+  fm.queue.worker('q', async (job) => {
+    await job.ack();
+    isAcked = true;
+  });
+  await fm.queue.enqueue('q', 1);
+  await until(() => fake.queues.queue('q').states()['done'] === 1, 'the ack is taken');
+  await sleep(20);
+  expect(isAcked).toBe(false);
+  fake.queues.keepSettled = false;
+  await fake.restart();
+  await until(() => isAcked, 'the ack is confirmed after the reconnect');
+});
+
+test('at most `concurrency` handlers run', async () => {
+  const { fake, fm } = await startFake();
+  let most = 0;
+  const worker = fm.queue.worker(
+    'q',
+    async () => {
+      most = Math.max(most, worker.running);
+      await sleep(2);
+    },
+    { concurrency: 3, prefetch: 20 },
+  );
+  await fm.queue.enqueueMany(
+    'q',
+    Array.from({ length: 40 }, (_, i) => i),
+  );
+  await until(() => fake.queues.queue('q').states()['done'] === 40, 'all jobs are done');
+  expect(most).toBe(3);
+});
+
+test('slow jobs are not hoarded', async () => {
+  const { fake, fm } = await startFake();
+  fm.queue.worker('q', () => sleep(300), { concurrency: 2 });
+  await fm.queue.enqueueMany(
+    'q',
+    Array.from({ length: 10 }, (_, i) => i),
+  );
+  await sleep(200);
+  expect(fake.queues.queue('q').states()).toEqual({ leased: 2, waiting: 8 });
+});
+
+test('results of handlers that end while the connection is away are settled afterwards, once', async () => {
+  const { fake, fm } = await startFake();
+  const runs = new Map<number, number>();
+  let release = () => {};
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  fm.queue.worker<number>(
+    'q',
+    async (job) => {
+      runs.set(job.payload, (runs.get(job.payload) ?? 0) + 1);
+      await gate;
+    },
+    { concurrency: 10 },
+  );
+  await fm.queue.enqueueMany('q', [0, 1, 2, 3, 4]);
+  await until(() => runs.size === 5, 'all handlers run');
+  fake.kill();
+  release();
+  await sleep(50);
+  await fake.start();
+  await until(() => fake.queues.queue('q').states()['done'] === 5, 'all jobs are done');
+  expect([...runs.values()]).toEqual([1, 1, 1, 1, 1]);
+});
+
+test('a lost lease aborts the handler and a later ack rejects', async () => {
+  const { fake, fm } = await startFake();
+  const outcomes: unknown[] = [];
+  const lost: string[] = [];
+  const worker = fm.queue.worker('q', async (job) => {
+    if (job.attempt > 1) return;
+    await new Promise((resolve) => job.signal.addEventListener('abort', resolve));
+    outcomes.push((job.signal.reason as FlowError).code, (await failureOf(job.ack())).code);
+  });
+  worker.on('lost', (job) => lost.push(job.id));
+  const { id } = await fm.queue.enqueue('q', 1);
+  await until(() => worker.running === 1, 'the handler runs');
+  fake.queues.revokeLeases();
+  await until(() => fake.queues.queue('q').states()['done'] === 1, 'the second delivery is done');
+  expect(outcomes).toEqual(['LEASE_LOST', 'LEASE_LOST']);
+  expect(lost).toEqual([id]);
+});
+
+test('an attempt that runs too long is aborted and nacked, and its slot is free', async () => {
+  const { fake, fm } = await startFake();
+  const reasons: string[] = [];
+  fm.queue.worker<number>(
+    'q',
+    (job) => {
+      if (job.payload !== 0 || job.attempt > 1) return;
+      job.signal.addEventListener('abort', () => reasons.push((job.signal.reason as FlowError).code));
+      return new Promise(() => {});
+    },
+    { concurrency: 1 },
+  );
+  await fm.queue.enqueue('q', 0, { timeout: 0.1 });
+  await fm.queue.enqueue('q', 1);
+  await until(() => fake.queues.queue('q').states()['done'] === 2, 'both jobs are done');
+  expect(fake.queues.queue('q').jobs[0]?.errors[0]).toMatch(/timed out/);
+  expect(reasons).toEqual(['DEADLINE_EXCEEDED']);
+});
+
+test('drain finishes what runs, gives back what waits, and says goodbye', async () => {
+  const { fake, fm } = await startFake();
+  const worker = fm.queue.worker('q', () => sleep(50), { concurrency: 2, prefetch: 3 });
+  await fm.queue.enqueueMany('q', [1, 2, 3, 4, 5, 6]);
+  await until(() => worker.running === 2, 'two handlers run');
+  await worker.drain();
+  expect(fake.queues.queue('q').states()).toEqual({ done: 2, waiting: 4 });
+  expect(
+    fake.queues
+      .queue('q')
+      .jobs.slice(2, 5)
+      .map((job) => job.releases),
+  ).toEqual([1, 1, 1]);
+  expect(fake.queues.ended).toEqual([worker.sessionId]);
+});
+
+test('drain with a timeout aborts what still runs and gives it back', async () => {
+  const { fake, fm } = await startFake();
+  let reason: unknown;
+  const worker = fm.queue.worker('q', (job) => {
+    job.signal.addEventListener('abort', () => {
+      reason = job.signal.reason;
+    });
+    return new Promise(() => {});
+  });
+  await fm.queue.enqueue('q', 1);
+  await until(() => worker.running === 1, 'the handler runs');
+  await worker.drain({ timeout: 0.05 });
+  expect((reason as FlowError).code).toBe('CLIENT_CLOSED');
+  expect(fake.queues.queue('q').states()).toEqual({ waiting: 1 });
+});
+
+test('extend asks for more time', async () => {
+  const { fake, fm } = await startFake();
+  fm.queue.worker('q', (job) => job.extend('60s'));
+  await fm.queue.enqueue('q', 1);
+  await until(() => fake.queues.queue('q').states()['done'] === 1, 'the job is done');
+  expect(fake.queues.settles[0]?.extends).toMatchObject([{ visibilityMs: 60_000 }]);
+});
+
+test('effects of a handler name their cause', async () => {
+  const { fake, fm } = await startFake();
+  const { id } = await fm.queue.enqueue('q', 1, {
+    envelope: { correlationId: 'order-7', traceparent: 'tp' },
+  });
+  let epoch = 0;
+  fm.queue.worker('q', async (job) => {
+    epoch = job.leaseEpoch;
+    await sleep(1);
+    await Promise.all([fm.queue.enqueue('next', 'effect'), fm.kv.set('k', 1)]);
+  });
+  await until(() => fake.queues.queue('q').states()['done'] === 1, 'the job is done');
+  const { decodeBatch } = await import('@flowmesh/protocol');
+  const [effect] = decodeBatch(fake.queues.queue('next').jobs[0]?.source.bytes ?? Buffer.alloc(0));
+  expect(effect?.cause).toEqual({ deliveryId: `${id}@${epoch}`, ordinal: 1 });
+  expect(effect?.envelope).toEqual({ causationId: id, correlationId: 'order-7', traceparent: 'tp' });
+  const kvCauses = fake.mutations.filter((m) => m.producerId.endsWith('.k')).map((m) => m.cause);
+  expect(kvCauses).toMatchObject([{ deliveryId: `${id}@${epoch}`, ordinal: 2 }]);
+});
+
+test('jobs that were handed out twice to the same session run once', async () => {
+  const { fake, fm } = await startFake();
+  let runs = 0;
+  fm.queue.worker('q', async () => {
+    runs++;
+    await sleep(300);
+  });
+  await fm.queue.enqueue('q', 1);
+  await until(() => runs === 1, 'the handler runs');
+  await fake.restart();
+  await until(() => fake.queues.queue('q').states()['done'] === 1, 'the job is done');
+  expect(runs).toBe(1);
+});
