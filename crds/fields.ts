@@ -215,6 +215,6 @@ function patternCure(pattern: string): string {
   if (pattern.includes('Ki|Mi')) return 'write a number and a unit: 512Mi, 1Gi or 20Gi';
   if (pattern.includes('/(s|m|h)')) return 'write a rate: 50/s, 100/m or 5/h';
   if (pattern.includes('<=')) return 'write a signal, a comparison and a number: queue_lag > 10_000';
-  if (pattern.includes('[^\\s/]')) return 'a name has no blanks and no /';
+  if (pattern.includes(':{}')) return 'a name is made of letters, digits and . _ - : { }';
   return 'use lower-case letters, digits and -';
 }

@@ -309,7 +309,7 @@ export interface StreamSpec {
    * changed in one transaction. Defaults to metadata.name. Cannot be changed.
    */
   streamName?: string;
-  /** Parts that are read side by side; a key always goes to the same one. Cannot be changed. */
+  /** Parts that are read side by side; the key chooses the part. Can grow (keys move then), not shrink. */
   partitions?: number;
   /** How long records are kept. Whichever limit is reached first counts. */
   retention?: {

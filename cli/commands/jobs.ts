@@ -1,0 +1,294 @@
+// flowmesh queue enqueue, peek, jobs, job: putting jobs in, and looking at them without touching them.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { Api } from '../client.ts';
+import type { Action, Context } from '../context.ts';
+import { CliError, usage } from '../failure.ts';
+import { lineSource, readInput } from '../input.ts';
+import { jsonField, plain, plainWithout } from '../json.ts';
+import { duration, header, typedValue, whole } from '../parsing.ts';
+import { startProgress } from '../progress.ts';
+import { type Column, details, table } from '../table.ts';
+import { clock, count, preview, printable, relative, textOf } from '../text.ts';
+
+const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
+
+export function addJobCommands(queue: Command, action: Action): void {
+  queue
+    .command('enqueue <queue> [payload]')
+    .description('add a job; the payload can come from a pipe')
+    .option('--key <key>', 'jobs of one key are handled in order, one at a time')
+    .option('--delay <duration>', 'not before', duration)
+    .option('--priority <n>', '0 to 255, higher first', whole(0, 255))
+    .option('--dedup-key <key>', 'enqueue only once within the deduplication window')
+    .option('--timeout <duration>', 'how long one attempt may run', duration)
+    .option('-H, --header <name=value>', 'may be given several times', header)
+    .option('--file <file>', 'a job for each line; - is standard input')
+    .action(action(enqueue));
+  queue
+    .command('peek <queue>')
+    .description('the next jobs with their payloads; they stay where they are')
+    .option('--limit <n>', 'jobs at most', whole(1, 1000), 10)
+    .action(action(peek));
+  queue
+    .command('jobs <queue>')
+    .description('list jobs by state')
+    .option('--state <state>', `${states.join(', ')}; unset: all of them`, stateName)
+    .option('--limit <n>', 'jobs at most', whole(1, 10_000), 50)
+    .action(action(jobs));
+  queue.command('job <queue> <id>').description('one job with its timeline').action(action(job));
+}
+
+function stateName(text: string): string {
+  if (states.includes(text)) return text;
+  throw new InvalidArgumentError(`Write ${states.slice(0, -1).join(', ')} or ${states.at(-1)}.`);
+}
+
+interface EnqueueOptions {
+  key?: string;
+  delay?: number;
+  priority?: number;
+  dedupKey?: string;
+  timeout?: number;
+  header?: Record<string, string>;
+  file?: string;
+}
+
+async function enqueue(
+  context: Context,
+  options: EnqueueOptions,
+  queue: string,
+  payload?: string,
+): Promise<void> {
+  const api = await context.api();
+  if (options.file !== undefined) {
+    if (payload !== undefined) throw usage('a payload and --file', 'give one of the two');
+    return enqueueLines(context, api, options, queue);
+  }
+  const value = payload === undefined ? await pipedPayload(context) : typedValue(payload);
+  const { jobs: enqueued } = await api.enqueue({
+    queue,
+    jobs: [newJob(value, options)],
+    mutation: api.mutation(),
+  });
+  const [{ id, deduplicated } = { id: '', deduplicated: false }] = enqueued;
+  const remark = deduplicated ? '  (an earlier job with the same dedup key)' : '';
+  context.show({ id, deduplicated }, () => `${id}${remark}\n`);
+}
+
+async function pipedPayload({ terminal }: Context) {
+  if (terminal.stdin.isTTY) throw usage('the payload is missing', 'write it after the queue, or pipe it in');
+  const bytes = await readInput(terminal.stdin);
+  const text = textOf(bytes);
+  return {
+    bytes,
+    contentType: text === undefined ? 'application/octet-stream' : typedValue(text).contentType,
+  };
+}
+
+function newJob({ bytes, contentType }: ReturnType<typeof typedValue>, o: EnqueueOptions): pb.NewJobInput {
+  const headers = Object.entries(o.header ?? {}).map(([name, value]) => [name, Buffer.from(value)] as const);
+  return {
+    payload: bytes,
+    contentType,
+    key: o.key === undefined ? null : Buffer.from(o.key),
+    delayMs: o.delay,
+    priority: o.priority,
+    dedupKey: o.dedupKey,
+    timeoutMs: o.timeout,
+    headers: Object.fromEntries(headers),
+  };
+}
+
+/** One request: well below the server's 10,000 records and 3 MiB. */
+const batchJobs = 1000;
+const batchBytes = 1024 * 1024;
+
+async function enqueueLines(
+  context: Context,
+  api: Api,
+  options: EnqueueOptions,
+  queue: string,
+): Promise<void> {
+  if (options.dedupKey !== undefined)
+    throw usage('--dedup-key with --file', 'all lines but the first would be dropped');
+  const { lines, totalBytes, name } = await lineSource(options.file ?? '-', context.terminal.stdin);
+  const progress = startProgress(context.terminal, {
+    title: `enqueue ${queue}`,
+    total: totalBytes,
+    unit: 'jobs',
+  });
+  let batch: pb.NewJobInput[] = [];
+  let [bytesInBatch, bytesRead, enqueued] = [0, 0, 0];
+  const flush = async () => {
+    if (batch.length === 0) return;
+    await api.enqueue(
+      { queue, jobs: batch, mutation: api.mutation() },
+      { patient: true, deadlineMs: 60_000 },
+    );
+    enqueued += batch.length;
+    [batch, bytesInBatch] = [[], 0];
+    progress.update(bytesRead, enqueued);
+  };
+  try {
+    for await (const line of lines) {
+      bytesRead += line.bytes;
+      if (batch.length >= batchJobs || bytesInBatch + line.bytes > batchBytes) await flush();
+      batch.push(newJob(typedValue(line.text), options));
+      bytesInBatch += line.bytes;
+    }
+    await flush();
+  } catch (error) {
+    // How far it got is what one needs to go on from there.
+    if (enqueued > 0) context.hint(`the first ${count(enqueued)} jobs of ${name} are enqueued`);
+    throw error;
+  } finally {
+    progress.stop();
+  }
+  context.show({ enqueued }, () => `${count(enqueued)} jobs enqueued\n`);
+}
+
+function jobJson(job: pb.Job): Record<string, unknown> {
+  return {
+    ...plainWithout(job, 'key', 'payload'),
+    ...(job.key.length > 0 ? jsonField('key', job.key, 'text/plain') : { key: null }),
+    ...jsonField('payload', job.payload, job.contentType),
+  };
+}
+
+async function peek(context: Context, { limit }: { limit: number }, queue: string): Promise<void> {
+  const api = await context.api();
+  const { jobs: waiting } = await api.listJobs({ queue, state: 'waiting', limit });
+  const now = context.terminal.nowMs();
+  context.show(waiting.map(jobJson), () =>
+    waiting.length === 0
+      ? ''
+      : table(
+          waiting,
+          [
+            { title: 'JOB', value: ({ id }) => id },
+            { title: 'ENQUEUED', value: ({ enqueuedAtMs }) => relative(enqueuedAtMs, now) },
+            { title: 'KEY', value: ({ key }) => preview(key) || '-', flexible: true },
+            { title: 'PAYLOAD', value: ({ payload }) => preview(payload), flexible: true },
+          ],
+          context.terminal,
+        ),
+  );
+  if (waiting.length === 0) context.hint(`no waiting jobs in ${printable(queue)}`);
+}
+
+interface JobsOptions {
+  state?: string;
+  limit: number;
+}
+
+async function jobs(context: Context, { state = '', limit }: JobsOptions, queue: string): Promise<void> {
+  const api = await context.api();
+  const found: pb.Job[] = [];
+  let cursor = '';
+  do {
+    const page = await api.listJobs({ queue, state, limit: Math.min(500, limit - found.length), cursor });
+    found.push(...page.jobs);
+    cursor = page.cursor;
+  } while (cursor !== '' && found.length < limit);
+  context.show({ jobs: found.map(jobJson), isComplete: cursor === '' }, () =>
+    found.length === 0 ? '' : table(found, jobColumns(context), context.terminal),
+  );
+  if (found.length === 0)
+    context.hint(`no ${state === '' ? 'unfinished' : state} jobs in ${printable(queue)}`);
+  if (cursor !== '') context.hint(`more jobs than ${count(limit)}; see --limit`);
+}
+
+function jobColumns({ terminal }: Context): Column<pb.Job>[] {
+  const now = terminal.nowMs();
+  return [
+    { title: 'JOB', value: ({ id }) => id },
+    {
+      title: 'STATE',
+      value: ({ state }) => state,
+      paint: (text, { state }) => stateColor(state, terminal)(text),
+    },
+    { title: 'ENQUEUED', value: ({ enqueuedAtMs }) => relative(enqueuedAtMs, now) },
+    { title: 'ATTEMPTS', value: ({ counters }) => String(counters?.acquired ?? 0), align: 'right' },
+    { title: 'KEY', value: ({ key }) => preview(key) || '-', flexible: true },
+    { title: 'WHY', value: ({ reason, lastError }) => printable(reason || lastError), flexible: true },
+  ];
+}
+
+function stateColor(state: string, { colors }: Context['terminal']): (text: string) => string {
+  if (state === 'completed') return colors.green;
+  if (state === 'dead') return colors.red;
+  if (state === 'leased') return colors.cyan;
+  return state === 'waiting' ? String : colors.yellow;
+}
+
+async function job(context: Context, _: unknown, queue: string, id: string): Promise<void> {
+  const api = await context.api();
+  const [found, history] = await Promise.all([
+    api.getJob({ queue, id }),
+    api.jobHistory({ queue, id }).catch((error: unknown) => {
+      // The job is there even if its history has been trimmed.
+      if (error instanceof Error && 'code' in error && error.code === 'HISTORY_TRIMMED') return undefined;
+      throw error;
+    }),
+  ]);
+  if (found.id === '') throw new CliError(`there is no job ${id} in ${queue}`);
+  const timeline = { transitions: history?.transitions ?? [], trimmed: history?.trimmed ?? true };
+  context.show({ ...jobJson(found), timeline: plain(timeline) }, () => jobDetails(found, timeline, context));
+}
+
+function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }: Context): string {
+  const now = terminal.nowMs();
+  const { counters } = found;
+  const lease = found.leaseEpoch > 0 && found.state === 'leased';
+  const ends = relative(found.leaseDeadlineMs, now);
+  const tally =
+    counters && `${counters.acquired} (${counters.failed} failed, ${counters.timedOut} timed out)`;
+  // Of a finished job only the timeline knows more.
+  const isOver = found.state === 'completed';
+  const why = found.reason && !isOver ? `: ${printable(found.reason)}` : '';
+  const head = details(
+    [
+      ['job', found.id],
+      ['queue', printable(found.queue)],
+      ['state', stateColor(found.state, terminal)(found.state) + why],
+      ['enqueued', `${clock(found.enqueuedAtMs, now)}, ${relative(found.enqueuedAtMs, now)}`],
+      ['ready', found.readyAtMs > now ? relative(found.readyAtMs, now) : ''],
+      ['key', preview(found.key)],
+      ['priority', found.priority > 0 ? String(found.priority) : ''],
+      ['dedup key', printable(found.dedupKey)],
+      ['attempts', isOver ? '' : (tally ?? '')],
+      ['lease', lease ? `${printable(found.worker)}, epoch ${found.leaseEpoch}, ends ${ends}` : ''],
+      ['last error', printable(found.lastError.split('\n', 1)[0] ?? '')],
+      ['came from', found.sourceId && `${found.sourceId} of ${printable(found.sourceQueue)}`],
+      ['payload', preview(found.payload)],
+    ],
+    terminal,
+  );
+  return head + timelineText(timeline, terminal);
+}
+
+function timelineText(
+  { transitions, trimmed }: pb.JobHistoryResponse,
+  terminal: Context['terminal'],
+): string {
+  const { dim } = terminal.colors;
+  const now = terminal.nowMs();
+  const title = `\n${dim(trimmed ? 'timeline (older steps are forgotten)' : 'timeline')}\n`;
+  if (transitions.length === 0) return trimmed ? title : '';
+  const firstMs = transitions[0]?.timeMs ?? 0;
+  const rows = transitions.map((step) => ({
+    ...step,
+    since: step.timeMs === firstMs ? '' : `+${step.timeMs - firstMs}ms`,
+    text: [step.worker && `by ${step.worker}`, step.leaseEpoch > 0 && `epoch ${step.leaseEpoch}`, step.detail]
+      .filter(Boolean)
+      .join(', '),
+  }));
+  const columns: Column<(typeof rows)[number]>[] = [
+    { title: 'TIME', value: ({ timeMs }) => clock(timeMs, now) },
+    { title: '', value: ({ since }) => since, align: 'right', paint: dim },
+    { title: 'WHAT', value: ({ kind }) => kind },
+    { title: 'DETAIL', value: ({ text }) => printable(text), flexible: true },
+  ];
+  return title + table(rows, columns, terminal);
+}

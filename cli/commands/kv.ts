@@ -1,0 +1,217 @@
+// flowmesh kv: keys and values, hashes, sets and sorted sets. Values leave and arrive byte for byte.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { type Command, InvalidArgumentError } from 'commander';
+import type { Action, Context } from '../context.ts';
+import { CliError, throwWireError, usage } from '../failure.ts';
+import { readInput } from '../input.ts';
+import { jsonField } from '../json.ts';
+import { decimal, duration, typedValue, whole } from '../parsing.ts';
+import { details, table } from '../table.ts';
+import { count, preview, printable, span, textOf } from '../text.ts';
+import { addCollectionCommands } from './kv-collections.ts';
+
+export interface KeyspaceOption {
+  keyspace: string;
+}
+
+export function addKvCommands(program: Command, action: Action): void {
+  const kv = program.command('kv').description('keys and values, hashes, sets, sorted sets');
+  kv.option('-k, --keyspace <name>', 'keyspace', 'default');
+  addStringCommands(kv, action);
+  addKeyCommands(kv, action);
+  addCollectionCommands(kv, action);
+}
+
+function addStringCommands(kv: Command, action: Action): void {
+  kv.command('get <key>').description('print the value, byte for byte').action(action(get));
+  kv.command('set <key> [value]')
+    .description('set a key; the value can come from a pipe')
+    .option('--ttl <duration>', 'goes away after this long', duration)
+    .option('--keep-ttl', 'keep the expiry it has')
+    .option('--if-absent', 'only if there is no such key')
+    .option('--if-present', 'only if there is such a key')
+    .option('--if-revision <n>', 'only if it has this revision', whole(1))
+    .option('--type <content-type>', 'content type (default: JSON if it is an object or a list, else text)')
+    .action(action(set));
+  kv.command('incr <key> [by]')
+    .description('add a whole number, 1 if none is given')
+    .action(action(increment));
+}
+
+function addKeyCommands(kv: Command, action: Action): void {
+  kv.command('del <keys...>').description('delete keys of any type').action(action(remove));
+  kv.command('ls [prefix]')
+    .description('list keys')
+    .option('--type <type>', 'string, hash, set or zset', keyType)
+    .option('--limit <n>', 'keys at most; 0 is all of them', whole(0), 100)
+    .action(action(list));
+  kv.command('inspect <key>').description('type, size, revision and expiry').action(action(inspect));
+  kv.command('expire <key> <ttl>')
+    .description('set when a key goes away: 90s, 24h, or never')
+    .action(action(expire));
+}
+
+export const bytes = (text: string): Uint8Array => Buffer.from(text);
+
+function keyType(text: string): string {
+  if (['string', 'hash', 'set', 'zset'].includes(text)) return text;
+  throw new InvalidArgumentError('Write string, hash, set or zset.');
+}
+
+/** One operation; errors inside the answer are thrown. */
+export async function run(
+  context: Context,
+  { keyspace }: KeyspaceOption,
+  op: pb.KvOpInput,
+  isMutation = false,
+): Promise<pb.KvResult> {
+  const api = await context.api();
+  const mutation = isMutation ? api.mutation() : null;
+  const space = keyspace === 'default' ? '' : keyspace;
+  const { results } = await api.execute({ keyspace: space, ops: [op], mutation });
+  const [result] = results;
+  if (result === undefined) throw new CliError('the server answered without a result');
+  throwWireError(result.error);
+  return result;
+}
+
+export const noSuchKey = (key: string): CliError => new CliError(`there is no key ${printable(key)}`);
+
+async function get(context: Context, options: KeyspaceOption, key: string): Promise<void> {
+  const { found, value, contentType, revision, ttlMs } = await run(context, options, {
+    get: { key: bytes(key) },
+  });
+  if (!found) throw noSuchKey(key);
+  if (context.isJson) {
+    const ttl = ttlMs > 0 ? { ttlMs } : {};
+    context.show({ key, ...jsonField('value', value, contentType), contentType, revision, ...ttl }, () => '');
+  } else if (context.terminal.isTty) {
+    // A terminal is no place for binary data; `flowmesh kv get key > file` has all of it.
+    const text = textOf(value);
+    context.terminal.out(`${text === undefined ? preview(value) : printable(text, true)}\n`);
+  } else context.terminal.out(value);
+}
+
+interface SetOptions extends KeyspaceOption {
+  ttl?: number;
+  keepTtl?: boolean;
+  ifAbsent?: boolean;
+  ifPresent?: boolean;
+  ifRevision?: number;
+  type?: string;
+}
+
+async function set(context: Context, options: SetOptions, key: string, given?: string): Promise<void> {
+  const typed = given === undefined ? await piped(context) : typedValue(given);
+  const { ttl, keepTtl, ifAbsent, ifPresent, ifRevision, type } = options;
+  const contentType = type ?? typed.contentType;
+  const conditions = { keepTtl, ifAbsent, ifPresent, ifRevision };
+  const op = { set: { key: bytes(key), value: typed.bytes, contentType, ttlMs: ttl, ...conditions } };
+  const { found, revision } = await run(context, options, op, true);
+  const isConditional = ifAbsent === true || ifPresent === true || ifRevision !== undefined;
+  if (isConditional && !found) {
+    const now = revision === 0 ? 'there is no such key' : `the key has revision ${revision}`;
+    throw new CliError(`not set: ${now}`, 'nothing was changed');
+  }
+  context.show({ key, revision }, () => `${printable(key)} set, revision ${revision}\n`);
+}
+
+async function piped(context: Context): Promise<{ bytes: Uint8Array; contentType: string }> {
+  if (context.terminal.stdin.isTTY)
+    throw usage('the value is missing', 'write it after the key, or pipe it in');
+  const content = await readInput(context.terminal.stdin);
+  const text = textOf(content);
+  const contentType = text === undefined ? 'application/octet-stream' : typedValue(text).contentType;
+  return { bytes: content, contentType };
+}
+
+async function increment(context: Context, options: KeyspaceOption, key: string, by?: string): Promise<void> {
+  const delta = by === undefined ? 1 : wholeDelta(by);
+  const { integer } = await run(context, options, { increment: { key: bytes(key), delta } }, true);
+  context.show({ key, value: integer }, () => `${integer}\n`);
+}
+
+function wholeDelta(text: string): number {
+  const value = decimal(text);
+  if (Number.isSafeInteger(value)) return value;
+  throw usage(`${text} is not a whole number`);
+}
+
+async function remove(context: Context, options: KeyspaceOption, keys: string[]): Promise<void> {
+  const deleted: string[] = [];
+  for (const key of keys) {
+    const { found } = await run(context, options, { delete: { key: bytes(key) } }, true);
+    if (found) deleted.push(key);
+  }
+  const missing = keys.filter((key) => !deleted.includes(key));
+  context.show({ deleted, missing }, () => deleted.map((key) => `${printable(key)} deleted\n`).join(''));
+  if (deleted.length === 0) throw noSuchKey(missing.join(', '));
+  if (missing.length > 0) context.hint(`no such key: ${missing.map((key) => printable(key)).join(', ')}`);
+}
+
+interface ListOptions extends KeyspaceOption {
+  type?: string;
+  limit: number;
+}
+
+/** Keys of one answer at most. */
+const pageMax = 500;
+
+async function list(context: Context, options: ListOptions, prefix = ''): Promise<void> {
+  const { type = '', limit } = options;
+  const seen = new Map<string, string>();
+  let cursor: Uint8Array = new Uint8Array();
+  let isMore = false;
+  do {
+    const page = limit === 0 ? pageMax : Math.min(pageMax, limit - seen.size);
+    const result = await run(context, options, {
+      scan: { prefix: bytes(prefix), cursor, limit: page, type },
+    });
+    // A scan may return a key twice.
+    for (const entry of result.entries) seen.set(Buffer.from(entry.name).toString(), entry.type);
+    cursor = result.cursor;
+    isMore = cursor.length > 0;
+  } while (isMore && (limit === 0 || seen.size < limit));
+  const keys = [...seen].map(([key, keyKind]) => ({ key, type: keyKind }));
+  context.show({ keys, isComplete: !isMore }, () =>
+    keys.length === 0
+      ? ''
+      : table(
+          keys,
+          [
+            { title: 'KEY', value: ({ key }) => printable(key), flexible: true },
+            { title: 'TYPE', value: (row) => row.type },
+          ],
+          context.terminal,
+        ),
+  );
+  if (keys.length === 0) context.hint(prefix === '' ? 'no keys' : `no keys begin with ${printable(prefix)}`);
+  if (isMore) context.hint(`more keys than ${count(limit)}; all of them: --limit 0`);
+}
+
+async function inspect(context: Context, options: KeyspaceOption, key: string): Promise<void> {
+  const result = await run(context, options, { inspect: { key: bytes(key) } });
+  if (!result.found) throw noSuchKey(key);
+  const { type, revision, ttlMs, integer } = result;
+  const unit = type === 'string' ? 'bytes' : type === 'hash' ? 'fields' : 'members';
+  const expires = ttlMs > 0 ? `in ${span(ttlMs)}` : 'never';
+  context.show({ key, type, size: integer, revision, ttlMs: ttlMs > 0 ? ttlMs : null }, () =>
+    details(
+      [
+        ['type', type],
+        ['size', `${count(integer)} ${unit}`],
+        ['revision', String(revision)],
+        ['expires', expires],
+      ],
+      context.terminal,
+    ),
+  );
+}
+
+async function expire(context: Context, options: KeyspaceOption, key: string, ttl: string): Promise<void> {
+  const ttlMs = ttl === 'never' ? 0 : duration(ttl);
+  const { found } = await run(context, options, { expire: { key: bytes(key), ttlMs } }, true);
+  if (!found) throw noSuchKey(key);
+  const text = ttlMs === 0 ? 'does not expire any more' : `expires in ${span(ttlMs)}`;
+  context.show({ key, ttlMs: ttlMs === 0 ? null : ttlMs }, () => `${printable(key)} ${text}\n`);
+}

@@ -1,0 +1,233 @@
+// flowmesh queue: what queues there are and what they should be. Their jobs are in jobs.ts and work.ts.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { Command } from 'commander';
+import { formatDuration, formatSize } from '../../crds/values.ts';
+import type { Action, Context } from '../context.ts';
+import { plain, plainWithout } from '../json.ts';
+import { duration, size, whole } from '../parsing.ts';
+import { confirm } from '../prompt.ts';
+import { type Column, details, table } from '../table.ts';
+import { count, printable, relative } from '../text.ts';
+import { addJobCommands } from './jobs.ts';
+import { addQueueTailCommand } from './queue-tail.ts';
+import { addWorkCommands } from './work.ts';
+
+export function addQueueCommands(program: Command, action: Action): void {
+  const queue = program.command('queue').description('job queues and their jobs');
+  queue.command('ls').description('list queues with their figures').action(action(list));
+  queue.command('get <queue>').description('settings and figures of a queue').action(action(get));
+  addDeclareCommand(queue, action);
+  addJobCommands(queue, action);
+  addQueueTailCommand(queue, action);
+  addWorkCommands(queue, action);
+  queue
+    .command('pause <queue>')
+    .description('hand out no more jobs; enqueuing goes on')
+    .action(action(pause(true)));
+  queue
+    .command('resume <queue>')
+    .description('hand out jobs again')
+    .action(action(pause(false)));
+  queue
+    .command('purge <queue>')
+    .description('remove every job that is not leased')
+    .option('-y, --yes', 'do not ask')
+    .action(action(purge));
+  queue
+    .command('delete <queue>')
+    .description('remove a queue with its jobs')
+    .option('-y, --yes', 'do not ask')
+    .option('--if-empty', 'only if it has no jobs')
+    .action(action(remove));
+}
+
+function addDeclareCommand(queue: Command, action: Action): void {
+  queue
+    .command('declare <queue>')
+    .description('create a queue or change its settings; unset ones take the defaults')
+    .option('--visibility-timeout <duration>', 'how long a lease lasts unless renewed (30s)', duration)
+    .option('--timeout <duration>', 'how long one attempt may run (30m)', duration)
+    .option('--max-attempts <n>', 'failed attempts before a job is dead (10)', whole(1, 10_000))
+    .option('--max-deliveries <n>', 'deliveries before a job is dead (20)', whole(1, 10_000))
+    .option('--backoff-initial <duration>', 'wait after the first failure (1s)', duration)
+    .option('--backoff-max <duration>', 'longest wait (10m)', duration)
+    .option('--fixed-backoff', 'the same wait after each failure')
+    .option('--dead-letter <queue>', 'where dead jobs go (<queue>.dead)')
+    .option('--dedup-window <duration>', 'how long a dedup key is remembered (5m)', duration)
+    .option('--max-depth <n>', 'unfinished jobs at most (no limit)', whole(1))
+    .option('--retention <duration>', 'how long finished jobs stay readable (24h)', duration)
+    .option('--retention-size <size>', 'how many bytes of them (1Gi)', size)
+    .action(action(declare));
+}
+
+const busy = (figures: pb.QueueFigures | null) => figures ?? emptyFigures;
+
+const emptyFigures: pb.QueueFigures = {
+  waiting: 0,
+  delayed: 0,
+  blocked: 0,
+  leased: 0,
+  enqueuedTotal: 0,
+  completedTotal: 0,
+  failedTotal: 0,
+  deadTotal: 0,
+  oldestReadyAtMs: 0,
+  workers: 0,
+};
+
+async function list(context: Context): Promise<void> {
+  const api = await context.api();
+  const { queues } = await api.listQueues({});
+  queues.sort((a, b) => ((a.spec?.name ?? '') < (b.spec?.name ?? '') ? -1 : 1));
+  context.show(queues.map(queueJson), () => (queues.length === 0 ? '' : queueTable(queues, context)));
+  if (queues.length === 0) context.hint('no queues yet; declare one: flowmesh queue declare emails.send');
+}
+
+function queueTable(queues: pb.Queue[], { terminal }: Context): string {
+  const { red, yellow } = terminal.colors;
+  const figure = (title: string, of: (figures: pb.QueueFigures) => number): Column<pb.Queue> => ({
+    title,
+    value: ({ figures }) => count(of(busy(figures))),
+    align: 'right',
+  });
+  const columns: Column<pb.Queue>[] = [
+    { title: 'QUEUE', value: ({ spec }) => printable(spec?.name ?? ''), flexible: true },
+    figure('WAITING', ({ waiting }) => waiting),
+    figure('DELAYED', ({ delayed }) => delayed),
+    figure('BLOCKED', ({ blocked }) => blocked),
+    figure('LEASED', ({ leased }) => leased),
+    figure('COMPLETED', ({ completedTotal }) => completedTotal),
+    {
+      ...figure('DEAD', ({ deadTotal }) => deadTotal),
+      paint: (text, { figures }) => (busy(figures).deadTotal > 0 ? red(text) : text),
+    },
+    {
+      title: 'OLDEST',
+      value: ({ figures }) => relative(busy(figures).oldestReadyAtMs, terminal.nowMs()).replace(' ago', ''),
+      align: 'right',
+    },
+    figure('WORKERS', ({ workers }) => workers),
+  ];
+  if (queues.some(({ paused }) => paused)) {
+    columns.push({
+      title: '',
+      value: ({ paused }) => (paused ? 'paused' : ''),
+      paint: (text) => yellow(text),
+    });
+  }
+  return table(queues, columns, terminal);
+}
+
+const queueJson = ({ spec, paused, figures, shard, createdAtMs }: pb.Queue) => ({
+  ...plainWithout(spec ?? {}, 'mutation'),
+  ...{ paused, shard, createdAtMs },
+  figures: plain(busy(figures)),
+});
+
+async function get(context: Context, _: unknown, name: string): Promise<void> {
+  const api = await context.api();
+  const queue = await api.getQueue({ name });
+  context.show(queueJson(queue), () => queueDetails(queue, context));
+}
+
+function queueDetails(queue: pb.Queue, { terminal }: Context): string {
+  const { spec, paused, shard } = queue;
+  const figures = busy(queue.figures);
+  const now = terminal.nowMs();
+  const backoff = spec?.backoff;
+  const wait =
+    backoff && `${backoff.type}, ${formatDuration(backoff.initialMs)} to ${formatDuration(backoff.maxMs)}`;
+  const oldest = figures.oldestReadyAtMs > 0 ? `, the oldest ${relative(figures.oldestReadyAtMs, now)}` : '';
+  return details(
+    [
+      ['queue', `${printable(spec?.name ?? '')}${paused ? `  ${terminal.colors.yellow('paused')}` : ''}`],
+      ['waiting', `${count(figures.waiting)}${oldest}`],
+      ['delayed', count(figures.delayed)],
+      ['blocked', count(figures.blocked)],
+      ['leased', count(figures.leased)],
+      ['workers', count(figures.workers)],
+      ['completed', `${count(figures.completedTotal)} of ${count(figures.enqueuedTotal)} enqueued`],
+      ['failed', `${count(figures.failedTotal)} attempts, ${count(figures.deadTotal)} jobs dead`],
+      ['lease', formatDuration(spec?.visibilityTimeoutMs ?? 0)],
+      ['timeout', formatDuration(spec?.timeoutMs ?? 0)],
+      ['attempts', `${spec?.maxAttempts}, deliveries ${spec?.maxDeliveries}`],
+      ['backoff', wait ? `${wait}, jitter ${backoff.jitter}` : ''],
+      ['dead letter', printable(spec?.deadLetterQueue ?? '')],
+      ['dedup window', formatDuration(spec?.deduplicationWindowMs ?? 0)],
+      ['max depth', spec?.maxDepth ? count(spec.maxDepth) : 'no limit'],
+      ['retention', `${formatDuration(spec?.retentionMs ?? 0)}, ${formatSize(spec?.retentionBytes ?? 0)}`],
+      ['shard', String(shard)],
+    ],
+    terminal,
+  );
+}
+
+interface DeclareOptions {
+  visibilityTimeout?: number;
+  timeout?: number;
+  maxAttempts?: number;
+  maxDeliveries?: number;
+  backoffInitial?: number;
+  backoffMax?: number;
+  fixedBackoff?: boolean;
+  deadLetter?: string;
+  dedupWindow?: number;
+  maxDepth?: number;
+  retention?: number;
+  retentionSize?: number;
+}
+
+async function declare(context: Context, o: DeclareOptions, name: string): Promise<void> {
+  const api = await context.api();
+  const queue = await api.applyQueue({
+    name,
+    visibilityTimeoutMs: o.visibilityTimeout,
+    timeoutMs: o.timeout,
+    maxAttempts: o.maxAttempts,
+    maxDeliveries: o.maxDeliveries,
+    backoff: { type: o.fixedBackoff ? 'fixed' : '', initialMs: o.backoffInitial, maxMs: o.backoffMax },
+    deadLetterQueue: o.deadLetter,
+    deduplicationWindowMs: o.dedupWindow,
+    maxDepth: o.maxDepth,
+    retentionMs: o.retention,
+    retentionBytes: o.retentionSize,
+    mutation: api.mutation(),
+  });
+  context.show(queueJson(queue), () => queueDetails(queue, context));
+}
+
+const pause =
+  (paused: boolean) =>
+  async (context: Context, _: unknown, queue: string): Promise<void> => {
+    const api = await context.api();
+    await api.setPaused({ queue, paused, mutation: api.mutation() });
+    context.show({ queue, paused }, () => `${printable(queue)} ${paused ? 'paused' : 'resumed'}\n`);
+  };
+
+async function purge(context: Context, { yes }: { yes?: boolean }, queue: string): Promise<void> {
+  const api = await context.api();
+  const figures = busy((await api.getQueue({ name: queue })).figures);
+  const jobs = figures.waiting + figures.delayed + figures.blocked;
+  await confirm(context.terminal, `Remove about ${count(jobs)} jobs of ${printable(queue)}?`, yes);
+  const { purged } = await api.purge({ queue, mutation: api.mutation() }, { deadlineMs: 60_000 });
+  context.show({ queue, purged }, () => `${count(purged)} jobs removed\n`);
+}
+
+interface RemoveOptions {
+  yes?: boolean;
+  ifEmpty?: boolean;
+}
+
+async function remove(
+  context: Context,
+  { yes, ifEmpty = false }: RemoveOptions,
+  name: string,
+): Promise<void> {
+  const api = await context.api();
+  const figures = busy((await api.getQueue({ name })).figures);
+  const jobs = figures.waiting + figures.delayed + figures.blocked + figures.leased;
+  if (!ifEmpty)
+    await confirm(context.terminal, `Delete ${printable(name)} with its ${count(jobs)} jobs?`, yes);
+  await api.deleteQueue({ name, ifEmpty, mutation: api.mutation() });
+  context.show({ deleted: name }, () => `${printable(name)} deleted\n`);
+}

@@ -1,0 +1,109 @@
+// flowmesh stream write: one record from the command line, or many from a file or pipe with a progress bar.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { Command } from 'commander';
+import type { Api } from '../client.ts';
+import type { Action, Context } from '../context.ts';
+import { CliError, usage } from '../failure.ts';
+import { lineSource } from '../input.ts';
+import { header, typedValue, whole } from '../parsing.ts';
+import { startProgress } from '../progress.ts';
+import { count } from '../text.ts';
+
+export function addWriteCommand(stream: Command, action: Action): void {
+  stream
+    .command('write <stream> [value]')
+    .description('write a record, or one for each line of a file or pipe')
+    .option('--key <key>', 'records of one key stay in order')
+    .option('--key-field <name>', 'of lines that are JSON objects: the field that is the key')
+    .option('--partition <n>', 'this partition, whatever the key', whole(0))
+    .option('-H, --header <name=value>', 'may be given several times', header)
+    .option('--file <file>', 'a record for each line; - is standard input')
+    .action(action(write));
+}
+
+interface WriteOptions {
+  key?: string;
+  keyField?: string;
+  partition?: number;
+  header?: Record<string, string>;
+  file?: string;
+}
+
+async function write(context: Context, options: WriteOptions, stream: string, value?: string): Promise<void> {
+  if (value !== undefined && options.file !== undefined)
+    throw usage('a value and --file', 'give one of the two');
+  if (value === undefined && options.file === undefined && context.terminal.stdin.isTTY) {
+    throw usage('the value is missing', 'write it after the stream, pipe lines in, or give --file');
+  }
+  const api = await context.api();
+  if (value === undefined) return writeLines(context, api, options, stream);
+  const records = [newRecord(value, options, 0)];
+  const { offsets } = await api.publish({ stream, records, mutation: api.mutation() });
+  const [{ partition, offset } = { partition: 0, offset: 0 }] = offsets;
+  context.show({ partition, offset }, () => `partition ${partition}, offset ${offset}\n`);
+}
+
+function newRecord(text: string, options: WriteOptions, line: number): pb.NewRecordInput {
+  const { bytes, contentType } = typedValue(text);
+  const key = options.keyField === undefined ? options.key : keyIn(text, options.keyField, line);
+  const headers = Object.entries(options.header ?? {}).map(
+    ([name, given]) => [name, Buffer.from(given)] as const,
+  );
+  return {
+    value: bytes,
+    contentType,
+    key: key === undefined ? null : Buffer.from(key),
+    partition: options.partition,
+    headers: Object.fromEntries(headers),
+  };
+}
+
+function keyIn(text: string, field: string, line: number): string {
+  let value: unknown;
+  try {
+    value = (JSON.parse(text) as Record<string, unknown> | null)?.[field];
+  } catch {
+    value = undefined;
+  }
+  if (typeof value === 'string' || typeof value === 'number') return String(value);
+  const where = line === 0 ? 'the value' : `line ${line}`;
+  throw new CliError(`${where} has no field ${field} that could be a key`, 'nothing behind it was written');
+}
+
+const batchRecords = 1000;
+const batchBytes = 1024 * 1024;
+
+async function writeLines(context: Context, api: Api, options: WriteOptions, stream: string): Promise<void> {
+  const { lines, totalBytes, name } = await lineSource(options.file ?? '-', context.terminal.stdin);
+  const progress = startProgress(context.terminal, {
+    title: `write ${stream}`,
+    total: totalBytes,
+    unit: 'records',
+  });
+  let records: pb.NewRecordInput[] = [];
+  let [bytesInBatch, bytesRead, written] = [0, 0, 0];
+  const flush = async () => {
+    if (records.length === 0) return;
+    await api.publish({ stream, records, mutation: api.mutation() }, { patient: true, deadlineMs: 60_000 });
+    written += records.length;
+    [records, bytesInBatch] = [[], 0];
+    progress.update(bytesRead, written);
+  };
+  try {
+    for await (const line of lines) {
+      const record = newRecord(line.text, options, line.number);
+      if (records.length >= batchRecords || bytesInBatch + line.bytes > batchBytes) await flush();
+      bytesRead += line.bytes;
+      records.push(record);
+      bytesInBatch += line.bytes;
+    }
+    await flush();
+  } catch (error) {
+    // How far it got is what one needs to go on from there.
+    if (written > 0) context.hint(`the first ${count(written)} records of ${name} are written`);
+    throw error;
+  } finally {
+    progress.stop();
+  }
+  context.show({ written }, () => `${count(written)} records written\n`);
+}

@@ -1,0 +1,243 @@
+// flowmesh stream: what streams there are, and who reads them. Their records are in records.ts.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { Command } from 'commander';
+import { formatDuration, formatSize } from '../../crds/values.ts';
+import type { Action, Context } from '../context.ts';
+import { usage } from '../failure.ts';
+import { plain, plainWithout } from '../json.ts';
+import { duration, size, timestamp, whole } from '../parsing.ts';
+import { confirm } from '../prompt.ts';
+import { details, table } from '../table.ts';
+import { count, dataSize, printable } from '../text.ts';
+import { addReadCommands } from './stream-read.ts';
+import { addWriteCommand } from './stream-write.ts';
+
+export function addStreamCommands(program: Command, action: Action): void {
+  const stream = program.command('stream').description('event streams and their consumer groups');
+  stream.command('ls').description('list streams').action(action(list));
+  stream.command('get <stream>').description('settings and partitions of a stream').action(action(get));
+  stream
+    .command('declare <stream>')
+    .description('create a stream or change its settings; unset ones take the defaults')
+    .option('--partitions <n>', 'parts that are read side by side; can grow, not shrink', whole(1, 1024))
+    .option('--retention <duration>', 'how long records are kept (7d)', duration)
+    .option('--retention-size <size>', 'bytes of one partition at most (no limit)', size)
+    .action(action(declare));
+  addWriteCommand(stream, action);
+  addReadCommands(stream, action);
+  stream.command('groups <stream>').description('list consumer groups').action(action(groups));
+  stream.command('group <stream> <group>').description('where a group stands').action(action(group));
+  stream
+    .command('seek <stream> <group>')
+    .description('move a group; its consumers go on from there')
+    .option('--to <position>', 'earliest, latest or an offset')
+    .option('--time <time>', 'the first record at or after: 2026-01-31T12:00:00Z, or how long ago: 15m')
+    .option('--partition <n>', 'this partition only', whole(0))
+    .action(action(seek));
+  stream
+    .command('delete <stream>')
+    .description('remove a stream with its records')
+    .option('-y, --yes', 'do not ask')
+    .action(action(remove));
+}
+
+const recordsOf = (stream: pb.Stream) =>
+  stream.partitions.reduce((sum, { end, logStart }) => sum + end - logStart, 0);
+const bytesOf = (stream: pb.Stream) => stream.partitions.reduce((sum, { bytes }) => sum + bytes, 0);
+
+const streamJson = ({ spec, partitions, createdAtMs }: pb.Stream) => ({
+  ...plainWithout(spec ?? {}, 'mutation'),
+  createdAtMs,
+  partitions: plain(partitions),
+});
+
+async function list(context: Context): Promise<void> {
+  const api = await context.api();
+  const { streams } = await api.listStreams({});
+  streams.sort((a, b) => ((a.spec?.name ?? '') < (b.spec?.name ?? '') ? -1 : 1));
+  context.show(streams.map(streamJson), () =>
+    streams.length === 0
+      ? ''
+      : table(
+          streams,
+          [
+            { title: 'STREAM', value: ({ spec }) => printable(spec?.name ?? ''), flexible: true },
+            { title: 'PARTITIONS', value: ({ partitions }) => count(partitions.length), align: 'right' },
+            { title: 'RECORDS', value: (row) => count(recordsOf(row)), align: 'right' },
+            { title: 'SIZE', value: (row) => dataSize(bytesOf(row)), align: 'right' },
+            { title: 'KEPT', value: ({ spec }) => formatDuration(spec?.retentionMs ?? 0), align: 'right' },
+          ],
+          context.terminal,
+        ),
+  );
+  if (streams.length === 0)
+    context.hint('no streams yet; declare one: flowmesh stream declare orders.events');
+}
+
+async function get(context: Context, _: unknown, name: string): Promise<void> {
+  const api = await context.api();
+  const stream = await api.getStream({ name });
+  context.show(streamJson(stream), () => streamDetails(stream, context));
+}
+
+function streamDetails(stream: pb.Stream, { terminal }: Context): string {
+  const { spec, partitions } = stream;
+  const sizeLimit = spec?.retentionBytes ? `, ${formatSize(spec.retentionBytes)} a partition` : '';
+  const head = details(
+    [
+      ['stream', printable(spec?.name ?? '')],
+      ['records', `${count(recordsOf(stream))} in ${dataSize(bytesOf(stream))}`],
+      ['kept', formatDuration(spec?.retentionMs ?? 0) + sizeLimit],
+    ],
+    terminal,
+  );
+  const rows = table(
+    partitions,
+    [
+      { title: 'PARTITION', value: ({ partition }) => String(partition), align: 'right' },
+      { title: 'FIRST', value: ({ logStart }) => String(logStart), align: 'right' },
+      { title: 'NEXT', value: ({ end }) => String(end), align: 'right' },
+      { title: 'RECORDS', value: ({ end, logStart }) => count(end - logStart), align: 'right' },
+      { title: 'SIZE', value: ({ bytes }) => dataSize(bytes), align: 'right' },
+      { title: 'SHARD', value: ({ shard }) => String(shard), align: 'right' },
+    ],
+    terminal,
+  );
+  return `${head}\n${rows}`;
+}
+
+interface DeclareOptions {
+  partitions?: number;
+  retention?: number;
+  retentionSize?: number;
+}
+
+async function declare(context: Context, options: DeclareOptions, name: string): Promise<void> {
+  const api = await context.api();
+  const { partitions, retention: retentionMs, retentionSize: retentionBytes } = options;
+  const stream = await api.applyStream({
+    name,
+    partitions,
+    retentionMs,
+    retentionBytes,
+    mutation: api.mutation(),
+  });
+  context.show(streamJson(stream), () => streamDetails(stream, context));
+}
+
+function stateText(state: string, { terminal }: Context): string {
+  const { green, yellow, dim } = terminal.colors;
+  if (state === 'stable') return green(state);
+  return state === 'empty' ? dim(state) : yellow(state);
+}
+
+async function groups(context: Context, _: unknown, stream: string): Promise<void> {
+  const api = await context.api();
+  const { groups: found } = await api.listGroups({ stream });
+  found.sort((a, b) => (a.group < b.group ? -1 : 1));
+  context.show(plain(found), () =>
+    found.length === 0
+      ? ''
+      : table(
+          found,
+          [
+            { title: 'GROUP', value: (row) => printable(row.group), flexible: true },
+            {
+              title: 'STATE',
+              value: ({ state }) => state,
+              paint: (text) => text.replace(/\S+/, (state) => stateText(state, context)),
+            },
+            { title: 'MEMBERS', value: ({ members }) => count(members.length), align: 'right' },
+            { title: 'LAG', value: ({ lag }) => count(lag), align: 'right' },
+          ],
+          context.terminal,
+        ),
+  );
+  if (found.length === 0) context.hint(`nobody reads ${printable(stream)} yet`);
+}
+
+async function group(context: Context, _: unknown, stream: string, name: string): Promise<void> {
+  const api = await context.api();
+  const found = await api.getGroup({ stream, group: name });
+  context.show(plain(found), () => groupDetails(found, context));
+}
+
+function groupDetails(found: pb.Group, context: Context): string {
+  const { terminal } = context;
+  const clients = new Map(found.members.map(({ memberId, client }) => [memberId, client || memberId]));
+  const head = details(
+    [
+      ['group', `${printable(found.group)} of ${printable(found.stream)}`],
+      ['state', `${stateText(found.state, context)}, ${count(found.members.length)} members`],
+      ['lag', `${count(found.lag)} records`],
+    ],
+    terminal,
+  );
+  const rows = table(
+    found.partitions,
+    [
+      { title: 'PARTITION', value: ({ partition }) => String(partition), align: 'right' },
+      { title: 'COMMITTED', value: ({ committed }) => String(committed), align: 'right' },
+      { title: 'END', value: ({ end }) => String(end), align: 'right' },
+      { title: 'LAG', value: ({ lag }) => count(lag), align: 'right' },
+      {
+        title: 'MEMBER',
+        value: ({ memberId }) => printable(clients.get(memberId) ?? memberId) || '-',
+        flexible: true,
+      },
+    ],
+    terminal,
+  );
+  return `${head}\n${rows}`;
+}
+
+interface SeekOptions {
+  to?: string;
+  time?: string;
+  partition?: number;
+}
+
+async function seek(context: Context, { to, time, partition }: SeekOptions, stream: string, name: string) {
+  if ((to === undefined) === (time === undefined))
+    throw usage('say where to: --to or --time', '--to earliest, --time 15m');
+  const api = await context.api();
+  const target =
+    time === undefined ? positionOf(to ?? '') : { timestampMs: timestamp(context.terminal.nowMs())(time) };
+  const { partitions } = await api.seek({
+    stream,
+    group: name,
+    partition,
+    ...target,
+    mutation: api.mutation(),
+  });
+  const moved = partitions.map(({ partition: number, committed, lag }) => ({
+    partition: number,
+    committed,
+    lag,
+  }));
+  context.show({ stream, group: name, partitions: moved }, () =>
+    table(
+      partitions,
+      [
+        { title: 'PARTITION', value: (row) => String(row.partition), align: 'right' },
+        { title: 'NEXT', value: ({ committed }) => String(committed), align: 'right' },
+        { title: 'LAG', value: ({ lag }) => count(lag), align: 'right' },
+      ],
+      context.terminal,
+    ),
+  );
+}
+
+function positionOf(to: string): { position: string } | { offset: number } {
+  if (to === 'earliest' || to === 'latest') return { position: to };
+  if (/^[0-9]{1,15}$/.test(to)) return { offset: Number(to) };
+  throw usage(`${to} is no position`, 'write earliest, latest or an offset');
+}
+
+async function remove(context: Context, { yes }: { yes?: boolean }, name: string): Promise<void> {
+  const api = await context.api();
+  const records = recordsOf(await api.getStream({ name }));
+  await confirm(context.terminal, `Delete ${printable(name)} with its ${count(records)} records?`, yes);
+  await api.deleteStream({ name, mutation: api.mutation() });
+  context.show({ deleted: name }, () => `${printable(name)} deleted\n`);
+}

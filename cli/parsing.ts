@@ -1,0 +1,67 @@
+// Arguments and options as values. A wrong one ends with exit code 2 and says what would have been right.
+import { InvalidArgumentError } from 'commander';
+import { parseDurationMs, parseSizeBytes } from '../crds/values.ts';
+
+/** `90s`, `5m`, `24h`, `7d` in ms. */
+export function duration(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms === undefined)
+    throw new InvalidArgumentError('Write a number and a unit: 500ms, 90s, 5m, 24h or 7d.');
+  return ms;
+}
+
+/** `512Mi`, `1Gi` in bytes. */
+export function size(text: string): number {
+  const bytes = parseSizeBytes(text);
+  if (bytes === undefined) throw new InvalidArgumentError('Write a number and a unit: 512Mi, 1Gi or 20Gi.');
+  return bytes;
+}
+
+export function whole(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^-?[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+    const range = max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `from ${min} to ${max}`;
+    throw new InvalidArgumentError(`Write a whole number ${range}.`);
+  };
+}
+
+export function decimal(text: string): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!Number.isNaN(value)) return value;
+  throw new InvalidArgumentError('Write a number.');
+}
+
+/** `name=value`, may be given several times. */
+export function header(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new InvalidArgumentError('Write name=value.');
+  return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) };
+}
+
+/** A point in time: ISO 8601, ms since 1970, or a duration that lies back (`15m`). */
+export function timestamp(nowMs: number): (text: string) => number {
+  return (text) => {
+    const agoMs = parseDurationMs(text);
+    if (agoMs !== undefined) return nowMs - agoMs;
+    if (/^[0-9]{12,16}$/.test(text)) return Number(text);
+    const parsed = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
+    if (!Number.isNaN(parsed)) return parsed;
+    throw new InvalidArgumentError('Write a time such as 2026-01-31T12:00:00Z, or how long ago: 15m.');
+  };
+}
+
+/** What was typed goes out as it is: a JSON object or array as JSON, anything else as text. */
+export function typedValue(text: string): { bytes: Uint8Array; contentType: string } {
+  return { bytes: Buffer.from(text), contentType: looksLikeJson(text) ? 'application/json' : 'text/plain' };
+}
+
+function looksLikeJson(text: string): boolean {
+  if (!/^\s*[[{]/.test(text)) return false;
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

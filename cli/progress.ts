@@ -1,0 +1,46 @@
+// A progress bar for long work, on standard error and only if a person looks at it.
+import { Presets, SingleBar } from 'cli-progress';
+import type { Terminal } from './terminal.ts';
+import { count } from './text.ts';
+
+export interface Progress {
+  /** `position` in the unit of the total; `done` is what the bar counts in words. */
+  update(position: number, done: number): void;
+  stop(): void;
+}
+
+const silent: Progress = { update: () => {}, stop: () => {} };
+
+export interface ProgressOptions {
+  title: string;
+  /** Undefined: unknown, so only the count is shown. */
+  total: number | undefined;
+  /** What is counted: `records`. */
+  unit: string;
+}
+
+export function startProgress(terminal: Terminal, { title, total, unit }: ProgressOptions): Progress {
+  if (!terminal.isErrTty) return silent;
+  const { cyan, dim } = terminal.errColors;
+  const shape = total === undefined ? '' : `${cyan('{bar}')} {percentage}%  `;
+  const bar = new SingleBar(
+    {
+      format: `${title}  ${shape}{done} ${unit}  ${dim('{rate}/s')}`,
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: true,
+      barsize: 30,
+      fps: 12,
+    },
+    Presets.shades_classic,
+  );
+  const startedMs = terminal.nowMs();
+  bar.start(total ?? 1, 0, { done: '0', rate: '0' });
+  return {
+    update(position, done) {
+      const seconds = Math.max(0.001, (terminal.nowMs() - startedMs) / 1000);
+      bar.update(position, { done: count(done), rate: count(Math.round(done / seconds)) });
+    },
+    stop: () => bar.stop(),
+  };
+}

@@ -1,0 +1,90 @@
+// Makes a server have what manifests declare, and says what that changed. The same for `flowmesh apply`, over
+// the network, and `flowmesh dev`, in-process.
+//   R1. Each resource stands alone: one that the server refuses does not keep the others back.
+//   R2. Nothing is deleted because it is not declared any more.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { type Source, type SourcedResource, servedName } from '../crds/manifests.ts';
+import { toQueueSpec, toStreamSpec } from '../crds/translate.ts';
+import { formatDuration, formatSize } from '../crds/values.ts';
+
+/** Where declarations go: the admin API, without what it takes to call it. */
+export interface Declarations {
+  listQueues(): Promise<pb.QueueInput[]>;
+  listStreams(): Promise<pb.StreamInput[]>;
+  applyQueue(spec: pb.QueueSpecInput): Promise<pb.QueueInput>;
+  applyStream(spec: pb.StreamSpecInput): Promise<pb.StreamInput>;
+}
+
+export interface Outcome {
+  kind: 'queue' | 'stream';
+  name: string;
+  result: 'created' | 'changed' | 'unchanged' | 'refused';
+  /** `maxAttempts 10 -> 5`. */
+  changes: string[];
+  /** Why it was refused. */
+  error?: unknown;
+  source: Source;
+}
+
+export async function reconcile(
+  resources: readonly SourcedResource[],
+  server: Declarations,
+): Promise<Outcome[]> {
+  const [queues, streams] = await Promise.all([server.listQueues(), server.listStreams()]);
+  const queueSpecs = new Map(queues.map(({ spec }) => [spec?.name, spec]));
+  const streamSpecs = new Map(streams.map(({ spec }) => [spec?.name, spec]));
+  const outcomes: Outcome[] = [];
+  for (const resource of resources) {
+    const name = servedName(resource) ?? '';
+    const { source } = resource;
+    if (resource.kind === 'Queue') {
+      const apply = async () => (await server.applyQueue(toQueueSpec(resource))).spec;
+      outcomes.push(await outcome({ kind: 'queue', name, source }, queueSpecs.get(name), apply));
+    } else if (resource.kind === 'Stream') {
+      const apply = async () => (await server.applyStream(toStreamSpec(resource))).spec;
+      outcomes.push(await outcome({ kind: 'stream', name, source }, streamSpecs.get(name), apply));
+    }
+  }
+  return outcomes;
+}
+
+type Spec = pb.QueueSpecInput | pb.StreamSpecInput | null | undefined;
+
+async function outcome(
+  subject: Pick<Outcome, 'kind' | 'name' | 'source'>,
+  before: Spec,
+  apply: () => Promise<Spec>,
+): Promise<Outcome> {
+  try {
+    const after = await apply();
+    if (!before) return { ...subject, result: 'created', changes: [] };
+    const changes = differences(before, after ?? {});
+    return { ...subject, result: changes.length > 0 ? 'changed' : 'unchanged', changes };
+  } catch (error) {
+    return { ...subject, result: 'refused', changes: [], error };
+  }
+}
+
+/** Fields that differ, with times and sizes as manifests write them. */
+function differences(before: object, after: object, prefix = ''): string[] {
+  const old = before as Record<string, unknown>;
+  return Object.entries(after).flatMap(([field, value]) => {
+    if (field === 'name' || field === 'mutation') return [];
+    const was = old[field];
+    if (typeof value === 'object' && value !== null) {
+      return differences((was as object | null | undefined) ?? {}, value, `${field}.`);
+    }
+    if ((was ?? zeroOf(value)) === (value ?? zeroOf(was))) return [];
+    const name = prefix + field.replace(/(?:Ms|Bytes)$/, '');
+    return [`${name} ${inWords(field, was)} -> ${inWords(field, value)}`];
+  });
+}
+
+const zeroOf = (like: unknown): unknown => (typeof like === 'string' ? '' : 0);
+
+function inWords(field: string, value: unknown): string {
+  if (value === undefined || value === null || value === '' || value === 0) return 'unset';
+  if (typeof value === 'number' && field.endsWith('Ms')) return formatDuration(value);
+  if (typeof value === 'number' && field.endsWith('Bytes')) return formatSize(value);
+  return String(value);
+}
