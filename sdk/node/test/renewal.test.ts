@@ -27,6 +27,11 @@ async function start(blockedTimeout: string) {
   return { fm, figures };
 }
 
+/** The session is renewed although it has no job yet. */
+async function threadRenews(figures: () => Promise<Figures>): Promise<void> {
+  while ((await figures()).renewals === 0) await sleep(20);
+}
+
 function block(ms: number): void {
   const endMs = performance.now() + ms;
   while (performance.now() < endMs);
@@ -39,11 +44,11 @@ test('a handler that blocks the main thread for longer than the lease keeps its 
     'q',
     (job) => {
       attempts.push(job.attempt);
-      block(1800);
+      block(3200);
     },
-    { visibility: 0.6 },
+    { visibility: 1.2 },
   );
-  await sleep(700); // The thread has started.
+  await threadRenews(figures);
   await fm.queue.enqueue('q', 1);
   await until(() => attempts.length > 0 && worker.running === 0, 'the handler is done');
   await worker.drain();
@@ -68,7 +73,7 @@ test('a main thread that blocks for longer than blockedTimeout loses its leases'
     { visibility: 0.6 },
   );
   worker.on('lost', (job) => lost.push(job.id));
-  await sleep(700);
+  await threadRenews(figures);
   await fm.queue.enqueue('q', 1);
   await until(() => lost.length > 0, 'the lease is lost');
   await until(() => worker.running === 0, 'a later delivery is done');
