@@ -84,7 +84,9 @@ test('unary calls end at their deadline and when they are aborted', async () => 
   const { fake, fm } = await startFake();
   fake.refuseUnary = () => new FlowError('RESOURCE_EXHAUSTED', 'busy', { retryAfterMs: 50 });
   const started = performance.now();
-  expect((await failureOf(fm.admin.getCluster({ deadline: 0.2 }))).code).toBe('RESOURCE_EXHAUSTED');
+  const { code } = await failureOf(fm.admin.getCluster({ deadline: 0.2 }));
+  // The last try may be answered, or cut off by the deadline.
+  expect(['RESOURCE_EXHAUSTED', 'DEADLINE_EXCEEDED']).toContain(code);
   expect(performance.now() - started).toBeLessThan(1000);
   const abort = new AbortController();
   const call = failureOf(fm.admin.getCluster({ signal: abort.signal }));
