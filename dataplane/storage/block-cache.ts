@@ -1,6 +1,6 @@
 // Blocks that could be read again from their files, within a bound for all logs together.
-//   E1. Above the bound the log that holds more than its share (bound / logs) gives up its least recently used block, so
-//       that a busy log does not push out the tails of quiet ones.
+//   E1. Above the bound the log that holds more than its share (bound / logs) gives up its least recently
+//       used block, so that a busy log does not push out the tails of quiet ones.
 import type { Block, BlockOwner } from './log-block.ts';
 
 interface Shelf {

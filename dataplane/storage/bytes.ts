@@ -1,4 +1,5 @@
-// Binary writing and reading of events and rows: little-endian varints and length-prefixed bytes in one growing buffer.
+// Binary writing and reading of events and rows: little-endian varints and length-prefixed bytes in one
+// growing buffer.
 //   B1. A reader never reads past its end; truncated bytes are DATA_DAMAGED.
 import { FlowError } from '@flowmesh/protocol';
 

@@ -1,7 +1,8 @@
-// What the views see of storage, and nothing more: rows by key, ordered windows, partition logs.
-// A transaction's staging, a sandbox overlay and a state as of a position implement the same (docs/architecture.md, "State").
-//
-//   S1. `get` never touches the disk: rows are made resident beforehand by `fetch`; a miss is a programmer error and throws.
+// What the views see of storage, and nothing more: rows by key, ordered windows, partition logs. A
+// transaction's staging, a sandbox overlay and a state as of a position implement the same
+// (docs/architecture.md, "State").
+//   S1. `get` never touches the disk: rows are made resident beforehand by `fetch`; a miss is a programmer
+//       error and throws.
 //   S2. Values are immutable once put: to change a row, put a new value.
 //   S3. Between `begin` and `commit | rollback` every change can be undone.
 import type { ByteReader, ByteWriter } from './bytes.ts';
@@ -44,14 +45,17 @@ export interface Reader {
 
 export interface Rows extends Reader {
   /**
-   * `isNew`: the caller knows that there is no such row. If it is deleted again before the next checkpoint, it never
-   * reaches the disk, nor does its deletion. A wrong claim brings deleted rows back.
+   * `isNew`: the caller knows that there is no such row. If it is deleted again before the next checkpoint,
+   * it never reaches the disk, nor does its deletion. A wrong claim brings deleted rows back.
    */
   put<V>(table: Table<V>, key: string, value: V, isNew?: boolean): void;
   del(table: Table<unknown>, key: string): void;
   /** Inside a transaction: what happens may be taken back. */
   readonly isStaging: boolean;
-  /** Runs `revert` if the open transaction is rolled back; a no-op outside of one. For state that views keep beside rows. */
+  /**
+   * Runs `revert` if the open transaction is rolled back; a no-op outside of one. For state that views keep
+   * beside rows.
+   */
   onRollback(revert: () => void): void;
   isResident(ref: RowRef): boolean;
   /** Makes rows resident, absent ones too. */
@@ -63,8 +67,8 @@ export interface Rows extends Reader {
 }
 
 /**
- * The front of an ordered range, kept in memory: what is put into the range shows up here in order, what is deleted
- * disappears. Memory is bounded; behind the resident part the rest stays on disk.
+ * The front of an ordered range, kept in memory: what is put into the range shows up here in order, what is
+ * deleted disappears. Memory is bounded; behind the resident part the rest stays on disk.
  */
 export interface Window<V> {
   /** First row; undefined when the range is empty or `isStale`. */
@@ -81,7 +85,9 @@ export interface Window<V> {
   close(): void;
 }
 
-/** Identity of a partition log within its shard: dense numbers given out by the views, recorded in their rows. */
+/**
+ * Identity of a partition log within its shard: dense numbers given out by the views, recorded in their rows.
+ */
 export type LogId = number;
 
 /** Stored batches in a row, and where they lie. */
@@ -101,7 +107,10 @@ export interface PartitionLog {
   readonly endOffset: number;
   /** Bytes from start to end. */
   readonly byteLength: number;
-  /** Takes ownership of `batch`, whose head must carry `endOffset` as base offset. Lands in files later, synced at checkpoints. */
+  /**
+   * Takes ownership of `batch`, whose head must carry `endOffset` as base offset. Lands in files later,
+   * synced at checkpoints.
+   */
   append(batch: Buffer, count: number, timeMs: number): void;
   /** Undoes the last append (transactions). */
   unappend(): void;
@@ -111,9 +120,15 @@ export interface PartitionLog {
   load(offset: number, maxBytes: number): Promise<Chunk>;
   /** First offset whose append time is at or after `timeMs`; endOffset if none. */
   offsetAt(timeMs: number): Promise<number>;
-  /** Whole segments below `offset` may go; startOffset rises to the first record kept. `force`: start at exactly `offset`. */
+  /**
+   * Whole segments below `offset` go; startOffset rises to the first record kept. `force`: start at exactly
+   * `offset`. Up to the end it closes the segment that is being filled, so not after each record.
+   */
   trimTo(offset: number, force?: boolean): void;
-  /** Retention: the offset up to which whole sealed segments are older than `timeMs` or beyond `bytes`. */
+  /**
+   * Retention: the offset below which whole segments were appended before `olderThanMs` (shard time), or are
+   * beyond `bytesMax`; the segment that is being filled goes by age only. For `trimTo`.
+   */
   expiredOffset(limits: { olderThanMs?: number; bytesMax?: number }): number;
 }
 

@@ -1,4 +1,7 @@
-/** Runs `run` for each item, at most `max` at a time. Rejects with the first failure once those under way have ended. */
+/**
+ * Runs `run` for each item, at most `max` at a time. Rejects with the first failure once those under way have
+ * ended.
+ */
 export async function eachOf<T>(
   items: readonly T[],
   max: number,

@@ -1,4 +1,5 @@
-// Open files, at most HANDLES_MAX of them plus those in use: there may be a segment for each of 10,000 queues.
+// Open files, at most HANDLES_MAX of them plus those in use: there may be a segment for each of 10,000
+// queues.
 import type { LogFile, LogFiles } from './log-files.ts';
 
 const HANDLES_MAX = 128;

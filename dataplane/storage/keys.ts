@@ -1,8 +1,9 @@
-// Row keys: byte strings (one character = one byte, latin1) whose order is the order of their parts.
-// Every key starts with the tenant, so that nothing can be read across tenants by accident.
+// Row keys: byte strings (one character = one byte, latin1) whose order is the order of their parts. Every
+// key starts with the tenant, so that nothing can be read across tenants by accident.
 //
 //   key   = tenant(u32be) table(u8) part*
-//   part  = u32be | u53be (7 bytes) | f64 (8 bytes, order-preserving) | text (0x00 escaped as 0x00 0xff, ends 0x00 0x01)
+//   part  = u32be | u53be (7 bytes) | f64 (8 bytes, order-preserving)
+//         | text (0x00 escaped as 0x00 0xff, ends 0x00 0x01)
 
 export type TenantId = number;
 export const DEFAULT_TENANT: TenantId = 1;
@@ -59,7 +60,7 @@ export function readF64be(key: string, at: number): number {
 
 /** A byte string as a self-delimiting part. */
 export const part = (bytes: string): string =>
-  (bytes.includes('\0') ? bytes.replaceAll('\0', '\0\xff') : bytes) + '\0\x01';
+  `${bytes.includes('\0') ? bytes.replaceAll('\0', '\0\xff') : bytes}\0\x01`;
 
 /** Reads a part back; returns the byte string and where the next part begins. */
 export function readPart(key: string, at: number): { bytes: string; next: number } {

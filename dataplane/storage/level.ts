@@ -1,4 +1,5 @@
-// The LevelDB below the rows, or its in-memory twin: opening, reopening after a failed write, and its errors as ours.
+// The LevelDB below the rows, or its in-memory twin: opening, reopening after a failed write, and its errors
+// as ours.
 //   L1. Whatever runs here is repeated when the database was closed under it for a reopen.
 //   L2. Of a failed write the outcome is unknown; LevelDB refuses all further ones until it is reopened.
 import { FlowError } from '@flowmesh/protocol';
@@ -39,8 +40,8 @@ export interface LevelIterator {
 export type LevelPlace = { readonly dir: string } | { readonly memory: true };
 
 /**
- * Small on purpose: the memtable in front takes the writes and the hot reads. A checkpoint is one large batch, which a
- * larger write buffer would only hold in memory for longer.
+ * Small on purpose: the memtable in front takes the writes and the hot reads. A checkpoint is one large
+ * batch, which a larger write buffer would only hold in memory for longer.
  */
 const CACHE_BYTES = 4 * 1024 * 1024;
 const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -78,7 +79,10 @@ export class Level {
     this.keepsBuffers = keepsBuffers;
   }
 
-  /** Calls `use` before it returns if the database is open, so that what `use` captures first is as of the call. */
+  /**
+   * Calls `use` before it returns if the database is open, so that what `use` captures first is as of the
+   * call.
+   */
   async run<T>(use: (db: LevelDb) => Promise<T>): Promise<T> {
     for (;;) {
       if (this.#opening !== null || this.#db.status !== 'open') await this.#open();

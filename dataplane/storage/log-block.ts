@@ -1,6 +1,6 @@
 // A run of whole batches in one buffer: the growing end of a log, or what was read back from a file.
-//   B1. Bytes below `length` never change: views of them are handed out. Taking back an append ends the growth of the
-//       buffer, so that the next append cannot write where a view may look.
+//   B1. Bytes below `length` never change: views of them are handed out. Taking back an append ends the
+//       growth of the buffer, so that the next append cannot write where a view may look.
 import type { Chunk } from './contract.ts';
 import type { Segment } from './log-segment.ts';
 

@@ -1,4 +1,5 @@
-// What partition logs ask of a file system: the real one, one in memory (`--ephemeral`), and a bounded set of handles.
+// What partition logs ask of a file system: the real one, one in memory (`--ephemeral`), and a bounded set of
+// handles.
 //   F1. Nothing is durable before `sync` resolves; a name is not durable before `syncDirectory` resolves.
 //   F2. A write is all of the bytes or a rejection; repeated at the same place it does no harm.
 import fs from 'node:fs/promises';

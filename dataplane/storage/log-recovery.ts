@@ -1,5 +1,6 @@
 // What is left of a log at start: the segments that the last checkpoint counts on, cut to what it recorded.
-//   V1. Fewer bytes than recorded are damage, never a shorter log; more is what came after the checkpoint, and goes.
+//   V1. Fewer bytes than recorded are damage, never a shorter log; more is what came after the checkpoint,
+//       and goes.
 import path from 'node:path';
 import { BATCH_HEAD_BYTES, FlowError } from '@flowmesh/protocol';
 import { eachOf } from './each-of.ts';
@@ -39,8 +40,9 @@ export async function recoverLog(
   const bytes = segments.reduce((sum, segment) => sum + segment.bytes, 0);
   const last = segments[segments.length - 1];
   if (bytes !== length.totalBytes || (length.bytes > 0 && last?.base !== length.segmentBase)) {
-    const message = `${directory} has ${bytes} bytes in ${segments.length} files; the checkpoint says ${length.totalBytes}`;
-    throw new FlowError('DATA_DAMAGED', `${message}; restore from a backup`);
+    const found = `${directory} has ${bytes} bytes in ${segments.length} files`;
+    const cure = `but the checkpoint says ${length.totalBytes}; restore from a backup`;
+    throw new FlowError('DATA_DAMAGED', `${found}, ${cure}`);
   }
   return segments;
 }

@@ -1,8 +1,8 @@
 // One file of a partition log, and where in it to begin a search.
 //   segment = batch*, named by the offset of its first record     batch: docs/reference/record-batch.md
 //   G1. `synced` <= `written` <= `bytes`; only the last segment of a log grows.
-//   G2. The index has an entry at least for each INDEX_BYTES of the bytes from `indexedFrom` on; what was in the file
-//       at start is indexed when it is first needed.
+//   G2. The index has an entry at least for each INDEX_BYTES of the bytes from `indexedFrom` on; what was in
+//       the file at start is indexed when it is first needed.
 import { BATCH_HEAD_BYTES, FlowError, readHead } from '@flowmesh/protocol';
 import type { FileHandles } from './file-handles.ts';
 import type { LogFile } from './log-files.ts';
@@ -144,7 +144,10 @@ export class Segment {
   }
 }
 
-/** Calls `visit` for each batch between `from` and `end`; checks that offsets are dense. Reads heads, not bodies. */
+/**
+ * Calls `visit` for each batch between `from` and `end`; checks that offsets are dense. Reads heads, not
+ * bodies.
+ */
 export async function walkHeads(
   file: LogFile,
   segment: Segment,

@@ -1,8 +1,11 @@
-// All partition logs of a shard (contract.ts, Logs): background writes, what a checkpoint records of them, recovery.
+// All partition logs of a shard (contract.ts, Logs): background writes, what a checkpoint records of them,
+// recovery.
 //   <root>/<log id>/<base offset, 16 digits>.log
-//   D1. A checkpoint records lengths that are synced; recovery cuts every log to them, and logs it does not know go.
+//   D1. A checkpoint records lengths that are synced; recovery cuts every log to them, and logs it does not
+//       know go.
 //   D2. Files are deleted only after a checkpoint that no longer counts on them.
-//   D3. After a failed sync no later one is believed: what is not synced is in the journal, and a restart replays it.
+//   D3. After a failed sync no later one is believed: what is not synced is in the journal, and a restart
+//       replays it.
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { FlowError } from '@flowmesh/protocol';
@@ -143,7 +146,9 @@ export class LogStore implements Logs {
     return captured.map(lengthRow);
   }
 
-  /** Writes and syncs at least what was captured. May be called again after it rejected with a failed write. */
+  /**
+   * Writes and syncs at least what was captured. May be called again after it rejected with a failed write.
+   */
   async syncTo(captured: readonly CapturedLength[]): Promise<void> {
     // Of a log that was dropped meanwhile too: if the process ends now, recovery counts on it.
     const wanted = new Set(captured.map((length) => length.id));

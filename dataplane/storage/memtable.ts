@@ -1,6 +1,6 @@
 // Rows that changed since the last checkpoint, deletions included, by key and in key order.
-//   T1. A cell without value is a deletion. Keys linger in the order after their cell is gone, at most as many as
-//       there are cells, or STALE_KEYS_MIN.
+//   T1. A cell without value is a deletion. Keys linger in the order after their cell is gone, at most as
+//       many as there are cells, or STALE_KEYS_MIN.
 import type { Table } from './contract.ts';
 import { type KeyCursor, SortedKeys } from './sorted-keys.ts';
 
@@ -52,7 +52,10 @@ export class Memtable {
     this.#dead.push({ key, batch });
   }
 
-  /** Forgets rows that came and went, if their end is older than `batch`: nobody needs to wait for it any more. */
+  /**
+   * Forgets rows that came and went, if their end is older than `batch`: nobody needs to wait for it any
+   * more.
+   */
   purge(batch: number): void {
     if (this.#dead.length < DEAD_CELLS_MIN) return;
     let count = 0;

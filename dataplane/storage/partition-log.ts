@@ -1,6 +1,9 @@
-// One partition log (contract.ts, PartitionLog): segments, the blocks of it that are in memory, what must be written.
-//   P1. What is not in `#blocks` or `#loaded` is in the file of its segment: only written blocks are given up.
-//   P2. A segment that a checkpoint on its way counts on is written and synced even if it was trimmed meanwhile.
+// One partition log (contract.ts, PartitionLog): segments, the blocks of it that are in memory, what must be
+// written.
+//   P1. What is not in `#blocks` or `#loaded` is in the file of its segment: only written blocks are given
+//       up.
+//   P2. A segment that a checkpoint on its way counts on is written and synced even if it was trimmed
+//       meanwhile.
 //   P3. Bytes read back from a file are checked before anyone sees them.
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
@@ -42,8 +45,8 @@ export interface LogLength {
   readonly isDropped: boolean;
 }
 
-/** A segment that nobody needs is given up at this part of its full size, though it has not reached it. */
-const EARLY_ROLL = 4;
+/** A batch that is kept as it came may keep this many times its size in memory: it may be a view of more. */
+const SPARE_FACTOR = 2;
 
 export class SegmentedLog implements PartitionLog, BlockOwner {
   readonly id: LogId;
@@ -144,7 +147,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   trimTo(offset: number, force = false): void {
     const target = Math.min(offset, this.endOffset);
     if (target <= this.startOffset) return;
-    while (this.#isDisposable(target, force)) this.#removeFirst();
+    while ((this.#segments[0]?.endOffset ?? Number.POSITIVE_INFINITY) <= target) this.#removeFirst();
     const firstKept = this.#segments[0]?.base ?? this.endOffset;
     this.startOffset = Math.max(this.startOffset, force ? target : firstKept);
     this.#host.changed(this);
@@ -242,7 +245,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const isOwn = batch.length >= OWN_BLOCK_BYTES;
     // A log that filled a block will fill the next: no growing step by step.
     const capacity = isNext && last.capacity > OWN_BLOCK_BYTES && !isOwn ? last.capacity : 0;
-    const bytes = isOwn ? batch : Buffer.allocUnsafeSlow(capacity);
+    const bytes = isOwn ? compact(batch) : Buffer.allocUnsafeSlow(capacity);
     const block = new Block(this, segment, { position: segment.bytes, offset: this.endOffset }, bytes);
     if (isOwn) block.endGrowth();
     this.#blocks.push(block);
@@ -309,13 +312,6 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     this.#host.loads.add(block);
   }
 
-  #isDisposable(target: number, force: boolean): boolean {
-    const first = this.#segments[0];
-    if (first === undefined || first.endOffset > target) return false;
-    if (this.#segments.length > 1 || force || !first.isOnDisk) return true;
-    return first.bytes * EARLY_ROLL >= this.#host.segmentBytes;
-  }
-
   #removeFirst(): void {
     const segment = this.#segments.shift();
     if (segment === undefined) return;
@@ -341,6 +337,13 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const message = `offset ${offset} is outside the log: it has ${this.startOffset} to ${this.endOffset}`;
     return new FlowError('OFFSET_OUT_OF_RANGE', message);
   }
+}
+
+function compact(batch: Buffer): Buffer {
+  if (batch.buffer.byteLength <= batch.length * SPARE_FACTOR) return batch;
+  const own = Buffer.allocUnsafeSlow(batch.length);
+  batch.copy(own);
+  return own;
 }
 
 function remove<T>(list: T[], item: T): void {

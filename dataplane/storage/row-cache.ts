@@ -1,5 +1,5 @@
-// Rows as disk has them, known-absent ones included, in two generations: what is read moves to the young one, and when
-// that is full it becomes the old one.
+// Rows as disk has them, known-absent ones included, in two generations: what is read moves to the young one,
+// and when that is full it becomes the old one.
 //   H1. Rows go only in `turn`, which the store calls before it adds fetched rows: never between a check for
 //       residence and the decision that relies on it. The bound is exceeded by at most what one fetch adds.
 import type { Cell } from './memtable.ts';

@@ -1,6 +1,7 @@
 // Rows as LevelDB holds them.
 //   stored = value crc(u32le)      crc = crc32 of key and value
-//   C1. A row that fails its check is DATA_DAMAGED, never "not found": LevelDB does not check blocks on reads.
+//   C1. A row that fails its check is DATA_DAMAGED, never "not found": LevelDB does not check blocks on
+//       reads.
 import { crc32 } from 'node:zlib';
 import { FlowError } from '@flowmesh/protocol';
 import { ByteReader, ByteWriter } from './bytes.ts';

@@ -1,6 +1,6 @@
 // Ordered reads across memory and disk.
-//   N1. What memory has is captured before the first await and wins over disk; with the iterator's snapshot, which is
-//       taken in the same turn, the result is as of the call.
+//   N1. What memory has is captured before the first await and wins over disk; with the iterator's snapshot,
+//       which is taken in the same turn, the result is as of the call.
 import type { Range, Row, Table } from './contract.ts';
 import type { LevelDb, LevelRange } from './level.ts';
 import { type Memtable, TABLE_AT } from './memtable.ts';

@@ -1,8 +1,11 @@
-// Rows over LevelDB with a memtable in front (contract.ts, Rows). Owns what is in memory, undo, and checkpoints of rows.
-//   R1. Reads see memtable, then frozen memtable, then what was fetched. Nothing here reads disk but fetch, scan and
-//       getMeta.
-//   R2. Fetched rows never hide newer ones: they are dropped if their key changed, or a checkpoint ended, on the way.
-//   R3. A checkpoint is one synced LevelDB batch. Until it is known to be written, the frozen rows stay and win.
+// Rows over LevelDB with a memtable in front (contract.ts, Rows). Owns what is in memory, undo, and
+// checkpoints of rows.
+//   R1. Reads see memtable, then frozen memtable, then what was fetched. Nothing here reads disk but fetch,
+//       scan and getMeta.
+//   R2. Fetched rows never hide newer ones: they are dropped if their key changed, or a checkpoint ended, on
+//       the way.
+//   R3. A checkpoint is one synced LevelDB batch. Until it is known to be written, the frozen rows stay and
+//       win.
 import assert from 'node:assert/strict';
 import type { Range, Row, RowRef, Rows, Table } from './contract.ts';
 import { u32be } from './keys.ts';
@@ -78,7 +81,9 @@ export class RowStore implements Rows {
     return this.#frozen !== null;
   }
 
-  /** Set by the shard: the batch that the next changes belong to. The one before it may still be on its way. */
+  /**
+   * Set by the shard: the batch that the next changes belong to. The one before it may still be on its way.
+   */
   get openBatch(): number {
     return this.#openBatch;
   }

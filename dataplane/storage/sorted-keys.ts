@@ -1,5 +1,5 @@
-// Byte-string keys that can be walked in order. Adding is a push, for most keys are never walked: a full list of fresh
-// keys is sorted while it is in the processor's cache, and a few of such runs become a larger one.
+// Byte-string keys that can be walked in order. Adding is a push, for most keys are never walked: a full list
+// of fresh keys is sorted while it is in the processor's cache, and a few of such runs become a larger one.
 //   K1. Runs are sorted; a key may be in several, and is walked once.
 //   K2. Runs of at most FRESH_KEYS * FAN keys: no merge takes longer than a millisecond or two.
 

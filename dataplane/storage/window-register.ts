@@ -1,6 +1,7 @@
-// Which windows of one table look at a key. Ranges are few to a key, but there may be a window for each of 10,000
-// queues.
-//   G1. Sorted by `from`; `reach[i]` is the greatest `to` of windows 0..i, so a search backwards knows where to stop.
+// Which windows of one table look at a key. Ranges are few to a key, but there may be a window for each of
+// 10,000 queues.
+//   G1. Sorted by `from`; `reach[i]` is the greatest `to` of windows 0..i, so a search backwards knows where
+//       to stop.
 import type { RowWindow } from './window.ts';
 
 type AnyWindow = RowWindow<unknown>;

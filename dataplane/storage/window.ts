@@ -1,6 +1,8 @@
 // The resident front of a key range (contract.ts, Window).
-//   W1. Every row of [from, edge) is in `#rows`, in order, and nothing else is. Rows from `edge` on are not looked at.
-//   W2. A refill starts at `edge`: what was consumed before it, and LevelDB's tombstones of it, is never walked again.
+//   W1. Every row of [from, edge) is in `#rows`, in order, and nothing else is. Rows from `edge` on are not
+//       looked at.
+//   W2. A refill starts at `edge`: what was consumed before it, and LevelDB's tombstones of it, is never
+//       walked again.
 //   W3. Changes behind the edge during a refill are collected and win over what the scan brings.
 import type { Range, Row, Table, Window } from './contract.ts';
 

@@ -1,4 +1,5 @@
-// What the model test cannot see: damage, failed writes and syncs, congestion, what never touches the disk, memory.
+// What the model test cannot see: damage, failed writes and syncs, congestion, what never touches the disk,
+// memory.
 import { readHead } from '@flowmesh/protocol';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LogStore, type LogStoreOptions, type StoredLength } from '../../dataplane/storage/log-store.ts';
@@ -69,7 +70,7 @@ describe('damage', () => {
     },
   );
 
-  test('a file that is shorter than the checkpoint says is refused, and so is one that is missing', async () => {
+  test('a file that is shorter than recorded, or missing, is refused', async () => {
     options.segmentBytes = 1000;
     await open([]);
     fill(30);
@@ -142,6 +143,40 @@ describe('writing', () => {
     expect(store.unwrittenBytes).toBe(0);
     fill(1);
     expect(log.resident(2000, 1000)).toMatchObject({ firstOffset: 2000, nextOffset: 2001 });
+  });
+
+  test('[D2] a write on its way does not bring back the file of a trimmed segment', async () => {
+    fill(3000);
+    const captured = store.captureLengths();
+    log.trimTo(log.endOffset, true);
+    await store.syncTo(captured);
+    fill(3000);
+    await store.applyDeletes();
+    store.captureLengths();
+    fill(3000);
+    await yields();
+    log.trimTo(log.endOffset, true);
+    store.captureLengths();
+    await store.applyDeletes();
+    for (let i = 0; i < 20; i++) await yields();
+    expect(await files.list('/logs')).toEqual([]);
+  });
+
+  test('[D1] what recovery cut off does not come back with a second crash', async () => {
+    options.segmentBytes = 1000;
+    await open([]);
+    fill(1);
+    const first = store.captureLengths();
+    fill(1);
+    await store.syncTo(first);
+    await files.crash(() => false);
+    await open(first);
+    fill(1, 2000);
+    const second = await checkpoint();
+    await files.crash(() => false);
+    await open(second);
+    expect(log.endOffset).toBe(2);
+    expect(await log.load(1, 1)).toMatchObject({ firstOffset: 1, nextOffset: 2 });
   });
 
   test('[D2] files of a trimmed or dropped log go one checkpoint later', async () => {

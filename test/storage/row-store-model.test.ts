@@ -1,4 +1,5 @@
-// RowStore against a Map that is sorted when asked: same answers after each step, across checkpoints and restarts.
+// RowStore against a Map that is sorted when asked: same answers after each step, across checkpoints and
+// restarts.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -233,7 +234,7 @@ async function openReal(real: Real): Promise<void> {
   real.store.put(others, keyOf(others, 'a'), 'other');
 }
 
-test('[S1] rows, scans and windows agree with a sorted map, whatever checkpoints and restarts do', async () => {
+test('[S1] rows, scans and windows agree with a sorted map, whatever restarts do', async () => {
   const all = [
     put,
     put,

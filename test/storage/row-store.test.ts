@@ -1,4 +1,5 @@
-// What the model test cannot see: damage, failed writes, races with a checkpoint, what is resident and for how long.
+// What the model test cannot see: damage, failed writes, races with a checkpoint, what is resident and for
+// how long.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -225,7 +226,7 @@ describe('checkpoints', () => {
 });
 
 describe('residence', () => {
-  test('[H1] fetched rows go only when others are fetched, and a read of one that is gone throws', async () => {
+  test('[H1] fetched rows go only when others are fetched; a read of one that is gone throws', async () => {
     await reopen(1000);
     await store.fetch([ref('a')]);
     expect(store.get(texts, key('a'))).toBeUndefined();
@@ -240,7 +241,7 @@ describe('residence', () => {
     );
   });
 
-  test('a deletion is remembered until it is durable, even of a row that never reached the disk', async () => {
+  test('a deletion is remembered until it is durable, also of a row that disk never saw', async () => {
     store.openBatch = 5;
     for (let i = 0; i < 2000; i++) store.put(texts, key(`a${i}`), 'value', true);
     store.openBatch = 6;
