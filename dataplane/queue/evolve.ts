@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { decodeBatch, encodeBatch } from '@flowmesh/protocol';
 import type { Moment, ViewContext } from '../shard/state-machine.ts';
+import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { freshState, type Grant, QueueCell } from './cell.ts';
 import * as ev from './events.ts';
 import type { LeaseClock } from './lease-clock.ts';
@@ -18,7 +19,7 @@ import {
   LANE,
   NEXT,
   QUEUE,
-  type QueueKeys,
+  QueueKeys,
   READY,
 } from './tables.ts';
 
@@ -45,7 +46,6 @@ export class QueueState {
     return this.byName.get(this.nameKey(tenant, name));
   }
 
-  /** Events that name a queue that is gone do nothing: it was deleted later in the same batch of decisions. */
   evolve(e: ev.QueueEvent, at: Moment): void {
     if (e.type === ev.DECLARED) this.#declare(e, at);
     else if (e.type === ev.DEDUP_EXPIRED) this.#expireDedups(e);
@@ -141,6 +141,10 @@ export class QueueState {
     this.byName.delete(this.nameKey(cell.tenant, cell.name));
     this.byNumber.delete(cell.queueNo);
     this.context.logs.drop(cell.log.id);
+    // Nothing that waits for a time, a lease's end or its turn may speak of the queue again.
+    for (const grant of cell.leases.values()) grant.left = 0;
+    cell.leases.clear();
+    for (const window of [cell.ready, cell.due, cell.dying]) window.close();
     this.deleted.push(cell);
   }
 
@@ -342,8 +346,8 @@ export class QueueState {
   #expireDedups(e: ev.DedupExpired): void {
     const { rows } = this.context;
     for (const { queueNo, key, untilMs } of e.keys) {
-      const keys = this.byNumber.get(queueNo)?.keys;
-      if (keys === undefined) continue;
+      // The queue may be gone; its keys are not.
+      const keys = this.byNumber.get(queueNo)?.keys ?? new QueueKeys(DEFAULT_TENANT, queueNo, 0);
       rows.del(DEDUP_EXPIRY, keys.dedupExpiryKey(key, untilMs));
       rows.del(DEDUP, keys.dedupKey(key));
     }

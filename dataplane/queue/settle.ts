@@ -66,7 +66,7 @@ export function decideSettle(
 ): SettleReply {
   const lost: number[] = [];
   const ranges = heldRanges(cell, command.acks, lost);
-  const nacks = command.nacks.filter((n) => isHeld(cell, n, lost));
+  const nacks = onceEach(command.nacks.filter((n) => isHeld(cell, n, lost)));
   const extensions = command.extends.filter((e) => isHeld(cell, e, lost));
   if (command.strict && lost.length > 0) {
     throw new FlowError('LEASE_LOST', `the lease of job ${lost[0]} in queue ${cell.name} is no longer held`);
@@ -113,6 +113,13 @@ export function decideSettle(
     emit({ type: ev.EXTENDED, queueNo: cell.queueNo, offset, epoch, deadlineMs } as ev.Extended);
   }
   return { lost, nowMs: at.nowMs };
+}
+
+/** A job named twice is settled once, by the first. */
+function onceEach<J extends { offset: number }>(jobs: J[]): J[] {
+  if (jobs.length < 2) return jobs;
+  const seen = new Set<number>();
+  return jobs.filter(({ offset }) => !seen.has(offset) && seen.add(offset));
 }
 
 function isHeld(cell: QueueCell, job: { offset: number; epoch: number }, lost: number[]): boolean {

@@ -274,7 +274,12 @@ export class QueueView implements View {
 
   evolve(event: Event, at: Moment): void {
     const e = event as ev.QueueEvent;
+    const gone = e.type === ev.DELETED ? this.state.byNumber.get(e.queueNo) : undefined;
     this.state.evolve(e, at);
+    if (gone !== undefined) {
+      this.#hasDue.delete(gone);
+      this.#hasDying.delete(gone);
+    }
     if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED) return;
     if (e.type === ev.ENQUEUED && e.placed.length === 0) return;
     const cell = this.state.byNumber.get(e.queueNo);

@@ -1,0 +1,194 @@
+// Workers' streams: deliveries by credit, leases that belong to a session, goodbye, and settlements by range.
+import { decodeBatch, readHead } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { WorkSession } from '../../dataplane/services.ts';
+import { aJob, Bench, caller } from './bench.ts';
+
+let bench: Bench;
+beforeEach(async () => {
+  bench = await Bench.open({ onDisk: true });
+});
+afterEach(() => bench.close());
+
+interface Delivered {
+  offset: number;
+  epoch: number;
+  payload: string;
+  attempt: number;
+}
+
+/** A worker that keeps what it is sent. */
+class Worker {
+  readonly jobs: Delivered[] = [];
+  readonly lost: number[] = [];
+  readonly settled: pb.WorkSettledInput[] = [];
+  session!: WorkSession;
+  #seq = 0;
+
+  static async open(queue: string, sessionId: string, credits: number, visibilityMs = 0): Promise<Worker> {
+    const worker = new Worker();
+    const hello = { queue, sessionId, credits, visibilityMs, worker: sessionId, build: '' };
+    worker.session = await bench.queues.openWork(caller, hello, (message) => worker.#take(message));
+    await bench.idle();
+    return worker;
+  }
+
+  get payloads(): string[] {
+    return this.jobs.map(({ payload }) => payload);
+  }
+
+  tell(message: object): Promise<void> {
+    this.session.receive(message as pb.WorkRequest);
+    return bench.idle();
+  }
+
+  ack(...jobs: Delivered[]): Promise<void> {
+    const acks = jobs.map(({ offset, epoch }) => ({ offset, epoch, count: 1 }));
+    return this.tell({ settle: { seq: ++this.#seq, acks, nacks: [], extends: [] } });
+  }
+
+  #take({ delivery, lost, settled }: pb.WorkResponseInput): boolean {
+    if (delivery) {
+      const batch = delivery.batch as Buffer;
+      const base = readHead(batch).baseOffset;
+      decodeBatch(batch).forEach((record, i) => {
+        this.jobs.push({
+          offset: delivery.offsets?.[i] ?? base + i,
+          epoch: (delivery.firstEpoch ?? 0) + i,
+          payload: Buffer.from(record.value ?? []).toString(),
+          attempt: delivery.attempts?.[i] ?? 1,
+        });
+      });
+    }
+    if (lost) this.lost.push(...(lost.offsets ?? []));
+    if (settled) this.settled.push(settled);
+    return true;
+  }
+}
+
+const enqueue = (...names: string[]) => bench.enqueue('q', ...names.map((name) => aJob(name)));
+
+test('a worker gets as many jobs as it has credit for', async () => {
+  await enqueue('a', 'b', 'c');
+  const worker = await Worker.open('q', 's', 2);
+  expect(worker.payloads).toEqual(['a', 'b']);
+  await worker.tell({ credits: 5 });
+  expect(worker.payloads).toEqual(['a', 'b', 'c']);
+});
+
+test('a range acks what it names', async () => {
+  await enqueue('a', 'b', 'c');
+  const worker = await Worker.open('q', 's', 3);
+  const [a] = worker.jobs;
+  await worker.tell({
+    settle: { seq: 1, acks: [{ offset: a?.offset, epoch: a?.epoch, count: 2 }], nacks: [], extends: [] },
+  });
+  expect(worker.settled).toEqual([{ seq: 1, lostOffsets: [] }]);
+  expect(await bench.figures('q')).toMatchObject({ leased: 1 });
+});
+
+test('the parts of a range that are not held are reported as lost', async () => {
+  await enqueue('a', 'b', 'c');
+  const worker = await Worker.open('q', 's', 3);
+  const [a, b] = worker.jobs as [Delivered, Delivered];
+  await worker.ack(b);
+  await worker.tell({
+    settle: { seq: 9, acks: [{ offset: a.offset, epoch: a.epoch, count: 3 }], nacks: [], extends: [] },
+  });
+  expect(worker.settled.at(-1)).toEqual({ seq: 9, lostOffsets: [b.offset] });
+  expect(await bench.totals('q')).toMatchObject({ completedTotal: 3 });
+});
+
+test('renewals keep every lease of the session, by whatever connection they come', async () => {
+  await enqueue('a', 'b');
+  const worker = await Worker.open('q', 's', 2);
+  for (let i = 0; i < 5; i++) {
+    await bench.advance(20_000);
+    await bench.queues.renewSession(caller, { queue: 'q', sessionId: 's' });
+  }
+  await worker.ack(...worker.jobs);
+  expect(worker.settled.map(({ lostOffsets }) => lostOffsets)).toEqual([[]]);
+});
+
+test('a connection that is lost keeps its leases until their deadline', async () => {
+  await enqueue('a');
+  const gone = await Worker.open('q', 's', 1);
+  gone.session.disconnect();
+  const other = await Worker.open('q', 't', 1);
+  await bench.advance(29_000);
+  expect(other.jobs).toEqual([]);
+  await bench.advance(5000);
+  expect(other.jobs).toMatchObject([{ payload: 'a', attempt: 2 }]);
+});
+
+test('a worker is told of leases that ran out', async () => {
+  await enqueue('a');
+  const worker = await Worker.open('q', 's', 1);
+  await bench.advance(31_000);
+  expect(worker.lost).toEqual([worker.jobs[0]?.offset]);
+});
+
+test('goodbye gives back at once what was not settled, uncounted', async () => {
+  await enqueue('a', 'b', 'c');
+  const worker = await Worker.open('q', 's', 3);
+  await worker.ack(worker.jobs[0] as Delivered);
+  worker.session.disconnect();
+  expect(await bench.queues.endSession(caller, { queue: 'q', sessionId: 's' })).toEqual({ released: 2 });
+  const next = await Worker.open('q', 't', 3);
+  expect(next.jobs).toMatchObject([
+    { payload: 'b', attempt: 1 },
+    { payload: 'c', attempt: 1 },
+  ]);
+});
+
+test.each([false, true])('a session goes on after a restart (checkpoint: %s)', async (clean) => {
+  await enqueue('a');
+  const before = await Worker.open('q', 's', 1);
+  await bench.advance(20_000);
+  await bench.queues.renewSession(caller, { queue: 'q', sessionId: 's' });
+  await bench.restart({ clean });
+  await bench.advance(15_000);
+  const after = await Worker.open('q', 's', 0);
+  await after.ack(before.jobs[0] as Delivered);
+  expect(after.settled).toEqual([{ seq: 1, lostOffsets: [] }]);
+});
+
+test('jobs are shared between workers that wait', async () => {
+  const workers = [await Worker.open('q', 's', 200), await Worker.open('q', 't', 200)];
+  await enqueue(...Array.from({ length: 200 }, (_, i) => `${i}`));
+  await bench.idle();
+  expect(workers.map(({ jobs }) => jobs.length > 0)).toEqual([true, true]);
+  expect(workers.flatMap(({ jobs }) => jobs).length).toBe(200);
+});
+
+test('a congested connection is given nothing until it drained', async () => {
+  const worker = await Worker.open('q', 's', 10);
+  (worker.session as never as { isCongested: boolean }).isCongested = true;
+  await enqueue('a');
+  await bench.idle();
+  expect(worker.jobs).toEqual([]);
+  worker.session.resume();
+  await bench.idle();
+  expect(worker.payloads).toEqual(['a']);
+});
+
+test('jobs with and without options come in one delivery with the offsets they have', async () => {
+  await bench.enqueue(
+    'q',
+    aJob('a'),
+    aJob('late', { delayMs: 1000 }),
+    aJob('b'),
+    aJob('k1', { key: 'k' }),
+    aJob('k2', { key: 'k' }),
+  );
+  const worker = await Worker.open('q', 's', 10);
+  expect(worker.jobs.map(({ offset, payload }) => [offset, payload])).toEqual([
+    [0, 'a'],
+    [2, 'b'],
+    [3, 'k1'],
+  ]);
+  await worker.ack(...worker.jobs);
+  await bench.advance(1000);
+  expect(worker.payloads.slice(3).sort()).toEqual(['k2', 'late']);
+});
