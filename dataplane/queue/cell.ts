@@ -39,6 +39,7 @@ export interface SessionRecord {
 
 /** Exceptions are counted by buckets of this many offsets, to know how far the log may be trimmed. */
 const BUCKET = 16_384;
+const RECENT_ACKS_MAX = 1000;
 
 export const freshState = (): QueueState => ({
   generation: 0,
@@ -69,6 +70,8 @@ export class QueueCell {
   readonly leases = new Map<number, Grant>();
   readonly sessions = new Map<string, SessionRecord>();
   readonly exceptions = new Map<number, number>();
+  /** Epochs under which single jobs were acked lately: a repeated ack is answered as done. */
+  readonly recentAcks = new Map<number, number>();
   /** Offsets that have a LEASE row on disk. */
   readonly persistedLeases = new Set<number>();
   spec: ResolvedSpec;
@@ -88,6 +91,7 @@ export class QueueCell {
     this.due = rows.window(DUE, this.keys.due, after(this.keys.due));
     this.dying = rows.window(DYING, this.keys.dying, after(this.keys.dying));
     for (const s of row.sessions) this.sessions.set(s.id, { ...s });
+    for (const [offset, epoch] of row.recentAcks) this.recentAcks.set(offset, epoch);
     for (const [bucket, count] of row.exceptions) this.exceptions.set(bucket, count);
   }
 
@@ -109,6 +113,15 @@ export class QueueCell {
   deadlineOf(grant: Grant): number {
     const session = this.sessions.get(grant.sessionId);
     return session === undefined ? grant.deadlineMs : Math.max(grant.deadlineMs, session.untilMs);
+  }
+
+  rememberAck(offset: number, epoch: number): void {
+    this.recentAcks.set(offset, epoch);
+    if (this.recentAcks.size <= RECENT_ACKS_MAX) return;
+    for (const oldest of this.recentAcks.keys()) {
+      this.recentAcks.delete(oldest);
+      return;
+    }
   }
 
   countException(offset: number, change: 1 | -1): void {
@@ -147,6 +160,7 @@ export class QueueCell {
       state: { ...this.state },
       sessions: [...this.sessions.values()],
       exceptions: [...this.exceptions],
+      recentAcks: [...this.recentAcks],
     };
   }
 }

@@ -122,6 +122,7 @@ export class QueueState {
       state: freshState(),
       sessions: [],
       exceptions: [],
+      recentAcks: [],
     };
     const cell = new QueueCell(rows, logs.open(logIdOf(e.queueNo)), e.queueNo, row);
     this.add(cell);
@@ -233,6 +234,7 @@ export class QueueState {
     let count = 0;
     for (const run of e.ranges) {
       for (let i = 0; i < run.count; i++) this.#letGo(cell, run.offset + i);
+      if (run.count === 1) cell.rememberAck(run.offset, run.epoch);
       count += run.count;
     }
     cell.state.completedTotal += count;
@@ -269,8 +271,7 @@ export class QueueState {
     for (const job of e.jobs) {
       this.#letGo(cell, job.offset);
       if (e.reason !== 'released') cell.state.failedTotal++;
-      // Jobs of a purged generation are not placed again: their rows would never be found.
-      if (job.meta.generation === cell.state.generation) this.#place(cell, job);
+      this.#place(cell, job);
     }
   }
 

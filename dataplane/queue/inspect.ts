@@ -9,10 +9,12 @@ import * as ev from './events.ts';
 import { parseJobId } from './ids.ts';
 import { envelopeMessage, headersMessage } from './service.ts';
 import { heldMeta } from './settle.ts';
-import { JOB, type JobMeta } from './tables.ts';
+import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
 import type { QueueView } from './view.ts';
 
 const LIST_MAX = 1000;
+/** Where a state is shown by another name than its row has. */
+const SHOWN_STATES: Partial<Record<ExceptionState, string>> = { ready: 'waiting', dying: 'dead' };
 
 function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
   const place = parseJobId(id);
@@ -130,42 +132,45 @@ export async function listJobs(
   const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
   if (!known.includes(state))
     throw new FlowError('INVALID_ARGUMENT', `state is one of ${known.slice(1).join(', ')}, not ${state}`);
-  const offsets: number[] = [];
-  let next = '';
-  if (phase === 'x' && state !== 'waiting') {
-    if (state === 'leased' || state === '')
-      offsets.push(
-        ...[...cell.leases.keys()]
-          .filter((o) => o >= from)
-          .sort((a, b) => a - b)
-          .slice(0, limit),
-      );
-  }
-  if (phase === 'x' && state !== 'leased') {
-    const key = cell.keys.job;
-    const rows = await view.context.rows.scan(JOB, {
-      from: cell.keys.jobKey(from),
-      to: after(key),
-      limit: LIST_MAX,
-    });
-    for (const row of rows) {
-      const shown =
-        row.value.state === 'ready' ? 'waiting' : row.value.state === 'dying' ? 'dead' : row.value.state;
-      if (state === '' || state === shown) offsets.push(readU53be(row.key, row.key.length - 7));
-    }
-    if (rows.length === LIST_MAX) next = `x${(offsets.at(-1) ?? from) + 1}`;
-  }
-  offsets.sort((a, b) => a - b);
-  if (offsets.length > limit) {
-    offsets.length = limit;
-    next = `x${(offsets[limit - 1] ?? 0) + 1}`;
-  }
+  const { offsets, next: nextException } =
+    phase === 'x' ? await listExceptions(view, cell, { state, from, limit }) : { offsets: [], next: '' };
+  let next = nextException;
   if (next === '' && (state === '' || state === 'waiting') && offsets.length < limit)
     next = await listPlain(cell, phase === 'p' ? from : 0, limit, offsets);
   else if (next === '' && offsets.length === limit && (state === '' || state === 'waiting')) next = 'p0';
   const jobs = [];
   for (const offset of offsets) jobs.push(await describe(view, cell, offset, nowMs));
   return { jobs, cursor: next };
+}
+
+/** Leased jobs and those that have rows, by offset. */
+async function listExceptions(
+  view: QueueView,
+  cell: QueueCell,
+  { state, from, limit }: { state: string; from: number; limit: number },
+): Promise<{ offsets: number[]; next: string }> {
+  const offsets: number[] = [];
+  /** Offsets from here on have not been looked at. */
+  let horizon = Number.POSITIVE_INFINITY;
+  if (state !== 'leased') {
+    const range = { from: cell.keys.jobKey(from), to: after(cell.keys.job), limit: LIST_MAX };
+    const rows = await view.context.rows.scan(JOB, range);
+    for (const { key, value } of rows) {
+      const offset = readU53be(key, key.length - 7);
+      const shown = SHOWN_STATES[value.state] ?? value.state;
+      // A row that was leased meanwhile is listed as such.
+      if ((state === '' || state === shown) && !cell.leases.has(offset)) offsets.push(offset);
+      if (rows.length === LIST_MAX) horizon = offset + 1;
+    }
+  }
+  if (state === 'leased' || state === '') {
+    for (const offset of cell.leases.keys()) if (offset >= from && offset < horizon) offsets.push(offset);
+  }
+  offsets.sort((a, b) => a - b);
+  if (offsets.length <= limit)
+    return { offsets, next: horizon < Number.POSITIVE_INFINITY ? `x${horizon}` : '' };
+  offsets.length = limit;
+  return { offsets, next: `x${(offsets[limit - 1] ?? 0) + 1}` };
 }
 
 /** Plain waiting jobs: the log from the cursor on, without entries that have rows. */

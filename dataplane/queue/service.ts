@@ -25,6 +25,8 @@ import type { QueueView } from './view.ts';
 import { errorMessage, nackTerms, WorkerSession } from './worker-session.ts';
 
 const LEASE_MAX = 1000;
+/** Credits are bounded by the same number. */
+const SESSION_LEASES_MAX = 100_000;
 const LEASE_WAIT_MS_MAX = 60_000;
 
 export interface QueueServiceOptions {
@@ -207,8 +209,15 @@ export class Queues implements QueueService {
       throw new FlowError('INVALID_ARGUMENT', `sessionId has 1 to ${LIMITS.nameBytes} characters`);
     const { shard, view } = this.at(hello.queue);
     const cell = await this.#cellFor(caller, hello.queue, shard, view);
+    const heldCount = hello.held.reduce((sum, range) => sum + range.count, 0);
+    if (heldCount > SESSION_LEASES_MAX) {
+      const most = `a worker holds at most ${SESSION_LEASES_MAX} leases, not ${heldCount}`;
+      throw new FlowError('BATCH_TOO_LARGE', most);
+    }
+    view.removeSession(cell, hello.sessionId);
     await this.#call(caller, hello.queue, {
       kind: 'renew',
+      held: hello.held,
       sessionId: hello.sessionId,
       worker: hello.worker || hello.sessionId,
       visibilityMs: hello.visibilityMs,
@@ -222,6 +231,7 @@ export class Queues implements QueueService {
       sessionId: request.sessionId,
       worker: '',
       visibilityMs: 0,
+      held: null,
     });
     return { deadlineMs: reply.untilMs };
   }

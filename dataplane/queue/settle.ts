@@ -10,8 +10,11 @@ import * as ev from './events.ts';
 import { decideReturn, isDeadLetterName, VISIBILITY_MS_MAX } from './policy.ts';
 import { freshMeta, JOB, type JobMeta, LANE, NEXT } from './tables.ts';
 
-export const heldMeta = (cell: QueueCell, grant: Grant): JobMeta =>
-  grant.meta ?? { ...freshMeta(cell.state.generation, grant.leasedAtMs), acquired: 1 };
+/** A lease outlives a purge: from then on its job belongs to the new generation. */
+export const heldMeta = (cell: QueueCell, { meta, leasedAtMs }: Grant): JobMeta =>
+  meta !== null
+    ? { ...meta, generation: cell.state.generation }
+    : { ...freshMeta(cell.state.generation, leasedAtMs), acquired: 1 };
 
 /** Rows that the end of these jobs needs: lane, chain and successor of each keyed one. */
 export function laneReads(
@@ -147,7 +150,8 @@ function heldRanges(cell: QueueCell, asked: readonly ev.Run[], lost: number[]): 
         ranges.push({ offset: from, count: offset - from, epoch: range.epoch + from - range.offset });
         from = -1;
       }
-      if (!ok && offset < end && seen?.has(offset) !== true) lost.push(offset);
+      const isRepeat = seen?.has(offset) === true || cell.recentAcks.get(offset) === epoch;
+      if (!ok && offset < end && !isRepeat) lost.push(offset);
     }
   }
   return ranges;

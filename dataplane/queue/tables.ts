@@ -110,6 +110,7 @@ export interface QueueRow {
   readonly state: QueueState;
   readonly sessions: readonly { id: string; worker: string; untilMs: number }[];
   readonly exceptions: readonly (readonly [number, number])[];
+  readonly recentAcks: readonly (readonly [number, number])[];
 }
 
 export interface ResolvedSpec {

@@ -64,6 +64,12 @@ export class QueueView implements View {
     this.context.wake();
   }
 
+  /** The session has a new connection: nothing may be granted to the old one any more. */
+  removeSession(cell: QueueCell, sessionId: string): void {
+    const old = this.#lines.get(cell.queueNo)?.waiters.find((w) => w.sessionId === sessionId);
+    if (old !== undefined) this.removeWaiter(cell, old);
+  }
+
   removeWaiter(cell: QueueCell, waiter: Waiter): void {
     const line = this.#lines.get(cell.queueNo);
     const index = line?.waiters.indexOf(waiter) ?? -1;
@@ -177,6 +183,7 @@ export class QueueView implements View {
           worker: c.worker,
           untilMs,
         } as ev.SessionRenewed);
+        if (c.held !== null) this.#releaseUnknown(cell, c.sessionId, c.held, at, emit);
         return { untilMs };
       }
       case 'end-session':
@@ -215,10 +222,28 @@ export class QueueView implements View {
   }
 
   #endSession(cell: QueueCell, sessionId: string, at: Moment, emit: Emit): number {
+    return this.#release(cell, sessionId, () => false, at, emit);
+  }
+
+  /** Deliveries that never reached the worker would be renewed with its session for ever. */
+  #releaseUnknown(cell: QueueCell, sessionId: string, held: readonly ev.Run[], at: Moment, emit: Emit): void {
+    const epochs = new Set<number>();
+    for (const { epoch, count } of held) for (let i = 0; i < count; i++) epochs.add(epoch + i);
+    this.#release(cell, sessionId, (epoch) => epochs.has(epoch), at, emit);
+  }
+
+  #release(
+    cell: QueueCell,
+    sessionId: string,
+    isKept: (epoch: number) => boolean,
+    at: Moment,
+    emit: Emit,
+  ): number {
     const jobs: ev.PlacedJob[] = [];
     for (const [offset, grant] of cell.leases) {
-      if (grant.sessionId === sessionId && sessionId !== '')
-        jobs.push(this.#returned(cell, offset, grant, 'released', '', at));
+      if (grant.sessionId !== sessionId || sessionId === '') continue;
+      if (isKept(grant.firstEpoch + offset - grant.firstOffset)) continue;
+      jobs.push(this.#returned(cell, offset, grant, 'released', '', at));
     }
     if (jobs.length > 0)
       emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: 'released', jobs } as ev.Returned);

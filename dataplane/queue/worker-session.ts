@@ -113,6 +113,8 @@ export class WorkerSession implements WorkSession, Waiter {
       nacks: settle.nacks.map((n) => ({ offset: n.offset, epoch: n.epoch, ...nackTerms(n.nack) })),
       extends: settle.extends,
       strict: false,
+      // A settlement that is repeated after a reconnect gets the answer it had.
+      mutation: seq > 0 ? { producerId: `worker ${this.sessionId}`, seq } : undefined,
     };
     this.#shard.submit(command, (error, reply) => {
       if (error !== null) this.#send({ settled: { seq, error: errorMessage(error) } });

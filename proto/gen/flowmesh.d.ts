@@ -1985,6 +1985,8 @@ export interface WorkHello {
   visibilityMs: number;
   worker: string;
   build: string;
+  /** The leases that the worker still knows of. All others of the session were lost on the way to it: they are released. */
+  held: AckRange[];
 }
 export interface WorkHelloInput {
   queue?: string | null | undefined;
@@ -1994,6 +1996,8 @@ export interface WorkHelloInput {
   visibilityMs?: number | null | undefined;
   worker?: string | null | undefined;
   build?: string | null | undefined;
+  /** The leases that the worker still knows of. All others of the session were lost on the way to it: they are released. */
+  held?: readonly AckRangeInput[] | null | undefined;
 }
 export const WorkHello: MessageType<WorkHello, WorkHelloInput>;
 

@@ -13533,6 +13533,7 @@ export const flowmesh = $root.flowmesh = (() => {
   v1.WorkHello = (function() {
 
    const WorkHello = function (properties) {
+    this.held = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -13545,6 +13546,7 @@ export const flowmesh = $root.flowmesh = (() => {
    WorkHello.prototype.visibilityMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    WorkHello.prototype.worker = "";
    WorkHello.prototype.build = "";
+   WorkHello.prototype.held = $util.emptyArray;
 
    WorkHello.create = function(properties) {
     return new WorkHello(properties);
@@ -13569,6 +13571,9 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(42).string(message.worker);
     if (message.build != null && $Object.hasOwnProperty.call(message, "build") && message.build !== "")
      writer.uint32(50).string(message.build);
+    if (message.held != null && message.held.length)
+     for (let i = 0; i < message.held.length; ++i)
+      $root.flowmesh.v1.AckRange.encode(message.held[i], writer.uint32(58).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -13656,6 +13661,14 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.build;
        continue;
       }
+     case 7: {
+       if (wireType !== 2)
+        break;
+       if (!(message.held && message.held.length))
+        message.held = [];
+       message.held.push($root.flowmesh.v1.AckRange.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -13708,6 +13721,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.build != null)
      if (typeof object.build !== "string" || object.build.length)
       message.build = $String(object.build);
+    if (object.held) {
+     if (!$Array.isArray(object.held))
+      throw $TypeError(".flowmesh.v1.WorkHello.held: array expected");
+     message.held = $Array(object.held.length);
+     for (let i = 0; i < object.held.length; ++i) {
+      if (!$util.isObject(object.held[i]))
+       throw $TypeError(".flowmesh.v1.WorkHello.held: object expected");
+      message.held[i] = $root.flowmesh.v1.AckRange.fromObject(object.held[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -13719,6 +13742,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
+    if (options.arrays || options.defaults)
+     object.held = [];
     if (options.defaults) {
      object.queue = "";
      object.sessionId = "";
@@ -13748,6 +13773,11 @@ export const flowmesh = $root.flowmesh = (() => {
      object.worker = message.worker;
     if (message.build != null && $Object.hasOwnProperty.call(message, "build"))
      object.build = message.build;
+    if (message.held && message.held.length) {
+     object.held = $Array(message.held.length);
+     for (let j = 0; j < message.held.length; ++j)
+      object.held[j] = $root.flowmesh.v1.AckRange.toObject(message.held[j], options, _depth + 1);
+    }
     return object;
    };
 

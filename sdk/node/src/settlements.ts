@@ -131,7 +131,8 @@ export class Settlements {
 }
 
 /** T1 */
-function joined(ranges: { offset: number; epoch: number; count: number }[]): pb.AckRangeInput[] {
+/** Ranges as few as can be, by offset. */
+export function joined(ranges: { offset: number; epoch: number; count: number }[]): pb.AckRangeInput[] {
   ranges.sort((a, b) => a.offset - b.offset);
   const out: { offset: number; epoch: number; count: number }[] = [];
   let last: { offset: number; epoch: number; count: number } | undefined;

@@ -4,7 +4,6 @@
 //   K3. A job stays known until its settlement is confirmed, so that a redelivery after a reconnect is not
 //       run twice.
 //   K4. One timer per worker: timeouts of running jobs and the prefetch are looked at every TICK_MS.
-import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { hostname } from 'node:os';
 import { FlowError, readEntries, readHead } from '@flowmesh/protocol';
@@ -17,25 +16,25 @@ import { optionalMs } from './durations.ts';
 import { checkName } from './enqueue.ts';
 import { nackOf } from './errors.ts';
 import { HeldJob, type JobHolder } from './job.ts';
-import { runWithOrigin } from './origin.ts';
+import { LeaseSessions } from './lease-sessions.ts';
+import { currentOrigin, enterOrigin } from './origin.ts';
 import type { Renewal } from './renewal.ts';
 import { SessionStream } from './session-stream.ts';
-import { Settlements } from './settlements.ts';
+import { joined, Settlements } from './settlements.ts';
 import type { DrainOptions, JobHandler, WorkerEvents, WorkerOptions } from './worker-options.ts';
 
 const TICK_MS = 100;
 
 export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implements JobHolder {
   readonly queue: string;
-  readonly sessionId = randomBytes(12).toString('hex');
   readonly concurrency: number;
   readonly #connection: Connection;
-  readonly #renewal: Renewal;
   readonly #handler: JobHandler<T>;
   readonly #options: WorkerOptions;
   readonly #visibilityMs: number;
   readonly #tracksEffects: boolean;
   readonly #session: SessionStream<pb.WorkRequestInput, pb.WorkResponse>;
+  readonly #sessions: LeaseSessions;
   readonly #settlements = new Settlements();
   readonly #credits: Credits;
   /** By offset; see K3. */
@@ -67,7 +66,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       throw new FlowError('INVALID_ARGUMENT', `concurrency ${this.concurrency}: give a whole number from 1`);
     }
     this.#connection = connection;
-    this.#renewal = renewal;
+    this.#sessions = new LeaseSessions(connection, renewal, queue);
     this.#handler = handler;
     this.#options = options;
     this.#visibilityMs = optionalMs(options.visibility, 'visibility') ?? 0;
@@ -77,7 +76,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       open: () => connection.queues.work(connection.metadata()),
       hello: () => ({ hello: this.#hello() }),
       receive: (message) => this.#receive(message),
-      broken: (error) => this.#report(error),
+      broken: (error) => this.#onBroken(error),
     });
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     this.#ticker.unref();
@@ -133,11 +132,12 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   #hello(): pb.WorkHelloInput {
     return {
       queue: this.queue,
-      sessionId: this.sessionId,
+      sessionId: this.#sessions.current.id,
       credits: this.#draining === undefined ? this.#credits.restart(this.#waiting.length + this.#running) : 0,
       visibilityMs: this.#visibilityMs,
       worker: this.#options.name ?? `${hostname()}:${process.pid}`,
       build: this.#options.build ?? '',
+      held: heldRanges(this.#held.values()),
     };
   }
 
@@ -152,12 +152,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     this.#session.welcomed();
     this.#idPrefix = welcome.idPrefix;
     if (welcome.timeoutMs > 0) this.#timeoutMs = welcome.timeoutMs;
-    const { queue, sessionId } = this;
-    this.#renewal.add({
-      queue,
-      sessionId,
-      visibilityMs: welcome.visibilityMs || this.#visibilityMs || 30_000,
-    });
+    this.#sessions.welcomed(welcome.visibilityMs || this.#visibilityMs || 30_000);
     for (const settle of this.#settlements.unanswered()) this.#session.send({ settle });
     this.#flushSoon();
     this.emit('connected');
@@ -168,14 +163,18 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     const head = readHead(bytes);
     const spans = readEntries(bytes, 0, head);
     const { offsets, attempts, firstEpoch } = delivery;
+    const session = this.#sessions.current;
     for (let i = 0; i < spans.length; i++) {
       const span = spans[i];
       if (span === undefined) break;
       const offset = offsets.length > 0 ? (offsets[i] ?? 0) : head.baseOffset + i;
       const epoch = firstEpoch + i;
-      if (this.#held.get(offset)?.leaseEpoch === epoch) continue; // K3
-      const job = new HeldJob<T>(this, { bytes, head, span }, offset, epoch, attempts[i] ?? 1);
+      const before = this.#held.get(offset);
+      if (before?.leaseEpoch === epoch) continue; // K3
+      if (before?.lease === 'held') this.#lose(before, before.leaseLost());
+      const job = new HeldJob<T>(this, { bytes, head, span, session }, offset, epoch, attempts[i] ?? 1);
       this.#held.set(offset, job);
+      session.held++;
       this.#waiting.push(job);
     }
     if (this.#draining === undefined) this.#pump();
@@ -187,6 +186,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     if (this.#isPumping) return;
     this.#isPumping = true;
     this.#nowMs = performance.now();
+    const origin = this.#tracksEffects ? currentOrigin() : undefined;
     let next = 0;
     while (this.#running < this.concurrency && next < this.#waiting.length) {
       const job = this.#waiting[next++] as HeldJob<T>;
@@ -194,6 +194,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       else this.#credits.finished();
     }
     if (next > 0) this.#waiting.splice(0, next);
+    if (this.#tracksEffects) enterOrigin(origin);
     this.#isPumping = false;
   }
 
@@ -203,7 +204,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     this.#running++;
     let result: unknown;
     try {
-      result = this.#tracksEffects ? runWithOrigin(job, this.#handler, job) : this.#handler(job);
+      if (this.#tracksEffects) enterOrigin(job);
+      result = this.#handler(job);
     } catch (error) {
       this.#onFailed(job, error);
       return;
@@ -311,8 +313,16 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     this.emit('lost', job as HeldJob<T>);
   }
 
+  /** Its lease is settled or lost; called once for each job. */
   #forget(job: HeldJob): void {
     if (this.#held.get(job.offset) === job) this.#held.delete(job.offset);
+    job.session.held--;
+    if (job.session.held === 0) this.#sessions.settled(job.session);
+  }
+
+  #onBroken(error: FlowError): void {
+    this.#sessions.broken();
+    this.#report(error);
   }
 
   /** K4 */
@@ -356,16 +366,11 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     if (timeoutMs === undefined) await isIdle;
     else await Promise.race([isIdle, pause(timeoutMs, giveUp.signal)]);
     giveUp.abort();
-    const { queue, sessionId } = this;
     for (const job of this.#held.values()) {
       if (job.phase === 'running') job.abort(new FlowError('CLIENT_CLOSED', 'the worker was drained'));
     }
-    const { queues } = this.#connection;
-    await this.#connection
-      .call(queues, queues.endSession, { queue, sessionId }, { deadline: '5s' })
-      .catch((error: FlowError) => this.#report(error));
+    await this.#sessions.endAll().catch((error: FlowError) => this.#report(error));
     for (const job of [...this.#held.values()]) this.#lose(job, job.leaseLost());
-    this.#renewal.remove(sessionId);
     await this.#session.close();
     clearInterval(this.#ticker);
     this.emit('drained');
@@ -381,6 +386,10 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     if (this.#running === 0 && this.#settlements.isEmpty) this.#isIdle?.();
   }
 }
+
+/** The leases that are known here, as the server takes them. */
+const heldRanges = (jobs: Iterable<HeldJob>): pb.AckRangeInput[] =>
+  joined(Array.from(jobs, ({ offset, leaseEpoch }) => ({ offset, epoch: leaseEpoch, count: 1 })));
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as PromiseLike<unknown>).then === 'function';
