@@ -1,5 +1,5 @@
-// Turns whatever a handler threw into what the client may see. A FlowError passes as it is; anything else
-// is a bug of ours: the client gets INTERNAL and a request id, the log gets the error under the same id.
+// Turns whatever a handler threw into what the client may see. A FlowError passes as it is; INTERNAL and
+// anything else is a bug of ours: the client gets a request id, the log gets the error under the same id.
 import { FlowError } from '@flowmesh/protocol';
 import type { Runtime } from '../runtime.ts';
 import type { FabricState } from '../services.ts';
@@ -9,7 +9,7 @@ export type Refuse = (error: unknown, operation: string) => FlowError;
 
 export function createRefuse({ log, runtime }: { log: Log; runtime: Runtime }): Refuse {
   return (error, operation) => {
-    if (error instanceof FlowError) return error;
+    if (error instanceof FlowError && error.code !== 'INTERNAL') return error;
     const requestId = newRequestId(runtime);
     log.error({ event: 'api.failed', operation, requestId, err: error }, 'unexpected error in a handler');
     return new FlowError('INTERNAL', `internal error; request id ${requestId}`, { cause: error });

@@ -26,15 +26,18 @@ const key = {
   keyBase64: text('A key that is not text'),
 };
 
-export const newJob = closed({
-  ...content,
-  ...key,
-  delayMs: count('Wait this long before it may be delivered'),
-  priority: count('0 to 255, higher first', { maximum: 255 }),
-  dedupKey: text('A second job with the same one is not enqueued within the window of the queue'),
-  timeoutMs: count('How long one attempt may run'),
-  envelope,
-});
+export const newJob = {
+  minProperties: 1,
+  ...closed({
+    ...content,
+    ...key,
+    delayMs: count('Wait this long before it may be delivered'),
+    priority: count('0 to 255, higher first', { maximum: 255 }),
+    dedupKey: text('A second job with the same one is not enqueued within the window of the queue'),
+    timeoutMs: count('How long one attempt may run'),
+    envelope,
+  }),
+};
 
 export const enqueued = open(
   {

@@ -170,7 +170,9 @@ function addSettlements(app: FastifyInstance, { fabric }: HttpContext): void {
     return durabilityFields(durability);
   }
 
-  /** J2. Asked only about a job that is finished: the history is read from the journal, which takes a while. */
+  /**
+   * J2. Asked only about a job that is finished: the history is read from the journal, which takes a while.
+   */
   async function isRepeat(caller: Caller, { id, leaseEpoch, ack }: pb.SettlementInput, queue: string) {
     if (!ack) return false;
     const which = pb.GetJobRequest.create({ queue, id });

@@ -121,6 +121,9 @@ export const problemSchema: JsonSchema = {
   ),
 };
 
+/** Keywords by which a schema asks for something: without them a body may be left out altogether. */
+const DEMANDS = ['required', 'oneOf', 'minProperties'];
+
 /**
  * Bodies are taken as they are; parameters arrive as text and are converted. `allErrors` and `$data` stay
  * off: both have been ways to make a validator work hard.
@@ -137,9 +140,8 @@ export function useAjv(app: FastifyInstance): void {
   const parameters = new Ajv({ ...options, coerceTypes: true });
   app.setValidatorCompiler<Schema>(({ schema, httpPart }) => {
     const validate = (httpPart === 'body' ? bodies : parameters).compile(schema);
-    const isOptional = typeof schema === 'object' && !('required' in schema);
+    const isOptional = !DEMANDS.some((keyword) => keyword in (schema as object));
     return (data: unknown) => {
-      // A body without required fields may be left out altogether.
       if (httpPart === 'body' && isOptional && (data === undefined || data === null)) return true;
       if (validate(data)) return true;
       return { error: asFailure(httpPart, validate.errors?.[0]) };
