@@ -162,9 +162,9 @@ export class Bench {
     return this.fabric.admin.applyQueue(caller, aQueue(name, more));
   }
 
-  async enqueue(queue: string, ...jobs: pb.NewJob[]): Promise<pb.EnqueuedJobInput[]> {
-    const reply = await this.queues.enqueue(caller, { queue, jobs, mutation: null });
-    return reply.jobs ?? [];
+  async enqueue(queue: string, ...jobs: pb.NewJob[]): Promise<readonly pb.EnqueuedJobInput[]> {
+    const { jobs: enqueued } = await this.queues.enqueue(caller, { queue, jobs, mutation: null });
+    return enqueued ?? [];
   }
 
   /** Jobs granted at once; [] when none is ready. */
@@ -198,14 +198,13 @@ export class Bench {
 
   async figures(queue: string) {
     const { figures } = await this.fabric.admin.getQueue(caller, { name: queue });
-    const { waiting, delayed, blocked, leased } = figures as Required<pb.QueueFiguresInput>;
+    const { waiting, delayed, blocked, leased } = figures as pb.QueueFigures;
     return { waiting, delayed, blocked, leased };
   }
 
   async totals(queue: string) {
     const { figures } = await this.fabric.admin.getQueue(caller, { name: queue });
-    const { enqueuedTotal, completedTotal, failedTotal, deadTotal } =
-      figures as Required<pb.QueueFiguresInput>;
+    const { enqueuedTotal, completedTotal, failedTotal, deadTotal } = figures as pb.QueueFigures;
     return { enqueuedTotal, completedTotal, failedTotal, deadTotal };
   }
 

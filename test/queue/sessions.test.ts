@@ -26,9 +26,15 @@ class Worker {
   session!: WorkSession;
   #seq = 0;
 
-  static async open(queue: string, sessionId: string, credits: number, visibilityMs = 0): Promise<Worker> {
+  static async open(
+    queue: string,
+    sessionId: string,
+    credits: number,
+    held: Delivered[] = [],
+  ): Promise<Worker> {
     const worker = new Worker();
-    const hello = { queue, sessionId, credits, visibilityMs, worker: sessionId, build: '' };
+    const known = held.map(({ offset, epoch }) => ({ offset, epoch, count: 1 }));
+    const hello = { queue, sessionId, credits, visibilityMs: 0, worker: sessionId, build: '', held: known };
     worker.session = await bench.queues.openWork(caller, hello, (message) => worker.#take(message));
     await bench.idle();
     return worker;
@@ -92,12 +98,13 @@ test('the parts of a range that are not held are reported as lost', async () => 
   await enqueue('a', 'b', 'c');
   const worker = await Worker.open('q', 's', 3);
   const [a, b] = worker.jobs as [Delivered, Delivered];
-  await worker.ack(b);
+  const nacks = [{ offset: b.offset, epoch: b.epoch, nack: { retryAfterMs: 0 } }];
+  await worker.tell({ settle: { seq: 1, acks: [], nacks, extends: [] } });
   await worker.tell({
     settle: { seq: 9, acks: [{ offset: a.offset, epoch: a.epoch, count: 3 }], nacks: [], extends: [] },
   });
   expect(worker.settled.at(-1)).toEqual({ seq: 9, lostOffsets: [b.offset] });
-  expect(await bench.totals('q')).toMatchObject({ completedTotal: 3 });
+  expect(await bench.totals('q')).toMatchObject({ completedTotal: 2, failedTotal: 1 });
 });
 
 test('renewals keep every lease of the session, by whatever connection they come', async () => {
@@ -149,9 +156,26 @@ test.each([false, true])('a session goes on after a restart (checkpoint: %s)', a
   await bench.queues.renewSession(caller, { queue: 'q', sessionId: 's' });
   await bench.restart({ clean });
   await bench.advance(15_000);
-  const after = await Worker.open('q', 's', 0);
+  const after = await Worker.open('q', 's', 0, before.jobs);
   await after.ack(before.jobs[0] as Delivered);
   expect(after.settled).toEqual([{ seq: 1, lostOffsets: [] }]);
+});
+
+test('a worker that connects again gives back what never reached it, and keeps the rest', async () => {
+  await enqueue('a', 'b');
+  const before = await Worker.open('q', 's', 2);
+  const after = await Worker.open('q', 's', 0, before.jobs.slice(0, 1));
+  expect(await bench.figures('q')).toMatchObject({ leased: 1, waiting: 1 });
+  await after.ack(...before.jobs);
+  expect(after.settled).toEqual([{ seq: 1, lostOffsets: [before.jobs[1]?.offset] }]);
+});
+
+test('of two connections of one session the newer gets the jobs', async () => {
+  const older = await Worker.open('q', 's', 10);
+  const newer = await Worker.open('q', 's', 10);
+  await enqueue('a');
+  await bench.idle();
+  expect([older.payloads, newer.payloads]).toEqual([[], ['a']]);
 });
 
 test('jobs are shared between workers that wait', async () => {

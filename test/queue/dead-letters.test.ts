@@ -1,0 +1,131 @@
+// Exhausted jobs: where they go, what they say, and the way back.
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ackOf, aJob, Bench, caller, nackOf, payloads } from './bench.ts';
+
+let bench: Bench;
+beforeEach(async () => {
+  bench = await Bench.open({ onDisk: true });
+});
+afterEach(() => bench.close());
+
+const kill = async (queue: string, count = 1) => {
+  const jobs = await bench.lease(queue, count);
+  await bench.settle(queue, ...jobs.map((job) => nackOf(job, { unrecoverable: true, error: 'no use' })));
+  return jobs;
+};
+const redrive = (queue: string, more: object = {}) =>
+  bench.queues.redrive(caller, { queue, max: 0, targetQueue: '', mutation: null, ...more });
+
+test('a job that is out of attempts moves, with its source and last error', async () => {
+  await bench.declare('q', { maxAttempts: 2 });
+  await bench.enqueue('q', { ...aJob('a', { key: 'k' }), headers: { h: Buffer.from('v') } });
+  const first = await bench.leaseOne('q');
+  await bench.settle('q', nackOf(first, { retryAfterMs: 0, error: 'first' }));
+  await bench.settle('q', nackOf(await bench.leaseOne('q'), { retryAfterMs: 0, error: 'second' }));
+  const page = await bench.queues.listJobs(caller, { queue: 'q.dead', state: '', limit: 0, cursor: '' });
+  expect(page.jobs).toMatchObject([
+    {
+      payload: Buffer.from('a'),
+      key: Buffer.from('k'),
+      sourceQueue: 'q',
+      sourceId: first.id,
+      lastError: 'second',
+      state: 'waiting',
+    },
+  ]);
+  expect(await bench.totals('q')).toMatchObject({ failedTotal: 2, deadTotal: 1 });
+  expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 0, blocked: 0, leased: 0 });
+});
+
+test('a job whose leases keep running out moves, too', async () => {
+  await bench.declare('q', { maxAttempts: 2, visibilityTimeoutMs: 1000 });
+  await bench.enqueue('q', aJob('a'));
+  for (let i = 0; i < 2; i++) {
+    await bench.leaseOne('q');
+    await bench.advance(5000);
+  }
+  expect((await bench.list('q.dead')).payloads).toEqual(['a']);
+});
+
+test('the declared dead-letter queue is used', async () => {
+  await bench.declare('q', { deadLetterQueue: 'morgue' });
+  await bench.enqueue('q', aJob('a'));
+  await kill('q');
+  expect((await bench.list('morgue')).payloads).toEqual(['a']);
+});
+
+test('delay, priority and deduplication key stay behind', async () => {
+  await bench.enqueue('q', aJob('a', { priority: 9, delayMs: 1000, dedupKey: 'd' }));
+  await bench.advance(1000);
+  await kill('q');
+  expect(payloads(await bench.lease('q.dead'))).toEqual(['a']);
+});
+
+test('redrive brings jobs back to their source as fresh ones, oldest first', async () => {
+  await bench.enqueue('q', aJob('a'), aJob('b'), aJob('c'));
+  await kill('q', 3);
+  expect(await redrive('q.dead', { max: 2 })).toEqual({ moved: 2, remaining: 1 });
+  const back = await bench.lease('q', 10);
+  expect(back.map(({ payload, attempt }) => [payload, attempt])).toEqual([
+    ['a', 1],
+    ['b', 1],
+  ]);
+  expect((await bench.list('q.dead')).payloads).toEqual(['c']);
+});
+
+test('redrive goes where it is told', async () => {
+  await bench.enqueue('q', aJob('a'));
+  await kill('q');
+  await bench.declare('other');
+  expect(await redrive('q.dead', { targetQueue: 'other' })).toEqual({ moved: 1, remaining: 0 });
+  expect(payloads(await bench.lease('other'))).toEqual(['a']);
+});
+
+test('redrive leaves leased jobs alone and passes jobs that came back', async () => {
+  await bench.enqueue('q', ...['a', 'b', 'c', 'd'].map((name) => aJob(name)));
+  await kill('q', 4);
+  const [a] = await bench.lease('q.dead', 2);
+  await bench.settle('q.dead', nackOf(a as never, { release: true }));
+  expect(await redrive('q.dead')).toEqual({ moved: 3, remaining: 0 });
+  expect((await bench.list('q')).payloads.sort()).toEqual(['a', 'c', 'd']);
+  expect(await bench.figures('q.dead')).toMatchObject({ leased: 1, waiting: 0 });
+});
+
+test('a redriven key keeps its order', async () => {
+  await bench.enqueue('q', aJob('a', { key: 'k' }), aJob('b', { key: 'k' }));
+  await kill('q');
+  await kill('q');
+  await redrive('q.dead');
+  const a = await bench.lease('q', 10);
+  await bench.settle('q', ...a.map(ackOf));
+  expect([...payloads(a), ...payloads(await bench.lease('q', 10))]).toEqual(['a', 'b']);
+});
+
+test.each([false, true])('dead jobs and redriven ones survive restarts (checkpoint: %s)', async (clean) => {
+  await bench.enqueue('q', ...['a', 'b', 'c'].map((name) => aJob(name)));
+  await kill('q', 2);
+  await bench.restart({ clean });
+  await redrive('q.dead', { max: 1 });
+  await bench.restart({ clean });
+  expect([(await bench.list('q')).payloads, (await bench.list('q.dead')).payloads]).toEqual([
+    ['c', 'a'],
+    ['b'],
+  ]);
+});
+
+test('a purge of the queue leaves its dead jobs alone', async () => {
+  await bench.enqueue('q', aJob('a'));
+  await kill('q');
+  await bench.queues.purge(caller, { queue: 'q', mutation: null });
+  expect((await bench.list('q.dead')).payloads).toEqual(['a']);
+});
+
+test('1,500 dead jobs are redriven in two calls', async () => {
+  for (let i = 0; i < 1500; i += 500)
+    await bench.enqueue('q', ...Array.from({ length: 500 }, (_, k) => aJob(`${i + k}`)));
+  for (let i = 0; i < 2; i++) await kill('q', 1000);
+  expect(await bench.figures('q.dead')).toMatchObject({ waiting: 1500 });
+  expect(await redrive('q.dead')).toEqual({ moved: 1000, remaining: 500 });
+  expect(await redrive('q.dead')).toEqual({ moved: 500, remaining: 0 });
+  expect(await bench.figures('q')).toMatchObject({ waiting: 1500 });
+});
