@@ -1,5 +1,6 @@
-// npm run bench:backlog -- 1M: what waiting jobs cost. The same traffic on an empty queue and on one with a backlog,
-// memory of the server after a garbage collection, plain jobs and jobs with a key each; then HSET into a large hash.
+// npm run bench:backlog -- 1M: what waiting jobs cost. The same traffic on an empty queue and on one with a
+// backlog, memory of the server after a garbage collection, plain jobs and jobs with a key each; then HSET
+// into a large hash.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServerProcess } from '../test/support/server-process.ts';
 import { type RawClient, rawClient } from './load/raw.ts';

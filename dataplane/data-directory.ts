@@ -1,7 +1,7 @@
 // The data directory: whose it is, which format it has, and that only one process uses it.
-//   D1. A directory of a newer version, or of another number of shards, is refused before anything in it is touched.
+//   D1. A directory of a newer version, or of another number of shards, is refused before anything in it is
+//       touched.
 //   D2. The lock of shard 0's database is the lock of the directory.
-import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -23,11 +23,11 @@ export interface DirectoryIdentity {
   readonly shards: number;
 }
 
-export function openDataDirectory(dir: string, shards: number): DirectoryIdentity {
+export function openDataDirectory(dir: string, shards: number, random: () => number): DirectoryIdentity {
   const file = join(dir, 'flowmesh.json');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   if (!existsSync(file)) {
-    const identity = { format: FORMAT, clusterId: randomUUID(), shards };
+    const identity = { format: FORMAT, clusterId: newId(random), shards };
     writeDurably(dir, file, `${JSON.stringify(identity)}\n`);
     return identity;
   }
@@ -46,6 +46,14 @@ export function openDataDirectory(dir: string, shards: number): DirectoryIdentit
   }
   return identity;
 }
+
+/** 128 random bits in hex. */
+const newId = (random: () => number): string =>
+  Array.from({ length: 16 }, () =>
+    Math.floor(random() * 256)
+      .toString(16)
+      .padStart(2, '0'),
+  ).join('');
 
 function parse(file: string): DirectoryIdentity {
   try {

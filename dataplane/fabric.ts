@@ -1,4 +1,5 @@
-// The data plane behind the listeners: opens the shards, wires views and services, and says in which state it is.
+// The data plane behind the listeners: opens the shards, wires views and services, and says in which state it
+// is.
 import type { FlowError } from '@flowmesh/protocol';
 import { openDataDirectory } from './data-directory.ts';
 import { createKvService } from './kv/service.ts';
@@ -37,7 +38,8 @@ const POKE_MS = 1000;
 
 export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const { runtime, dataDir } = o;
-  const clusterId = dataDir === null ? 'ephemeral' : openDataDirectory(dataDir, o.shards).clusterId;
+  const clusterId =
+    dataDir === null ? 'ephemeral' : openDataDirectory(dataDir, o.shards, runtime.random).clusterId;
   let state: FabricState = 'starting';
   const listeners: ((state: FabricState) => void)[] = [];
   const setState = (next: FabricState) => {

@@ -1,4 +1,5 @@
-// Starts the data plane: fabric, listeners, logs. The only place that knows the real clock, environment and process.
+// Starts the data plane: fabric, listeners, logs. The only place that knows the real clock, environment and
+// process.
 import { readFileSync } from 'node:fs';
 import { checkExposure, createAccess, hashToken } from './api/access.ts';
 import { startGrpc } from './api/grpc/server.ts';

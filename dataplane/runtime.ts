@@ -1,5 +1,5 @@
-// The world as the data plane sees it: clock, chance, timers. Handed in everywhere, so that tests, the simulation
-// and replays can put their own in place. Only this file and main.ts touch the real ones.
+// The world as the data plane sees it: clock, chance, timers. Handed in everywhere, so that tests, the
+// simulation and replays can put their own in place. Only this file and main.ts touch the real ones.
 
 export interface Runtime {
   /** Wall clock, ms since the epoch. May jump; see ShardClock. */

@@ -1,5 +1,6 @@
-// What protocol adapters call: the gRPC API as plain async functions on messages, plus the sessions behind its streams.
-// The views implement it; adapters decode, authorise, call, encode. Every method throws FlowError only.
+// What protocol adapters call: the gRPC API as plain async functions on messages, plus the sessions behind
+// its streams. The views implement it; adapters decode, authorise, call, encode. Every method throws
+// FlowError only.
 
 import type { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -17,12 +18,17 @@ export interface QueueService {
     request: pb.EnqueueBatch,
     done: (reply: pb.EnqueueBatchReplyInput) => void,
   ): void;
-  /** `signal` aborts when the client is gone: what was granted and cannot be written is released, uncounted. */
+  /**
+   * `signal` aborts when the client is gone: what was granted and cannot be written is released, uncounted.
+   */
   lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput>;
   /** The lease response could not be written. */
   releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void;
   settle(caller: Caller, request: pb.SettleRequest): Promise<pb.SettleResponseInput>;
-  /** A worker's stream. `send` returns false when the connection is congested; call `resume` on the session when it drained. */
+  /**
+   * A worker's stream. `send` returns false when the connection is congested; call `resume` on the session
+   * when it drained.
+   */
   openWork(
     caller: Caller,
     hello: pb.WorkHello,

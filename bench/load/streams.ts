@@ -38,7 +38,7 @@ async function read(): Promise<object> {
   let bytes = 0;
   const figures = await fm.admin.getStream(stream);
   const total = figures.partitions.reduce((sum, p) => sum + p.end - p.logStart, 0);
-  for await (const event of fm.stream.consumer(stream, group, { from: 'earliest' })) {
+  for await (const _event of fm.stream.consumer(stream, group, { from: 'earliest' })) {
     bytes += 1;
     if (++count >= total) break;
   }

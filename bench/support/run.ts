@@ -1,4 +1,5 @@
-// A benchmark run: a fresh server process on a fresh directory, a load generator in another process, one result line.
+// A benchmark run: a fresh server process on a fresh directory, a load generator in another process, one
+// result line.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// The batch that is being filled: encoded events, and who waits for it. Two of them take turns: while one is being
-// made durable, the other fills. Owns no decisions.
+// The batch that is being filled: encoded events, and who waits for it. Two of them take turns: while one is
+// being made durable, the other fills. Owns no decisions.
 import type { FlowError } from '@flowmesh/protocol';
 import { ByteWriter } from '../storage/bytes.ts';
 

@@ -1,6 +1,6 @@
 // Moves the recovery start forward: rows into LevelDB, partition logs synced, then the journal behind may go.
-//   K1. What a checkpoint holds is exactly the state at the end of one journal entry, and that entry is durable before
-//       anything of it reaches LevelDB.
+//   K1. What a checkpoint holds is exactly the state at the end of one journal entry, and that entry is
+//       durable before anything of it reaches LevelDB.
 //   K2. Order: freeze, entry durable, logs synced, rows + lengths + position in one synced batch, trim.
 //   K3. A failed checkpoint keeps everything in memory and in the journal, and is tried again.
 import type { FlowError } from '@flowmesh/protocol';
@@ -67,8 +67,8 @@ export class Checkpoints {
   }
 
   /**
-   * Called between two entries: everything up to `position` is applied, nothing behind it. Starts a checkpoint if one
-   * is due; `durable` resolves when the entry at `position` is.
+   * Called between two entries: everything up to `position` is applied, nothing behind it. Starts a
+   * checkpoint if one is due; `durable` resolves when the entry at `position` is.
    */
   consider(position: Position, entryBytes: number, durable: () => Promise<void>): void {
     this.#bytesSince += entryBytes;

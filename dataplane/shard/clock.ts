@@ -1,5 +1,6 @@
-// Shard time: starts at the later of the wall clock and the journal's last entry, runs with the monotonic clock and is
-// slewed towards the wall clock. It never jumps and never goes back, so leases and delays survive clock changes.
+// Shard time: starts at the later of the wall clock and the journal's last entry, runs with the monotonic
+// clock and is slewed towards the wall clock. It never jumps and never goes back, so leases and delays
+// survive clock changes.
 import type { Runtime } from '../runtime.ts';
 
 /** How much faster or slower than real time the clock may run while it catches up. */

@@ -1,4 +1,5 @@
-// Opens a shard: storage at its last checkpoint, then the journal behind it, event by event, then a new owner's fence.
+// Opens a shard: storage at its last checkpoint, then the journal behind it, event by event, then a new
+// owner's fence.
 import { FlowError } from '@flowmesh/protocol';
 import { type EmbeddedJournal, openEmbeddedJournal } from '../journal/embedded.ts';
 import type { JournalFiles } from '../journal/files.ts';

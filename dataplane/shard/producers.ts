@@ -1,6 +1,8 @@
-// Idempotence of mutations. Owns each producer's last replies; a repeat of (producerId, seq) gets the stored reply.
+// Idempotence of mutations. Owns each producer's last replies; a repeat of (producerId, seq) gets the stored
+// reply.
 //   P1. A reply is remembered in the same journal entry as the events it answers for.
-//   P2. seq >= 1: a ring of the last REPLIES_MAX sequences, in memory; older ones are PRODUCER_FENCED, never run again.
+//   P2. seq >= 1: a ring of the last REPLIES_MAX sequences, in memory; older ones are PRODUCER_FENCED, never
+//       run again.
 //   P3. seq = 0: the producer id itself is the key (HTTP Idempotency-Key); one row, kept KEY_TTL_MS.
 import { FlowError } from '@flowmesh/protocol';
 import { type ByteReader, ByteWriter } from '../storage/bytes.ts';

@@ -1,7 +1,9 @@
-// One shard: decide -> journal -> evolve. Owns the order of commands, the open batch, and when an answer may leave.
-// It knows the views only through state-machine.ts and storage only through contract.ts and the row store's hooks.
+// One shard: decide -> journal -> evolve. Owns the order of commands, the open batch, and when an answer may
+// leave. It knows the views only through state-machine.ts and storage only through contract.ts and the row
+// store's hooks.
 //   S1. Commands are decided one at a time in arrival order; rows they read are resident before.
-//   S2. One entry is in flight while the next batch fills; a reply leaves when the batch it depends on is durable.
+//   S2. One entry is in flight while the next batch fills; a reply leaves when the batch it depends on is
+//       durable.
 //   S3. All events of an entry carry one time and one position, live and in replay.
 //   S4. After a failed journal write nothing is answered but "unknown outcome", and the process ends.
 import assert from 'node:assert/strict';
@@ -26,7 +28,10 @@ import type {
   View,
 } from './state-machine.ts';
 
-/** Above this the open batch takes no further command until it is sealed: a command adds at most 3 MiB, an entry holds 4. */
+/**
+ * Above this the open batch takes no further command until it is sealed: a command adds at most 3 MiB, an
+ * entry holds 4.
+ */
 const BATCH_SOFT_BYTES = 768 * 1024;
 /** Commands that wait for rows or for room in a batch. */
 const INBOX_MAX = 100_000;
@@ -258,7 +263,8 @@ export class Shard implements ShardPort {
       this.#isFetching = false;
     } catch (error) {
       this.#isFetching = false;
-      // Only the command at the head is refused: the damaged row may belong to any of them, so each tries on its own.
+      // Only the command at the head is refused: the damaged row may belong to any of them, so each tries on
+      // its own.
       const pending = this.#inbox[this.#inboxHead++];
       pending?.done(asFlowError(error), undefined);
     }
@@ -332,8 +338,8 @@ export class Shard implements ShardPort {
   };
 
   /**
-   * Answers when what the reply shows is durable. Row-only views say exactly which batch that is (newestRead);
-   * others also read cells, so they wait for the newest batch.
+   * Answers when what the reply shows is durable. Row-only views say exactly which batch that is
+   * (newestRead); others also read cells, so they wait for the newest batch.
    */
   #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
     const command = pending.commands[0];

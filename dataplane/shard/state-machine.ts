@@ -1,9 +1,11 @@
 // What a shard knows of the views: it journals their events, in order, and calls them back. Nothing more.
 //
-//   M1. `decide` is pure and synchronous; it reads only rows that `reads` named, resident windows and the views' own cells.
-//   M2. `evolve` never fails and reads no rows: it writes rows blindly and edits cells (small per-queue, per-partition
-//       objects that are always in memory). So recovery needs no fetches.
-//   M3. Only events are journaled. `encode` and `decode` are inverse for ever: a new meaning is a new event type.
+//   M1. `decide` is pure and synchronous; it reads only rows that `reads` named, resident windows and the
+//       views' own cells.
+//   M2. `evolve` never fails and reads no rows: it writes rows blindly and edits cells (small per-queue,
+//       per-partition objects that are always in memory). So recovery needs no fetches.
+//   M3. Only events are journaled. `encode` and `decode` are inverse for ever: a new meaning is a new event
+//       type.
 import type { FlowError } from '@flowmesh/protocol';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Logs, RowRef, Rows } from '../storage/contract.ts';
@@ -33,7 +35,10 @@ export interface Command {
   readonly mutation?: MutationId | undefined;
   /** Adds data: refused with DISK_FULL while the disk is full. */
   readonly grows?: boolean;
-  /** May emit events. Only looked at for views with `readsOnlyRows`: their pure reads wait for nothing they have not seen. */
+  /**
+   * May emit events. Only looked at for views with `readsOnlyRows`: their pure reads wait for nothing they
+   * have not seen.
+   */
   readonly mutates?: boolean;
 }
 
@@ -64,11 +69,14 @@ export interface View {
   readonly readsOnlyRows?: boolean;
   /** Reads cells from rows at start (async scans allowed), before replay. */
   load(): Promise<void>;
-  /** Rows that decide will read, beyond cells. Only those; may be called again after a fetch (a row may name another). */
+  /**
+   * Rows that decide will read, beyond cells. Only those; may be called again after a fetch (a row may name
+   * another).
+   */
   reads(command: Command): readonly RowRef[];
   /**
-   * Emits what happens and returns the reply. Throws FlowError to refuse, before the first emit. Commands of one shard
-   * are decided one at a time, in arrival order.
+   * Emits what happens and returns the reply. Throws FlowError to refuse, before the first emit. Commands of
+   * one shard are decided one at a time, in arrival order.
    */
   decide(command: Command, at: Moment, emit: Emit): unknown;
   /** Replies of mutations are kept for repeats of (producerId, seq). */
@@ -76,9 +84,15 @@ export interface View {
   decodeReply(bytes: Uint8Array, command: Command): unknown;
   evolve(event: Event, at: Moment): void;
   encode(event: Event, into: ByteWriter): void;
-  /** `from` is at the first byte behind the type. Buffers in the event may be views; evolve copies what it keeps. */
+  /**
+   * `from` is at the first byte behind the type. Buffers in the event may be views; evolve copies what it
+   * keeps.
+   */
   decode(type: number, from: ByteReader): Event;
-  /** Called before a batch is sealed and when `wakeAtMs` is due: events of the view's own accord (leases, expiries). */
+  /**
+   * Called before a batch is sealed and when `wakeAtMs` is due: events of the view's own accord (leases,
+   * expiries).
+   */
   tick?(at: Moment, emit: (event: Event, then?: AfterDurable) => void): void;
   /** Shard time at which `tick` must run even if nothing else happens; Infinity: never. */
   wakeAtMs?(): number;
@@ -99,17 +113,25 @@ export interface ViewContext {
 
 export type ViewFactory = (context: ViewContext) => View;
 
-/** How services use a shard. Every answer leaves when what it shows is durable (principle 1 of docs/architecture.md). */
+/**
+ * How services use a shard. Every answer leaves when what it shows is durable (principle 1 of
+ * docs/architecture.md).
+ */
 export interface ShardPort {
   readonly id: number;
   readonly shards: number;
-  /** Decides in arrival order. `done` is called once: with a FlowError, or with the reply when it is durable. */
+  /**
+   * Decides in arrival order. `done` is called once: with a FlowError, or with the reply when it is durable.
+   */
   submit(command: Command, done: (error: FlowError | null, reply: unknown) => void): void;
   /** The same for callers that are not hot. */
   call<R>(command: Command): Promise<R>;
   /** All or nothing: replies of all commands, or the first refusal. One journal entry. */
   transact(commands: readonly Command[], mutation: MutationId | undefined): Promise<unknown[]>;
-  /** Resolves when everything decided so far is durable: scans, counts and figures await it before they answer. */
+  /**
+   * Resolves when everything decided so far is durable: scans, counts and figures await it before they
+   * answer.
+   */
   settled(): Promise<void>;
   /** Shard time, ms. */
   nowMs(): number;

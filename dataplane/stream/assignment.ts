@@ -7,8 +7,8 @@
 export const NOBODY = '';
 
 /**
- * The member of each partition. `current[p]` is who has partition p or will have it; anybody who is not a member
- * any more counts as nobody.
+ * The member of each partition. `current[p]` is who has partition p or will have it; anybody who is not a
+ * member any more counts as nobody.
  */
 export function decideAssignment(
   members: readonly string[],

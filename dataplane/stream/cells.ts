@@ -1,5 +1,5 @@
-// What a shard keeps in memory about streams: one cell for each stream, partition, group, member, assignment and cursor.
-// Each cell is one row; rows are written at checkpoints only.
+// What a shard keeps in memory about streams: one cell for each stream, partition, group, member, assignment
+// and cursor. Each cell is one row; rows are written at checkpoints only.
 //   C1. A cell's value is immutable; `set` replaces it and can be undone by the open transaction.
 //   C2. Every cell of a stream is in `stream.cells`, so that a deleted stream can be swept in slices.
 import assert from 'node:assert/strict';

@@ -1,4 +1,5 @@
-// Commits of offsets: each goes to the shard of its partition, where its cursor is; one command for each shard.
+// Commits of offsets: each goes to the shard of its partition, where its cursor is; one command for each
+// shard.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller } from '../shard/state-machine.ts';

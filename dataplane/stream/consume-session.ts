@@ -1,4 +1,5 @@
-// One connected member of a consumer group: sends its assignment and the records of its partitions, within its credit.
+// One connected member of a consumer group: sends its assignment and the records of its partitions, within
+// its credit.
 //   C1. Records of a partition are sent only between the message that assigns it and the one that revokes it.
 //   C2. Chunks wait for credit and for the connection; assignments and commit replies do not.
 //   C3. A partition that stays assigned under the same epoch is not touched when others change (G3).

@@ -74,7 +74,10 @@ export function decideReposition(state: StreamState, command: Reposition, emit: 
   return { kind: 'repositioned', items };
 }
 
-/** Moves partitions towards a balanced assignment: what is free at once, what is owned by asking the owner first. */
+/**
+ * Moves partitions towards a balanced assignment: what is free at once, what is owned by asking the owner
+ * first.
+ */
 export function rebalance(group: GroupCell, emit: Emit): void {
   const { partitions } = group.stream.cell.value;
   const rows = Array.from({ length: partitions }, (_, p) => group.assignments.get(p)?.value);
@@ -85,7 +88,8 @@ export function rebalance(group: GroupCell, emit: Emit): void {
     const owner = row?.owner ?? NOBODY;
     const target = next[p] ?? NOBODY;
     if (owner !== NOBODY && group.members.has(owner)) {
-      // Once asked to stop, the owner is waited for even if it may keep the partition after all: it may have stopped.
+      // Once asked to stop, the owner is waited for even if it may keep the partition after all: it may have
+      // stopped.
       if (target !== (row?.target ?? owner)) revoke(group, p, target, emit);
     } else if (target !== owner) assign(group, p, target, (row?.epoch ?? 0) + 1, emit);
   }

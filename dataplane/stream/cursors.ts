@@ -1,4 +1,5 @@
-// Decisions about cursors, on the shard of the partition: who may commit, what is committed, where reading starts.
+// Decisions about cursors, on the shard of the partition: who may commit, what is committed, where reading
+// starts.
 //   K1. A commit counts only from the owner and under the epoch that the coordinator granted last.
 //   K2. A committed offset is the next to read and never beyond what a consumer can have seen.
 //   K3. `latest` becomes a committed offset when it is granted, so that a restart skips nothing.

@@ -1,4 +1,5 @@
-// Decisions about streams as a whole and their partitions: declare, delete, publish, and what time does to them.
+// Decisions about streams as a whole and their partitions: declare, delete, publish, and what time does to
+// them.
 import { FlowError, patchHead } from '@flowmesh/protocol';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import type { PartitionCell, StreamCell } from './cells.ts';
@@ -70,8 +71,8 @@ export function decideDeclare(state: StreamState, command: Declare, place: Place
     stream = undefined;
   }
   const known = stream?.cell.value;
-  // Another shard may know more partitions than home, from a growth that did not get that far: home is right, and
-  // nobody has reached them.
+  // Another shard may know more partitions than home, from a growth that did not get that far: home is right,
+  // and nobody has reached them.
   const isHome = placement.home === place.shard;
   const partitions = isHome ? command.partitions : Math.max(command.partitions, known?.partitions ?? 0);
   if (known !== undefined && partitions < known.partitions) {

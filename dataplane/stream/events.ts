@@ -1,5 +1,6 @@
 // What happens to streams, and how it is written to the journal. Event types 112-159.
-//   V1. A layout never changes: a new meaning is a new type. test/stream/events.test.ts holds the bytes of each.
+//   V1. A layout never changes: a new meaning is a new type. test/stream/events.test.ts holds the bytes of
+//       each.
 //   V2. Every event touches O(1) rows. `no` is the stream's number on this shard.
 import assert from 'node:assert/strict';
 import type { Event } from '../shard/state-machine.ts';
@@ -45,7 +46,9 @@ export interface PartitionOpened extends Event {
   readonly logId: number;
 }
 
-/** The head of `batch` carries offset and time already, so that journal, log and replay hold the same bytes. */
+/**
+ * The head of `batch` carries offset and time already, so that journal, log and replay hold the same bytes.
+ */
 export interface Appended extends Event {
   readonly type: typeof STREAM_EVENT.appended;
   readonly no: number;

@@ -1,4 +1,5 @@
-// Reads one partition from an offset on, in chunks of stored batches: from memory, or from files ahead of need.
+// Reads one partition from an offset on, in chunks of stored batches: from memory, or from files ahead of
+// need.
 //   F1. Nothing beyond `visibleEnd` leaves: a chunk is cut behind the last durable batch.
 //   F2. At most one load is under way; what it brings is taken by the next `take`.
 import { type FlowError, readHead } from '@flowmesh/protocol';

@@ -1,4 +1,5 @@
-// One client that reads one partition on and on. Sends what is durable as soon as it is, until `send` says stop.
+// One client that reads one partition on and on. Sends what is durable as soon as it is, until `send` says
+// stop.
 import { FlowError } from '@flowmesh/protocol';
 import type { RecordChunkInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FollowSession } from '../services.ts';

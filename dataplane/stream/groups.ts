@@ -1,6 +1,7 @@
-// Carries what the coordinator decided to everybody it concerns: partitions' shards first, then connected members.
-//   D1. An assignment is told to a cursor only when it is durable at home, and to a member only when the cursor knows
-//       it: else a crash could give the same epoch to somebody else.
+// Carries what the coordinator decided to everybody it concerns: partitions' shards first, then connected
+// members.
+//   D1. An assignment is told to a cursor only when it is durable at home, and to a member only when the
+//       cursor knows it: else a crash could give the same epoch to somebody else.
 //   D2. Per group one step at a time; a seek is one step, so no member sees its epoch without its offset.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';

@@ -1,4 +1,5 @@
-// Start: cells from rows, before the journal is replayed. Pages, so that a shard with many cursors starts in steps.
+// Start: cells from rows, before the journal is replayed. Pages, so that a shard with many cursors starts in
+// steps.
 import { FlowError } from '@flowmesh/protocol';
 import type { Row, Rows, Table } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';

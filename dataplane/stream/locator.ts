@@ -1,5 +1,5 @@
-// Finds streams and the shards of their partitions, and makes streams that are missing. Shared by everything in the
-// service, so that a declaration is in one place.
+// Finds streams and the shards of their partitions, and makes streams that are missing. Shared by everything
+// in the service, so that a declaration is in one place.
 //   L1. A stream exists when its home shard has it; the other shards are told first.
 //   L2. What waits for a stream to be made goes on in the order it came.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
@@ -157,8 +157,8 @@ export class Locator {
     return this.#alone(caller.tenant, name, async () => {
       const home = this.home(name);
       const command = { view: VIEW, kind: 'delete', caller, stream: name } as const;
-      // Home first: from then on nobody finds it. Its reply to a repeat names the uid that was deleted, so that a
-      // stream declared anew in between is left alone.
+      // Home first: from then on nobody finds it. Its reply to a repeat names the uid that was deleted, so
+      // that a stream declared anew in between is left alone.
       const { uid } = await home.call<DeletedReply>({ ...command, uid: 0, mutation } as never);
       const others = this.shards.filter((shard) => shard !== home);
       await Promise.all(others.map((shard) => shard.call({ ...command, uid } as never).catch(ignoreMissing)));

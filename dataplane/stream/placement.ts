@@ -1,5 +1,5 @@
-// Where streams live. The home shard of a name holds its declaration and its groups; partitions go round the shards
-// from there, so that one stream uses all of them. A {tag} keeps everything together for transactions.
+// Where streams live. The home shard of a name holds its declaration and its groups; partitions go round the
+// shards from there, so that one stream uses all of them. A {tag} keeps everything together for transactions.
 import { shardOf } from '@flowmesh/protocol';
 
 export interface Placement {

@@ -1,6 +1,7 @@
-// Publishing: the hot path of ready-made batches, and single requests whose records are grouped into batches here.
-//   P1. A repeat of a request goes to the same partitions, so that its shard recognises it: records without a key
-//       follow (producerId, seq), and a counter only where there is none.
+// Publishing: the hot path of ready-made batches, and single requests whose records are grouped into batches
+// here.
+//   P1. A repeat of a request goes to the same partitions, so that its shard recognises it: records without a
+//       key follow (producerId, seq), and a counter only where there is none.
 import {
   type BatchRecord,
   FlowError,

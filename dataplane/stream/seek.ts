@@ -35,7 +35,9 @@ export async function seekGroup(
   return stream;
 }
 
-/** The mutation goes with the move: a repeat is given new epochs, which does no harm, and moves nothing again. */
+/**
+ * The mutation goes with the move: a repeat is given new epochs, which does no harm, and moves nothing again.
+ */
 async function move(
   locator: Locator,
   base: object,

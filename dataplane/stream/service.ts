@@ -1,5 +1,5 @@
-// The stream API as plain functions (services.ts), on top of the shards and their stream views. No state of its own
-// but sessions: what must survive is in the views.
+// The stream API as plain functions (services.ts), on top of the shards and their stream views. No state of
+// its own but sessions: what must survive is in the views.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { StreamService } from '../services.ts';

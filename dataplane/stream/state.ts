@@ -1,6 +1,7 @@
 // The streams of one shard in memory, and what each event does to them. Decides nothing.
 //   T1. evolve reads no rows and never fails on an event of its own journal (M2).
-//   T2. Memory after replay is the same as it was live; only session deadlines and watchers are not part of it.
+//   T2. Memory after replay is the same as it was live; only session deadlines and watchers are not part of
+//       it.
 import assert from 'node:assert/strict';
 import type { Moment } from '../shard/state-machine.ts';
 import type { Logs, Rows } from '../storage/contract.ts';

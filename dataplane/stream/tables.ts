@@ -1,13 +1,13 @@
-// Rows of the stream view. Tables 80-111; ids and layouts never change their meaning, new fields go to the end.
+// Rows of the stream view. Tables 80-111; ids and layouts never change their meaning, new fields go to the
+// end.
 //
-//   counters    tenant 0, one row a shard          what numbers come next; survives deletions, so no number is used twice
-//   tenants     tenant 0, one row a tenant         whose rows to load at start
-//   stream      no                                 declaration; on every shard that holds a partition, and at home
-//   partition   no, partition                      which log holds it
-//   cursor      no, partition, group               committed offset and who may commit; on the partition's shard
-//   group       no, group                          membership epoch; at home
-//   member      no, group, member                  at home
-//   assignment  no, group, partition               owner, epoch and where it is going; at home
+//   counters    tenant 0, one row a shard          what numbers come next; survives deletions, so no number
+//   is used twice tenants     tenant 0, one row a tenant         whose rows to load at start stream      no  
+//                                 declaration; on every shard that holds a partition, and at home partition  
+//   no, partition                      which log holds it cursor      no, partition, group              
+//   committed offset and who may commit; on the partition's shard group       no, group                      
+//      membership epoch; at home member      no, group, member                  at home assignment  no,
+//   group, partition               owner, epoch and where it is going; at home
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { fromByteString, part, readPart, readU32be, textToByteString, u32be } from '../storage/keys.ts';
@@ -50,7 +50,9 @@ export interface GroupRow {
   /** Grows with each change of the membership. */
   readonly epoch: number;
   readonly createdAtMs: number;
-  /** Partitions when the group was made: `latest` is only for these, later ones are read from their beginning. */
+  /**
+   * Partitions when the group was made: `latest` is only for these, later ones are read from their beginning.
+   */
   readonly initialPartitions: number;
 }
 

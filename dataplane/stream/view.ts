@@ -1,5 +1,6 @@
-// The stream view of one shard: takes commands to their decisions, and does of its own accord what time asks for:
-// fences members that went silent, trims what is past its retention, sweeps what deleted streams leave behind.
+// The stream view of one shard: takes commands to their decisions, and does of its own accord what time asks
+// for: fences members that went silent, trims what is past its retention, sweeps what deleted streams leave
+// behind.
 //   W1. `tick` runs before every batch, so it returns at once unless something is due.
 //   W2. A group's new state is told to `onGroupChanged` only when it is durable.
 import type {
@@ -187,10 +188,13 @@ class ShardStreams implements StreamView {
     }
   }
 
-  /** Members that were not heard of for the session timeout lose their partitions, however slowly they work. */
+  /**
+   * Members that were not heard of for the session timeout lose their partitions, however slowly they work.
+   */
   #fenceSilent(at: Moment, emit: TickEmit): void {
     this.#sessionsDueMs = at.nowMs + SESSIONS_EVERY_MS;
-    // When this process itself was stopped for a while, heartbeats wait unread: give them the time to come in.
+    // When this process itself was stopped for a while, heartbeats wait unread: give them the time to come
+    // in.
     const isLate = at.nowMs - this.#sessionsSeenMs > HEARTBEAT_MS;
     this.#sessionsSeenMs = at.nowMs;
     for (const group of this.#groups()) {

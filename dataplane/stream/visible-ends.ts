@@ -1,5 +1,5 @@
-// How far each partition may be read. A log runs ahead of the disk: what was appended in the open batch and in the
-// one on its way could still be lost, and nobody may see it.
+// How far each partition may be read. A log runs ahead of the disk: what was appended in the open batch and
+// in the one on its way could still be lost, and nobody may see it.
 //   E1. `visibleEnd` grows to what a batch had appended once that batch is durable, never before.
 //   E2. One wait per journal entry, whatever the number of appends in it.
 import type { PartitionCell } from './cells.ts';

@@ -1,5 +1,5 @@
-// Transactions: any mix of key, queue and stream operations of one shard, in one journal entry. Builds the commands of
-// each view; the shard runs them all or none.
+// Transactions: any mix of key, queue and stream operations of one shard, in one journal entry. Builds the
+// commands of each view; the shard runs them all or none.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { kvCommand, kvReply } from '../kv/command.ts';

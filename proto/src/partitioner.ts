@@ -22,11 +22,12 @@ export function murmur2(key: Uint8Array): number {
   return h ^ (h >>> 15);
 }
 
-export const partitionOf = (key: Uint8Array, partitions: number): number => (murmur2(key) & 0x7fffffff) % partitions;
+export const partitionOf = (key: Uint8Array, partitions: number): number =>
+  (murmur2(key) & 0x7fffffff) % partitions;
 
 /**
- * The part of a name that decides its shard: the `{tag}` if there is one (as in Redis Cluster), and a dead-letter
- * queue (`<name>.dead`) goes with its source.
+ * The part of a name that decides its shard: the `{tag}` if there is one (as in Redis Cluster), and a
+ * dead-letter queue (`<name>.dead`) goes with its source.
  */
 export function shardKeyOf(name: string): string {
   const open = name.indexOf('{');

@@ -1,5 +1,5 @@
-// RecordBatch v1: how records and jobs travel and are stored. The server stores the wire bytes and sends them as
-// they are; it patches the head and never reads a body.
+// RecordBatch v1: how records and jobs travel and are stored. The server stores the wire bytes and sends them
+// as they are; it patches the head and never reads a body.
 //
 //   batch  = head(40) index bodies                         all integers little endian
 //   head   = u32 length        whole batch
@@ -11,7 +11,8 @@
 //            u32 count, u32 indexLength
 //   flags  = 1 PLAIN: no entry has a key or job options, so a queue need not read the index
 //   index  = entry * count
-//   entry  = u8 serverFlags (1 INDEXED: the queue keeps a row for this job), varint bodyLength, varint extLength, ext
+//   entry  = u8 serverFlags (1 INDEXED: the queue keeps a row for this job),
+//            varint bodyLength, varint extLength, ext
 //   ext    = (u8 tag, varint length, bytes)*               unknown tags are kept and ignored
 //   bodies = the values, one after another
 //   contentType (of entries without tag 4) = 0 application/octet-stream, 1 application/json, 2 text/plain
@@ -105,7 +106,10 @@ export type RecordOptions = Omit<BatchRecord, 'value' | 'contentType'>;
 /** Buffers larger than this are not kept for the next batch. */
 const KEEP_BYTES_MAX = 1024 * 1024;
 
-/** Collects records and encodes them once. Index and bodies grow in two buffers that the next batch uses again. */
+/**
+ * Collects records and encodes them once. Index and bodies grow in two buffers that the next batch uses
+ * again.
+ */
 export class RecordBatchBuilder {
   #index = Buffer.allocUnsafe(1024);
   #indexLength = 0;
@@ -135,7 +139,9 @@ export class RecordBatchBuilder {
     this.#entry(body.length);
   }
 
-  /** The same for a value that is a string: it is encoded straight into the batch. Returns its size in bytes. */
+  /**
+   * The same for a value that is a string: it is encoded straight into the batch. Returns its size in bytes.
+   */
   addText(text: string, contentType: string, options?: RecordOptions): number {
     const type = contentTypeCode(contentType);
     if (this.#contentType === -1) this.#contentType = type === -1 ? 0 : type;
@@ -239,7 +245,9 @@ export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
   return builder.finish();
 }
 
-/** Reads and checks the head; `verify` also checks both checksums. The batch may be followed by other bytes. */
+/**
+ * Reads and checks the head; `verify` also checks both checksums. The batch may be followed by other bytes.
+ */
 export function readHead(bytes: Buffer, at = 0, verify: 'none' | 'body' | 'all' = 'none'): BatchHead {
   if (bytes.length - at < BATCH_HEAD_BYTES)
     throw malformed(`${bytes.length - at} bytes, but the head alone has ${BATCH_HEAD_BYTES}`);
@@ -423,7 +431,9 @@ export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly Entry
   return out;
 }
 
-/** Checks a batch from the outside against LIMITS, and returns its head. `plain` batches of jobs skip nothing. */
+/**
+ * Checks a batch from the outside against LIMITS, and returns its head. `plain` batches of jobs skip nothing.
+ */
 export function validateBatch(batch: Buffer): BatchHead {
   if (batch.length > LIMITS.batchBytes) {
     throw new FlowError(
@@ -529,7 +539,7 @@ function readCause(text: string): { deliveryId: string; ordinal: number } {
 export function readNumber(bytes: Buffer, from: number, to: number): number {
   let value = 0;
   for (let p = Math.min(to, from + 7) - 1; p >= from; p--) value = value * 256 + (bytes[p] ?? 0);
-  return value > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : value;
+  return Math.min(value, Number.MAX_SAFE_INTEGER);
 }
 
 export function readU64(bytes: Buffer, at: number): number {

@@ -1,5 +1,5 @@
-// What a client was promised, and whether the server kept it. Knows nothing of the code under test: only what was
-// asked, what was acknowledged, and what came out.
+// What a client was promised, and whether the server kept it. Knows nothing of the code under test: only what
+// was asked, what was acknowledged, and what came out.
 
 export interface Stored {
   readonly partition: number;
@@ -35,7 +35,9 @@ export class Ledger {
     this.delivered.set(n, id);
   }
 
-  /** A read of a key by its only writer: nothing older than acknowledged, nothing that was never asked for. */
+  /**
+   * A read of a key by its only writer: nothing older than acknowledged, nothing that was never asked for.
+   */
   read(key: string, value: number): void {
     this.reads++;
     const { acked, asked } = this.keys.get(key) ?? { acked: -1, asked: -1 };

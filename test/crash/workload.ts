@@ -1,5 +1,6 @@
-// Clients that use everything at once and write down every acknowledgement. The SDK repeats what was not answered with
-// the same (producerId, seq), so each call here happens exactly once or the ledger says otherwise.
+// Clients that use everything at once and write down every acknowledgement. The SDK repeats what was not
+// answered with the same (producerId, seq), so each call here happens exactly once or the ledger says
+// otherwise.
 import { connect, FlowError, type FlowMesh } from '@flowmesh/client';
 import type { Ledger } from './ledger.ts';
 

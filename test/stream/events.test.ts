@@ -1,4 +1,5 @@
-// The bytes of every event, kept reply and row. They are on disks: a line that has to change here breaks a promise (V1).
+// The bytes of every event, kept reply and row. They are on disks: a line that has to change here breaks a
+// promise (V1).
 import { expect, test } from 'vitest';
 import { ByteReader, ByteWriter } from '../../dataplane/storage/bytes.ts';
 import { decodeReply, encodeReply, type StreamReply } from '../../dataplane/stream/commands.ts';

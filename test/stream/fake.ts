@@ -1,5 +1,5 @@
-// Shards with the stream view in one process: the real shard over a journal in an array, so that a test decides when
-// entries are durable, what a restart finds, and what time it is.
+// Shards with the stream view in one process: the real shard over a journal in an array, so that a test
+// decides when entries are durable, what a restart finds, and what time it is.
 import type { Journal } from '../../dataplane/journal/journal.ts';
 import type { Runtime } from '../../dataplane/runtime.ts';
 import { ShardClock } from '../../dataplane/shard/clock.ts';

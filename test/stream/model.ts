@@ -1,8 +1,8 @@
-// Streams against arrays: random scripts of publishing, joining, committing, seeking, growing and dying, and after each
-// step everything that must be true. Runs on anything that offers a Bed.
+// Streams against arrays: random scripts of publishing, joining, committing, seeking, growing and dying, and
+// after each step everything that must be true. Runs on anything that offers a Bed.
 //   offsets are dense and records are what was published      no record is seen before it is durable
-//   a partition has one owner, an epoch has one owner for ever   a commit counts exactly when owner and epoch are right
-//   committed is what was committed or sought, also after a crash
+//   a partition has one owner, an epoch has one owner for ever   a commit counts exactly when owner and epoch
+//   are right committed is what was committed or sought, also after a crash
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { Streams } from '../../dataplane/stream/service.ts';
@@ -217,7 +217,10 @@ export class Model {
     expect(await this.#describe()).toEqual(before);
   }
 
-  /** Things happen while a shard's journal hangs, then the process dies: what was answered counts, nothing else. */
+  /**
+   * Things happen while a shard's journal hangs, then the process dies: what was answered counts, nothing
+   * else.
+   */
   async #crash(shard: number, during: readonly Step[]): Promise<void> {
     if (this.#bed.hold === undefined) return this.#restart();
     this.#bed.hold(shard);

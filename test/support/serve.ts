@@ -1,5 +1,5 @@
-// A FlowMesh server as a process of its own, for tests and benchmarks: node serve.ts '<ServerOptions as JSON>'.
-// Prints one line of JSON with its ports when it serves; ends on SIGTERM.
+// A FlowMesh server as a process of its own, for tests and benchmarks: node serve.ts '<ServerOptions as
+// JSON>'. Prints one line of JSON with its ports when it serves; ends on SIGTERM.
 import { type ServerOptions, startServer } from '../../dataplane/main.ts';
 
 const given = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions>;
