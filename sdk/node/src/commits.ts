@@ -47,6 +47,7 @@ interface Waiting {
 
 export class Commits {
   readonly #send: (commit: pb.ConsumeCommitInput) => boolean;
+  readonly #onRefused: (error: FlowError) => void;
   readonly #dirty = new Set<OwnedPartition>();
   #waiting: Waiting[] = [];
   #sent: { seq: number; items: { owned: OwnedPartition; offset: number }[] } | undefined;
@@ -55,9 +56,13 @@ export class Commits {
   #timer: NodeJS.Timeout | undefined;
   #idle: (() => void)[] = [];
 
-  /** `send` answers false when there is no stream at the moment. */
-  constructor(send: (commit: pb.ConsumeCommitInput) => boolean) {
+  /**
+   * `send` answers false when there is no stream at the moment. `onRefused`: something cannot be committed,
+   * ever, and not because the partition has moved on.
+   */
+  constructor(send: (commit: pb.ConsumeCommitInput) => boolean, onRefused: (error: FlowError) => void) {
     this.#send = send;
+    this.#onRefused = onRefused;
   }
 
   get isIdle(): boolean {
@@ -104,8 +109,10 @@ export class Commits {
     sent.items.forEach(({ owned, offset }, i) => {
       const error = fromWire(reply.results[i] ?? null);
       if (error === undefined) owned.committed = Math.max(owned.committed, offset);
-      else if (error.retry === 'never') this.#drop(owned, error);
-      else this.#dirty.add(owned);
+      else if (error.retry === 'never') {
+        this.#drop(owned, error);
+        if (error.code !== 'MEMBER_FENCED') this.#onRefused(error);
+      } else this.#dirty.add(owned);
     });
     this.#wake();
     if (this.#dirty.size > 0) this.#timer ??= setTimeout(() => this.flush(), DELAY_MS);

@@ -98,10 +98,13 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
       receive: (message) => this.#receive(message),
       broken: (error) => this.#onBroken(error),
     });
-    this.#commits = new Commits((commit) => {
-      if (this.#session.isOpen) this.#session.send({ commit });
-      return this.#session.isOpen;
-    });
+    this.#commits = new Commits(
+      (commit) => {
+        if (this.#session.isOpen) this.#session.send({ commit });
+        return this.#session.isOpen;
+      },
+      (error) => this.#end(error),
+    );
   }
 
   /** Partitions that are assigned to this member now. */
@@ -301,7 +304,12 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     this.#owedBytes = 0;
     this.#commits.reopen();
     if (isWorthReconnecting(error) || error.code === 'MEMBER_FENCED') return;
-    this.#failure = error;
+    this.#end(error);
+  }
+
+  /** The loop ends with an error. */
+  #end(error: FlowError): void {
+    this.#failure ??= error;
     const waiting = this.#waiting;
     this.#waiting = undefined;
     void this.close();

@@ -50,8 +50,8 @@ export function fromStatus(status: StatusObject | ServiceError): FlowError {
 
 /** The error inside a batched reply; undefined: there is none. */
 export function fromWire(error: pb.Error | null): FlowError | undefined {
-  if (error === null || error.code === '') return undefined;
-  return coded(error.code, error.message, error.retryAfterMs || undefined);
+  if (error === null || (error.code === '' && error.message === '')) return undefined;
+  return coded(error.code || 'INTERNAL', error.message, error.retryAfterMs || undefined);
 }
 
 /** A code that this version does not know comes from a newer server: nothing can be decided by it. */

@@ -12,6 +12,7 @@ import {
 import type { Call } from './calls.ts';
 import { type Duration, durationMs } from './durations.ts';
 import { decodeHeaders } from './headers.ts';
+import type { LeaseSession } from './lease-sessions.ts';
 import type { Origin } from './origin.ts';
 import { BYTES_TYPE, decodeValue, JSON_TYPE, TEXT_TYPE, utf8 } from './values.ts';
 
@@ -74,6 +75,8 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
   lease: Lease = 'held';
   /** `performance.now()` */
   startedMs = 0;
+  /** The session that holds its lease. */
+  readonly session: LeaseSession;
   /** Of ack(). */
   ackCall: Call<void> | undefined;
   /** The worker. */
@@ -89,7 +92,7 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
 
   constructor(
     holder: JobHolder,
-    delivered: { bytes: Buffer; head: BatchHead; span: EntrySpan },
+    delivered: { bytes: Buffer; head: BatchHead; span: EntrySpan; session: LeaseSession },
     offset: number,
     leaseEpoch: number,
     attempt: number,
@@ -98,6 +101,7 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
     this.#bytes = delivered.bytes;
     this.#head = delivered.head;
     this.#span = delivered.span;
+    this.session = delivered.session;
     this.offset = offset;
     this.leaseEpoch = leaseEpoch;
     this.attempt = attempt;

@@ -16,6 +16,7 @@ import type { Batch } from './batch.ts';
 import type { Budget } from './budget.ts';
 import type { DeadlineTimer, Watched } from './deadlines.ts';
 import { clientClosed, fromStatus, fromWire, isWorthReconnecting } from './errors.ts';
+import { withoutOrigin } from './origin.ts';
 
 /** The server forgets an idle producer after 10 minutes (docs/architecture.md). */
 const IDEMPOTENCE_MS = 9 * 60_000;
@@ -182,7 +183,7 @@ export class Pipeline<Request, Reply> implements Watched {
   }
 
   #connect(): ClientDuplexStream<Request, Reply> {
-    const stream = this.#options.open();
+    const stream = withoutOrigin(() => this.#options.open());
     stream.on('data', (reply: Reply) => {
       if (stream === this.#stream) this.#onReply(stream, reply);
     });

@@ -1,11 +1,11 @@
 // A stream behind which the server keeps a session: Work and Consume. Says hello, reconnects, passes messages
 // on.
-//   S1. The session keeps its id over reconnects, so that leases and assignments stay.
-//   S2. It reconnects until it is closed; whoever owns it decides whether an error is the end.
+//   S1. It reconnects until it is closed; whoever owns it decides whether an error is the end.
 import type { FlowError } from '@flowmesh/protocol';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { backoffMs } from './backoff.ts';
 import { fromStatus } from './errors.ts';
+import { withoutOrigin } from './origin.ts';
 
 /** How long the server may take to answer what was sent before the end. */
 const END_MS = 2000;
@@ -37,7 +37,7 @@ export class SessionStream<Request, Response> {
 
   connect(): void {
     if (this.#isClosed) return;
-    const stream = this.#options.open();
+    const stream = withoutOrigin(() => this.#options.open());
     this.#stream = stream;
     stream.on('data', (message: Response) => {
       if (stream === this.#stream) this.#options.receive(message);

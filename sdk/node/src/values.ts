@@ -28,10 +28,14 @@ export function encodeValue(value: unknown): Uint8Array {
   return text === undefined ? (value as Uint8Array) : Buffer.from(text);
 }
 
-/** JSON is parsed, text becomes a string, everything else stays bytes (a view on the received message). */
+/**
+ * JSON is parsed, text becomes a string, everything else stays bytes (a view on the received message). What
+ * has no content type is a counter or was written by a Redis client: whole numbers become numbers.
+ */
 export function decodeValue(bytes: Uint8Array, contentType: string): unknown {
   if (contentType === JSON_TYPE) return parseJson(utf8(bytes));
   if (contentType === TEXT_TYPE) return utf8(bytes);
+  if (contentType === '') return wholeNumber(bytes) ?? bytes;
   if (contentType.startsWith('application/json') || contentType.includes('+json'))
     return parseJson(utf8(bytes));
   if (contentType.startsWith('text/')) return utf8(bytes);
@@ -64,6 +68,12 @@ export const utf8 = (bytes: Uint8Array): string =>
 
 export const bytesOf = (key: string | Uint8Array): Uint8Array =>
   typeof key === 'string' ? Buffer.from(key) : key;
+
+function wholeNumber(bytes: Uint8Array): number | undefined {
+  if (bytes.length > 16) return undefined;
+  const text = utf8(bytes);
+  return /^-?\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
 
 /** What a JSON text can begin with. */
 const MAY_BE_JSON = /^[\s{["\-\dtfn]/;

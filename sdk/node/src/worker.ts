@@ -1,8 +1,8 @@
 // A worker: takes jobs of one queue, runs the handler on them, settles them.
 //   K1. At most `concurrency` handlers run; at most `prefetch` more jobs wait here.
 //   K2. A handler that returns acks its job, one that throws nacks it.
-//   K3. A job stays known until its settlement is confirmed, so that a redelivery after a reconnect is not
-//       run twice.
+//   K3. A job stays known until its settlement is confirmed: unconfirmed ones are sent again after a
+//       reconnect, and the same delivery is not run twice.
 //   K4. One timer per worker: timeouts of running jobs and the prefetch are looked at every TICK_MS.
 import { EventEmitter } from 'node:events';
 import { hostname } from 'node:os';
@@ -28,7 +28,6 @@ const TICK_MS = 100;
 export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implements JobHolder {
   readonly queue: string;
   readonly concurrency: number;
-  readonly #connection: Connection;
   readonly #handler: JobHandler<T>;
   readonly #options: WorkerOptions;
   readonly #visibilityMs: number;
@@ -65,7 +64,6 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     if (!Number.isInteger(this.concurrency) || this.concurrency < 1) {
       throw new FlowError('INVALID_ARGUMENT', `concurrency ${this.concurrency}: give a whole number from 1`);
     }
-    this.#connection = connection;
     this.#sessions = new LeaseSessions(connection, renewal, queue);
     this.#handler = handler;
     this.#options = options;

@@ -30,7 +30,7 @@ export class FakeKv {
     if (op.increment !== null) {
       const key = at(op.increment.key);
       const sum = Number(this.keys.get(key)?.value ?? 0) + op.increment.delta;
-      this.#put(key, { value: Buffer.from(String(sum)), contentType: 'text/plain' });
+      this.#put(key, { value: Buffer.from(String(sum)) });
       return { integer: sum, revision: this.#revision };
     }
     if (op.hashSet !== null) {

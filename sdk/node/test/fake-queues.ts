@@ -64,6 +64,8 @@ export class FakeQueues {
   readonly settles: pb.WorkSettle[] = [];
   renewals = 0;
   ended: string[] = [];
+  /** That many deliveries are granted, but never arrive. */
+  loseDeliveries = 0;
   /** Settlements are taken, but not answered. */
   keepSettled = false;
   defaultVisibilityMs = 30_000;
@@ -167,8 +169,6 @@ export class FakeQueues {
     session.deadlineMs = Date.now() + visibilityMs;
     const { timeoutMs } = queue;
     call.write({ welcome: { sessionId: session.id, idPrefix: '0-1-', visibilityMs, timeoutMs } });
-    // What was on its way when the connection broke is sent again.
-    for (const job of session.leases.values()) this.#deliver(session, [job], job.epoch);
     return session;
   }
 
@@ -178,9 +178,10 @@ export class FakeQueues {
     const take = (offset: number, epoch: number): FakeJob | undefined => {
       const job = session.queue.jobs[offset];
       if (job?.epoch === epoch && job.state === 'done') return undefined;
-      const isHeld = job !== undefined && session.leases.get(offset) === job && job.epoch === epoch;
+      // Whoever has the epoch may settle, over whichever connection.
+      const isHeld = job?.epoch === epoch && job.state === 'leased';
       if (!isHeld) lost.push(offset);
-      else session.leases.delete(offset);
+      else for (const each of this.sessions.values()) each.leases.delete(offset);
       return isHeld ? job : undefined;
     };
     for (const { offset, epoch, count } of settle.acks) {
@@ -194,7 +195,7 @@ export class FakeQueues {
       if (job !== undefined) this.#nack(session.queue, job, nack);
     }
     for (const { offset, epoch } of settle.extends) {
-      if (session.leases.get(offset)?.epoch !== epoch) lost.push(offset);
+      if (session.queue.jobs[offset]?.epoch !== epoch) lost.push(offset);
     }
     if (!this.keepSettled) session.call?.write({ settled: { seq: settle.seq, lostOffsets: lost } });
   }
@@ -221,6 +222,7 @@ export class FakeQueues {
   #release(job: FakeJob): void {
     const queue = [...this.byName.values()].find((q) => q.jobs[job.offset] === job);
     job.state = 'waiting';
+    job.epoch = 0;
     job.releases++;
     queue?.ready.push(job);
     if (queue !== undefined) this.#dispatch(queue);
@@ -254,8 +256,12 @@ export class FakeQueues {
   #deliver(session: Session, jobs: FakeJob[], firstEpoch: number): void {
     const [first] = jobs;
     if (first === undefined) return;
+    if (this.loseDeliveries > 0) {
+      this.loseDeliveries--;
+      return;
+    }
     const { bytes, head, spans } = first.source;
-    const isWhole = jobs.length === head.count;
+    const isWhole = jobs.length === head.count && jobs.every((job, i) => job.index === i);
     const batch = isWhole
       ? bytes
       : sliceBatch(

@@ -36,6 +36,8 @@ export class FakeStreams {
   readonly byName = new Map<string, Partition[]>();
   readonly groups = new Map<string, Group>();
   readonly commits: pb.CommitOffset[] = [];
+  /** The answer to every commit, instead of taking it. */
+  refuseCommits: pb.ErrorInput | undefined;
   revoked: number[] = [];
   left: string[] = [];
   partitionsOfNew = 0;
@@ -165,6 +167,7 @@ export class FakeStreams {
 
   #commit(group: Group, member: Member, { seq, offsets }: pb.ConsumeCommit): void {
     const results = offsets.map((commit) => {
+      if (this.refuseCommits !== undefined) return this.refuseCommits;
       const owned = group.partitions[commit.partition];
       if (owned?.owner !== member.id || owned.epoch !== commit.epoch) return { code: 'MEMBER_FENCED' };
       owned.committed = commit.offset;

@@ -97,6 +97,15 @@ test('commits are batched in the background', async () => {
   expect(fake.streams.commits.at(-1)?.offset).toBe(2999);
 });
 
+test('a consumer that cannot commit ends with the error', async () => {
+  const { fake, fm } = await startFake();
+  fake.streams.create('s', 1);
+  fake.streams.refuseCommits = { code: 'PERMISSION_DENIED', message: 'not yours' };
+  await fm.stream.writeMany('s', [0, 1]);
+  const failure = await failureOf(take(fm.stream.consumer('s', 'g'), 9));
+  expect(failure).toMatchObject({ code: 'PERMISSION_DENIED', message: 'not yours' });
+});
+
 test('commit() resolves when it is durable', async () => {
   const { fake, fm } = await startFake();
   fake.streams.create('s', 1);

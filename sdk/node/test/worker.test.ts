@@ -201,7 +201,8 @@ test('drain finishes what runs, gives back what waits, and says goodbye', async 
       .jobs.slice(2, 5)
       .map((job) => job.releases),
   ).toEqual([1, 1, 1]);
-  expect(fake.queues.ended).toEqual([worker.sessionId]);
+  expect(fake.queues.ended).toHaveLength(1);
+  expect(fake.queues.sessions.size).toBe(0);
 });
 
 test('drain with a timeout aborts what still runs and gives it back', async () => {
@@ -248,7 +249,7 @@ test('effects of a handler name their cause', async () => {
   expect(kvCauses).toMatchObject([{ deliveryId: `${id}@${epoch}`, ordinal: 2 }]);
 });
 
-test('jobs that were handed out twice to the same session run once', async () => {
+test('a handler goes on over a reconnect, and its job is not handed out again', async () => {
   const { fake, fm } = await startFake();
   let runs = 0;
   fm.queue.worker('q', async () => {
@@ -260,4 +261,22 @@ test('jobs that were handed out twice to the same session run once', async () =>
   await fake.restart();
   await until(() => fake.queues.queue('q').states()['done'] === 1, 'the job is done');
   expect(runs).toBe(1);
+});
+
+test('jobs that were granted to a connection that broke are given back by the next one', async () => {
+  const { fake, fm } = await startFake();
+  const seen: unknown[] = [];
+  fake.queues.loseDeliveries = 1;
+  fm.queue.worker('q', async (job) => {
+    seen.push(job.payload);
+    if (job.payload === 'slow') await sleep(150);
+  });
+  await until(() => fake.queues.sessions.size === 1, 'the worker is connected');
+  await fm.queue.enqueue('q', 'lost on its way');
+  await fm.queue.enqueue('q', 'slow');
+  await until(() => seen.length === 1, 'the slow job runs');
+  await fake.restart();
+  await until(() => fake.queues.queue('q').states()['done'] === 2, 'both jobs are done');
+  expect(seen).toEqual(['slow', 'lost on its way']);
+  expect(fake.queues.queue('q').jobs[0]).toMatchObject({ attempt: 1, releases: 1 });
 });
