@@ -214,6 +214,8 @@ export class Queues implements QueueService {
       const most = `a worker holds at most ${SESSION_LEASES_MAX} leases, not ${heldCount}`;
       throw new FlowError('BATCH_TOO_LARGE', most);
     }
+    if (hello.held.some((range) => !Number.isSafeInteger(range.epoch + range.count)))
+      throw new FlowError('INVALID_ARGUMENT', 'a held range ends beyond 2^53: no lease is there');
     view.removeSession(cell, hello.sessionId);
     await this.#call(caller, hello.queue, {
       kind: 'renew',

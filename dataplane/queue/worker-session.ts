@@ -91,17 +91,9 @@ export class WorkerSession implements WorkSession, Waiter {
 
   #settle(settle: pb.WorkSettle): void {
     const { seq } = settle;
-    const jobs = settle.acks.reduce(
-      (sum, range) => sum + range.count,
-      settle.nacks.length + settle.extends.length,
-    );
-    if (jobs > SETTLE_MAX) {
-      const error = {
-        code: 'BATCH_TOO_LARGE',
-        message: `${jobs} settlements in one message, at most ${SETTLE_MAX} are accepted`,
-        retryAfterMs: 0,
-      };
-      this.#send({ settled: { seq, error } });
+    const refusal = refusalOf(settle);
+    if (refusal !== null) {
+      this.#send({ settled: { seq, error: errorMessage(refusal) } });
       return;
     }
     const command: SettleCommand = {
@@ -121,6 +113,20 @@ export class WorkerSession implements WorkSession, Waiter {
       else this.#send({ settled: { seq, lostOffsets: [...(reply as SettleReply).lost] } });
     });
   }
+}
+
+/** Ranges are walked job by job: they must be of a size, and their ends must be numbers. */
+function refusalOf({ acks, nacks, extends: extensions }: pb.WorkSettle): FlowError | null {
+  const jobs = acks.reduce((sum, range) => sum + range.count, nacks.length + extensions.length);
+  if (jobs > SETTLE_MAX) {
+    const message = `${jobs} settlements in one message, at most ${SETTLE_MAX} are accepted`;
+    return new FlowError('BATCH_TOO_LARGE', message);
+  }
+  const isBeyond = (r: pb.AckRange) =>
+    !Number.isSafeInteger(r.offset + r.count) || !Number.isSafeInteger(r.epoch + r.count);
+  return acks.some(isBeyond)
+    ? new FlowError('INVALID_ARGUMENT', 'an ack range ends beyond 2^53: no job is there')
+    : null;
 }
 
 export const nackTerms = (nack: pb.Nack | null | undefined) => ({

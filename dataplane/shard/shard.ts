@@ -483,6 +483,7 @@ export class Shard implements ShardPort {
     const replies = pending.isTransaction ? (reply as unknown[]) : [reply];
     const writer = this.#p.producers.scratch();
     pending.commands.forEach((command, i) => {
+      writer.text(nameOf(command));
       writer.bytes(this.#viewNamed(command).encodeReply(replies[i]));
     });
     return writer.view();
@@ -490,9 +491,11 @@ export class Shard implements ShardPort {
 
   #decodeReplies(pending: Pending, stored: Buffer): unknown {
     const reader = new ByteReader(stored);
-    const replies = pending.commands.map((command) =>
-      this.#viewNamed(command).decodeReply(reader.bytes(), command),
-    );
+    const replies = pending.commands.map((command) => {
+      if (reader.done || reader.text() !== nameOf(command)) throw reusedSequence();
+      return this.#viewNamed(command).decodeReply(reader.bytes(), command);
+    });
+    if (!reader.done) throw reusedSequence();
     return pending.isTransaction ? replies : replies[0];
   }
 }
@@ -502,6 +505,12 @@ export const systemCaller = (tenant: number): Caller => ({ identity: 'system', t
 
 /** A mutation without a producer is not idempotent. */
 const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
+
+/** What a stored reply answers: a repeat must ask the same. */
+const nameOf = ({ view, kind = '' }: Command): string => `${view} ${kind}`;
+
+const reusedSequence = () =>
+  new FlowError('INVALID_ARGUMENT', 'this producerId and seq were used for another kind of request');
 
 const overloaded = () =>
   new FlowError('RESOURCE_EXHAUSTED', 'too many commands wait on this shard', { retryAfterMs: 100 });

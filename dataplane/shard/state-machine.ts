@@ -31,6 +31,8 @@ export interface MutationId {
 export interface Command {
   /** Which view decides: its `name`. */
   readonly view: string;
+  /** What is asked of the view, where it is asked for several things. */
+  readonly kind?: string;
   readonly caller: Caller;
   readonly mutation?: MutationId | undefined;
   /** Adds data: refused with DISK_FULL while the disk is full. */

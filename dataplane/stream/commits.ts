@@ -18,7 +18,14 @@ export async function commitOffsets(
   if (locator.find(caller.tenant, stream) === undefined) throw streamNotFound(stream);
   const mutation = mutationOf(request.mutation);
   const results: pb.ErrorInput[] = request.offsets.map(() => ({}));
-  const numbered = request.offsets.map((offset, index) => ({ ...offset, index }));
+  const numbered = request.offsets.map(({ partition, offset, epoch, metadata }, index) => ({
+    // Named one by one: defaults of a decoded message are on its prototype, where a spread does not look.
+    partition,
+    offset,
+    epoch,
+    metadata,
+    index,
+  }));
   const calls = [...locator.byShard(stream, numbered)].map(async ([shard, offsets]) => {
     const command = commitCommand(
       caller,

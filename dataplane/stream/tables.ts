@@ -2,10 +2,10 @@
 // end.
 //
 //   counters    tenant 0, one row a shard          what numbers come next; survives deletions, so no number
-//   is used twice tenants     tenant 0, one row a tenant         whose rows to load at start stream      no  
-//                                 declaration; on every shard that holds a partition, and at home partition  
-//   no, partition                      which log holds it cursor      no, partition, group              
-//   committed offset and who may commit; on the partition's shard group       no, group                      
+//   is used twice tenants     tenant 0, one row a tenant         whose rows to load at start stream      no
+//                                 declaration; on every shard that holds a partition, and at home partition
+//   no, partition                      which log holds it cursor      no, partition, group
+//   committed offset and who may commit; on the partition's shard group       no, group
 //      membership epoch; at home member      no, group, member                  at home assignment  no,
 //   group, partition               owner, epoch and where it is going; at home
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
