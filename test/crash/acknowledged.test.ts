@@ -32,6 +32,16 @@ async function until(what: string, done: () => Promise<boolean>, forMs = 60_000)
   }
 }
 
+/** What a person would look at first. */
+async function condition(server: ServerProcess): Promise<string> {
+  const ready = await fetch(`http://127.0.0.1:${server.httpPort}/readyz`, {
+    signal: AbortSignal.timeout(5000),
+  })
+    .then((response) => response.text())
+    .catch(String);
+  return `readyz: ${ready}, stderr: ${server.stderr()}`;
+}
+
 async function readPartition(fm: FlowMesh, stream: string, partition: number) {
   const records: { offset: number; n: number }[] = [];
   for (let offset = 0; ; ) {
@@ -58,7 +68,12 @@ test.each([1, 3])(
       for (; rounds < ROUNDS && ledger.violations.length === 0; rounds++) {
         // The clients are back and something is under way when the next kill comes.
         const before = load.answered();
-        await until('work goes on', async () => load.answered() > before + 30);
+        await until(
+          'work goes on',
+          async () => load.answered() > before + 30 || ledger.violations.length > 0,
+        ).catch(async (error) => {
+          throw new Error(`${error.message}; ${await condition(server)}; ${load.waiting()}`);
+        });
         await sleep(chance() * 500);
         await server.kill('SIGKILL');
         // Now and then a second kill during recovery.
@@ -70,6 +85,7 @@ test.each([1, 3])(
         }
         server = await startServerProcess({ dataDir: dir, shards, storage, ...ports });
       }
+      expect(ledger.violations, `seed ${SEED}, round ${rounds}`).toEqual([]);
       await load.stop();
       const fm = await connect({ address: server.address });
       await until('all jobs are handled', async () => {

@@ -17,6 +17,8 @@ export interface Workload {
   close(): Promise<void>;
   /** Calls answered since the start. */
   answered(): number;
+  /** What waits for an answer now. */
+  waiting(): string;
 }
 
 export async function startWorkload(address: string, ledger: Ledger): Promise<Workload> {
@@ -24,6 +26,7 @@ export async function startWorkload(address: string, ledger: Ledger): Promise<Wo
   let isOver = false;
   let next = 0;
   let answered = 0;
+  const waiting = new Map<string, number>();
   const failed = (what: string, error: unknown) => {
     ledger.violations.push(
       `${what} failed: ${error instanceof FlowError ? error.code : ''} ${String(error)}`,
@@ -33,7 +36,9 @@ export async function startWorkload(address: string, ledger: Ledger): Promise<Wo
   const loop = async (what: string, step: () => Promise<void>) => {
     while (!isOver) {
       try {
+        waiting.set(what, (waiting.get(what) ?? 0) + 1);
         await step();
+        waiting.set(what, (waiting.get(what) ?? 0) - 1);
         answered++;
       } catch (error) {
         failed(what, error);
@@ -109,5 +114,6 @@ export async function startWorkload(address: string, ledger: Ledger): Promise<Wo
       await fm.close();
     },
     answered: () => answered,
+    waiting: () => `waiting: ${JSON.stringify([...waiting])}, over: ${isOver}`,
   };
 }
