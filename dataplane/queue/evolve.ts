@@ -234,11 +234,20 @@ export class QueueState {
     let count = 0;
     for (const run of e.ranges) {
       for (let i = 0; i < run.count; i++) this.#letGo(cell, run.offset + i);
-      if (run.count === 1) cell.rememberAck(run.offset, run.epoch);
+      if (run.count === 1) this.#rememberAck(cell, run);
       count += run.count;
     }
     cell.state.completedTotal += count;
     this.#unblock(cell, e.unblocked);
+  }
+
+  #rememberAck(cell: QueueCell, { offset, epoch }: ev.Run): void {
+    const before = cell.recentAcks.get(offset);
+    cell.rememberAck(offset, epoch);
+    this.context.rows.onRollback(() => {
+      if (before === undefined) cell.recentAcks.delete(offset);
+      else cell.recentAcks.set(offset, before);
+    });
   }
 
   #letGo(cell: QueueCell, offset: number): void {

@@ -68,7 +68,7 @@ export function decideSettle(
   emit: Emit,
 ): SettleReply {
   const lost: number[] = [];
-  const ranges = heldRanges(cell, command.acks, lost);
+  const ranges = heldRanges(cell, command, lost);
   const nacks = onceEach(command.nacks.filter((n) => isHeld(cell, n, lost)));
   const extensions = command.extends.filter((e) => isHeld(cell, e, lost));
   if (command.strict && lost.length > 0) {
@@ -132,7 +132,7 @@ function isHeld(cell: QueueCell, job: { offset: number; epoch: number }, lost: n
 }
 
 /** The parts of the asked ranges that are held; the rest goes to `lost`. A job named twice counts once. */
-function heldRanges(cell: QueueCell, asked: readonly ev.Run[], lost: number[]): ev.Run[] {
+function heldRanges(cell: QueueCell, { acks: asked, strict }: SettleCommand, lost: number[]): ev.Run[] {
   const ranges: ev.Run[] = [];
   const seen = asked.length > 1 ? new Set<number>() : null;
   for (const range of asked) {
@@ -150,7 +150,8 @@ function heldRanges(cell: QueueCell, asked: readonly ev.Run[], lost: number[]): 
         ranges.push({ offset: from, count: offset - from, epoch: range.epoch + from - range.offset });
         from = -1;
       }
-      const isRepeat = seen?.has(offset) === true || cell.recentAcks.get(offset) === epoch;
+      // In a transaction the ack is a condition: what was settled before must not carry its other effects again.
+      const isRepeat = seen?.has(offset) === true || (!strict && cell.recentAcks.get(offset) === epoch);
       if (!ok && offset < end && !isRepeat) lost.push(offset);
     }
   }

@@ -302,7 +302,11 @@ export class Shard implements ShardPort {
     const first = commands[0];
     if (first === undefined) return [];
     const stored = mutation && producers.lookup(first.caller, mutation);
-    if (stored) return this.#decodeReplies(pending, stored);
+    if (stored) {
+      // Which batch holds the first one is not recorded: it may be the newest.
+      this.#p.rows.newestRead = this.#open.seq;
+      return this.#decodeReplies(pending, stored);
+    }
     if (this.#p.journal.state() === 'full' && commands.some((c) => c.grows)) throw diskFull();
     const reply = pending.isTransaction
       ? this.#decideAll(pending, mark)
@@ -342,9 +346,8 @@ export class Shard implements ShardPort {
    * (newestRead); others also read cells, so they wait for the newest batch.
    */
   #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
-    const command = pending.commands[0];
     const rowsOnly =
-      command !== undefined && open === this.#open && this.#viewNamed(command).readsOnlyRows === true;
+      open === this.#open && pending.commands.every((c) => this.#viewNamed(c).readsOnlyRows === true);
     if (
       !open.isEmpty &&
       !(rowsOnly && !pending.commands.some((c) => c.mutates) && this.#p.rows.newestRead < open.seq)
@@ -380,6 +383,7 @@ export class Shard implements ShardPort {
     if (batch.isEmpty) {
       if (batch.hasWaiters) batch.complete();
       this.#armTimer();
+      if (this.#inbox.length > this.#inboxHead) this.#pump();
       return;
     }
     const next = this.#spare;

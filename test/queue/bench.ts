@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { type OpenedFabric, openFabric } from '../../dataplane/fabric.ts';
+import type { JournalFiles } from '../../dataplane/journal/files.ts';
+import type { QueueCell } from '../../dataplane/queue/cell.ts';
+import type { QueueView } from '../../dataplane/queue/view.ts';
 import type { Caller } from '../../dataplane/shard/state-machine.ts';
 import { ManualTime } from './manual-time.ts';
 
@@ -80,36 +83,50 @@ export interface BenchOptions {
   readonly shards?: number;
   /** Keeps files, for `restart` and `crash`. */
   readonly onDisk?: boolean;
+  /** The journal's file system. */
+  readonly files?: JournalFiles;
 }
+
+/** Jobs that die, become due or are waited for may need bytes and rows from the disk first. */
+const isAtWork = ({ view, cell }: { view: QueueView; cell: QueueCell }): boolean =>
+  cell.state.dying > 0 ||
+  (cell.state.delayed + cell.state.retrying > 0 && cell.due.first() === undefined) ||
+  (cell.waiting > 0 && !cell.state.paused && view.workers(cell) > 0);
 
 export class Bench {
   readonly time = new ManualTime();
   readonly #shards: number;
-  readonly #dir: string | null;
+  readonly dir: string | null;
+  readonly #files: JournalFiles | undefined;
   readonly fatal: Error[] = [];
   fabric!: OpenedFabric;
 
-  static async open({ shards = 1, onDisk = false }: BenchOptions = {}): Promise<Bench> {
-    const bench = new Bench(shards, onDisk ? await mkdtemp(join(tmpdir(), 'flowmesh-queue-')) : null);
+  static async open({ shards = 1, onDisk = false, files }: BenchOptions = {}): Promise<Bench> {
+    const dir = onDisk ? await mkdtemp(join(tmpdir(), 'flowmesh-bench-')) : null;
+    const bench = new Bench(shards, dir, files);
     await bench.#open();
     return bench;
   }
 
-  constructor(shards: number, dir: string | null) {
+  constructor(shards: number, dir: string | null, files: JournalFiles | undefined) {
     this.#shards = shards;
-    this.#dir = dir;
+    this.dir = dir;
+    this.#files = files;
   }
 
   async #open(): Promise<void> {
     this.fabric = await openFabric({
-      dataDir: this.#dir,
+      dataDir: this.dir,
       shards: this.#shards,
       autoCreate: true,
       runtime: this.time,
       version: 'test',
       log: () => {},
       onFatal: (error) => void this.fatal.push(error),
-      storage: { segmentBytes: 1024 * 1024 },
+      storage: {
+        segmentBytes: 1024 * 1024,
+        ...(this.#files === undefined ? {} : { files: this.#files }),
+      },
     });
   }
 
@@ -120,13 +137,23 @@ export class Bench {
   /** Until nothing is under way but what waits for the clock. */
   async idle(): Promise<void> {
     const positions = () => this.fabric.shards.map(({ shard }) => shard.durableSeq).join();
+    let patience = 30;
     for (let calm = 0; calm < 3; calm++) {
       const before = positions();
       for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve));
       await Promise.all(this.fabric.shards.map(({ shard }) => shard.settled()));
       if (positions() !== before) calm = -1;
+      else if (this.#cells().some(isAtWork) && patience-- > 0) {
+        calm = -1;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
     }
     if (this.fatal[0] !== undefined) throw this.fatal[0];
+  }
+
+  #cells(): { view: QueueView; cell: QueueCell }[] {
+    const views = this.fabric.shards.map((shard) => shard.views[1] as unknown as QueueView);
+    return views.flatMap((view) => [...view.state.byName.values()].map((cell) => ({ view, cell })));
   }
 
   async advance(ms: number): Promise<void> {
@@ -155,7 +182,7 @@ export class Bench {
   async close(): Promise<void> {
     await this.fabric.close();
     this.time.clear();
-    if (this.#dir !== null) await rm(this.#dir, { recursive: true });
+    if (this.dir !== null) await rm(this.dir, { recursive: true });
   }
 
   declare(name: string, more: Partial<pb.QueueSpec> = {}) {
@@ -175,9 +202,6 @@ export class Bench {
       reply = r;
     });
     await this.idle();
-    // The clock stands still while bytes and rows come from the disk.
-    for (let i = 0; i < 50 && reply === undefined && (await this.figures(queue)).waiting > 0; i++)
-      await new Promise((resolve) => setTimeout(resolve, 1));
     if (reply === undefined) await this.time.advance(20, () => this.idle());
     await asked;
     return (reply?.jobs ?? []).map(heldOf);
