@@ -1,3 +1,26 @@
 export * from './errors.ts';
 export * from './partitioner.ts';
-export * from './record-batch.ts';
+export {
+  BATCH_HEAD_BYTES,
+  type BatchHead,
+  type BatchRecord,
+  type DecodedRecord,
+  decodeBatch,
+  decodeEntry,
+  ENTRY_INDEXED,
+  type EntrySpan,
+  type Envelope,
+  EXT,
+  FLAG_PLAIN,
+  patchHead,
+  readEntries,
+  readExt,
+  readHead,
+  readNumber,
+  readU64,
+  sealBody,
+  sliceBatch,
+  validateBatch,
+  writeU64,
+} from './record-batch.ts';
+export * from './record-batch-builder.ts';

@@ -22,8 +22,8 @@ import { crc32 } from 'node:zlib';
 import { FlowError, LIMITS } from './errors.ts';
 
 export const BATCH_HEAD_BYTES = 40;
-const CRC_FROM = 28;
-const VERSION = 1;
+export const CRC_FROM = 28;
+export const VERSION = 1;
 export const FLAG_PLAIN = 1;
 export const ENTRY_INDEXED = 1;
 
@@ -50,9 +50,14 @@ export const EXT = {
 } as const;
 
 /** Tags that make a queue look at a job one by one. */
-const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([EXT.key, EXT.delayMs, EXT.priority, EXT.dedupKey]);
+export const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([
+  EXT.key,
+  EXT.delayMs,
+  EXT.priority,
+  EXT.dedupKey,
+]);
 
-const CONTENT_TYPES = ['application/octet-stream', 'application/json', 'text/plain'] as const;
+export const CONTENT_TYPES = ['application/octet-stream', 'application/json', 'text/plain'] as const;
 
 export interface Envelope {
   traceparent?: string;
@@ -99,151 +104,6 @@ export interface BatchHead {
 }
 
 const malformed = (what: string) => new FlowError('MALFORMED', `record batch: ${what}`);
-
-/** What a text record carries beside its text. */
-export type RecordOptions = Omit<BatchRecord, 'value' | 'contentType'>;
-
-/** Buffers larger than this are not kept for the next batch. */
-const KEEP_BYTES_MAX = 1024 * 1024;
-
-/**
- * Collects records and encodes them once. Index and bodies grow in two buffers that the next batch uses
- * again.
- */
-export class RecordBatchBuilder {
-  #index = Buffer.allocUnsafe(1024);
-  #indexLength = 0;
-  #bodies = Buffer.allocUnsafe(4096);
-  #bodyLength = 0;
-  #ext = new ExtWriter();
-  #count = 0;
-  #plain = true;
-  #contentType = -1;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  /** Size of the batch if it were finished now, in bytes. */
-  get byteLength(): number {
-    return BATCH_HEAD_BYTES + this.#indexLength + this.#bodyLength;
-  }
-
-  add(record: BatchRecord): void {
-    const type = contentTypeCode(record.contentType);
-    if (this.#contentType === -1) this.#contentType = type === -1 ? 0 : type;
-    const body = record.value ?? EMPTY;
-    this.#encodeExt(type, record.contentType, record.value === null, isBare(record) ? undefined : record);
-    this.#reserveBodies(body.length);
-    this.#bodies.set(body, this.#bodyLength);
-    this.#entry(body.length);
-  }
-
-  /**
-   * The same for a value that is a string: it is encoded straight into the batch. Returns its size in bytes.
-   */
-  addText(text: string, contentType: string, options?: RecordOptions): number {
-    const type = contentTypeCode(contentType);
-    if (this.#contentType === -1) this.#contentType = type === -1 ? 0 : type;
-    this.#encodeExt(type, contentType, false, options);
-    // A UTF-16 unit becomes at most 3 bytes of UTF-8.
-    this.#reserveBodies(text.length * 3);
-    const length = this.#bodies.write(text, this.#bodyLength);
-    this.#entry(length);
-    return length;
-  }
-
-  /** The encoded batch; the builder is empty again afterwards. */
-  finish(): Buffer {
-    const out = Buffer.allocUnsafe(this.byteLength);
-    this.#index.copy(out, BATCH_HEAD_BYTES, 0, this.#indexLength);
-    this.#bodies.copy(out, BATCH_HEAD_BYTES + this.#indexLength, 0, this.#bodyLength);
-    out.fill(0, 0, CRC_FROM);
-    out.writeUInt32LE(out.length, 0);
-    out[28] = VERSION;
-    out[29] = this.#plain ? FLAG_PLAIN : 0;
-    out[30] = Math.max(0, this.#contentType);
-    out[31] = 0;
-    out.writeUInt32LE(this.#count, 32);
-    out.writeUInt32LE(this.#indexLength, 36);
-    sealBody(out);
-    this.#indexLength = this.#bodyLength = this.#count = 0;
-    if (this.#bodies.length > KEEP_BYTES_MAX) this.#bodies = Buffer.allocUnsafe(4096);
-    this.#plain = true;
-    this.#contentType = -1;
-    return out;
-  }
-
-  /** Index entry and extensions of the body that has just been written behind `#bodyLength`. */
-  #entry(bodyLength: number): void {
-    const ext = this.#ext;
-    this.#reserveIndex(11 + ext.length);
-    this.#index[this.#indexLength++] = 0;
-    this.#varint(bodyLength);
-    this.#varint(ext.length);
-    if (ext.length > 0) this.#indexLength += ext.copyTo(this.#index, this.#indexLength);
-    this.#bodyLength += bodyLength;
-    this.#count++;
-  }
-
-  #encodeExt(
-    type: number,
-    typeName: string | undefined,
-    tombstone: boolean,
-    record: RecordOptions | undefined,
-  ): void {
-    const ext = this.#ext;
-    ext.length = 0;
-    if (type !== this.#contentType) ext.text(EXT.contentType, typeName ?? CONTENT_TYPES[0]);
-    if (tombstone) ext.bytes(EXT.tombstone, EMPTY);
-    if (record === undefined) return;
-    if (record.key !== undefined) ext.bytes(EXT.key, record.key);
-    if (record.headers !== undefined) for (const [name, value] of record.headers) ext.header(name, value);
-    if (record.timeMs !== undefined) ext.number(EXT.timeMs, record.timeMs);
-    if (record.envelope !== undefined) encodeEnvelope(ext, record.envelope);
-    if (record.cause !== undefined) ext.text(EXT.cause, `${record.cause.ordinal} ${record.cause.deliveryId}`);
-    if (record.delayMs) ext.number(EXT.delayMs, record.delayMs);
-    if (record.priority) ext.number(EXT.priority, record.priority);
-    if (record.dedupKey) ext.text(EXT.dedupKey, record.dedupKey);
-    if (record.timeoutMs) ext.number(EXT.timeoutMs, record.timeoutMs);
-    if (record.sourceQueue) ext.text(EXT.sourceQueue, record.sourceQueue);
-    if (record.sourceId) ext.text(EXT.sourceId, record.sourceId);
-    if (record.lastError) ext.text(EXT.lastError, record.lastError);
-    if (record.key !== undefined || record.delayMs || record.priority || record.dedupKey) this.#plain = false;
-  }
-
-  #reserveIndex(bytes: number): void {
-    if (this.#indexLength + bytes > this.#index.length)
-      this.#index = grown(this.#index, this.#indexLength, bytes);
-  }
-
-  #reserveBodies(bytes: number): void {
-    if (this.#bodyLength + bytes > this.#bodies.length)
-      this.#bodies = grown(this.#bodies, this.#bodyLength, bytes);
-  }
-
-  #varint(value: number): void {
-    let rest = value;
-    while (rest > 127) {
-      this.#index[this.#indexLength++] = (rest & 127) | 128;
-      rest >>>= 7;
-    }
-    this.#index[this.#indexLength++] = rest;
-  }
-}
-
-/** A copy of the first `used` bytes with room for `more`. */
-function grown(buffer: Buffer<ArrayBuffer>, used: number, more: number): Buffer<ArrayBuffer> {
-  const larger = Buffer.allocUnsafe(Math.max(buffer.length * 2, used + more));
-  buffer.copy(larger, 0, 0, used);
-  return larger;
-}
-
-export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
-  const builder = new RecordBatchBuilder();
-  for (const record of records) builder.add(record);
-  return builder.finish();
-}
 
 /**
  * Reads and checks the head; `verify` also checks both checksums. The batch may be followed by other bytes.
@@ -482,36 +342,6 @@ function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
   });
 }
 
-const EMPTY = Buffer.alloc(0);
-
-/** Whether a record needs no extensions beside its content type and tombstone. */
-const isBare = (r: RecordOptions) =>
-  r.key === undefined &&
-  r.headers === undefined &&
-  r.timeMs === undefined &&
-  r.envelope === undefined &&
-  r.cause === undefined &&
-  !r.delayMs &&
-  !r.priority &&
-  !r.dedupKey &&
-  !r.timeoutMs &&
-  !r.sourceQueue &&
-  !r.sourceId &&
-  !r.lastError;
-
-function contentTypeCode(type: string | undefined): number {
-  if (type === undefined || type === '') return 0;
-  return (CONTENT_TYPES as readonly string[]).indexOf(type);
-}
-
-function encodeEnvelope(ext: ExtWriter, e: Envelope): void {
-  if (e.traceparent) ext.text(EXT.traceparent, e.traceparent);
-  if (e.causationId) ext.text(EXT.causationId, e.causationId);
-  if (e.correlationId) ext.text(EXT.correlationId, e.correlationId);
-  if (e.tags) for (const tag of e.tags) ext.text(EXT.tag, tag);
-  if (e.schema) ext.text(EXT.schema, e.schema);
-}
-
 function readEnvelope(e: Envelope, tag: number, bytes: Buffer, from: number, to: number): void {
   const text = () => bytes.toString('utf8', from, to);
   if (tag === EXT.traceparent) e.traceparent = text();
@@ -549,63 +379,4 @@ export function readU64(bytes: Buffer, at: number): number {
 export function writeU64(bytes: Buffer, at: number, value: number): void {
   bytes.writeUInt32LE(value >>> 0, at);
   bytes.writeUInt32LE(Math.floor(value / 0x1_0000_0000), at + 4);
-}
-
-/** Extensions of one entry after another, in one buffer. Set `length` to 0 to begin the next entry. */
-class ExtWriter {
-  #buffer = Buffer.allocUnsafe(256);
-  length = 0;
-
-  bytes(tag: number, value: Uint8Array): void {
-    this.#head(tag, value.length);
-    this.#buffer.set(value, this.length);
-    this.length += value.length;
-  }
-
-  text(tag: number, value: string): void {
-    const length = Buffer.byteLength(value);
-    this.#head(tag, length);
-    this.#buffer.write(value, this.length);
-    this.length += length;
-  }
-
-  /** Little endian, as few bytes as it takes. */
-  number(tag: number, value: number): void {
-    let length = 0;
-    for (let rest = value; rest >= 1; rest = Math.floor(rest / 256)) length++;
-    this.#head(tag, length);
-    for (let rest = value; rest >= 1; rest = Math.floor(rest / 256)) this.#buffer[this.length++] = rest % 256;
-  }
-
-  header(name: string, value: Uint8Array): void {
-    const nameLength = Buffer.byteLength(name);
-    if (nameLength > 255) {
-      throw new FlowError(
-        'HEADERS_TOO_LARGE',
-        `header name of ${nameLength} bytes, at most 255 are accepted`,
-      );
-    }
-    this.#head(EXT.header, 1 + nameLength + value.length);
-    this.#buffer[this.length++] = nameLength;
-    this.length += this.#buffer.write(name, this.length);
-    this.#buffer.set(value, this.length);
-    this.length += value.length;
-  }
-
-  copyTo(target: Buffer, at: number): number {
-    return this.#buffer.copy(target, at, 0, this.length);
-  }
-
-  /** Tag and length; makes room for the value. */
-  #head(tag: number, valueLength: number): void {
-    const needed = 6 + valueLength;
-    if (this.length + needed > this.#buffer.length) this.#buffer = grown(this.#buffer, this.length, needed);
-    this.#buffer[this.length++] = tag;
-    let rest = valueLength;
-    while (rest > 127) {
-      this.#buffer[this.length++] = (rest & 127) | 128;
-      rest >>>= 7;
-    }
-    this.#buffer[this.length++] = rest;
-  }
 }
