@@ -8,7 +8,7 @@ import {
   CRC_FROM,
   type Envelope,
   EXT,
-  JOB_OPTION_TAGS,
+  FLAG_PLAIN,
   sealBody,
   VERSION,
 } from './record-batch.ts';

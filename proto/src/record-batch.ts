@@ -50,12 +50,7 @@ export const EXT = {
 } as const;
 
 /** Tags that make a queue look at a job one by one. */
-export const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([
-  EXT.key,
-  EXT.delayMs,
-  EXT.priority,
-  EXT.dedupKey,
-]);
+const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([EXT.key, EXT.delayMs, EXT.priority, EXT.dedupKey]);
 
 export const CONTENT_TYPES = ['application/octet-stream', 'application/json', 'text/plain'] as const;
 
