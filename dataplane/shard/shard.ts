@@ -1,12 +1,3 @@
-// One shard: decide -> journal -> evolve. Owns the order of commands, the open batch, and when an answer may
-// leave. It knows the views only through state-machine.ts and storage only through contract.ts and the row
-// store's hooks.
-//   S1. Commands are decided one at a time in arrival order; rows they read are resident before.
-//   S2. One entry is in flight while the next batch fills; a reply leaves when the batch it depends on is
-//       durable.
-//   S3. All events of an entry carry one time and one position, live and in replay.
-//   S4. After a failed journal write nothing is answered but "unknown outcome", and the process ends.
-import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
 import { type Journal, JournalFull } from '../journal/journal.ts';
 import type { Runtime } from '../runtime.ts';
@@ -15,6 +6,7 @@ import type { RowRef } from '../storage/contract.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { Batch, type Done } from './batch.ts';
 import type { ShardClock } from './clock.ts';
+import { Inbox, type Pending } from './inbox.ts';
 import type { Producers } from './producers.ts';
 import type {
   Caller,
@@ -27,25 +19,16 @@ import type {
   ShardPort,
   View,
 } from './state-machine.ts';
+import { ViewTable } from './view-table.ts';
 
 /**
  * Above this the open batch takes no further command until it is sealed: a command adds at most 3 MiB, an
  * entry holds 4.
  */
 const BATCH_SOFT_BYTES = 768 * 1024;
-/** Commands that wait for rows or for room in a batch. */
-const INBOX_MAX = 100_000;
 const FULL_RETRY_MS = 500;
 /** Rows fetched ahead for waiting commands in one go. */
 const FETCH_ROWS_MAX = 4096;
-
-interface Pending {
-  readonly commands: readonly Command[];
-  readonly mutation: MutationId | undefined;
-  /** One command answers its reply, a transaction the list of replies. */
-  readonly isTransaction: boolean;
-  readonly done: Done;
-}
 
 export interface ShardParts {
   readonly id: number;
@@ -68,14 +51,12 @@ export class Shard implements ShardPort {
   readonly id: number;
   readonly shards: number;
   readonly #p: ShardParts;
-  readonly #viewOf = new Map<string, View>();
-  readonly #viewOfEvent: (View | undefined)[] = new Array(256);
+  readonly #views: ViewTable;
   #open = new Batch();
   #inFlight: Batch | null = null;
   #spare = new Batch();
   #durableSeq: number;
-  #inbox: Pending[] = [];
-  #inboxHead = 0;
+  readonly #inbox = new Inbox();
   #isFetching = false;
   #isFlushArmed = false;
   #isInTick = false;
@@ -92,10 +73,7 @@ export class Shard implements ShardPort {
     this.#open.seq = durableSeq + 1;
     this.#moment = { nowMs: 0, position: this.#open.seq };
     parts.rows.openBatch = this.#open.seq;
-    for (const view of parts.views) {
-      this.#viewOf.set(view.name, view);
-      for (let type = view.events[0]; type <= view.events[1]; type++) this.#viewOfEvent[type] = view;
-    }
+    this.#views = new ViewTable(parts.views);
   }
 
   get durableSeq(): number {
@@ -151,7 +129,7 @@ export class Shard implements ShardPort {
     this.#p.rows.openBatch = seq;
     const at: Moment = { nowMs: timeMs, position: seq };
     while (!reader.done) {
-      const { view, event } = this.#decodeEvent(reader);
+      const { view, event } = this.#views.decodeEvent(reader);
       view.evolve(event, at);
     }
     this.#durableSeq = seq;
@@ -165,7 +143,7 @@ export class Shard implements ShardPort {
     for await (const entry of this.#p.journal.read(first)) {
       const reader = new ByteReader(entry.payload);
       while (!reader.done) {
-        const { view, event } = this.#decodeEvent(reader);
+        const { view, event } = this.#views.decodeEvent(reader);
         if (view.name === subject.view && subject.matches(event)) {
           yield { position: entry.seq, timeMs: entry.timeMs, event };
         }
@@ -179,21 +157,17 @@ export class Shard implements ShardPort {
     const error = new FlowError('UNAVAILABLE', 'the server is closing; connect to another or try again', {
       retryAfterMs: 500,
     });
-    const waiting = this.#inbox.splice(this.#inboxHead);
-    this.#inbox = [];
-    this.#inboxHead = 0;
     await this.settled();
     while (this.#inFlight !== null || !this.#open.isEmpty) await this.settled();
     this.#failure = error;
     this.#cancelTimer?.();
-    for (const pending of waiting) pending.done(error, undefined);
+    this.#inbox.refuseAll(error);
   }
 
   #accept(pending: Pending): void {
-    const waiting = this.#inbox.length - this.#inboxHead;
     if (this.#failure !== null) pending.done(this.#failure, undefined);
-    else if (waiting >= INBOX_MAX) pending.done(overloaded(), undefined);
-    else if (waiting > 0 || !this.#isReady(pending)) {
+    else if (this.#inbox.isFull) pending.done(overloaded(), undefined);
+    else if (this.#inbox.size > 0 || !this.#isReady(pending)) {
       this.#inbox.push(pending);
       this.#pump();
     } else {
@@ -219,7 +193,7 @@ export class Shard implements ShardPort {
       into?.push(ref);
     };
     for (const command of pending.commands) {
-      for (const ref of this.#viewNamed(command).reads(command)) note(ref);
+      for (const ref of this.#views.of(command).reads(command)) note(ref);
     }
     const first = pending.commands[0];
     if (first !== undefined && pending.mutation?.seq === 0)
@@ -229,23 +203,14 @@ export class Shard implements ShardPort {
 
   #pump(): void {
     if (this.#isFetching || this.#isInTick) return;
-    while (this.#inboxHead < this.#inbox.length) {
-      const pending = this.#inbox[this.#inboxHead];
-      assert(pending !== undefined, 'the head of the inbox is filled');
+    for (let pending = this.#inbox.first(); pending !== undefined; pending = this.#inbox.first()) {
       if (this.#open.writer.length >= BATCH_SOFT_BYTES) break;
       if (this.#missing(pending, null) > 0) {
         void this.#fetch();
         break;
       }
-      this.#inboxHead++;
+      this.#inbox.shift();
       this.#decide(pending);
-    }
-    if (this.#inboxHead === this.#inbox.length) {
-      this.#inbox = [];
-      this.#inboxHead = 0;
-    } else if (this.#inboxHead > 4096) {
-      this.#inbox = this.#inbox.slice(this.#inboxHead);
-      this.#inboxHead = 0;
     }
     this.#armFlush();
   }
@@ -254,9 +219,9 @@ export class Shard implements ShardPort {
   async #fetch(): Promise<void> {
     this.#isFetching = true;
     const refs: RowRef[] = [];
-    for (let i = this.#inboxHead; i < this.#inbox.length && refs.length < FETCH_ROWS_MAX; i++) {
-      const pending = this.#inbox[i];
-      if (pending !== undefined) this.#missing(pending, refs);
+    for (const pending of this.#inbox.waiting()) {
+      if (refs.length >= FETCH_ROWS_MAX) break;
+      this.#missing(pending, refs);
     }
     try {
       await this.#p.rows.fetch(refs);
@@ -265,8 +230,7 @@ export class Shard implements ShardPort {
       this.#isFetching = false;
       // Only the command at the head is refused: the damaged row may belong to any of them, so each tries on
       // its own.
-      const pending = this.#inbox[this.#inboxHead++];
-      pending?.done(asFlowError(error), undefined);
+      this.#inbox.shift()?.done(asFlowError(error), undefined);
     }
     this.#pump();
   }
@@ -305,14 +269,19 @@ export class Shard implements ShardPort {
     if (stored) {
       // Which batch holds the first one is not recorded: it may be the newest.
       this.#p.rows.newestRead = this.#open.seq;
-      return this.#decodeReplies(pending, stored);
+      return this.#views.decodeReplies(pending, stored);
     }
     if (this.#p.journal.state() === 'full' && commands.some((c) => c.grows)) throw diskFull();
     const reply = pending.isTransaction
       ? this.#decideAll(pending, mark)
-      : this.#viewNamed(first).decide(first, this.#moment, this.#emit);
+      : this.#views.of(first).decide(first, this.#moment, this.#emit);
     if (this.#open.writer.length > mark && mutation !== undefined) {
-      producers.remember(first.caller, mutation, this.#encodeReplies(pending, reply), this.#emit);
+      producers.remember(
+        first.caller,
+        mutation,
+        this.#views.encodeReplies(pending, reply, producers.scratch()),
+        this.#emit,
+      );
     }
     return reply;
   }
@@ -322,7 +291,7 @@ export class Shard implements ShardPort {
     const { rows } = this.#p;
     rows.begin();
     try {
-      const replies = pending.commands.map((c) => this.#viewNamed(c).decide(c, this.#moment, this.#emit));
+      const replies = pending.commands.map((c) => this.#views.of(c).decide(c, this.#moment, this.#emit));
       rows.commit();
       return replies;
     } catch (error) {
@@ -333,8 +302,7 @@ export class Shard implements ShardPort {
   }
 
   readonly #emit = (event: Event): void => {
-    const view = this.#viewOfEvent[event.type];
-    assert(view !== undefined, `event type ${event.type} belongs to a view`);
+    const view = this.#views.ofEvent(event);
     const { writer } = this.#open;
     writer.u8(event.type);
     view.encode(event, writer);
@@ -347,7 +315,7 @@ export class Shard implements ShardPort {
    */
   #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
     const rowsOnly =
-      open === this.#open && pending.commands.every((c) => this.#viewNamed(c).readsOnlyRows === true);
+      open === this.#open && pending.commands.every((c) => this.#views.of(c).readsOnlyRows === true);
     if (
       !open.isEmpty &&
       !(rowsOnly && !pending.commands.some((c) => c.mutates) && this.#p.rows.newestRead < open.seq)
@@ -383,7 +351,7 @@ export class Shard implements ShardPort {
     if (batch.isEmpty) {
       if (batch.hasWaiters) batch.complete();
       this.#armTimer();
-      if (this.#inbox.length > this.#inboxHead) this.#pump();
+      if (this.#inbox.size > 0) this.#pump();
       return;
     }
     const next = this.#spare;
@@ -432,7 +400,7 @@ export class Shard implements ShardPort {
   #die(error: FlowError): void {
     this.#failure = error;
     this.#open.fail(error);
-    for (const pending of this.#inbox.splice(this.#inboxHead)) pending.done(error, undefined);
+    this.#inbox.refuseAll(error);
     this.#cancelTimer?.();
   }
 
@@ -441,7 +409,7 @@ export class Shard implements ShardPort {
     const batch = this.#open;
     if (batch.isEmpty) batch.timeMs = this.nowMs();
     this.#moment = { nowMs: batch.timeMs, position: batch.seq };
-    for (const view of this.#p.views) view.tick?.(this.#moment, this.#emitThen);
+    for (const view of this.#views.all) view.tick?.(this.#moment, this.#emitThen);
     this.#isInTick = false;
   }
 
@@ -452,7 +420,7 @@ export class Shard implements ShardPort {
 
   #armTimer(): void {
     let atMs = Number.POSITIVE_INFINITY;
-    for (const view of this.#p.views) atMs = Math.min(atMs, view.wakeAtMs?.() ?? Number.POSITIVE_INFINITY);
+    for (const view of this.#views.all) atMs = Math.min(atMs, view.wakeAtMs?.() ?? Number.POSITIVE_INFINITY);
     if (atMs === this.#timerAtMs && this.#cancelTimer !== null) return;
     this.#cancelTimer?.();
     this.#cancelTimer = null;
@@ -464,44 +432,6 @@ export class Shard implements ShardPort {
       this.#armFlush();
     });
   }
-
-  #viewNamed(command: Command): View {
-    const view = this.#viewOf.get(command.view);
-    assert(view !== undefined, `there is a view ${command.view}`);
-    return view;
-  }
-
-  #decodeEvent(reader: ByteReader): { view: View; event: Event } {
-    const type = reader.u8();
-    const view = this.#viewOfEvent[type];
-    if (view === undefined) {
-      throw new FlowError(
-        'DATA_TOO_NEW',
-        `the journal holds events of type ${type}, which this version does not know; run a newer one`,
-      );
-    }
-    return { view, event: view.decode(type, reader) };
-  }
-
-  #encodeReplies(pending: Pending, reply: unknown): Uint8Array {
-    const replies = pending.isTransaction ? (reply as unknown[]) : [reply];
-    const writer = this.#p.producers.scratch();
-    pending.commands.forEach((command, i) => {
-      writer.text(nameOf(command));
-      writer.bytes(this.#viewNamed(command).encodeReply(replies[i]));
-    });
-    return writer.view();
-  }
-
-  #decodeReplies(pending: Pending, stored: Buffer): unknown {
-    const reader = new ByteReader(stored);
-    const replies = pending.commands.map((command) => {
-      if (reader.done || reader.text() !== nameOf(command)) throw reusedSequence();
-      return this.#viewNamed(command).decodeReply(reader.bytes(), command);
-    });
-    if (!reader.done) throw reusedSequence();
-    return pending.isTransaction ? replies : replies[0];
-  }
 }
 
 /** A caller of the server itself: timers, sweeps, recovery. */
@@ -509,12 +439,6 @@ export const systemCaller = (tenant: number): Caller => ({ identity: 'system', t
 
 /** A mutation without a producer is not idempotent. */
 const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
-
-/** What a stored reply answers: a repeat must ask the same. */
-const nameOf = ({ view, kind = '' }: Command): string => `${view} ${kind}`;
-
-const reusedSequence = () =>
-  new FlowError('INVALID_ARGUMENT', 'this producerId and seq were used for another kind of request');
 
 const overloaded = () =>
   new FlowError('RESOURCE_EXHAUSTED', 'too many commands wait on this shard', { retryAfterMs: 100 });
