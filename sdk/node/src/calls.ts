@@ -2,6 +2,7 @@
 // AbortSignal.
 //   C1. A call settles exactly once. What comes later (a reply after the deadline) is dropped.
 import { FlowError } from '@flowmesh/protocol';
+import type { Watched } from './deadlines.ts';
 import { type Duration, durationMs } from './durations.ts';
 import { cancelled } from './errors.ts';
 
@@ -81,9 +82,11 @@ export class Call<T> implements Waiter {
 }
 
 /** One promise for the results of many entries, in order; the first failure fails it. */
-export class GroupCall<T> {
+export class GroupCall<T> implements Watched {
   readonly #call: Call<T[]>;
   readonly #results: T[];
+  /** Resolves when the call has settled, either way. */
+  readonly settled: Promise<void>;
   #missing: number;
 
   constructor(size: number, deadlineMs: number, signal?: AbortSignal) {
@@ -91,6 +94,13 @@ export class GroupCall<T> {
     this.#results = new Array(size);
     this.#missing = size;
     if (size === 0) this.#call.done(this.#results);
+    const settled = () => {};
+    this.settled = this.#call.promise.then(settled, settled);
+  }
+
+  sweep(nowMs: number): boolean {
+    if (this.#call.deadlineMs <= nowMs) this.#call.fail(deadlineExceeded());
+    return !this.#call.isSettled;
   }
 
   get promise(): Promise<T[]> {

@@ -1,7 +1,7 @@
 // One gRPC channel with its stubs, and the unary calls over it.
 //   N1. Every mutation carries (producerId, seq), so a repeat after a lost reply cannot take effect twice.
 //   N2. Errors that say "again later" are retried with backoff until the call's deadline.
-import { FlowError } from '@flowmesh/protocol';
+import { FlowError, RecordBatchBuilder } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import {
   AdminClient,
@@ -15,7 +15,7 @@ import grpc from '@grpc/grpc-js';
 import { backoffMs, pause } from './backoff.ts';
 import { Budget } from './budget.ts';
 import { type CallOptions, deadlineExceeded, deadlineOf } from './calls.ts';
-import { DeadlineTimer } from './deadlines.ts';
+import { DeadlineTimer, type Watched } from './deadlines.ts';
 import { cancelled, clientClosed, fromStatus } from './errors.ts';
 import type { Cause } from './origin.ts';
 
@@ -54,6 +54,8 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
   'grpc-node.flow_control_window': 4 * 1024 * 1024,
 };
 
+const SPARE_BUILDERS_MAX = 16;
+
 export class Connection {
   readonly options: ConnectionOptions;
   readonly channel: grpc.Channel;
@@ -65,6 +67,8 @@ export class Connection {
   readonly deadlines = new DeadlineTimer();
   readonly budget: Budget;
   isClosed = false;
+  /** Empty builders with the buffers they have grown. */
+  readonly #spareBuilders: RecordBatchBuilder[] = [];
   #seq = 0;
 
   constructor(options: ConnectionOptions) {
@@ -99,8 +103,22 @@ export class Connection {
     });
   }
 
+  takeBuilder(): RecordBatchBuilder {
+    return this.#spareBuilders.pop() ?? new RecordBatchBuilder();
+  }
+
+  giveBuilder(builder: RecordBatchBuilder): void {
+    if (this.#spareBuilders.length < SPARE_BUILDERS_MAX) this.#spareBuilders.push(builder);
+  }
+
   metadata(): grpc.Metadata {
     return metadataOf(this.options);
+  }
+
+  /** Resolves when there may be room for more calls, or the group needs none any more. */
+  async room(group: Watched & { readonly settled: Promise<void> }): Promise<void> {
+    this.deadlines.watch(group);
+    await Promise.race([this.budget.room(), group.settled]);
   }
 
   /** The next (producerId, seq) for a unary mutation (N1). */

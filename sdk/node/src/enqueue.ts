@@ -4,7 +4,7 @@ import {
   type Envelope,
   FlowError,
   LIMITS,
-  RecordBatchBuilder,
+  type RecordBatchBuilder,
   type RecordOptions,
   readEntries,
   readHead,
@@ -50,6 +50,13 @@ export interface EnqueuedJob {
 export const SEAL_RECORDS = 2000;
 export const SEAL_BYTES = 1024 * 1024;
 
+/** Names that are remembered; beyond it those that are idle are forgotten. */
+export const LANES_MAX = 10_000;
+
+export function forgetIdle(lanes: Map<string, { readonly isIdle: boolean }>): void {
+  for (const [name, lane] of lanes) if (lane.isIdle) lanes.delete(name);
+}
+
 export class Enqueuer {
   readonly #connection: Connection;
   readonly #lanes = new Map<string, EnqueueLane>();
@@ -76,7 +83,7 @@ export class Enqueuer {
     const call = new Call<EnqueuedJob>(deadlineOf(options, connection.options.deadlineMs), options?.signal);
     if (connection.isClosed) call.fail(clientClosed());
     else if (connection.budget.isFull) call.fail(connection.budget.refusal());
-    else {
+    else if (!call.isSettled) {
       try {
         this.#lane(queue).add(payload, optionsOf(options), call);
       } catch (error) {
@@ -100,7 +107,8 @@ export class Enqueuer {
     const lane = this.#lane(queue);
     try {
       for (let i = 0; i < payloads.length && !group.isSettled; i++) {
-        while (connection.budget.isFull && !group.isSettled) await connection.budget.room();
+        while (connection.budget.isFull && !group.isSettled) await connection.room(group);
+        if (group.isSettled) break;
         if (connection.isClosed) throw clientClosed();
         lane.add(payloads[i], optionsOf(options), group.part(i));
       }
@@ -114,6 +122,7 @@ export class Enqueuer {
     let lane = this.#lanes.get(queue);
     if (lane === undefined) {
       checkName(queue);
+      if (this.#lanes.size >= LANES_MAX) forgetIdle(this.#lanes);
       lane = new EnqueueLane(queue, this.#connection, this.pipeline);
       this.#lanes.set(queue, lane);
     }
@@ -195,7 +204,8 @@ export function checkName(name: string): void {
 export abstract class RecordLane<Request, Reply> extends Lane<Request, Reply> {
   readonly connection: Connection;
   readonly pipeline: Pipeline<Request, Reply>;
-  #builder = new RecordBatchBuilder();
+  /** Only while a batch is open: there may be thousands of lanes. */
+  #builder: RecordBatchBuilder | undefined;
   #open: RecordBatch<Request, Reply> | undefined;
 
   constructor(connection: Connection, pipeline: Pipeline<Request, Reply>) {
@@ -210,8 +220,13 @@ export abstract class RecordLane<Request, Reply> extends Lane<Request, Reply> {
     return this.#open !== undefined;
   }
 
+  get isIdle(): boolean {
+    return this.#open === undefined && this.sealed.length === 0 && !this.isReady && !this.isPaused;
+  }
+
   /** Encodes one record. Throws, without a trace in the batch, if it is too large. */
   add(value: unknown, options: RecordOptions | undefined, call: Waiter, tombstone = false): void {
+    this.#builder ??= this.connection.takeBuilder();
     const builder = this.#builder;
     const text = tombstone ? undefined : textOf(value);
     const before = builder.byteLength;
@@ -250,8 +265,12 @@ export abstract class RecordLane<Request, Reply> extends Lane<Request, Reply> {
   }
 
   #close(batch: RecordBatch<Request, Reply>): void {
-    batch.encoded = this.#builder.finish();
+    const builder = this.#builder;
+    this.#builder = undefined;
     this.#open = undefined;
+    if (builder === undefined) return;
+    batch.encoded = builder.finish();
+    this.connection.giveBuilder(builder);
   }
 }
 

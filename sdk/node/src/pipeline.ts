@@ -11,7 +11,7 @@
 import type { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import { backoffMs } from './backoff.ts';
+import { backoffMs, TIMER_MS_MAX } from './backoff.ts';
 import type { Batch } from './batch.ts';
 import type { Budget } from './budget.ts';
 import type { DeadlineTimer, Watched } from './deadlines.ts';
@@ -231,7 +231,7 @@ export class Pipeline<Request, Reply> implements Watched {
   /** P4 */
   #refused(batch: Batch<Request, Reply>, error: FlowError): void {
     const lane = batch.lane;
-    const waitMs = Math.max(backoffMs(lane.refusals++), error.retryAfterMs ?? 0);
+    const waitMs = Math.min(Math.max(backoffMs(lane.refusals++), error.retryAfterMs ?? 0), TIMER_MS_MAX);
     batch.refusal = error;
     batch.expire(performance.now() + waitMs);
     if (batch.isDead) {

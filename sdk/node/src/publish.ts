@@ -8,7 +8,15 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { Call, type CallOptions, deadlineExceeded, deadlineOf, GroupCall, type Waiter } from './calls.ts';
 import type { Connection } from './connection.ts';
 import type { Watched } from './deadlines.ts';
-import { checkEnvelope, checkKey, checkName, RecordBatch, RecordLane } from './enqueue.ts';
+import {
+  checkEnvelope,
+  checkKey,
+  checkName,
+  forgetIdle,
+  LANES_MAX,
+  RecordBatch,
+  RecordLane,
+} from './enqueue.ts';
 import { clientClosed } from './errors.ts';
 import { type Headers, headersOf } from './headers.ts';
 import { causeOf, currentOrigin, envelopeOf } from './origin.ts';
@@ -72,7 +80,7 @@ export class Publisher {
     const call = new Call<WrittenRecord>(deadlineOf(options, connection.options.deadlineMs), options?.signal);
     if (connection.isClosed) call.fail(clientClosed());
     else if (connection.budget.isFull) call.fail(connection.budget.refusal());
-    else {
+    else if (!call.isSettled) {
       try {
         this.#target(stream).add(event, recordOptions(options), options?.partition, call);
       } catch (error) {
@@ -96,7 +104,8 @@ export class Publisher {
     const target = this.#target(stream);
     try {
       for (let i = 0; i < events.length && !group.isSettled; i++) {
-        while (budget.isFull && !group.isSettled) await budget.room();
+        while (budget.isFull && !group.isSettled) await this.#connection.room(group);
+        if (group.isSettled) break;
         if (this.#connection.isClosed) throw clientClosed();
         const event = events[i] as E;
         const one = options === undefined ? undefined : optionsOfOne(options, event, i);
@@ -112,6 +121,7 @@ export class Publisher {
     let target = this.#targets.get(stream);
     if (target === undefined) {
       checkName(stream);
+      if (this.#targets.size >= LANES_MAX) forgetIdle(this.#targets);
       target = new Target(stream, this.#connection, this.pipeline);
       this.#targets.set(stream, target);
     }
@@ -171,6 +181,10 @@ class Target implements Watched {
   add(event: unknown, record: RecordOptions | undefined, partition: number | undefined, call: Waiter): void {
     if (this.#lanes.length === 0) this.#wait({ event, record, partition, call });
     else this.#lane(partition, record?.key).add(event, record, call, event === null);
+  }
+
+  get isIdle(): boolean {
+    return !this.#isLoading && this.#lanes.every((lane) => lane.isIdle);
   }
 
   sweep(nowMs: number): boolean {

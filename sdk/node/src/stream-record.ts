@@ -10,7 +10,7 @@ import {
 } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { decodeHeaders } from './headers.ts';
-import { decodeValue, utf8 } from './values.ts';
+import { decodeValue, JSON_TYPE, utf8 } from './values.ts';
 
 /** A record of a stream. */
 export interface StreamRecord<T = unknown> {
@@ -109,8 +109,9 @@ export function* placesOf(chunk: pb.RecordChunk, from: number): Generator<Place,
 /** A record of a unary read. */
 export function recordOf<T>(r: pb.Record): StreamRecord<T> {
   return {
-    // An empty value without a content type cannot come from a producer's value: it is a tombstone.
-    value: (r.contentType === '' && r.value.length === 0 ? null : decodeValue(r.value, r.contentType)) as T,
+    get value() {
+      return (isTombstone(r) ? null : decodeValue(r.value, r.contentType)) as T;
+    },
     key: r.key.length === 0 ? undefined : utf8(r.key),
     partition: r.partition,
     offset: r.offset,
@@ -121,6 +122,10 @@ export function recordOf<T>(r: pb.Record): StreamRecord<T> {
     envelope: envelopeFrom(r.envelope),
   };
 }
+
+/** No JSON text is empty, so an empty value that says it is JSON stands for no value at all. */
+const isTombstone = (r: pb.Record): boolean =>
+  r.value.length === 0 && (r.contentType === '' || r.contentType === JSON_TYPE);
 
 export function envelopeFrom(e: pb.Envelope | null): Envelope | undefined {
   if (e === null) return undefined;

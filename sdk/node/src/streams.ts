@@ -97,13 +97,18 @@ export class Streams {
     return { records: page.records.map(recordOf<T>), nextOffset: page.nextOffset, endOffset: page.endOffset };
   }
 
+  async #logStart(stream: string, partition: number | undefined): Promise<number> {
+    const { records, nextOffset } = await this.read(stream, { partition, max: 1 });
+    return records[0]?.offset ?? nextOffset;
+  }
+
   /** Reads one partition on and on, without a group. Reconnects by itself. */
   async *follow<T = unknown>(
     stream: string,
     options: FollowOptions = {},
   ): AsyncGenerator<StreamRecord<T>, void, void> {
     const { partition, signal } = options;
-    let offset = options.offset ?? 0;
+    let offset = options.offset ?? (await this.#logStart(stream, partition));
     for (let attempt = 0; !signal?.aborted && !this.#connection.isClosed; attempt++) {
       const request = { stream, partition, offset };
       const chunks = this.#connection.streams.follow(request, this.#connection.metadata());

@@ -48,6 +48,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   #ticker: NodeJS.Timeout;
   #draining: Promise<void> | undefined;
   #isIdle: (() => void) | undefined;
+  /** Not again at each reconnect. */
+  #warned = '';
 
   /** @internal Use `fm.queue.worker`. */
   constructor(
@@ -349,7 +351,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   /** Never throws, unlike an 'error' event without a listener. */
   #report(error: FlowError): void {
     if (this.listenerCount('error') > 0) this.emit('error', error);
-    else if (error.retry === 'never' && error.code !== 'CANCELLED') {
+    else if (error.retry === 'never' && error.code !== 'CANCELLED' && error.code !== this.#warned) {
+      this.#warned = error.code;
       process.emitWarning(`worker of ${this.queue}: ${error.message}`, { code: `FLOWMESH_${error.code}` });
     }
   }

@@ -165,6 +165,27 @@ test('beyond the limit single calls are refused, and enqueueMany waits', async (
   expect(payloads(fake, 'q').slice(100)).toEqual(Array.from({ length: 5000 }, (_, i) => i));
 });
 
+test('enqueueMany that finds no room ends at its deadline', async () => {
+  const { fake } = await startFake();
+  const fm = await another(fake, { pendingMax: 10 });
+  await fm.queue.enqueue('q', 0);
+  fake.kill();
+  const others = Array.from({ length: 10 }, (_, i) => failureOf(fm.queue.enqueue('q', i, { deadline: 1 })));
+  const started = performance.now();
+  const failure = await failureOf(fm.queue.enqueueMany('q', [1, 2, 3], { deadline: 0.1 }));
+  expect(failure.code).toBe('DEADLINE_EXCEEDED');
+  expect(performance.now() - started).toBeLessThan(800);
+  await Promise.all(others);
+});
+
+test('many queues share few buffers, and idle ones are forgotten', async () => {
+  const { fake, fm } = await startFake();
+  for (let round = 0; round < 3; round++) {
+    await Promise.all(Array.from({ length: 5000 }, (_, i) => fm.queue.enqueue(`q-${round}-${i}`, i)));
+  }
+  expect(fake.queues.byName.size).toBe(15_000);
+});
+
 test('close waits for unanswered calls; later ones are refused', async () => {
   const { fake, fm } = await startFake();
   fake.replyAfterMs = 50;
