@@ -54,10 +54,12 @@ async function backlog(label: string, key?: (i: number) => string): Promise<bool
     const full = await probe();
     const more = fullRss - emptyRss;
     say(
-      `${label.padEnd(6)} empty ${mb(emptyRss)}, with ${shown(N)} waiting ${mb(fullRss)}: ${more >= 0 ? '+' : ''}${mb(more)}`,
+      `${label.padEnd(6)} empty ${mb(emptyRss)}, with ${shown(N)} waiting ${mb(fullRss)}: ` +
+        `${more >= 0 ? '+' : ''}${mb(more)}`,
     );
     say(
-      `       enqueue ${shown(empty.enqueue)} -> ${shown(full.enqueue)} jobs/s, lease and ack ${shown(empty.drain)} -> ${shown(full.drain)} jobs/s`,
+      `       enqueue ${shown(empty.enqueue)} -> ${shown(full.enqueue)} jobs/s, ` +
+        `lease and ack ${shown(empty.drain)} -> ${shown(full.drain)} jobs/s`,
     );
     client.close();
     return more <= 30e6;
@@ -87,7 +89,8 @@ async function largeHash(): Promise<boolean> {
     }
     const ratio = median(times.large) / median(times.empty);
     say(
-      `hash   HSET into ${shown(N)} fields ${median(times.large).toFixed(3)} ms, into an empty one ${median(times.empty).toFixed(3)} ms: ${ratio.toFixed(2)}x`,
+      `hash   HSET into ${shown(N)} fields ${median(times.large).toFixed(3)} ms, ` +
+        `into an empty one ${median(times.empty).toFixed(3)} ms: ${ratio.toFixed(2)}x`,
     );
     client.close();
     return ratio <= 2;

@@ -11,7 +11,8 @@ for (const callers of [1000, 64]) {
     runLoad<Result>('jobs', { address: s.address, callers, rate: 0, bytes: 200 }),
   );
   say(
-    `${String(callers).padStart(5)} callers   ${shown(result.median)} jobs/s median, ${shown(result.best)} best` +
+    `${String(callers).padStart(5)} callers   ${shown(result.median)} jobs/s median, ` +
+      `${shown(result.best)} best` +
       `   (sent ${result.sent}, handled ${result.handled})`,
   );
 }

@@ -15,6 +15,7 @@ for (const callers of [1000, 50]) {
     ];
   });
   say(
-    `${String(callers).padStart(5)} callers   SET ${shown(set?.median ?? 0)}/s   GET ${shown(get?.median ?? 0)}/s`,
+    `${String(callers).padStart(5)} callers   SET ${shown(set?.median ?? 0)}/s` +
+      `   GET ${shown(get?.median ?? 0)}/s`,
   );
 }

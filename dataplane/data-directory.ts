@@ -35,7 +35,8 @@ export function openDataDirectory(dir: string, shards: number, random: () => num
   if (identity.format > FORMAT) {
     throw new FlowError(
       'DATA_TOO_NEW',
-      `${dir} has format ${identity.format}, this version reads up to ${FORMAT}: run the version that wrote it, or a newer one`,
+      `${dir} has format ${identity.format}, this version reads up to ${FORMAT}: ` +
+        'run the version that wrote it, or a newer one',
     );
   }
   if (identity.shards !== shards) {

@@ -6,8 +6,9 @@ import type { Caller } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
 import { loadEntry } from './dispatch.ts';
+import { checkName, mutationOf } from './messages.ts';
 import { resolveSpec, specMessage } from './policy.ts';
-import { checkName, mutationOf, type Queues } from './service.ts';
+import type { Queues } from './service.ts';
 import type { QueueView } from './view.ts';
 
 export type QueueAdmin = Pick<AdminService, 'applyQueue' | 'getQueue' | 'listQueues' | 'deleteQueue'>;
@@ -31,7 +32,8 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
         if (shardOf(dead, shard.shards) !== shard.id) {
           throw new FlowError(
             'CROSS_SHARD',
-            `dead-letter queue ${dead} lives on another shard than ${spec.name}: call it ${spec.name}.dead, or give both the same {tag}`,
+            `dead-letter queue ${dead} lives on another shard than ${spec.name}: ` +
+              `call it ${spec.name}.dead, or give both the same {tag}`,
           );
         }
       }

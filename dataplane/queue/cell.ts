@@ -1,4 +1,5 @@
-// What a shard keeps in memory of one queue: declaration, counters, held leases, sessions, and the fronts of its indexes.
+// What a shard keeps in memory of one queue: declaration, counters, held leases, sessions, and the fronts of
+// its indexes.
 //   C1. Memory is O(leases + sessions), never O(waiting jobs).
 //   C2. A job is finished exactly if its offset is below the cursor and neither leased nor an exception row.
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';

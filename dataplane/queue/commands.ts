@@ -53,7 +53,10 @@ export interface RenewCommand extends Base {
   readonly sessionId: string;
   readonly worker: string;
   readonly visibilityMs: number;
-  /** A worker that (re)connects: leases of its session that it does not know are released. Null: only a renewal. */
+  /**
+   * A worker that (re)connects: leases of its session that it does not know are released. Null: only a
+   * renewal.
+   */
   readonly held: readonly Run[] | null;
 }
 
@@ -71,7 +74,9 @@ export interface PauseCommand extends Base {
   readonly paused: boolean;
 }
 
-/** Takes waiting jobs out (redrive): a prefix of what the cursor would give, and entries of the ready index. */
+/**
+ * Takes waiting jobs out (redrive): a prefix of what the cursor would give, and entries of the ready index.
+ */
 export interface RemoveCommand extends Base {
   readonly kind: 'remove';
   /** Where the cursor must stand for this to be what was looked at. */

@@ -1,5 +1,5 @@
-// Who gets which job next. Owns the waiting workers and the place of the cursor in the log; decides grants in `tick`,
-// so that the lease of a job that was just enqueued is journaled in the same entry.
+// Who gets which job next. Owns the waiting workers and the place of the cursor in the log; decides grants in
+// `tick`, so that the lease of a job that was just enqueued is journaled in the same entry.
 //   D1. A grant is emitted before its delivery leaves, and the delivery leaves when the grant is durable.
 //   D2. Ready exceptions (priorities, retries, unblocked) come before the cursor, higher priorities first.
 //   D3. A job is only granted when its bytes are in memory: the lease does not run while the disk is read.
@@ -118,7 +118,10 @@ export class QueueLine {
     return this.#takeAtCursor(max, picks);
   }
 
-  /** Takes ready exceptions; `blocked`: more are ready, but not in memory yet, and nothing may overtake them (D2). */
+  /**
+   * Takes ready exceptions; `blocked`: more are ready, but not in memory yet, and nothing may overtake them
+   * (D2).
+   */
   #takeReady(max: number, picks: Pick[]): 'done' | 'blocked' {
     const { cell } = this;
     if (cell.state.ready === 0) return 'done';
@@ -215,7 +218,8 @@ export class QueueLine {
       this.#isLoading = false;
       this.#wake();
     };
-    // Damage is reported by whoever reads the job on purpose; the queue stops here rather than skip what it cannot show.
+    // Damage is reported by whoever reads the job on purpose; the queue stops here rather than skip what it
+    // cannot show.
     work.then(done, () => {
       this.#isLoading = false;
     });

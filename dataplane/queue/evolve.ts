@@ -1,4 +1,5 @@
-// What events do to the state of the queue view. Never fails, reads no rows (M2). The only place that changes cells.
+// What events do to the state of the queue view. Never fails, reads no rows (M2). The only place that changes
+// cells.
 //   V1. Counters always equal the number of jobs in each state.
 //   V2. Inside a transaction every change is taken back through rows.onRollback.
 import assert from 'node:assert/strict';

@@ -1,4 +1,5 @@
-// Looking at jobs without touching them: one job, lists by state, the timeline. Reads only; may read the disk.
+// Looking at jobs without touching them: one job, lists by state, the timeline. Reads only; may read the
+// disk.
 import { decodeEntry, FlowError, readEntries } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Event, HistorySubject, ShardPort } from '../shard/state-machine.ts';
@@ -7,7 +8,7 @@ import type { QueueCell } from './cell.ts';
 import { loadEntry } from './dispatch.ts';
 import * as ev from './events.ts';
 import { parseJobId } from './ids.ts';
-import { envelopeMessage, headersMessage } from './service.ts';
+import { envelopeMessage, headersMessage } from './messages.ts';
 import { heldMeta } from './settle.ts';
 import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
 import type { QueueView } from './view.ts';

@@ -1,4 +1,5 @@
-// When leases end. Owns one heap of grants by deadline for all queues of a shard, so that a lease costs no timer.
+// When leases end. Owns one heap of grants by deadline for all queues of a shard, so that a lease costs no
+// timer.
 //   L1. A grant is looked at when its deadline passes; renewed sessions push it on.
 //   L2. Grants whose leases are all settled are skipped, and thrown out when they are the majority.
 import type { Rows } from '../storage/contract.ts';

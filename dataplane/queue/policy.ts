@@ -1,4 +1,5 @@
-// Decisions about attempts, as pure functions: defaults, backoff, and where a job goes when its lease ends badly.
+// Decisions about attempts, as pure functions: defaults, backoff, and where a job goes when its lease ends
+// badly.
 import { FlowError } from '@flowmesh/protocol';
 import type { QueueSpec, QueueSpecInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import type { PlacedJob, ReturnReason } from './events.ts';
@@ -75,7 +76,9 @@ export const specMessage = (name: string, s: ResolvedSpec): QueueSpecInput => ({
   deadLetterQueue: s.deadLetterQueue || `${name}.dead`,
 });
 
-/** Delay before attempt `failures + 1`: initial * 2^(failures - 1), capped; full jitter picks in [0, delay]. */
+/**
+ * Delay before attempt `failures + 1`: initial * 2^(failures - 1), capped; full jitter picks in [0, delay].
+ */
 export function backoffMs(backoff: ResolvedSpec['backoff'], failures: number, random: number): number {
   const grown =
     backoff.type === 'fixed' ? backoff.initialMs : backoff.initialMs * 2 ** Math.min(failures - 1, 40);

@@ -1,5 +1,6 @@
-// Redrive: moves dead jobs back to their source (or elsewhere on the same shard). Each step is one transaction
-// (enqueue there, remove here), so that a crash or a cancelled call neither loses nor doubles a job.
+// Redrive: moves dead jobs back to their source (or elsewhere on the same shard). Each step is one
+// transaction (enqueue there, remove here), so that a crash or a cancelled call neither loses nor doubles a
+// job.
 import {
   type BatchRecord,
   type DecodedRecord,

@@ -1,24 +1,23 @@
-// The queue API on messages: finds the shard, builds commands, turns replies into messages. No decisions of its own.
-import {
-  type BatchRecord,
-  type DecodedRecord,
-  decodeBatch,
-  encodeBatch,
-  FlowError,
-  LIMITS,
-  readHead,
-  shardOf,
-  validateBatch,
-} from '@flowmesh/protocol';
+// The queue API on messages: finds the shard, builds commands, turns replies into messages. No decisions of
+// its own.
+import { encodeBatch, FlowError, LIMITS, shardOf, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
 import type { QueueService, WorkSession } from '../services.ts';
 import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
-import type { Granted, Waiter } from './dispatch.ts';
+import type { Waiter } from './dispatch.ts';
 import { parseJobId } from './ids.ts';
 import { getJob, jobHistory, listJobs } from './inspect.ts';
+import {
+  checkName,
+  enqueuedJobs,
+  leasedJobs,
+  mutationOf,
+  settleResponse,
+  toBatchRecord,
+} from './messages.ts';
 import { defaultsFor } from './policy.ts';
 import { redrive } from './redrive.ts';
 import type { QueueView } from './view.ts';
@@ -85,7 +84,10 @@ export class Queues implements QueueService {
     };
   }
 
-  /** Where autoCreate is on, a queue appears on first use: its declaration is decided before what is submitted next. */
+  /**
+   * Where autoCreate is on, a queue appears on first use: its declaration is decided before what is submitted
+   * next.
+   */
   #ensure(caller: Caller, name: string): void {
     const { shard, view } = this.at(name);
     if (!this.#o.autoCreate || view.state.cell(caller.tenant, name) !== undefined) return;
@@ -314,88 +316,3 @@ const settleCommand = (
   mutation,
   ...part,
 });
-
-export function settleResponse(request: pb.SettleRequest, reply: SettleReply): pb.SettleResponseInput {
-  const lost = new Set(reply.lost);
-  const results = request.settlements.map((s) =>
-    lost.has(parseJobId(s.id).offset)
-      ? {
-          code: 'LEASE_LOST',
-          message: `the lease of job ${s.id} with epoch ${s.leaseEpoch} is no longer held`,
-          retryAfterMs: 0,
-        }
-      : { code: '', message: '', retryAfterMs: 0 },
-  );
-  return { results, durability: 1 };
-}
-
-export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
-  const { idPrefix, firstOffset, count, offsets } = reply;
-  const jobs =
-    offsets ?? Array.from({ length: count }, (_, i) => ({ offset: firstOffset + i, deduplicated: false }));
-  return jobs.map(({ offset, deduplicated }) => ({ id: idPrefix + offset.toString(36), deduplicated }));
-}
-
-export const mutationOf = (m: pb.Mutation | null | undefined): MutationId | undefined =>
-  m
-    ? {
-        producerId: m.producerId,
-        seq: m.seq,
-        cause: m.cause ? { deliveryId: m.cause.deliveryId, ordinal: m.cause.ordinal } : undefined,
-      }
-    : undefined;
-
-export function checkName(name: string, kind: string): void {
-  if (/^[A-Za-z0-9_.:{}-]{1,255}$/.test(name)) return;
-  throw new FlowError(
-    'INVALID_ARGUMENT',
-    `${kind} name ${JSON.stringify(name.slice(0, 60))}: 1 to 255 of letters, digits and . _ - : { }`,
-  );
-}
-
-function toBatchRecord(job: pb.NewJob): BatchRecord {
-  if (job.priority > 255)
-    throw new FlowError('INVALID_ARGUMENT', `priority is 0 to 255, not ${job.priority}`);
-  const headers = Object.entries(job.headers);
-  const e = job.envelope;
-  return {
-    value: job.payload,
-    contentType: job.contentType || undefined,
-    key: job.key.length > 0 ? job.key : undefined,
-    delayMs: job.delayMs,
-    priority: job.priority,
-    dedupKey: job.dedupKey,
-    timeoutMs: job.timeoutMs,
-    headers: headers.length > 0 ? new Map(headers) : undefined,
-    envelope: e
-      ? {
-          traceparent: e.traceparent,
-          causationId: e.causationId,
-          correlationId: e.correlationId,
-          tags: e.tags,
-          schema: e.schema,
-        }
-      : undefined,
-  };
-}
-
-export const envelopeMessage = (r: DecodedRecord): pb.EnvelopeInput | undefined => r.envelope;
-
-export const headersMessage = (r: DecodedRecord): { [name: string]: Uint8Array } =>
-  Object.fromEntries(r.headers ?? []);
-
-function leasedJobs(granted: Granted, idPrefix: string): pb.LeasedJobInput[] {
-  const base = readHead(granted.batch).baseOffset;
-  return decodeBatch(granted.batch).map((record, i) => ({
-    id: idPrefix + (granted.offsets?.[i] ?? base + i).toString(36),
-    leaseEpoch: granted.firstEpoch + i,
-    attempt: granted.attempts?.[i] ?? 1,
-    payload: record.value ?? new Uint8Array(),
-    contentType: record.contentType,
-    key: record.key,
-    headers: headersMessage(record),
-    envelope: envelopeMessage(record),
-    enqueuedAtMs: record.appendTimeMs,
-    deadlineMs: granted.deadlineMs,
-  }));
-}

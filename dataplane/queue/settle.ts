@@ -1,4 +1,5 @@
-// Decides acks, nacks, extensions and releases: only for the lease that is held under exactly the given epoch.
+// Decides acks, nacks, extensions and releases: only for the lease that is held under exactly the given
+// epoch.
 //   T1. A stale epoch changes nothing and is reported as lost, never silently accepted.
 //   T2. When a keyed job ends, the next of its lane is let go in the same event.
 import { FlowError } from '@flowmesh/protocol';
@@ -15,6 +16,18 @@ export const heldMeta = (cell: QueueCell, { meta, leasedAtMs }: Grant): JobMeta 
   meta !== null
     ? { ...meta, generation: cell.state.generation }
     : { ...freshMeta(cell.state.generation, leasedAtMs), acquired: 1 };
+
+/** Where a job goes whose lease ends without an ack. */
+export function returnedJob(
+  cell: QueueCell,
+  { offset, grant }: { offset: number; grant: Grant },
+  why: { reason: ev.ReturnReason; error: string },
+  at: Moment,
+  random: () => number,
+): ev.PlacedJob {
+  const terms = { ...why, retryAfterMs: null, unrecoverable: false, neverDies: isDeadLetterName(cell.name) };
+  return decideReturn(offset, heldMeta(cell, grant), terms, cell.spec, { nowMs: at.nowMs, random: random() });
+}
 
 /** Rows that the end of these jobs needs: lane, chain and successor of each keyed one. */
 export function laneReads(
@@ -150,7 +163,8 @@ function heldRanges(cell: QueueCell, { acks: asked, strict }: SettleCommand, los
         ranges.push({ offset: from, count: offset - from, epoch: range.epoch + from - range.offset });
         from = -1;
       }
-      // In a transaction the ack is a condition: what was settled before must not carry its other effects again.
+      // In a transaction the ack is a condition: what was settled before must not carry its other effects
+      // again.
       const isRepeat = seen?.has(offset) === true || (!strict && cell.recentAcks.get(offset) === epoch);
       if (!ok && offset < end && !isRepeat) lost.push(offset);
     }

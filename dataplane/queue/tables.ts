@@ -1,9 +1,9 @@
 // Rows of the queue view. A waiting plain job has none: it is an offset of the queue's log behind the cursor.
-//   JOB     exceptions by offset: why a job is not simply waiting in the log (delayed, retrying, ready, blocked, dying)
-//   READY   exceptions that may be leased, by (priority, offset); DUE: those that wait for a time, by (time, offset)
-//   LANE    jobs of one key: head is the job that may run, the others are chained by NEXT
-//   DYING   exhausted jobs on their way to the dead-letter queue
-//   LEASE   leases that are held, written at checkpoints; DEDUP and DEDUP_EXPIRY: deduplication keys
+//   JOB     exceptions by offset: why a job is not simply waiting in the log (delayed, retrying, ready,
+//   blocked, dying) READY   exceptions that may be leased, by (priority, offset); DUE: those that wait for a
+//   time, by (time, offset) LANE    jobs of one key: head is the job that may run, the others are chained by
+//   NEXT DYING   exhausted jobs on their way to the dead-letter queue LEASE   leases that are held, written
+//   at checkpoints; DEDUP and DEDUP_EXPIRY: deduplication keys
 // A purge raises the queue's generation, which is part of the keys of READY, DUE, LANE, NEXT, JOB and DYING.
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';

@@ -1,27 +1,23 @@
-// The queue view of one shard: glue between the decisions (enqueue, settle, dispatch, policy), the state (evolve) and
-// the shard. Owns what happens of its own accord: due jobs, lease ends, dead-lettering, retention.
+// The queue view of one shard: glue between the decisions (enqueue, settle, dispatch, policy), the state
+// (evolve) and the shard. Owns what happens of its own accord: due jobs, lease ends, dead-lettering,
+// retention.
 import assert from 'node:assert/strict';
-import { FlowError, patchHead } from '@flowmesh/protocol';
+import { FlowError } from '@flowmesh/protocol';
 import type { Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
-import type { RowRef, Window } from '../storage/contract.ts';
-import { after, DEFAULT_TENANT, readPart, readU32be, readU53be } from '../storage/keys.ts';
+import type { RowRef } from '../storage/contract.ts';
+import { after, DEFAULT_TENANT, readU32be, readU53be } from '../storage/keys.ts';
 import { type Grant, QueueCell } from './cell.ts';
 import type { EnqueueReply, QueueCommand, RemoveCommand, SettleCommand } from './commands.ts';
-import { QueueLine, sourceIn, type Waiter } from './dispatch.ts';
+import { QueueLine, type Waiter } from './dispatch.ts';
 import { decideEnqueue, enqueueReads } from './enqueue.ts';
 import * as ev from './events.ts';
-import { deadJobBatch, logIdOf, QueueState } from './evolve.ts';
+import { logIdOf, QueueState } from './evolve.ts';
 import { LeaseClock } from './lease-clock.ts';
-import { decideReturn, defaultsFor, isDeadLetterName } from './policy.ts';
-import { decideSettle, heldMeta, laneReads, unblock } from './settle.ts';
-import { COUNTERS, DEDUP_EXPIRY, LEASE, QUEUE, tablePrefix } from './tables.ts';
-
-/** Work of one kind that a single tick does at most. */
-const SLICE = 256;
-const HOUSEKEEPING_MS = 2000;
-
-type EmitThen = Parameters<NonNullable<View['tick']>>[1];
+import { defaultsFor } from './policy.ts';
+import { decideSettle, laneReads, returnedJob } from './settle.ts';
+import { COUNTERS, LEASE, QUEUE, tablePrefix } from './tables.ts';
+import { type EmitThen, Upkeep } from './upkeep.ts';
 
 export class QueueView implements View {
   readonly name = 'queue';
@@ -30,17 +26,16 @@ export class QueueView implements View {
   readonly state: QueueState;
   readonly #leaseClock = new LeaseClock();
   readonly #lines = new Map<number, QueueLine>();
-  readonly #hasDue = new Set<QueueCell>();
-  readonly #hasDying = new Set<QueueCell>();
-  readonly #dedupExpiry: Window<true>;
-  #nextDueMs = 0;
-  #nextHousekeepingMs = 0;
+  readonly #upkeep: Upkeep;
 
   constructor(context: ViewContext) {
     this.context = context;
     this.state = new QueueState(context, this.#leaseClock);
-    const prefix = tablePrefix(DEFAULT_TENANT, DEDUP_EXPIRY);
-    this.#dedupExpiry = context.rows.window(DEDUP_EXPIRY, prefix, after(prefix));
+    this.#upkeep = new Upkeep(context, this.state, this.#leaseClock, {
+      deadQueueOf: (cell, emit) => this.#deadQueueOf(cell, emit),
+      idPrefix: (cell) => this.idPrefix(cell),
+      waiterOf: (cell, sessionId) => this.#waiterOf(cell, sessionId),
+    });
   }
 
   idPrefix(cell: QueueCell): string {
@@ -66,7 +61,7 @@ export class QueueView implements View {
 
   /** The session has a new connection: nothing may be granted to the old one any more. */
   removeSession(cell: QueueCell, sessionId: string): void {
-    const old = this.#lines.get(cell.queueNo)?.waiters.find((w) => w.sessionId === sessionId);
+    const old = this.#waiterOf(cell, sessionId);
     if (old !== undefined) this.removeWaiter(cell, old);
   }
 
@@ -115,7 +110,7 @@ export class QueueView implements View {
       cell.persistedLeases.add(offset);
       this.#leaseClock.add(cell, grant);
     }
-    for (const cell of this.state.byNumber.values()) this.#noteExceptions(cell);
+    for (const cell of this.state.byNumber.values()) this.#upkeep.note(cell);
   }
 
   async *#all<V>(
@@ -243,32 +238,13 @@ export class QueueView implements View {
     for (const [offset, grant] of cell.leases) {
       if (grant.sessionId !== sessionId || sessionId === '') continue;
       if (isKept(grant.firstEpoch + offset - grant.firstOffset)) continue;
-      jobs.push(this.#returned(cell, offset, grant, 'released', '', at));
+      jobs.push(
+        returnedJob(cell, { offset, grant }, { reason: 'released', error: '' }, at, this.context.random),
+      );
     }
     if (jobs.length > 0)
       emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: 'released', jobs } as ev.Returned);
     return jobs.length;
-  }
-
-  #returned(
-    cell: QueueCell,
-    offset: number,
-    grant: Grant,
-    reason: ev.ReturnReason,
-    error: string,
-    at: Moment,
-  ): ev.PlacedJob {
-    const terms = {
-      reason,
-      error,
-      retryAfterMs: null,
-      unrecoverable: false,
-      neverDies: isDeadLetterName(cell.name),
-    };
-    return decideReturn(offset, heldMeta(cell, grant), terms, cell.spec, {
-      nowMs: at.nowMs,
-      random: this.context.random(),
-    });
   }
 
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
@@ -289,6 +265,20 @@ export class QueueView implements View {
     return { removed: c.plain + ready.length };
   }
 
+  #waiterOf(cell: QueueCell, sessionId: string): Waiter | undefined {
+    return sessionId === ''
+      ? undefined
+      : this.#lines.get(cell.queueNo)?.waiters.find((w) => w.sessionId === sessionId);
+  }
+
+  #deadQueueOf(cell: QueueCell, emit: EmitThen): QueueCell {
+    const name = cell.spec.deadLetterQueue || `${cell.name}.dead`;
+    this.#declare(cell.tenant, name, defaultsFor(`${cell.name}.dead`), true, emit);
+    const dead = this.state.cell(cell.tenant, name);
+    assert(dead !== undefined, 'it has just been declared');
+    return dead;
+  }
+
   encodeReply(reply: unknown): Uint8Array {
     return Buffer.from(JSON.stringify(reply));
   }
@@ -302,26 +292,12 @@ export class QueueView implements View {
     const gone = e.type === ev.DELETED ? this.state.byNumber.get(e.queueNo) : undefined;
     this.state.evolve(e, at);
     if (gone !== undefined) {
-      this.#hasDue.delete(gone);
-      this.#hasDying.delete(gone);
+      this.#upkeep.forget(gone);
     }
     if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED) return;
     if (e.type === ev.ENQUEUED && e.placed.length === 0) return;
     const cell = this.state.byNumber.get(e.queueNo);
-    if (cell !== undefined) this.#noteExceptions(cell);
-  }
-
-  #noteExceptions(cell: QueueCell): void {
-    const { delayed, retrying, dying } = cell.state;
-    if (delayed + retrying > 0) {
-      this.#hasDue.add(cell);
-      const first = cell.due.first();
-      this.#nextDueMs = Math.min(
-        this.#nextDueMs,
-        first === undefined ? 0 : readU53be(first.key, first.key.length - 14),
-      );
-    }
-    if (dying > 0) this.#hasDying.add(cell);
+    if (cell !== undefined) this.#upkeep.note(cell);
   }
 
   encode(event: Event, into: ByteWriter): void {
@@ -333,149 +309,20 @@ export class QueueView implements View {
   }
 
   tick(at: Moment, emit: EmitThen): void {
-    if (this.#leaseClock.nextAtMs() <= at.nowMs) this.#endLeases(at, emit);
-    if (this.#hasDue.size > 0 && this.#nextDueMs <= at.nowMs) this.#makeDue(at, emit);
-    if (this.#hasDying.size > 0) this.#buryDying(at, emit);
-    if (at.nowMs >= this.#nextHousekeepingMs) this.#keepHouse(at, emit);
+    this.#upkeep.run(at, emit);
     const nextEpoch = () => this.state.nextEpoch;
     for (const line of this.#lines.values()) line.dispatch(at, nextEpoch, emit);
   }
 
   wakeAtMs(): number {
-    const dueMs = this.#hasDue.size > 0 ? this.#nextDueMs : Number.POSITIVE_INFINITY;
-    return Math.min(this.#leaseClock.nextAtMs(), dueMs, this.#nextHousekeepingMs);
-  }
-
-  #endLeases(at: Moment, emit: EmitThen): void {
-    for (const { cell, grant } of this.#leaseClock.due(at.nowMs, SLICE)) {
-      const jobs: ev.PlacedJob[] = [];
-      const epochs: number[] = [];
-      for (let i = 0; i < grant.count; i++) {
-        const offset = grant.firstOffset + i;
-        if (cell.leases.get(offset) !== grant) continue;
-        jobs.push(
-          this.#returned(cell, offset, grant, 'timed_out', 'lease expired: no ack and no renewal', at),
-        );
-        epochs.push(grant.firstEpoch + i);
-      }
-      if (jobs.length === 0) continue;
-      const waiter = this.#lines
-        .get(cell.queueNo)
-        ?.waiters.find((w) => w.sessionId !== '' && w.sessionId === grant.sessionId);
-      const event = { type: ev.RETURNED, queueNo: cell.queueNo, reason: 'timed_out', jobs } as ev.Returned;
-      emit(event, () =>
-        waiter?.lost(
-          jobs.map((j) => j.offset),
-          epochs,
-        ),
-      );
-    }
-  }
-
-  #makeDue(at: Moment, emit: EmitThen): void {
-    let nextMs = Number.POSITIVE_INFINITY;
-    for (const cell of this.#hasDue) {
-      const jobs: ev.BecameDue['jobs'][number][] = [];
-      for (const { key, value: meta } of cell.due.take(SLICE)) {
-        if (meta.readyAtMs > at.nowMs) break;
-        jobs.push({ offset: readU53be(key, key.length - 7), meta, wasRetry: meta.acquired > 0 });
-      }
-      if (jobs.length > 0) emit({ type: ev.BECAME_DUE, queueNo: cell.queueNo, jobs } as ev.BecameDue);
-      const first = cell.due.first();
-      if (first !== undefined) nextMs = Math.min(nextMs, first.value.readyAtMs);
-      else if (cell.due.isStale()) void cell.due.refill().then(() => this.#dueAgain());
-      if (cell.state.delayed + cell.state.retrying === 0) this.#hasDue.delete(cell);
-    }
-    this.#nextDueMs = nextMs;
-  }
-
-  #dueAgain(): void {
-    this.#nextDueMs = 0;
-    this.context.wake();
-  }
-
-  /** Moves exhausted jobs to their dead-letter queue, once their bytes and lanes are in memory. */
-  #buryDying(at: Moment, emit: EmitThen): void {
-    const { rows } = this.context;
-    for (const cell of this.#hasDying) {
-      if (cell.dying.isStale()) void cell.dying.refill().then(this.context.wake);
-      for (const { key, value: meta } of cell.dying.take(SLICE)) {
-        const offset = readU53be(key, key.length - 7);
-        const chunk = cell.log.resident(offset, 1);
-        const missing = laneReads(rows, cell, [offset], () => meta.key).filter(
-          (ref) => !rows.isResident(ref),
-        );
-        if (chunk === undefined || missing.length > 0) {
-          const loads = [rows.fetch(missing), chunk === undefined ? cell.log.load(offset, 1) : undefined];
-          void Promise.allSettled(loads).then(this.context.wake);
-          break;
-        }
-        const source = sourceIn(chunk.bytes, offset);
-        const dead = this.#deadQueueOf(cell, emit);
-        const from = {
-          queue: cell.name,
-          id: this.idPrefix(cell) + offset.toString(36),
-          error: meta.lastError,
-        };
-        const batch = deadJobBatch(source.bytes, offset - source.head.baseOffset, from);
-        const { endOffset } = dead.log;
-        const change = unblock(rows, cell, offset, meta, at);
-        const event = {
-          type: ev.DEAD_LETTERED,
-          queueNo: cell.queueNo,
-          offset,
-          generation: meta.generation,
-          deadQueueNo: dead.queueNo,
-          batch: patched(batch, endOffset, at.nowMs),
-          unblocked: change === null ? [] : [change],
-        };
-        emit(event as ev.DeadLettered);
-      }
-      if (cell.state.dying === 0) this.#hasDying.delete(cell);
-    }
-  }
-
-  #deadQueueOf(cell: QueueCell, emit: EmitThen): QueueCell {
-    const name = cell.spec.deadLetterQueue || `${cell.name}.dead`;
-    this.#declare(cell.tenant, name, defaultsFor(`${cell.name}.dead`), true, emit);
-    const dead = this.state.cell(cell.tenant, name);
-    assert(dead !== undefined, 'it has just been declared');
-    return dead;
-  }
-
-  #keepHouse(at: Moment, emit: EmitThen): void {
-    this.#nextHousekeepingMs = at.nowMs + HOUSEKEEPING_MS;
-    for (const cell of this.state.byNumber.values()) {
-      const { retentionMs, retentionBytes } = cell.spec;
-      const expired = cell.log.expiredOffset({
-        olderThanMs: at.nowMs - retentionMs,
-        bytesMax: retentionBytes,
-      });
-      const offset = expired > cell.log.startOffset ? Math.min(expired, cell.floor()) : 0;
-      if (offset > cell.log.startOffset)
-        emit({ type: ev.TRIMMED, queueNo: cell.queueNo, offset } as ev.Trimmed);
-    }
-    const keys: ev.DedupExpired['keys'][number][] = [];
-    for (const { key } of this.#dedupExpiry.take(SLICE * 4)) {
-      const untilMs = readU53be(key, 5);
-      if (untilMs > at.nowMs) break;
-      keys.push({ queueNo: readU32be(key, 12), key: readPart(key, 16).bytes, untilMs });
-    }
-    if (keys.length > 0) emit({ type: ev.DEDUP_EXPIRED, keys } as ev.DedupExpired);
-    if (this.#dedupExpiry.isStale()) void this.#dedupExpiry.refill().then(this.context.wake);
-    if (keys.length === SLICE * 4) this.#nextHousekeepingMs = at.nowMs + 20;
+    return this.#upkeep.wakeAtMs();
   }
 
   flush(): void {
-    this.state.flush(this.#nextHousekeepingMs - HOUSEKEEPING_MS, this.#countersKey());
+    this.state.flush(this.#upkeep.lastMs, this.#countersKey());
   }
 }
 
 const NO_ROWS: readonly RowRef[] = [];
-
-function patched(batch: Buffer, offset: number, timeMs: number): Buffer {
-  patchHead(batch, offset, timeMs);
-  return batch;
-}
 
 export const createQueueView = (context: ViewContext): QueueView => new QueueView(context);

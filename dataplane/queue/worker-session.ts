@@ -1,5 +1,5 @@
-// One worker's stream on the server: credits in, deliveries out, settlements in. Owns nothing durable: leases belong
-// to the session id, and end by ack, nack, deadline or goodbye whatever becomes of this connection.
+// One worker's stream on the server: credits in, deliveries out, settlements in. Owns nothing durable: leases
+// belong to the session id, and end by ack, nack, deadline or goodbye whatever becomes of this connection.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { WorkSession } from '../services.ts';

@@ -1,4 +1,5 @@
-// Commands that wait for rows, or for room in a batch, in arrival order. Bounded: beyond it callers are refused.
+// Commands that wait for rows, or for room in a batch, in arrival order. Bounded: beyond it callers are
+// refused.
 import type { FlowError } from '@flowmesh/protocol';
 import type { Done } from './batch.ts';
 import type { Command, MutationId } from './state-machine.ts';

@@ -69,7 +69,8 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   if (last < position.seq) {
     throw new FlowError(
       'DATA_DAMAGED',
-      `the journal in ${dir}/journal ends at ${last}, but the checkpoint stands at ${position.seq}: files are missing; restore from a backup`,
+      `the journal in ${dir}/journal ends at ${last}, but the checkpoint stands at ` +
+        `${position.seq}: files are missing; restore from a backup`,
     );
   }
   let wake = () => {};

@@ -1,5 +1,5 @@
-// The views of a shard by name and by event type, and the codecs that go with them: events of the journal, and the
-// replies that are kept for repeats.
+// The views of a shard by name and by event type, and the codecs that go with them: events of the journal,
+// and the replies that are kept for repeats.
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
 import { ByteReader, type ByteWriter } from '../storage/bytes.ts';

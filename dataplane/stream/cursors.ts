@@ -116,7 +116,8 @@ function refusal(stream: StreamCell, command: Commit, commit: OffsetCommit): Com
   const cursor = partition.cursors.get(command.group)?.value;
   if (cursor === undefined || cursor.owner !== command.member || cursor.epoch !== commit.epoch) {
     const now = cursor === undefined ? 'nobody owns it' : `its epoch is ${cursor.epoch}`;
-    const what = `partition ${commit.partition} is not assigned to ${command.member} under epoch ${commit.epoch}`;
+    const { partition, epoch } = commit;
+    const what = `partition ${partition} is not assigned to ${command.member} under epoch ${epoch}`;
     return failed('MEMBER_FENCED', `${what}: ${now}`);
   }
   const size = Buffer.byteLength(commit.metadata);

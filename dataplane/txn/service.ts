@@ -5,7 +5,8 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { kvCommand, kvReply } from '../kv/command.ts';
 import { kvShardOf } from '../kv/routing.ts';
 import type { EnqueueReply, SettleReply } from '../queue/commands.ts';
-import { enqueuedJobs, mutationOf, type Queues, settleResponse } from '../queue/service.ts';
+import { enqueuedJobs, mutationOf, settleResponse } from '../queue/messages.ts';
+import type { Queues } from '../queue/service.ts';
 import type { TransactionService } from '../services.ts';
 import type { Caller, Command, ShardPort } from '../shard/state-machine.ts';
 import type { StreamTransactions } from '../stream/service.ts';
@@ -46,7 +47,8 @@ export class Transactions implements TransactionService {
     if (stray !== -1) {
       throw new FlowError(
         'CROSS_SHARD',
-        `operation ${stray} lives on shard ${parts[stray]?.shard}, the first on ${home}: give all names the same {tag}`,
+        `operation ${stray} lives on shard ${parts[stray]?.shard}, the first on ${home}: ` +
+          'give all names the same {tag}',
       );
     }
     const commands = parts.flatMap((part) => part.commands);

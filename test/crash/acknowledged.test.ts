@@ -119,8 +119,10 @@ test.each([1, 3])(
       expect(ledger.reads).toBeGreaterThan(ROUNDS * 5);
       expect(QUEUES.length).toBeGreaterThan(0);
       process.stdout.write(
-        `${shards} shards: ${rounds} kills, ${ledger.enqueued.size} enqueues, ${ledger.written.size} records, ` +
-          `${ledger.reads} keys read back, ${ledger.transactions} transactions, 0 violations (seed ${SEED})\n`,
+        `${shards} shards: ${rounds} kills, ${ledger.enqueued.size} enqueues, ` +
+          `${ledger.written.size} records, ` +
+          `${ledger.reads} keys read back, ${ledger.transactions} transactions, ` +
+          `0 violations (seed ${SEED})\n`,
       );
     } finally {
       await server.kill('SIGKILL');

@@ -20,7 +20,7 @@ for (const shards of [1, 3]) {
     expect(valuesOf(await readFrom(streams, 's', 3, 0))).toEqual([]);
   });
 
-  test(`everything is the same after a restart, with and without a checkpoint (${shards} shards)`, async () => {
+  test(`all is the same after a restart, with and without a checkpoint (${shards} shards)`, async () => {
     const world = await World.open(shards);
     await world.admin.applyStream(caller, aSpec('s', 3));
     await publishBatch(world.streams, 's', 0, batchOf('a'));
