@@ -112,7 +112,9 @@ test.each([
 });
 
 test('what looks like YAML magic inside text is text', () => {
-  const { problems } = parse(`${head}  \n# *a &b !c\nspec: { queueName: "*a" }\n`);
+  const payload = '{ a: "*a", b: "&b", c: "!c", d: "<<" }';
+  const schedule = `{ name: nightly, cron: "* * * * *", payload: ${payload} }`;
+  const { problems } = parse(`${head}  \n# *a &b !c\nspec: { schedules: [${schedule}] }\n`);
   expect(problems).toEqual([]);
 });
 

@@ -1,5 +1,5 @@
-// A whole fabric on a manual clock, and short ways to ask its queues. In memory, or in a directory that it is opened
-// from again.
+// A whole fabric on a manual clock, and short ways to ask its queues. In memory, or in a directory that it
+// is opened from again.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -169,7 +169,7 @@ export class Bench {
     }
   }
 
-  /** `close` checkpoints; without `clean` the next start replays the journal from the last checkpoint before. */
+  /** `close` checkpoints; without `clean` the next start replays the journal behind the checkpoint before. */
   async restart({ clean = false } = {}): Promise<void> {
     await this.idle();
     if (!clean) for (const { checkpoints } of this.fabric.shards) checkpoints.isHeld = true;

@@ -165,7 +165,7 @@ test('what was granted to a client that has gone meanwhile is released, uncounte
   expect(await bench.leaseOne('q')).toMatchObject({ payload: 'a', attempt: 1 });
 });
 
-test('jobs of a queue that is deleted while they are leased, delayed and dying are gone without a trace', async () => {
+test('jobs of a deleted queue, leased, delayed and dying are gone without a trace', async () => {
   await bench.declare('q', { visibilityTimeoutMs: 1000 });
   await bench.enqueue('q', aJob('a'), aJob('b', { delayMs: 5000 }), aJob('c'));
   await bench.settle('q', nackOf(await bench.leaseOne('q'), { retryAfterMs: 3000 }));
