@@ -17,6 +17,7 @@ import { Budget } from './budget.ts';
 import { type CallOptions, deadlineExceeded, deadlineOf } from './calls.ts';
 import { DeadlineTimer, type Watched } from './deadlines.ts';
 import { cancelled, clientClosed, fromStatus } from './errors.ts';
+import { MutationIds } from './mutation-ids.ts';
 import type { Cause } from './origin.ts';
 
 export interface TlsOptions {
@@ -69,10 +70,11 @@ export class Connection {
   isClosed = false;
   /** Empty builders with the buffers they have grown. */
   readonly #spareBuilders: RecordBatchBuilder[] = [];
-  #seq = 0;
+  readonly #mutations: MutationIds;
 
   constructor(options: ConnectionOptions) {
     this.options = options;
+    this.#mutations = new MutationIds(`${options.producerId}.u`);
     this.budget = new Budget(options.pendingMax, options.pendingBytesMax);
     const credentials = credentialsOf(options);
     const channelOptions = channelOptionsOf(options);
@@ -121,9 +123,9 @@ export class Connection {
     await Promise.race([this.budget.room(), group.settled]);
   }
 
-  /** The next (producerId, seq) for a unary mutation (N1). */
+  /** The next (producerId, seq) for a unary mutation, to be passed to `call` with the request (N1). */
   mutation(cause?: Cause): pb.MutationInput {
-    return { producerId: `${this.options.producerId}.u`, seq: ++this.#seq, cause };
+    return this.#mutations.next(cause);
   }
 
   /** A unary call with deadline, abort and retries (N2). */
@@ -132,6 +134,20 @@ export class Connection {
     method: UnaryClient<Request, Response>,
     request: Request,
     options?: CallOptions,
+  ): Promise<Response> {
+    const { mutation } = request as { mutation?: pb.MutationInput | null };
+    try {
+      return await this.#repeat(stub, method, request, options);
+    } finally {
+      if (mutation) this.#mutations.settled(mutation);
+    }
+  }
+
+  async #repeat<Request, Response>(
+    stub: grpc.Client,
+    method: UnaryClient<Request, Response>,
+    request: Request,
+    options: CallOptions | undefined,
   ): Promise<Response> {
     const deadlineMs = deadlineOf(options, this.options.deadlineMs);
     for (let attempt = 0; ; attempt++) {
