@@ -119,7 +119,7 @@ export function zshScript(program: Command): string {
       ...choices.map(quoted),
     ];
     const flags = options.flatMap((option) => option.flags.map((flag) => item(flag, option.description)));
-    return `    ${quoted(path)})\n      words=(${words.join(' ')})\n      options=(${flags.join(' ')}) ;;`;
+    return `    ${quoted(path)})\n      choices=(${words.join(' ')})\n      flags=(${flags.join(' ')}) ;;`;
   });
   const chosen = nodes.flatMap(({ options }) => options.filter(({ choices }) => choices.length > 0));
   const chosenCases = new Map(chosen.map(({ flags, choices }) => [flags.join('|'), choices.join(' ')]));
@@ -128,7 +128,7 @@ export function zshScript(program: Command): string {
 # zsh completion of flowmesh, made by: flowmesh completion zsh
 _flowmesh() {
   local path_='' word
-  local -a words options
+  local -a choices flags
   local -a typed=("\${(@)words[2,CURRENT-1]}")
   local current="\${words[CURRENT]}" previous="\${words[CURRENT-1]}"
   for word in $typed; do
@@ -143,8 +143,8 @@ ${[...chosenCases].map(([flags, words]) => `    ${flags}) compadd -- ${words}; r
   case "$path_" in
 ${cases.join('\n')}
   esac
-  if [[ $current == -* ]]; then _describe option options
-  elif (( $#words )); then _describe command words
+  if [[ $current == -* ]]; then _describe option flags
+  elif (( $#choices )); then _describe command choices
   else _files
   fi
 }

@@ -1,0 +1,35 @@
+// One run of the command line: parses, acts, and turns a failure into one line, a hint and an exit code.
+// Knows the world only as `host`, so that tests run it in-process.
+import { CommanderError } from 'commander';
+import type { Context, Host } from './context.ts';
+import type { DevHost } from './dev/dev.ts';
+import { explain } from './failure.ts';
+import { createProgram } from './program.ts';
+import { printable } from './text.ts';
+
+export async function run(argv: readonly string[], host: Host & DevHost): Promise<number> {
+  let context: Context | undefined;
+  const program = createProgram(host, (opened) => {
+    context = opened;
+  });
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+    return 0;
+  } catch (error) {
+    // Commander has printed what was wrong, or the help that was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    return fail(error, host, context);
+  }
+}
+
+function fail(error: unknown, { terminal }: Host, context: Context | undefined): number {
+  const { message, hint, code, exitCode } = explain(error, context?.globals.address);
+  if (context?.isJson) {
+    terminal.err(`${JSON.stringify({ error: { code: code ?? null, message, hint } })}\n`);
+    return exitCode;
+  }
+  const { red, dim } = terminal.errColors;
+  terminal.err(`${red('error:')} ${printable(message, true)}${code ? dim(` (${code})`) : ''}\n`);
+  if (hint !== '') terminal.err(`  ${hint}\n`);
+  return exitCode;
+}

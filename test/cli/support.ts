@@ -1,0 +1,102 @@
+// The command line in-process: a terminal that remembers what was written to it, and a server made of
+// answers.
+import { Readable } from 'node:stream';
+import picocolors from 'picocolors';
+import type { Api } from '../../cli/client.ts';
+import type { Host } from '../../cli/context.ts';
+import type { DevHost } from '../../cli/dev/dev.ts';
+import { run } from '../../cli/run.ts';
+import type { Terminal } from '../../cli/terminal.ts';
+
+/** Noon of a day in winter, local time. */
+export const noonMs = new Date(2026, 0, 31, 12, 0, 0).getTime();
+
+export interface Screen {
+  columns?: number;
+  tty?: boolean;
+  color?: boolean;
+  stdin?: string;
+  env?: Record<string, string>;
+  nowMs?: () => number;
+  interrupt?: AbortSignal;
+}
+
+export function fakeTerminal(screen: Screen = {}) {
+  const { columns = 80, tty = false, color = false, env = {}, stdin } = screen;
+  const written = { out: [] as Buffer[], err: '' };
+  const input = Object.assign(Readable.from(stdin === undefined ? [] : [Buffer.from(stdin)]), {
+    isTTY: stdin === undefined,
+  });
+  const terminal: Terminal = {
+    out: (content) => void written.out.push(Buffer.from(content)),
+    err: (text) => {
+      written.err += text;
+    },
+    stdin: input,
+    isTty: tty,
+    isErrTty: false,
+    columns: () => columns,
+    colors: picocolors.createColors(color),
+    errColors: picocolors.createColors(color),
+    env,
+    nowMs: screen.nowMs ?? (() => noonMs),
+    interrupted: () => screen.interrupt ?? new AbortController().signal,
+  };
+  return {
+    terminal,
+    get out() {
+      return Buffer.concat(written.out).toString();
+    },
+    get bytes() {
+      return Buffer.concat(written.out);
+    },
+    get err() {
+      return written.err;
+    },
+  };
+}
+
+/** Calls that a command made, in order: the name of the method and the request. */
+export type Calls = [method: string, request: Record<string, unknown>][];
+
+export type Answers = { [Method in keyof Api]?: (request: never) => unknown };
+
+export function fakeApi(answers: Answers, calls: Calls = []): Api {
+  let seq = 0;
+  const own = { mutation: () => ({ producerId: 'test', seq: ++seq }), close: () => {} };
+  return new Proxy(own as unknown as Api, {
+    get(target, name: keyof Api) {
+      if (name === 'mutation' || name === 'close') return target[name];
+      if (typeof name === 'symbol' || (name as string) === 'then') return undefined;
+      return (request: never) => {
+        calls.push([name, request]);
+        const answer = answers[name];
+        if (answer === undefined) throw new Error(`nobody expected ${name}`);
+        const result = answer(request);
+        return name === 'follow' ? result : Promise.resolve(result);
+      };
+    },
+  });
+}
+
+export interface Ran {
+  code: number;
+  out: string;
+  bytes: Buffer;
+  err: string;
+  calls: Calls;
+}
+
+/** `flowmesh` with these arguments, against a server that gives these answers. */
+export async function flowmesh(args: string[], answers: Answers = {}, screen: Screen = {}): Promise<Ran> {
+  const seen = fakeTerminal(screen);
+  const calls: Calls = [];
+  const host: Host & DevHost = {
+    terminal: seen.terminal,
+    version: '1.2.3',
+    connect: async () => fakeApi(answers, calls),
+    startServer: () => Promise.reject(new Error('no server in this test')),
+  };
+  const code = await run(args, host);
+  return { code, out: seen.out, bytes: seen.bytes, err: seen.err, calls };
+}
