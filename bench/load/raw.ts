@@ -10,7 +10,6 @@ export interface RawClient {
   /** Handles and acks `count` jobs; resolves when all acks are durable. */
   drain(queue: string, count: number): Promise<void>;
   hashSet(key: string, fields: readonly (readonly [string, string])[]): Promise<void>;
-  checkpointed(): Promise<void>;
   close(): void;
 }
 
@@ -55,6 +54,7 @@ export function rawClient(address: string): RawClient {
         const call = queues.work();
         let left = count;
         let unsettled = 0;
+        let seq = 0;
         // Credits add up to exactly `count`: nothing beyond it is leased.
         let credited = Math.min(4000, count);
         call.write({ hello: { queue, sessionId: `bench-${process.pid}-${session++}`, credits: credited } });
@@ -69,7 +69,7 @@ export function rawClient(address: string): RawClient {
                 : offsets.map((offset, i) => ({ offset, epoch: delivery.firstEpoch + i, count: 1 }));
             unsettled += 1;
             left -= n;
-            call.write({ settle: { seq: 1, acks } });
+            call.write({ settle: { seq: ++seq, acks } });
             const credits = Math.min(n, count - credited);
             credited += credits;
             if (credits > 0) call.write({ credits });
@@ -99,7 +99,6 @@ export function rawClient(address: string): RawClient {
         });
       });
     },
-    async checkpointed() {},
     close() {
       queues.close();
       kv.close();
