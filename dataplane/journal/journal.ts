@@ -20,7 +20,7 @@ export interface Entry {
   readonly payload: Buffer;
 }
 
-export const ENTRY_BYTES_MAX = 4 * 1024 * 1024;
+export const ENTRY_BYTES_MAX = 8 * 1024 * 1024;
 
 export interface AppendOptions {
   /** The sequence this entry must get; anything else means another owner wrote. */

@@ -73,8 +73,8 @@ export class QueueCell {
   readonly exceptions = new Map<number, number>();
   /** Epochs under which single jobs were acked lately: a repeated ack is answered as done. */
   readonly recentAcks = new Map<number, number>();
-  /** Offsets that have a LEASE row on disk. */
-  readonly persistedLeases = new Set<number>();
+  /** Leases that have a row on disk. */
+  readonly persistedLeases = new Map<number, Grant>();
   spec: ResolvedSpec;
   state: QueueState;
   isDirty = true;

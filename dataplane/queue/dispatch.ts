@@ -19,7 +19,7 @@ import type { PartitionLog } from '../storage/contract.ts';
 import { readU53be } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
 import * as ev from './events.ts';
-import { freshMeta, type JobMeta } from './tables.ts';
+import { freshMeta, type JobMeta, metaBytes } from './tables.ts';
 
 /** Jobs of one stored batch granted together. */
 export interface Granted {
@@ -87,10 +87,10 @@ export class QueueLine {
     this.#wake = wake;
   }
 
-  dispatch(at: Moment, nextEpoch: () => number, emit: EmitThen): void {
+  dispatch(at: Moment, nextEpoch: () => number, emit: EmitThen, hasRoom: () => boolean): void {
     const { cell } = this;
     if (cell.state.paused) return;
-    while (cell.state.plain + cell.state.ready > 0) {
+    while (cell.state.plain + cell.state.ready > 0 && hasRoom()) {
       const waiter = this.#nextWaiter();
       if (waiter === undefined) return;
       const share = this.waiters.length > 1 ? TURN_JOBS : GRANT_JOBS_MAX;
@@ -131,7 +131,7 @@ export class QueueLine {
       const source = this.#sourceAt(offset);
       if (source === null) return 'blocked';
       picks.push({ source, index: offset - source.head.baseOffset, count: 1, meta, wasReady: true });
-      bytes += source.bytes.length / source.head.count;
+      bytes += source.bytes.length / source.head.count + metaBytes(meta);
       if (bytes > GRANT_BYTES_MAX) return 'blocked';
     }
     if (cell.ready.isStale()) {

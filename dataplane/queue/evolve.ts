@@ -370,7 +370,7 @@ export class QueueState {
     rows.put(COUNTERS, tenantKey, { nextQueue: this.nextQueue, nextEpoch: this.nextEpoch });
     for (const cell of this.deleted.splice(0)) {
       rows.del(QUEUE, cell.keys.queueKey);
-      for (const offset of cell.persistedLeases) rows.del(QUEUE, cell.keys.leaseKey(offset));
+      for (const offset of cell.persistedLeases.keys()) rows.del(QUEUE, cell.keys.leaseKey(offset));
     }
     for (const cell of this.byNumber.values()) {
       if (!cell.isDirty) continue;

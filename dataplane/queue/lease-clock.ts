@@ -49,31 +49,30 @@ export class LeaseClock {
     return this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Grants with held leases whose time is over, at most `max`. */
-  due(nowMs: number, max: number): Watched[] {
-    const due: Watched[] = [];
-    while (due.length < max && this.nextAtMs() <= nowMs) {
+  /** Takes out grants with held leases whose time is over, one at a time while `goesOn`. */
+  *due(nowMs: number, goesOn: () => boolean): Generator<Watched> {
+    while (this.nextAtMs() <= nowMs && goesOn()) {
       const item = this.#pop();
-      if (item === undefined) break;
+      if (item === undefined) return;
       const untilMs = item.cell.deadlineOf(item.grant);
       if (untilMs > nowMs) this.add(item.cell, item.grant, untilMs);
-      else due.push(item);
+      else yield item;
     }
-    return due;
   }
 
   /** Checkpoint: rows for leases that are held, none for the others. */
   flush(rows: Rows, cell: QueueCell): void {
-    for (const offset of cell.persistedLeases) {
+    for (const offset of cell.persistedLeases.keys()) {
       if (cell.leases.has(offset)) continue;
       rows.del(LEASE, cell.keys.leaseKey(offset));
       cell.persistedLeases.delete(offset);
     }
     for (const [offset, g] of cell.leases) {
+      if (cell.persistedLeases.get(offset) === g) continue;
       const epoch = g.firstEpoch + offset - g.firstOffset;
       const { deadlineMs, sessionId, worker, leasedAtMs, meta } = g;
       rows.put(LEASE, cell.keys.leaseKey(offset), { epoch, deadlineMs, sessionId, worker, leasedAtMs, meta });
-      cell.persistedLeases.add(offset);
+      cell.persistedLeases.set(offset, g);
     }
   }
 

@@ -219,13 +219,14 @@ export class Queues implements QueueService {
     if (hello.held.some((range) => !Number.isSafeInteger(range.epoch + range.count)))
       throw new FlowError('INVALID_ARGUMENT', 'a held range ends beyond 2^53: no lease is there');
     view.removeSession(cell, hello.sessionId);
-    await this.#call(caller, hello.queue, {
+    const renew = {
       kind: 'renew',
       held: hello.held,
       sessionId: hello.sessionId,
       worker: hello.worker || hello.sessionId,
       visibilityMs: hello.visibilityMs,
-    });
+    };
+    while ((await this.#call<{ more: boolean }>(caller, hello.queue, renew)).more);
     return new WorkerSession(caller, shard, view, cell, hello, send);
   }
 
@@ -240,8 +241,13 @@ export class Queues implements QueueService {
     return { deadlineMs: reply.untilMs };
   }
 
-  endSession(caller: Caller, request: pb.EndSessionRequest): Promise<pb.EndSessionResponseInput> {
-    return this.#call(caller, request.queue, { kind: 'end-session', sessionId: request.sessionId });
+  async endSession(caller: Caller, request: pb.EndSessionRequest): Promise<pb.EndSessionResponseInput> {
+    const goodbye = { kind: 'end-session', sessionId: request.sessionId };
+    for (let released = 0; ; ) {
+      const step = await this.#call<{ released: number; more: boolean }>(caller, request.queue, goodbye);
+      released += step.released;
+      if (!step.more) return { released };
+    }
   }
 
   async getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput> {

@@ -2,14 +2,16 @@
 // epoch.
 //   T1. A stale epoch changes nothing and is reported as lost, never silently accepted.
 //   T2. When a keyed job ends, the next of its lane is let go in the same event.
+import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
+import { COMMAND_BYTES_MAX } from '../shard/bounds.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
 import type { Grant, QueueCell } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
 import * as ev from './events.ts';
 import { decideReturn, isDeadLetterName, VISIBILITY_MS_MAX } from './policy.ts';
-import { freshMeta, JOB, type JobMeta, LANE, NEXT } from './tables.ts';
+import { freshMeta, JOB, type JobMeta, LANE, metaBytes, NEXT } from './tables.ts';
 
 /** A lease outlives a purge: from then on its job belongs to the new generation. */
 export const heldMeta = (cell: QueueCell, { meta, leasedAtMs }: Grant): JobMeta =>
@@ -87,40 +89,27 @@ export function decideSettle(
   if (command.strict && lost.length > 0) {
     throw new FlowError('LEASE_LOST', `the lease of job ${lost[0]} in queue ${cell.name} is no longer held`);
   }
-  if (ranges.length > 0)
-    emit({
-      type: ev.ACKED,
-      queueNo: cell.queueNo,
-      ranges,
-      unblocked: unblockAll(rows, cell, ranges, at),
-    } as ev.Acked);
-  for (const released of [false, true]) {
-    const jobs: ev.PlacedJob[] = [];
-    for (const nack of nacks) {
-      const grant = nack.release === released ? cell.held(nack.offset, nack.epoch) : undefined;
-      if (grant === undefined) continue;
-      const reason = released ? 'released' : 'nacked';
-      const terms = {
-        reason,
-        error: nack.error,
-        retryAfterMs: nack.retryAfterMs,
-        unrecoverable: nack.unrecoverable,
-        neverDies: isDeadLetterName(cell.name),
-      } as const;
-      jobs.push(
-        decideReturn(nack.offset, heldMeta(cell, grant), terms, cell.spec, {
-          nowMs: at.nowMs,
-          random: random(),
-        }),
-      );
-    }
-    if (jobs.length > 0)
-      emit({
-        type: ev.RETURNED,
-        queueNo: cell.queueNo,
-        reason: released ? 'released' : 'nacked',
-        jobs,
-      } as ev.Returned);
+  const unblocked = unblockAll(rows, cell, ranges, at);
+  const acked = nacks.length > 0 ? offsetsOf(ranges) : NO_OFFSETS;
+  const kept = nacks.filter(({ offset }) => !acked.has(offset));
+  const [nacked = [], released = []] = [false, true].map((release) =>
+    kept.filter((nack) => nack.release === release).map((nack) => nackedJob(cell, nack, at, random)),
+  );
+  // All of it is known before the first event, because nothing can be taken back afterwards.
+  let bytes = ranges.length * 16 + extensions.length * 16;
+  for (const { change, released: next } of unblocked)
+    bytes += change.key.length + metaBytes(next?.meta ?? null);
+  for (const jobs of [nacked, released]) for (const { meta } of jobs) bytes += metaBytes(meta);
+  if (bytes > COMMAND_BYTES_MAX) {
+    const count = ranges.length + nacks.length + extensions.length;
+    throw new FlowError('BATCH_TOO_LARGE', `${count} settlements take ${bytes} bytes: split them`);
+  }
+  if (ranges.length > 0) emit({ type: ev.ACKED, queueNo: cell.queueNo, ranges, unblocked } as ev.Acked);
+  for (const [reason, jobs] of [
+    ['nacked', nacked],
+    ['released', released],
+  ] as const) {
+    if (jobs.length > 0) emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason, jobs } as ev.Returned);
   }
   for (const { offset, epoch, visibilityMs } of extensions) {
     const grant = cell.held(offset, epoch);
@@ -129,6 +118,33 @@ export function decideSettle(
     emit({ type: ev.EXTENDED, queueNo: cell.queueNo, offset, epoch, deadlineMs } as ev.Extended);
   }
   return { lost, nowMs: at.nowMs };
+}
+
+function nackedJob(
+  cell: QueueCell,
+  nack: SettleCommand['nacks'][number],
+  at: Moment,
+  random: () => number,
+): ev.PlacedJob {
+  const grant = cell.held(nack.offset, nack.epoch);
+  assert(grant !== undefined, 'only nacks of leases that are held are decided');
+  const terms = {
+    reason: nack.release ? 'released' : 'nacked',
+    error: nack.error,
+    retryAfterMs: nack.retryAfterMs,
+    unrecoverable: nack.unrecoverable,
+    neverDies: isDeadLetterName(cell.name),
+  } as const;
+  const when = { nowMs: at.nowMs, random: random() };
+  return decideReturn(nack.offset, heldMeta(cell, grant), terms, cell.spec, when);
+}
+
+const NO_OFFSETS: ReadonlySet<number> = new Set();
+
+function offsetsOf(ranges: readonly ev.Run[]): ReadonlySet<number> {
+  const offsets = new Set<number>();
+  for (const { offset, count } of ranges) for (let i = 0; i < count; i++) offsets.add(offset + i);
+  return offsets;
 }
 
 /** A job named twice is settled once, by the first. */

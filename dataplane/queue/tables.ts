@@ -87,6 +87,10 @@ export const decodeMeta = (r: ByteReader): JobMeta => ({
   lastError: r.text(),
 });
 
+/** About what a job with this takes in an event. */
+export const metaBytes = (meta: JobMeta | null): number =>
+  32 + (meta === null ? 0 : meta.key.length + 3 * meta.lastError.length);
+
 const metaTable = (id: number, name: string): Table<JobMeta> => ({
   id,
   name,

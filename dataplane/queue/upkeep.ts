@@ -51,10 +51,10 @@ export class Upkeep {
     return this.#nextHousekeepingMs - HOUSEKEEPING_MS;
   }
 
-  run(at: Moment, emit: EmitThen): void {
-    if (this.#leaseClock.nextAtMs() <= at.nowMs) this.#endLeases(at, emit);
-    if (this.#hasDue.size > 0 && this.#nextDueMs <= at.nowMs) this.#makeDue(at, emit);
-    if (this.#hasDying.size > 0) this.#buryDying(at, emit);
+  run(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
+    if (this.#leaseClock.nextAtMs() <= at.nowMs) this.#endLeases(at, emit, hasRoom);
+    if (this.#hasDue.size > 0 && this.#nextDueMs <= at.nowMs) this.#makeDue(at, emit, hasRoom);
+    if (this.#hasDying.size > 0) this.#buryDying(at, emit, hasRoom);
     if (at.nowMs >= this.#nextHousekeepingMs) this.#keepHouse(at, emit);
   }
 
@@ -82,8 +82,8 @@ export class Upkeep {
     if (dying > 0) this.#hasDying.add(cell);
   }
 
-  #endLeases(at: Moment, emit: EmitThen): void {
-    for (const { cell, grant } of this.#leaseClock.due(at.nowMs, SLICE)) {
+  #endLeases(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
+    for (const { cell, grant } of this.#leaseClock.due(at.nowMs, hasRoom)) {
       const jobs: ev.PlacedJob[] = [];
       const epochs: number[] = [];
       for (let i = 0; i < grant.count; i++) {
@@ -104,9 +104,13 @@ export class Upkeep {
     }
   }
 
-  #makeDue(at: Moment, emit: EmitThen): void {
+  #makeDue(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     let nextMs = Number.POSITIVE_INFINITY;
     for (const cell of this.#hasDue) {
+      if (!hasRoom()) {
+        this.#nextDueMs = at.nowMs;
+        return;
+      }
       const jobs: ev.BecameDue['jobs'][number][] = [];
       for (const { key, value: meta } of cell.due.take(SLICE)) {
         if (meta.readyAtMs > at.nowMs) break;
@@ -127,11 +131,12 @@ export class Upkeep {
   }
 
   /** Moves exhausted jobs to their dead-letter queue, once their bytes and lanes are in memory. */
-  #buryDying(at: Moment, emit: EmitThen): void {
+  #buryDying(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     const { rows } = this.#context;
     for (const cell of this.#hasDying) {
       if (cell.dying.isStale()) void cell.dying.refill().then(this.#context.wake);
       for (const { key, value: meta } of cell.dying.take(SLICE)) {
+        if (!hasRoom()) return;
         const offset = readU53be(key, key.length - 7);
         const chunk = cell.log.resident(offset, 1);
         const missing = laneReads(rows, cell, [offset], () => meta.key).filter(

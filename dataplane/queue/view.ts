@@ -16,8 +16,11 @@ import { logIdOf, QueueState } from './evolve.ts';
 import { LeaseClock } from './lease-clock.ts';
 import { defaultsFor } from './policy.ts';
 import { decideSettle, laneReads, returnedJob } from './settle.ts';
-import { COUNTERS, LEASE, QUEUE, tablePrefix } from './tables.ts';
+import { COUNTERS, LEASE, metaBytes, QUEUE, tablePrefix } from './tables.ts';
 import { type EmitThen, Upkeep } from './upkeep.ts';
+
+/** Of jobs given back by one event. */
+const RELEASE_BYTES = 512 * 1024;
 
 export class QueueView implements View {
   readonly name = 'queue';
@@ -107,7 +110,7 @@ export class QueueView implements View {
         meta,
       };
       cell.leases.set(offset, grant);
-      cell.persistedLeases.add(offset);
+      cell.persistedLeases.set(offset, grant);
       this.#leaseClock.add(cell, grant);
     }
     for (const cell of this.state.byNumber.values()) this.#upkeep.note(cell);
@@ -178,11 +181,11 @@ export class QueueView implements View {
           worker: c.worker,
           untilMs,
         } as ev.SessionRenewed);
-        if (c.held !== null) this.#releaseUnknown(cell, c.sessionId, c.held, at, emit);
-        return { untilMs };
+        const more = c.held !== null && this.#releaseUnknown(cell, c.sessionId, c.held, at, emit);
+        return { untilMs, more };
       }
       case 'end-session':
-        return { released: this.#endSession(cell, c.sessionId, at, emit) };
+        return this.#release(cell, c.sessionId, () => false, at, emit);
       case 'purge': {
         const purged = cell.depth - cell.leases.size;
         emit({
@@ -216,35 +219,43 @@ export class QueueView implements View {
     return { queueNo };
   }
 
-  #endSession(cell: QueueCell, sessionId: string, at: Moment, emit: Emit): number {
-    return this.#release(cell, sessionId, () => false, at, emit);
-  }
-
   /** Deliveries that never reached the worker would be renewed with its session for ever. */
-  #releaseUnknown(cell: QueueCell, sessionId: string, held: readonly ev.Run[], at: Moment, emit: Emit): void {
+  #releaseUnknown(
+    cell: QueueCell,
+    sessionId: string,
+    held: readonly ev.Run[],
+    at: Moment,
+    emit: Emit,
+  ): boolean {
     const epochs = new Set<number>();
     for (const { epoch, count } of held) for (let i = 0; i < count; i++) epochs.add(epoch + i);
-    this.#release(cell, sessionId, (epoch) => epochs.has(epoch), at, emit);
+    return this.#release(cell, sessionId, (epoch) => epochs.has(epoch), at, emit).more;
   }
 
+  /** Gives back what a session holds, as much as one event takes; `more`: ask again for the rest. */
   #release(
     cell: QueueCell,
     sessionId: string,
     isKept: (epoch: number) => boolean,
     at: Moment,
     emit: Emit,
-  ): number {
+  ): { released: number; more: boolean } {
     const jobs: ev.PlacedJob[] = [];
+    let bytes = 0;
+    let more = false;
     for (const [offset, grant] of cell.leases) {
       if (grant.sessionId !== sessionId || sessionId === '') continue;
       if (isKept(grant.firstEpoch + offset - grant.firstOffset)) continue;
+      bytes += metaBytes(grant.meta);
+      more = bytes > RELEASE_BYTES;
+      if (more) break;
       jobs.push(
         returnedJob(cell, { offset, grant }, { reason: 'released', error: '' }, at, this.context.random),
       );
     }
     if (jobs.length > 0)
       emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: 'released', jobs } as ev.Returned);
-    return jobs.length;
+    return { released: jobs.length, more };
   }
 
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
@@ -308,10 +319,10 @@ export class QueueView implements View {
     return ev.decodeEvent(type, from);
   }
 
-  tick(at: Moment, emit: EmitThen): void {
-    this.#upkeep.run(at, emit);
+  tick(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
+    this.#upkeep.run(at, emit, hasRoom);
     const nextEpoch = () => this.state.nextEpoch;
-    for (const line of this.#lines.values()) line.dispatch(at, nextEpoch, emit);
+    for (const line of this.#lines.values()) line.dispatch(at, nextEpoch, emit, hasRoom);
   }
 
   wakeAtMs(): number {

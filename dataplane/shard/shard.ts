@@ -5,11 +5,18 @@ import { ByteReader } from '../storage/bytes.ts';
 import type { RowRef } from '../storage/contract.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { Batch, type Done } from './batch.ts';
+import {
+  BATCH_SOFT_BYTES,
+  COMMAND_BYTES_MAX,
+  REPLY_BYTES_MAX,
+  TICK_BYTES,
+  TICK_EVENT_BYTES_MAX,
+} from './bounds.ts';
 import type { ShardClock } from './clock.ts';
 import { Inbox, type Pending } from './inbox.ts';
 import type { Producers } from './producers.ts';
+import { asFlowError, diskFull, overloaded, tooLarge } from './refusals.ts';
 import type {
-  Caller,
   Command,
   Event,
   HistoryEntry,
@@ -21,11 +28,6 @@ import type {
 } from './state-machine.ts';
 import { ViewTable } from './view-table.ts';
 
-/**
- * Above this the open batch takes no further command until it is sealed: a command adds at most 3 MiB, an
- * entry holds 4.
- */
-const BATCH_SOFT_BYTES = 768 * 1024;
 const FULL_RETRY_MS = 500;
 /** Rows fetched ahead for waiting commands in one go. */
 const FETCH_ROWS_MAX = 4096;
@@ -64,6 +66,8 @@ export class Shard implements ShardPort {
   #timerAtMs = Number.POSITIVE_INFINITY;
   #failure: FlowError | null = null;
   #moment: { nowMs: number; position: number };
+  /** How far what is being decided may fill the open batch. */
+  #endBytes = 0;
 
   constructor(parts: ShardParts, durableSeq: number) {
     this.#p = parts;
@@ -242,6 +246,7 @@ export class Shard implements ShardPort {
     rows.newestRead = 0;
     if (mark === 0) batch.timeMs = this.nowMs();
     this.#moment = { nowMs: batch.timeMs, position: batch.seq };
+    this.#endBytes = mark + COMMAND_BYTES_MAX;
     let error: FlowError | null = null;
     let reply: unknown;
     try {
@@ -273,9 +278,10 @@ export class Shard implements ShardPort {
     }
     if (this.#p.journal.state() === 'full' && commands.some((c) => c.grows)) throw diskFull();
     const reply = pending.isTransaction
-      ? this.#decideAll(pending, mark)
+      ? this.#decideAll(commands, mark)
       : this.#views.of(first).decide(first, this.#moment, this.#emit);
     if (this.#open.writer.length > mark && mutation !== undefined) {
+      this.#endBytes += REPLY_BYTES_MAX;
       producers.remember(
         first.caller,
         mutation,
@@ -287,11 +293,11 @@ export class Shard implements ShardPort {
   }
 
   /** All commands or none: what was evolved and encoded is taken back if one is refused. */
-  #decideAll(pending: Pending, mark: number): unknown[] {
+  #decideAll(commands: readonly Command[], mark: number): unknown[] {
     const { rows } = this.#p;
     rows.begin();
     try {
-      const replies = pending.commands.map((c) => this.#views.of(c).decide(c, this.#moment, this.#emit));
+      const replies = commands.map((c) => this.#views.of(c).decide(c, this.#moment, this.#emit));
       rows.commit();
       return replies;
     } catch (error) {
@@ -304,8 +310,13 @@ export class Shard implements ShardPort {
   readonly #emit = (event: Event): void => {
     const view = this.#views.ofEvent(event);
     const { writer } = this.#open;
+    const from = writer.length;
     writer.u8(event.type);
     view.encode(event, writer);
+    if (writer.length > this.#endBytes) {
+      writer.length = from;
+      throw tooLarge();
+    }
     view.evolve(event, this.#moment);
   };
 
@@ -409,7 +420,10 @@ export class Shard implements ShardPort {
     const batch = this.#open;
     if (batch.isEmpty) batch.timeMs = this.nowMs();
     this.#moment = { nowMs: batch.timeMs, position: batch.seq };
-    for (const view of this.#views.all) view.tick?.(this.#moment, this.#emitThen);
+    const softEndBytes = batch.writer.length + TICK_BYTES;
+    this.#endBytes = softEndBytes + TICK_EVENT_BYTES_MAX;
+    const hasRoom = () => batch.writer.length < softEndBytes;
+    for (const view of this.#views.all) view.tick?.(this.#moment, this.#emitThen, hasRoom);
     this.#isInTick = false;
   }
 
@@ -434,24 +448,5 @@ export class Shard implements ShardPort {
   }
 }
 
-/** A caller of the server itself: timers, sweeps, recovery. */
-export const systemCaller = (tenant: number): Caller => ({ identity: 'system', tenant, deadlineMs: 0 });
-
 /** A mutation without a producer is not idempotent. */
 const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
-
-const overloaded = () =>
-  new FlowError('RESOURCE_EXHAUSTED', 'too many commands wait on this shard', { retryAfterMs: 100 });
-
-const diskFull = () =>
-  new FlowError(
-    'DISK_FULL',
-    'the disk is full: free space or grow the volume; acks, deletes and reads go on',
-    { retryAfterMs: 1000 },
-  );
-
-function asFlowError(error: unknown): FlowError {
-  return error instanceof FlowError
-    ? error
-    : new FlowError('INTERNAL', `unexpected: ${String(error)}`, { cause: error });
-}

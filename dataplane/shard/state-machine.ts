@@ -93,9 +93,10 @@ export interface View {
   decode(type: number, from: ByteReader): Event;
   /**
    * Called before a batch is sealed and when `wakeAtMs` is due: events of the view's own accord (leases,
-   * expiries).
+   * expiries). Once `hasRoom` says no, the rest is for the next tick, which follows; one event may go beyond
+   * by TICK_EVENT_BYTES_MAX.
    */
-  tick?(at: Moment, emit: (event: Event, then?: AfterDurable) => void): void;
+  tick?(at: Moment, emit: (event: Event, then?: AfterDurable) => void, hasRoom: () => boolean): void;
   /** Shard time at which `tick` must run even if nothing else happens; Infinity: never. */
   wakeAtMs?(): number;
   /** Checkpoint: put every changed cell as a row. Synchronous. */

@@ -283,7 +283,11 @@ export class FakeShard<V extends View> implements ShardPort {
   tick(): void {
     this.#position++;
     const at = this.#moment();
-    this.view.tick?.(at, (event) => this.#apply(event, at));
+    this.view.tick?.(
+      at,
+      (event) => this.#apply(event, at),
+      () => true,
+    );
   }
 
   checkpoint(): void {

@@ -1,6 +1,6 @@
 // Exhausted jobs: where they go, what they say, and the way back.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ackOf, aJob, Bench, caller, nackOf, payloads } from './bench.ts';
+import { ackOf, aJob, Bench, caller, type Held, nackOf, payloads } from './bench.ts';
 
 let bench: Bench;
 beforeEach(async () => {
@@ -35,6 +35,17 @@ test('a job that is out of attempts moves, with its source and last error', asyn
   ]);
   expect(await bench.totals('q')).toMatchObject({ failedTotal: 2, deadTotal: 1 });
   expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 0, blocked: 0, leased: 0 });
+});
+
+test('large jobs that die together go one entry after the other', async () => {
+  const jobs: Held[] = [];
+  for (let i = 0; i < 12; i++) {
+    await bench.enqueue('q', aJob('x'.repeat(1_000_000)));
+    jobs.push(await bench.leaseOne('q'));
+  }
+  await bench.settle('q', ...jobs.map((job) => nackOf(job, { unrecoverable: true })));
+  await bench.idle();
+  expect(await bench.figures('q.dead')).toMatchObject({ waiting: 12 });
 });
 
 test('a job whose leases keep running out moves, too', async () => {

@@ -83,6 +83,40 @@ test('a worker gets as many jobs as it has credit for', async () => {
   expect(worker.payloads).toEqual(['a', 'b', 'c']);
 });
 
+test('leases that end all at once are returned in as many entries as it takes', async () => {
+  const jobs = Array.from({ length: 10_000 }, () => aJob('x'));
+  for (let i = 0; i < 40; i++) await bench.enqueue('q', ...jobs);
+  for (let i = 0; i < 4; i++) await Worker.open('q', `s${i}`, 100_000);
+  expect(await bench.figures('q')).toMatchObject({ leased: 400_000 });
+  await bench.advance(31_000);
+  expect(await bench.figures('q')).toMatchObject({ leased: 0 });
+  expect(await bench.totals('q')).toMatchObject({ failedTotal: 400_000 });
+});
+
+test('a session that ends gives back all it held, however much that is', async () => {
+  const key = 'k'.repeat(1000);
+  for (let i = 0; i < 4000; i += 500) {
+    const jobs = Array.from({ length: 500 }, (_, j) => aJob('x', { key: `${key}${i + j}` }));
+    await bench.enqueue('q', ...jobs);
+  }
+  await Worker.open('q', 's', 4000);
+  expect(await bench.figures('q')).toMatchObject({ leased: 4000 });
+  expect(await bench.queues.endSession(caller, { queue: 'q', sessionId: 's' })).toEqual({ released: 4000 });
+  expect(await bench.figures('q')).toMatchObject({ leased: 0, waiting: 4000 });
+});
+
+test('settlements that would not fit into one entry are refused whole', async () => {
+  await bench.enqueue('q', ...Array.from({ length: 1000 }, () => aJob('x')));
+  const worker = await Worker.open('q', 's', 1000);
+  const error = 'e'.repeat(8000);
+  const nacks = worker.jobs.map(({ offset, epoch }) => ({ offset, epoch, nack: { error } }));
+  await worker.tell({ settle: { seq: 1, acks: [], nacks, extends: [] } });
+  expect(worker.settled).toEqual([{ seq: 1, error: expect.objectContaining({ code: 'BATCH_TOO_LARGE' }) }]);
+  expect(await bench.figures('q')).toMatchObject({ leased: 1000 });
+  await worker.tell({ settle: { seq: 2, acks: [], nacks: nacks.slice(0, 100), extends: [] } });
+  expect(await bench.figures('q')).toMatchObject({ leased: 900 });
+});
+
 test('a range acks what it names', async () => {
   await enqueue('a', 'b', 'c');
   const worker = await Worker.open('q', 's', 3);
