@@ -3,11 +3,13 @@
 //   T1 import direction and declared packages   T2 clock, chance and environment are arguments
 //   T3 at most 400 lines, or an entry with a reason in tidy/ratchet.json, which may only shrink
 //   T4 no leftovers of an edit                   T5 at most 110 columns
+//   T6 every rule of docs/spec has a test and every id in a title is a rule (tidy/spec.ts)
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, posix, resolve } from 'node:path';
 import { allowedFrom, mayImport, partOf, pureParts } from './tidy/layers.ts';
+import { specFindings } from './tidy/spec.ts';
 
 export interface SourceFile {
   path: string;
@@ -17,7 +19,7 @@ export interface SourceFile {
 export interface Finding {
   path: string;
   line: number;
-  rule: 'T1' | 'T2' | 'T3' | 'T4' | 'T5';
+  rule: 'T1' | 'T2' | 'T3' | 'T4' | 'T5' | 'T6';
   message: string;
 }
 
@@ -208,6 +210,15 @@ function lineCount(text: string): number {
   return text.replace(/\n$/, '').split('\n').length;
 }
 
+export function readSpecs(repository: string): SourceFile[] {
+  const dir = join(repository, 'docs/spec');
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir).map((name) => ({
+    path: `docs/spec/${name}`,
+    text: readFileSync(join(dir, name), 'utf8'),
+  }));
+}
+
 /** Every TypeScript file that git knows or would add, except what is generated. */
 export function repositoryFiles(repository: string): SourceFile[] {
   const list = ['ls-files', '-z', '--cached', '--others', '--exclude-standard', '*.ts'];
@@ -230,7 +241,8 @@ export function readHouse(repository: string): House {
 
 if (import.meta.main) {
   const repository = resolve(import.meta.dirname, '..');
-  const findings = tidy(repositoryFiles(repository), readHouse(repository));
+  const files = repositoryFiles(repository);
+  const findings = [...tidy(files, readHouse(repository)), ...specFindings(readSpecs(repository), files)];
   for (const { path, line, rule, message } of findings) console.error(`${path}:${line} ${rule} ${message}`);
   if (findings.length > 0) process.exitCode = 1;
 }
