@@ -4,6 +4,7 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -34,9 +35,10 @@ if (running >= NODE_MAJOR && (!fromSource || hasCondition)) {
   const conditions = fromSource ? ['--conditions=flowmesh-source'] : [];
   const child = spawn(node, [...conditions, main, ...process.argv.slice(2)], { stdio: 'inherit' });
   // Ctrl-C reaches the child by itself, as part of the terminal's group; a signal to this process alone does not.
+  const inTerminal = [process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     process.on(signal, () => {
-      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+      if (signal !== 'SIGINT' || !inTerminal) child.kill(signal);
     });
   }
   child.on('error', (error) => {
@@ -44,7 +46,7 @@ if (running >= NODE_MAJOR && (!fromSource || hasCondition)) {
     process.exit(1);
   });
   child.on('exit', (code, signal) => {
-    process.exit(code ?? (signal === 'SIGINT' ? 130 : 1));
+    process.exit(code ?? 128 + (constants.signals[signal] ?? 0));
   });
 }
 

@@ -1,109 +1,107 @@
 // Completion scripts from the command tree: words and options are known when the script is made, so
 // completing costs no process. What the tree does not know (names of queues) is left to the user; files are
-// left to the shell.
+// left to the shell, behind options that take one.
 import type { Command, Option } from 'commander';
+import { pathOf } from './command-path.ts';
 
 interface CommandNode {
   /** `queue enqueue`; empty: the program. */
   path: string;
-  description: string;
   subcommands: { name: string; description: string }[];
   options: CompletedOption[];
   /** Of the next argument, where they are known. */
-  choices: string[];
+  choices: readonly string[];
 }
 
 interface CompletedOption {
   flags: string[];
   description: string;
-  takesValue: boolean;
-  choices: string[];
+  value: 'none' | 'file' | 'choice' | 'any';
+  choices: readonly string[];
 }
 
-function nodesOf(program: Command): CommandNode[] {
-  const visit = (command: Command, path: string[], inherited: readonly Option[]): CommandNode[] => {
-    const options = [...inherited, ...command.options];
-    const node: CommandNode = {
-      path: path.join(' '),
-      description: command.description(),
-      subcommands: command.commands.map((each) => ({ name: each.name(), description: each.description() })),
-      options: [...options.map(completed), help],
-      choices: command.registeredArguments[0]?.argChoices ?? [],
-    };
-    return [node, ...command.commands.flatMap((each) => visit(each, [...path, each.name()], options))];
+function nodesOf(command: Command): CommandNode[] {
+  const help = command.createHelp();
+  const named = (each: Command) => ({ name: each.name(), description: each.description() });
+  const node = {
+    path: pathOf(command),
+    subcommands: help.visibleCommands(command).map(named),
+    options: [...help.visibleOptions(command), ...help.visibleGlobalOptions(command)].map(completed),
+    choices: command.registeredArguments[0]?.argChoices ?? [],
   };
-  return visit(program, [], []);
+  return [node, ...command.commands.flatMap(nodesOf)];
 }
 
-const completed = ({
-  short,
-  long,
-  description,
-  required,
-  optional,
-  argChoices,
-}: Option): CompletedOption => ({
-  flags: [short, long].filter((flag) => flag !== undefined),
-  description,
-  takesValue: required || optional,
-  choices: argChoices ?? [],
-});
+function completed(option: Option): CompletedOption {
+  const { short, long, description, required, optional, argChoices = [] } = option;
+  const kind = argChoices.length > 0 ? 'choice' : /<(?:file|path|dir)\b/.test(option.flags) ? 'file' : 'any';
+  return {
+    flags: [short, long].filter((flag) => flag !== undefined),
+    description,
+    value: required || optional ? kind : 'none',
+    choices: argChoices,
+  };
+}
 
-const help: CompletedOption = {
-  flags: ['-h', '--help'],
-  description: 'what there is',
-  takesValue: false,
-  choices: [],
-};
+/** Options by what follows them, as patterns of a `case`. */
+function patterns({ options }: CommandNode, value: CompletedOption['value']): string {
+  return options.flatMap((option) => (option.value === value ? option.flags : [])).join('|');
+}
+
+const choiceLines = ({ options }: CommandNode, line: (flags: string, choices: string) => string) =>
+  options.flatMap(({ value, flags, choices }) =>
+    value === 'choice' ? [line(flags.join('|'), choices.join(' '))] : [],
+  );
+
+/** Lines of a `case` over the option before the cursor; empty patterns are left out. */
+const caseLines = (lines: (string | undefined)[]) =>
+  lines.flatMap((line) => (line === undefined ? [] : [`        ${line} ;;`])).join('\n');
+
+const ifAny = (pattern: string, body: string) => (pattern === '' ? undefined : `${pattern}) ${body}`);
 
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
 
 export function bashScript(program: Command): string {
   const nodes = nodesOf(program);
-  const cases = nodes.map(({ path, subcommands, options, choices }) => {
+  const cases = nodes.map((node) => {
+    const { path, subcommands, options, choices } = node;
     const words = [...subcommands.map(({ name }) => name), ...choices].join(' ');
     const flags = options.flatMap((option) => option.flags).join(' ');
-    return `    ${quoted(path)}) words=${quoted(words)}; options=${quoted(flags)} ;;`;
+    const previous = caseLines([
+      ...choiceLines(node, (flag, values) => `${flag}) words=${quoted(values)}; options=''`),
+      ifAny(patterns(node, 'file'), 'compopt -o default; return'),
+      ifAny(patterns(node, 'any'), 'return'),
+    ]);
+    return `    ${quoted(path)})
+      words=${quoted(words)}
+      options=${quoted(flags)}
+      case "$previous" in
+${previous}
+      esac ;;`;
   });
-  const valued = flagsWith(nodes, ({ takesValue, choices }) => takesValue && choices.length === 0);
-  const chosen = new Map(
-    nodes.flatMap(
-      ({ options }) =>
-        options.flatMap((o) => (o.choices.length > 0 ? [[o.flags.join('|'), o.choices.join(' ')]] : [])) as [
-          string,
-          string,
-        ][],
-    ),
-  );
   return `# bash completion of flowmesh, made by: flowmesh completion bash
 _flowmesh() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}"
   local path='' word words='' options='' index
+  # --state=dead arrives as three words.
+  if [[ $current == '=' ]]; then current=''
+  elif [[ $previous == '=' ]]; then previous="\${COMP_WORDS[COMP_CWORD-2]}"
+  fi
   for ((index = 1; index < COMP_CWORD; index++)); do
     word="\${path:+$path }\${COMP_WORDS[index]}"
     case "$word" in
       ${pathsOf(nodes)}) path="$word" ;;
     esac
   done
-  case "$previous" in
-${[...chosen].map(([flags, words]) => `    ${flags}) words=${quoted(words)} ;;`).join('\n')}
-    ${valued.join('|')}) compopt -o default; COMPREPLY=(); return ;;
-  esac
-  [[ $words ]] || case "$path" in
+  COMPREPLY=()
+  case "$path" in
 ${cases.join('\n')}
   esac
-  if [[ $current == -* ]]; then COMPREPLY=($(compgen -W "$options" -- "$current"))
-  else COMPREPLY=($(compgen -W "$words" -- "$current"))
-  fi
+  if [[ $current == -* ]]; then words="$options"; fi
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
 complete -F _flowmesh flowmesh
 `;
-}
-
-function flagsWith(nodes: CommandNode[], wanted: (option: CompletedOption) => boolean): string[] {
-  return [
-    ...new Set(nodes.flatMap(({ options }) => options.filter(wanted).flatMap(({ flags }) => flags))),
-  ].sort();
 }
 
 const pathsOf = (nodes: CommandNode[]) =>
@@ -113,17 +111,25 @@ export function zshScript(program: Command): string {
   const nodes = nodesOf(program);
   // In `_describe` items a colon parts the word from its description.
   const item = (name: string, description: string) => quoted(`${name.replaceAll(':', '\\:')}:${description}`);
-  const cases = nodes.map(({ path, subcommands, options, choices }) => {
+  const cases = nodes.map((node) => {
+    const { path, subcommands, options, choices } = node;
     const words = [
       ...subcommands.map(({ name, description }) => item(name, description)),
       ...choices.map(quoted),
     ];
     const flags = options.flatMap((option) => option.flags.map((flag) => item(flag, option.description)));
-    return `    ${quoted(path)})\n      choices=(${words.join(' ')})\n      flags=(${flags.join(' ')}) ;;`;
+    const previous = caseLines([
+      ...choiceLines(node, (flag, values) => `${flag}) compadd -- ${values}; return`),
+      ifAny(patterns(node, 'file'), '_files; return'),
+      ifAny(patterns(node, 'any'), 'return'),
+    ]);
+    return `    ${quoted(path)})
+      choices=(${words.join(' ')})
+      flags=(${flags.join(' ')})
+      case "$previous" in
+${previous}
+      esac ;;`;
   });
-  const chosen = nodes.flatMap(({ options }) => options.filter(({ choices }) => choices.length > 0));
-  const chosenCases = new Map(chosen.map(({ flags, choices }) => [flags.join('|'), choices.join(' ')]));
-  const valued = flagsWith(nodes, ({ takesValue, choices }) => takesValue && choices.length === 0);
   return `#compdef flowmesh
 # zsh completion of flowmesh, made by: flowmesh completion zsh
 _flowmesh() {
@@ -136,16 +142,15 @@ _flowmesh() {
       ${pathsOf(nodes)}) path_="\${path_:+$path_ }$word" ;;
     esac
   done
-  case "$previous" in
-${[...chosenCases].map(([flags, words]) => `    ${flags}) compadd -- ${words}; return ;;`).join('\n')}
-    ${valued.join('|')}) _files; return ;;
-  esac
+  if [[ $current == --*=* ]]; then
+    previous="\${current%%=*}"
+    compset -P '*='
+  fi
   case "$path_" in
 ${cases.join('\n')}
   esac
   if [[ $current == -* ]]; then _describe option flags
   elif (( $#choices )); then _describe command choices
-  else _files
   fi
 }
 if [[ $funcstack[1] == _flowmesh ]]; then _flowmesh "$@"; else compdef _flowmesh flowmesh; fi
@@ -181,8 +186,13 @@ ${lines.join('\n')}
 
 const quotedFish = (text: string) => `"${text.replaceAll(/["\\$]/g, '\\$&')}"`;
 
-function fishOption({ flags, description, takesValue, choices }: CompletedOption): string {
+function fishOption({ flags, description, value: kind, choices }: CompletedOption): string {
   const names = flags.map((flag) => (flag.startsWith('--') ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
-  const value = choices.length > 0 ? `-x -a ${quotedFish(choices.join(' '))}` : takesValue ? '-r -F' : '-f';
+  const value = {
+    none: '-f',
+    file: '-r -F',
+    choice: `-x -a ${quotedFish(choices.join(' '))}`,
+    any: '-x',
+  }[kind];
   return `${names.join(' ')} ${value} -d ${quotedFish(description)}`;
 }

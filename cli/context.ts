@@ -1,9 +1,10 @@
 // What every command gets: the terminal, the global options, and a connection that is made at first use.
 // `action` turns a handler into what commander calls.
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { Api, Target } from './client.ts';
-import { usage } from './failure.ts';
+import { inJson } from './json.ts';
 import type { Terminal } from './terminal.ts';
+import { printable } from './text.ts';
 
 /** The doors to the outside that tests replace. */
 export interface Host {
@@ -43,17 +44,18 @@ export class Context {
 
   /** The result: one JSON document for scripts, or text for people. */
   show(json: unknown, text: () => string): void {
-    this.terminal.out(this.isJson ? `${JSON.stringify(json, null, 2)}\n` : text());
+    this.terminal.out(this.isJson ? `${inJson(json, 2)}\n` : text());
   }
 
   /** One of many results, as they come: JSON on one line each. */
   showLine(json: unknown, text: () => string): void {
-    this.terminal.out(this.isJson ? `${JSON.stringify(json)}\n` : text());
+    this.terminal.out(this.isJson ? `${inJson(json)}\n` : text());
   }
 
   /** A remark beside the result. Never on standard output, so that pipes stay clean. */
   hint(text: string): void {
-    if (this.terminal.isErrTty || !this.isJson) this.terminal.err(`${this.terminal.errColors.dim(text)}\n`);
+    if (this.terminal.isErrTty || !this.isJson)
+      this.terminal.err(`${this.terminal.errColors.dim(printable(text, true))}\n`);
   }
 
   async close(): Promise<void> {
@@ -84,10 +86,6 @@ export function actionFor(host: Host, onContext: (context: Context) => void): Ac
       onContext(context);
       try {
         await handler(context, command.optsWithGlobals() as never, ...(given.slice(0, -2) as never));
-      } catch (error) {
-        // Arguments that only the handler can judge; commander has judged the others.
-        if (!(error instanceof InvalidArgumentError)) throw error;
-        throw usage(error.message.charAt(0).toLowerCase() + error.message.slice(1).replace(/\.$/, ''));
       } finally {
         await context.close();
       }

@@ -7,9 +7,9 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly hint: string;
-  readonly exitCode: 1 | 2;
+  readonly exitCode: 1 | 2 | 130;
 
-  constructor(message: string, hint = '', exitCode: 1 | 2 = 1) {
+  constructor(message: string, hint = '', exitCode: 1 | 2 | 130 = 1) {
     super(message);
     this.hint = hint;
     this.exitCode = exitCode;
@@ -52,18 +52,28 @@ const isFlowError = (error: unknown): error is FlowError =>
 
 function explainFlowError(error: FlowError, where: string | undefined): Explanation {
   const { code, message } = error;
-  if (code === 'UNAVAILABLE' && where !== undefined) return { ...unreachable(where), code, exitCode: 1 };
+  if (code === 'UNAVAILABLE' && where !== undefined && !isAnswer(error)) {
+    // Something did take the connection, so it is there; gRPC says so in words alone.
+    const isOther = message.includes('Protocol error');
+    return { ...(isOther ? foreign(where) : unreachable(where)), code, exitCode: 1 };
+  }
   if (code === 'UNAUTHENTICATED') {
     return { message, hint: 'give the token with --token, or in FLOWMESH_TOKEN', code, exitCode: 1 };
   }
-  const hint = hints[code] ?? ERRORS[code]?.cure ?? '';
-  return {
-    message,
-    hint: hint.charAt(0).toLowerCase() + hint.slice(1).replace(/\.$/, ''),
-    code,
-    exitCode: 1,
-  };
+  return { message, hint: hints[code] ?? cureOf(code), code, exitCode: 1 };
 }
+
+/** From the table of errors, as a hint is written. */
+export const cureOf = (code: FlowError['code']): string => asHint(ERRORS[code]?.cure ?? '');
+
+export const asHint = (sentence: string): string =>
+  sentence.charAt(0).toLowerCase() + sentence.slice(1).replace(/\.$/, '');
+
+/** FlowMesh itself answered, and did not merely fail to. */
+const isAnswer = ({ cause }: FlowError): boolean => {
+  const { metadata } = (cause ?? {}) as { metadata?: { get(name: string): unknown[] } };
+  return (metadata?.get('flowmesh-code').length ?? 0) > 0;
+};
 
 /** Where this command line has something better to offer than the table of errors. */
 const hints: Readonly<Record<string, string>> = {
@@ -77,6 +87,14 @@ export const unreachable = (address: string) => ({
   message: `no FlowMesh at ${address}`,
   hint: 'start one with: flowmesh dev   (or give another address: --address, FLOWMESH_ADDRESS)',
 });
+
+const foreign = (address: string) => ({
+  message: `what listens at ${address} does not speak gRPC`,
+  hint: 'HTTP has a port of its own; the one for gRPC is 7070 unless it was set',
+});
+
+/** After Ctrl-C, with how far it got. */
+export const interrupted = (soFar: string): CliError => new CliError(`interrupted: ${soFar}`, '', 130);
 
 /** A batched reply that holds an error instead of a result. */
 export function throwWireError(error: pb.Error | null | undefined): void {

@@ -19,47 +19,66 @@ export async function readInput(stdin: Readable): Promise<Uint8Array> {
   return Buffer.concat(parts);
 }
 
+export interface Line {
+  text: string;
+  bytes: number;
+  /** From 1. */
+  number: number;
+}
+
 export interface LineSource {
-  lines: AsyncIterable<{ text: string; bytes: number; number: number }>;
+  /** The lines of what was read at once: of a pipe, what was there. Empty lines are left out. */
+  chunks: AsyncIterable<Line[]>;
   /** Size of the whole, where it is known: the end of a progress bar. */
   totalBytes: number | undefined;
   name: string;
 }
 
-/** Lines of a file, or of standard input for `-`. Empty lines are skipped. */
-export async function lineSource(file: string, stdin: Readable & { isTTY?: boolean }): Promise<LineSource> {
+/** Lines of a file, or of standard input for `-`; none after `signal`. */
+export async function lineSource(
+  file: string,
+  stdin: Readable & { isTTY?: boolean },
+  signal: AbortSignal,
+): Promise<LineSource> {
   if (file === '-') {
     if (stdin.isTTY) throw usage('there is nothing to read', 'pipe lines in, or give --file');
-    return { lines: lines(stdin), totalBytes: undefined, name: 'standard input' };
+    return { chunks: lines(stdin, signal), totalBytes: undefined, name: 'standard input' };
   }
   const handle = await open(file);
   const { size } = await handle.stat();
   await handle.close();
-  return { lines: lines(createReadStream(file)), totalBytes: size, name: file };
+  return { chunks: lines(createReadStream(file), signal), totalBytes: size, name: file };
 }
 
-async function* lines(source: Readable): AsyncGenerator<{ text: string; bytes: number; number: number }> {
+async function* lines(source: Readable, signal: AbortSignal): AsyncGenerator<Line[]> {
   let rest: Buffer = Buffer.alloc(0);
   let number = 0;
-  const line = (bytes: Buffer, ending: number) => {
+  const line = (bytes: Buffer, ending: number): Line => {
     number++;
     return { text: bytes.toString().replace(/\r$/, ''), bytes: bytes.length + ending, number };
   };
-  for await (const part of source) {
-    let from = 0;
-    const chunk: Buffer = rest.length === 0 ? Buffer.from(part) : Buffer.concat([rest, Buffer.from(part)]);
-    for (let end = chunk.indexOf(10, from); end !== -1; end = chunk.indexOf(10, from)) {
-      const found = line(chunk.subarray(from, end), 1);
-      from = end + 1;
-      if (found.text !== '') yield found;
+  // A pipe that says nothing is left at once.
+  const leave = () => source.destroy();
+  signal.addEventListener('abort', leave, { once: true });
+  try {
+    for await (const part of source) {
+      let from = 0;
+      const found: Line[] = [];
+      const chunk: Buffer = rest.length === 0 ? Buffer.from(part) : Buffer.concat([rest, Buffer.from(part)]);
+      for (let end = chunk.indexOf(10, from); end !== -1; end = chunk.indexOf(10, from)) {
+        found.push(line(chunk.subarray(from, end), 1));
+        from = end + 1;
+      }
+      yield found.filter(({ text }) => text !== '');
+      rest = chunk.subarray(from);
+      if (rest.length > LIMITS.valueBytes * 2) {
+        const where = `line ${number + 1} is longer than 2 MiB`;
+        throw new CliError(where, 'one record a line, each of at most 1 MiB');
+      }
     }
-    rest = chunk.subarray(from);
-    if (rest.length > LIMITS.valueBytes * 2) {
-      throw new CliError(
-        `line ${number + 1} is longer than 2 MiB`,
-        'one record a line, each of at most 1 MiB',
-      );
-    }
+  } finally {
+    signal.removeEventListener('abort', leave);
   }
-  if (rest.length > 0) yield line(rest, 0);
+  // Left in the middle of a line, it has half of one.
+  if (rest.length > 0 && !signal.aborted) yield [line(rest, 0)];
 }

@@ -1,7 +1,11 @@
 // Protocol messages as JSON for scripts: every field is there, also those with their default, and numbers are
 // numbers. (Messages have a `toJSON` of their own, which follows protobuf: defaults left out, 64-bit numbers
 // as text.)
-import { textOf } from './text.ts';
+import { printable, textOf } from './text.ts';
+
+/** JSON itself escapes the control characters below 32 only; terminals obey others as well. */
+export const inJson = (value: unknown, indent?: number): string =>
+  printable(JSON.stringify(value, null, indent), true);
 
 export function plain(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(plain);

@@ -2,13 +2,16 @@
 import { InvalidArgumentError } from 'commander';
 import { parseDurationMs, parseSizeBytes } from '../crds/values.ts';
 
-/** `90s`, `5m`, `24h`, `7d` in ms. */
+/** `90s`, `5m`, `24h`, `7d` in ms. Never 0: on the wire that is "unset", and the default would come. */
 export function duration(text: string): number {
   const ms = parseDurationMs(text);
   if (ms === undefined)
     throw new InvalidArgumentError('Write a number and a unit: 500ms, 90s, 5m, 24h or 7d.');
   return ms;
 }
+
+/** `duration`, where none at all makes sense as well. */
+export const durationOrNone = (text: string): number => (/^0[a-z]*$/.test(text) ? 0 : duration(text));
 
 /** `512Mi`, `1Gi` in bytes. */
 export function size(text: string): number {
@@ -21,10 +24,13 @@ export function whole(min: number, max = Number.MAX_SAFE_INTEGER): (text: string
   return (text) => {
     const value = /^-?[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;
     if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
-    const range = max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `from ${min} to ${max}`;
-    throw new InvalidArgumentError(`Write a whole number ${range}.`);
+    const from = min === Number.MIN_SAFE_INTEGER ? '' : ` from ${min}`;
+    const to = max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`;
+    throw new InvalidArgumentError(`Write a whole number${from}${to}.`);
   };
 }
+
+export const wholeOrNegative = whole(Number.MIN_SAFE_INTEGER);
 
 export function decimal(text: string): number {
   const value = text.trim() === '' ? Number.NaN : Number(text);
@@ -40,15 +46,13 @@ export function header(text: string, before: Record<string, string> = {}): Recor
 }
 
 /** A point in time: ISO 8601, ms since 1970, or a duration that lies back (`15m`). */
-export function timestamp(nowMs: number): (text: string) => number {
-  return (text) => {
-    const agoMs = parseDurationMs(text);
-    if (agoMs !== undefined) return nowMs - agoMs;
-    if (/^[0-9]{12,16}$/.test(text)) return Number(text);
-    const parsed = /^\d{4}-\d{2}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
-    if (!Number.isNaN(parsed)) return parsed;
-    throw new InvalidArgumentError('Write a time such as 2026-01-31T12:00:00Z, or how long ago: 15m.');
-  };
+export function timestamp(text: string): (nowMs: number) => number {
+  const agoMs = parseDurationMs(text);
+  if (agoMs !== undefined) return (nowMs) => nowMs - agoMs;
+  const isIso = /^\d{4}-\d{2}-\d{2}/.test(text);
+  const parsed = isIso ? Date.parse(text) : /^[0-9]{12,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isNaN(parsed)) return () => parsed;
+  throw new InvalidArgumentError('Write a time such as 2026-01-31T12:00:00Z, or how long ago: 15m.');
 }
 
 /** What was typed goes out as it is: a JSON object or array as JSON, anything else as text. */

@@ -10,6 +10,8 @@ import { addStatusCommands } from './commands/status.ts';
 import { addStreamCommands } from './commands/stream.ts';
 import { actionFor, type Context, type Host } from './context.ts';
 import type { DevHost } from './dev/dev.ts';
+import { examplesOf } from './examples.ts';
+import { usageError } from './usage.ts';
 
 export function createProgram(host: Host & DevHost, onContext: (context: Context) => void): Command {
   const { isTty } = host.terminal;
@@ -27,12 +29,16 @@ export function createProgram(host: Host & DevHost, onContext: (context: Context
         .choices(['table', 'json'])
         .default('table'),
     )
-    .helpCommand(false)
+    .version(host.version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
     .addHelpText('after', examples)
-    .showHelpAfterError('(run with --help for what there is)')
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false, ...(isTty ? {} : { helpWidth: 100 }) })
-    .exitOverride()
+    .configureHelp({
+      ...{ showGlobalOptions: true, visibleGlobalOptions: globalOptions, sortSubcommands: false },
+      ...(isTty ? {} : { helpWidth: 100 }),
+    })
     .configureOutput({
+      outputError: () => {}, // run.ts does, in the form that all errors have
       writeOut: (text) => host.terminal.out(text),
       writeErr: (text) => host.terminal.err(text),
       getOutHelpWidth: () => host.terminal.columns(),
@@ -48,15 +54,39 @@ export function createProgram(host: Host & DevHost, onContext: (context: Context
   addStreamCommands(program, action);
   addStatusCommands(program, action, host);
   addCompletionCommand(program, action);
-  // Of groups, `help` as a command would only repeat --help.
-  for (const command of program.commands) command.helpCommand(false);
+  finish(program);
   return program;
+}
+
+/** Those of all ancestors; but a version is asked of the program, not of a command. */
+function globalOptions({ parent }: Command): Option[] {
+  if (parent === null) return [];
+  const own = parent.options.filter(({ hidden, long }) => !hidden && long !== '--version');
+  return [...own, ...globalOptions(parent)];
+}
+
+/** What holds for every command, once they are all there. */
+function finish(command: Command): void {
+  command.exitOverride((error) => {
+    if (error.exitCode === 0 || error.code === 'commander.help') throw error;
+    throw usageError(command, error);
+  });
+  const lines = examplesOf(command);
+  if (lines.length > 0) {
+    const title = lines.length === 1 ? 'Example:' : 'Examples:';
+    command.addHelpText('after', ['', title, ...lines.map((line) => `  ${line}`)].join('\n'));
+  }
+  for (const each of command.commands) {
+    // Of groups, `help` as a command would only repeat --help.
+    each.helpCommand(false);
+    finish(each);
+  }
 }
 
 const examples = `
 Examples:
   flowmesh dev -f manifests/                      run it here, with what manifests declare
   flowmesh queue enqueue emails.send '{"to":"ada@example.com"}'
-  flowmesh queue jobs emails.send --state dead    what went wrong, and why
+  flowmesh queue jobs emails.send.dead            what went wrong, and why
   flowmesh stream tail orders.events -f           events as they come
   flowmesh kv set user:1 '{"name":"Ada"}' --ttl 1h`;

@@ -1,7 +1,7 @@
 // A progress bar for long work, on standard error and only if a person looks at it.
 import { Presets, SingleBar } from 'cli-progress';
 import type { Terminal } from './terminal.ts';
-import { count } from './text.ts';
+import { clip, count, printable, width } from './text.ts';
 
 export interface Progress {
   /** `position` in the unit of the total; `done` is what the bar counts in words. */
@@ -22,20 +22,25 @@ export interface ProgressOptions {
 export function startProgress(terminal: Terminal, { title, total, unit }: ProgressOptions): Progress {
   if (!terminal.isErrTty) return silent;
   const { cyan, dim } = terminal.errColors;
-  const shape = total === undefined ? '' : `${cyan('{bar}')} {percentage}%  `;
+  // The line has to fit: one that wraps is drawn again below itself.
+  const shown = clip(printable(title), titleColumns);
+  const barsize = Math.min(30, terminal.columns() - width(shown) - numbersColumns - width(unit));
+  const shape = total === undefined || barsize < 10 ? '' : `${cyan('{bar}')} {percentage}%  `;
   const bar = new SingleBar(
     {
-      format: `${title}  ${shape}{done} ${unit}  ${dim('{rate}/s')}`,
-      stream: process.stderr,
-      hideCursor: true,
+      format: `{title}  ${shape}{done} ${unit}  ${dim('{rate}/s')}`,
+      stream: terminal.stderr,
+      // Ctrl-C ends the process as it is; a cursor that is not hidden is not lost then.
+      hideCursor: false,
+      linewrap: true,
       clearOnComplete: true,
-      barsize: 30,
+      barsize,
       fps: 12,
     },
     Presets.shades_classic,
   );
   const startedMs = terminal.nowMs();
-  bar.start(total ?? 1, 0, { done: '0', rate: '0' });
+  bar.start(total ?? 1, 0, { title: shown, done: '0', rate: '0' });
   return {
     update(position, done) {
       const seconds = Math.max(0.001, (terminal.nowMs() - startedMs) / 1000);
@@ -44,3 +49,7 @@ export function startProgress(terminal: Terminal, { title, total, unit }: Progre
     stop: () => bar.stop(),
   };
 }
+
+const titleColumns = 32;
+/** `  ` and ` 100%  10,000,000   1,000,000/s`. */
+const numbersColumns = 36;

@@ -4,6 +4,7 @@ import { CommanderError } from 'commander';
 import type { Context, Host } from './context.ts';
 import type { DevHost } from './dev/dev.ts';
 import { explain } from './failure.ts';
+import { inJson } from './json.ts';
 import { createProgram } from './program.ts';
 import { printable } from './text.ts';
 
@@ -16,20 +17,25 @@ export async function run(argv: readonly string[], host: Host & DevHost): Promis
     await program.parseAsync([...argv], { from: 'user' });
     return 0;
   } catch (error) {
-    // Commander has printed what was wrong, or the help that was asked for.
+    // Help and version that were asked for, or help because nothing was.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    return fail(error, host, context);
+    return fail(error, host, { isJson: program.opts()['output'] === 'json', context });
   }
 }
 
-function fail(error: unknown, { terminal }: Host, context: Context | undefined): number {
+interface Asked {
+  isJson: boolean;
+  context: Context | undefined;
+}
+
+function fail(error: unknown, { terminal }: Host, { isJson, context }: Asked): number {
   const { message, hint, code, exitCode } = explain(error, context?.globals.address);
-  if (context?.isJson) {
-    terminal.err(`${JSON.stringify({ error: { code: code ?? null, message, hint } })}\n`);
+  if (isJson) {
+    terminal.err(`${inJson({ error: { code: code ?? null, message, hint } })}\n`);
     return exitCode;
   }
   const { red, dim } = terminal.errColors;
   terminal.err(`${red('error:')} ${printable(message, true)}${code ? dim(` (${code})`) : ''}\n`);
-  if (hint !== '') terminal.err(`  ${hint}\n`);
+  if (hint !== '') terminal.err(`  ${printable(hint)}\n`);
   return exitCode;
 }

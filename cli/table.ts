@@ -11,6 +11,8 @@ export interface Column<Row> {
   paint?(text: string, row: Row): string;
   /** May be cut when the table is wider than the terminal. */
   flexible?: boolean;
+  /** Left out before anything is cut, the last of them first. `-o json` has all. */
+  optional?: boolean;
 }
 
 const gap = '  ';
@@ -19,14 +21,15 @@ const flexibleMin = 8;
 
 export function table<Row>(
   rows: readonly Row[],
-  columns: readonly Column<Row>[],
+  allColumns: readonly Column<Row>[],
   terminal: Terminal,
 ): string {
-  const cells = rows.map((row) => columns.map((column) => column.value(row)));
-  const widths = columns.map((column, index) =>
-    Math.max(width(column.title), ...cells.map((line) => width(line[index] ?? ''))),
-  );
-  if (terminal.isTty) shrink(widths, columns, terminal.columns());
+  const available = terminal.isTty ? terminal.columns() : Number.POSITIVE_INFINITY;
+  const widthOf = (column: Column<Row>) =>
+    Math.max(width(column.title), ...rows.map((row) => width(column.value(row))));
+  const columns = fitting(allColumns, widthOf, available);
+  const widths = columns.map(widthOf);
+  shrink(widths, columns, available);
   const line = (texts: readonly string[], row?: Row) =>
     columns
       .map((column, index) => {
@@ -41,14 +44,37 @@ export function table<Row>(
       .join(gap)
       .trimEnd();
   const head = terminal.colors.dim(line(columns.map(({ title }) => title)));
-  return [head, ...rows.map((row, index) => line(cells[index] ?? [], row))]
-    .map((text) => `${text}\n`)
-    .join('');
+  const body = rows.map((row) =>
+    line(
+      columns.map((column) => column.value(row)),
+      row,
+    ),
+  );
+  return [head, ...body].map((text) => `${text}\n`).join('');
+}
+
+const tableWidth = (widths: readonly number[]) =>
+  widths.reduce((sum, each) => sum + each, 0) + gap.length * (widths.length - 1);
+
+/** Without the optional columns that there is no room for. */
+function fitting<Row>(
+  columns: readonly Column<Row>[],
+  widthOf: (column: Column<Row>) => number,
+  available: number,
+): readonly Column<Row>[] {
+  if (tableWidth(columns.map(widthOf)) <= available) return columns;
+  const last = columns.findLast(({ optional }) => optional);
+  if (last === undefined) return columns;
+  return fitting(
+    columns.filter((column) => column !== last),
+    widthOf,
+    available,
+  );
 }
 
 /** Takes what is too much from the flexible columns, the widest first. */
 function shrink<Row>(widths: number[], columns: readonly Column<Row>[], available: number): void {
-  let excess = widths.reduce((sum, each) => sum + each, 0) + gap.length * (columns.length - 1) - available;
+  let excess = tableWidth(widths) - available;
   while (excess > 0) {
     let widest = -1;
     for (const [index, column] of columns.entries()) {

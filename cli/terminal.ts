@@ -1,7 +1,7 @@
 // What a command sees of the world around it: where its output goes, whether a person looks at it, the
 // environment, the time. Handed in, so that tests run commands in-process and look at what a terminal of 80
 // columns would show.
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import picocolors from 'picocolors';
 
 export type Colors = ReturnType<typeof picocolors.createColors>;
@@ -11,6 +11,8 @@ export interface Terminal {
   out(content: string | Uint8Array): void;
   /** Standard error: hints, progress, errors. */
   err(text: string): void;
+  /** The same as a stream, for what draws on it: progress bars, questions. */
+  readonly stderr: Writable;
   readonly stdin: Readable & { isTTY?: boolean };
   /** A person reads standard output. */
   readonly isTty: boolean;
@@ -34,6 +36,7 @@ export function processTerminal(): Terminal {
   return {
     out: (content) => void stdout.write(content),
     err: (text) => void stderr.write(text),
+    stderr,
     stdin,
     isTty: stdout.isTTY === true,
     isErrTty: stderr.isTTY === true,

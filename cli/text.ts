@@ -3,6 +3,10 @@
 /** 1234567 is 1,234,567. */
 export const count = (value: number): string => value.toLocaleString('en-US');
 
+/** `1 job`, `2,000 jobs`. */
+export const counted = (value: number, one: string): string =>
+  `${count(value)} ${one}${value === 1 ? '' : 's'}`;
+
 /** At most two units: `850ms`, `12s`, `3m 5s`, `2h 10m`, `4d 3h`. */
 export function span(ms: number): string {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))}ms`;
@@ -53,23 +57,26 @@ export function printable(text: string, keepLines = false): string {
   });
 }
 
-const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 /** Bytes as text; undefined: they are not UTF-8, or hold zeros as only binary data does. */
-export function textOf(bytes: Uint8Array): string | undefined {
+export function textOf(bytes: Uint8Array, isCut = false): string | undefined {
   if (bytes.includes(0)) return undefined;
   try {
-    return strictUtf8.decode(bytes);
+    // What is cut may end within a character.
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes, { stream: isCut });
   } catch {
     return undefined;
   }
 }
 
+/** No terminal line shows more. */
+const previewBytes = 4096;
+
 /** Bytes on one line: text as it is, anything else as its beginning in hex. */
 export function preview(bytes: Uint8Array): string {
-  const text = textOf(bytes.length > 4096 ? bytes.subarray(0, 4096 - (4096 % 4)) : bytes);
-  if (text !== undefined) return printable(bytes.length > 4096 ? `${text}…` : text);
-  return binaryPreview(bytes);
+  const isCut = bytes.length > previewBytes;
+  const text = textOf(bytes.subarray(0, previewBytes), isCut);
+  if (text === undefined) return binaryPreview(bytes);
+  return printable(isCut ? `${text}…` : text);
 }
 
 function binaryPreview(bytes: Uint8Array): string {
@@ -87,24 +94,26 @@ export function dataSize(bytes: number): string {
 
 const ansi = new RegExp(`${String.fromCharCode(27)}\\[[0-9;]*m`, 'g');
 
-/** Columns that the text takes on a terminal: colours take none, wide characters two. */
+/** Columns that the text takes on a terminal: colours and combining marks take none, wide characters two. */
 export function width(text: string): number {
   let columns = 0;
-  for (const char of text.replace(ansi, '')) columns += isWide(char.codePointAt(0) ?? 0) ? 2 : 1;
+  for (const char of text.replace(ansi, '')) columns += columnsOf(char);
   return columns;
 }
 
 /** East Asian wide and fullwidth blocks and emoji (Unicode TR 11), near enough for tables. */
-const isWide = (code: number): boolean =>
-  code >= 0x1100 &&
-  (code <= 0x115f ||
-    (code >= 0x2e80 && code <= 0xa4cf) ||
-    (code >= 0xac00 && code <= 0xd7a3) ||
-    (code >= 0xf900 && code <= 0xfaff) ||
-    (code >= 0xfe30 && code <= 0xfe6f) ||
-    (code >= 0xff00 && code <= 0xff60) ||
-    (code >= 0xffe0 && code <= 0xffe6) ||
-    (code >= 0x1f300 && code <= 0x1faff));
+const wide = new RegExp(
+  `[${[
+    '\\u1100-\\u115f\\u2e80-\\ua4cf\\uac00-\\ud7a3\\uf900-\\ufaff\\ufe30-\\ufe6f',
+    '\\uff00-\\uff60\\uffe0-\\uffe6\\u{1f300}-\\u{1faff}\\u{20000}-\\u{3fffd}\\p{Emoji_Presentation}',
+  ].join('')}]`,
+  'u',
+);
+
+function columnsOf(char: string): number {
+  if (char < '\u0300') return 1;
+  return /[\p{Mn}\p{Me}\p{Cf}]/u.test(char) ? 0 : wide.test(char) ? 2 : 1;
+}
 
 /** Cut to `max` columns, with an ellipsis where something is missing. Plain text only. */
 export function clip(text: string, max: number): string {
@@ -112,7 +121,7 @@ export function clip(text: string, max: number): string {
   let kept = '';
   let columns = 0;
   for (const char of text) {
-    columns += isWide(char.codePointAt(0) ?? 0) ? 2 : 1;
+    columns += columnsOf(char);
     if (columns > max - 1) break;
     kept += char;
   }

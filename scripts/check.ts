@@ -11,7 +11,7 @@ const bin = (name: string) => resolve(repository, 'node_modules/.bin', name);
 const checks = [
   { name: 'types', command: [bin('tsc'), '--pretty', 'false'] },
   { name: 'lint', command: [bin('biome'), 'ci', '--colors=off', '.'] },
-  { name: 'drift', command: [process.execPath, 'scripts/drift.ts'] },
+  { name: 'drift', command: [process.execPath, '--conditions=flowmesh-source', 'scripts/drift.ts'] },
   { name: 'tidy', command: [process.execPath, 'scripts/tidy.ts'] },
 ];
 

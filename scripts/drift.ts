@@ -1,9 +1,9 @@
-// Fails when proto/gen is not what `npm run generate` makes of the .proto files: names and bytes.
+// Fails when proto/gen or docs/reference/cli.md is not what `npm run generate` makes: names and bytes.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { generate, lintProtos } from './generate.ts';
+import { cliReferencePath, generate, generateCliReference, lintProtos } from './generate.ts';
 
 export function driftBetween(committedDir: string, freshDir: string): string[] {
   const committed = new Set(readdirSync(committedDir));
@@ -21,8 +21,14 @@ if (import.meta.main) {
   try {
     lintProtos();
     generate(freshDir);
-    const drift = driftBetween(resolve(import.meta.dirname, '../proto/gen'), freshDir);
-    for (const line of drift) console.error(`proto/gen/${line}: run npm run generate and commit the result`);
+    const inProtocol = driftBetween(resolve(import.meta.dirname, '../proto/gen'), freshDir);
+    const reference = existsSync(cliReferencePath) ? readFileSync(cliReferencePath, 'utf8') : '';
+    const isFresh = reference === (await generateCliReference());
+    const drift = [
+      ...inProtocol.map((line) => `proto/gen/${line}`),
+      ...(isFresh ? [] : ['docs/reference/cli.md differs']),
+    ];
+    for (const line of drift) console.error(`${line}: run npm run generate and commit the result`);
     if (drift.length > 0) process.exitCode = 1;
   } finally {
     rmSync(freshDir, { recursive: true });

@@ -1,5 +1,5 @@
-// Generates everything in proto/gen from proto/flowmesh/v1/*.proto. `npm run check` calls `generate` with a
-// temporary directory and compares, so the output must depend on nothing but the .proto files.
+// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, and docs/reference/cli.md from cli/.
+// `npm run check` generates again and compares, so the output must depend on nothing but these.
 
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -30,6 +30,14 @@ export function generate(outDir: string, protoDir = join(repository, 'proto')): 
   buf('build', '--as-file-descriptor-set', '--exclude-source-info', '-o', join(outDir, 'descriptor.binpb'));
 }
 
+export const cliReferencePath = join(repository, 'docs/reference/cli.md');
+
+/** Loaded late: the command line stands on what `generate` makes. */
+export async function generateCliReference(): Promise<string> {
+  const { cliReference } = await import('./generate/cli-reference.ts');
+  return cliReference();
+}
+
 export function lintProtos(): void {
   buf('lint');
 }
@@ -41,4 +49,5 @@ function buf(...args: string[]): void {
 if (import.meta.main) {
   lintProtos();
   generate(join(repository, 'proto/gen'));
+  writeFileSync(cliReferencePath, await generateCliReference());
 }

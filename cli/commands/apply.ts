@@ -6,7 +6,7 @@ import { outcomeLines } from '../dev/banner.ts';
 import { CliError } from '../failure.ts';
 import { type ManifestSet, noticeText, problemText, readManifests } from '../manifest-files.ts';
 import { reconcile } from '../reconcile.ts';
-import { count } from '../text.ts';
+import { count, counted } from '../text.ts';
 
 export function addApplyCommands(program: Command, action: Action): void {
   program
@@ -40,8 +40,8 @@ async function checked(context: Context, { filename }: FileOptions): Promise<Man
   }
   if (problems.length > 0) {
     if (context.isJson) context.show({ problems, notices }, () => '');
-    const mistakes = problems.length === 1 ? '1 mistake' : `${count(problems.length)} mistakes`;
-    throw new CliError(`${mistakes} in the manifests`, 'nothing was applied');
+    const mistakes = counted(problems.length, 'mistake');
+    throw new CliError(`${mistakes} in the manifests`);
   }
   return set;
 }
@@ -49,10 +49,9 @@ async function checked(context: Context, { filename }: FileOptions): Promise<Man
 async function validate(context: Context, options: FileOptions): Promise<void> {
   const { files, resources, notices } = await checked(context, options);
   const found = resources.map(({ kind, metadata, source }) => ({ kind, name: metadata.name, source }));
-  const what = resources.length === 1 ? '1 resource' : `${count(resources.length)} resources`;
-  const where = files.length === 1 ? '1 file' : `${count(files.length)} files`;
+  const what = `${counted(resources.length, 'resource')} in ${counted(files.length, 'file')}`;
   context.show({ resources: found, problems: [], notices }, () => {
-    return `${context.terminal.colors.green('valid')}: ${what} in ${where}\n`;
+    return `${context.terminal.colors.green('valid')}: ${what}\n`;
   });
   if (resources.length === 0) context.hint('no resources of FlowMesh were found');
 }

@@ -11,7 +11,7 @@ export function addDevCommand(program: Command, action: Action, host: DevHost): 
     .command('dev')
     .description('run FlowMesh on this machine, configured by manifests')
     .option('--data <dir>', 'where data is kept', '.flowmesh')
-    .option('--ephemeral', 'keep everything in memory, gone at the end')
+    .addOption(new Option('--ephemeral', 'keep everything in memory, gone at the end').conflicts('data'))
     .option('-f, --filename <path...>', 'manifests: files or folders; watched, and applied when they change')
     .option('--grpc-port <port>', 'port for SDKs; 0 takes any free one', whole(0, 65_535), 7070)
     .option('--http-port <port>', 'port for REST; 0 takes any free one', whole(0, 65_535), 7080)

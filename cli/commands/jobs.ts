@@ -1,15 +1,15 @@
 // flowmesh queue enqueue, peek, jobs, job: putting jobs in, and looking at them without touching them.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, Option } from 'commander';
+import { sendLines } from '../bulk.ts';
 import type { Api } from '../client.ts';
 import type { Action, Context } from '../context.ts';
 import { CliError, usage } from '../failure.ts';
-import { lineSource, readInput } from '../input.ts';
+import { readInput } from '../input.ts';
 import { jsonField, plain, plainWithout } from '../json.ts';
-import { duration, header, typedValue, whole } from '../parsing.ts';
-import { startProgress } from '../progress.ts';
+import { duration, durationOrNone, header, typedValue, whole } from '../parsing.ts';
 import { type Column, details, table } from '../table.ts';
-import { clock, count, preview, printable, relative, textOf } from '../text.ts';
+import { clock, count, preview, printable, relative, span, textOf } from '../text.ts';
 
 const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
 
@@ -18,7 +18,7 @@ export function addJobCommands(queue: Command, action: Action): void {
     .command('enqueue <queue> [payload]')
     .description('add a job; the payload can come from a pipe')
     .option('--key <key>', 'jobs of one key are handled in order, one at a time')
-    .option('--delay <duration>', 'not before', duration)
+    .option('--delay <duration>', 'not before this long from now', durationOrNone)
     .option('--priority <n>', '0 to 255, higher first', whole(0, 255))
     .option('--dedup-key <key>', 'enqueue only once within the deduplication window')
     .option('--timeout <duration>', 'how long one attempt may run', duration)
@@ -33,15 +33,10 @@ export function addJobCommands(queue: Command, action: Action): void {
   queue
     .command('jobs <queue>')
     .description('list jobs by state')
-    .option('--state <state>', `${states.join(', ')}; unset: all of them`, stateName)
+    .addOption(new Option('--state <state>', 'in this state').choices(states))
     .option('--limit <n>', 'jobs at most', whole(1, 10_000), 50)
     .action(action(jobs));
   queue.command('job <queue> <id>').description('one job with its timeline').action(action(job));
-}
-
-function stateName(text: string): string {
-  if (states.includes(text)) return text;
-  throw new InvalidArgumentError(`Write ${states.slice(0, -1).join(', ')} or ${states.at(-1)}.`);
 }
 
 interface EnqueueOptions {
@@ -100,10 +95,6 @@ function newJob({ bytes, contentType }: ReturnType<typeof typedValue>, o: Enqueu
   };
 }
 
-/** One request: well below the server's 10,000 records and 3 MiB. */
-const batchJobs = 1000;
-const batchBytes = 1024 * 1024;
-
 async function enqueueLines(
   context: Context,
   api: Api,
@@ -112,40 +103,12 @@ async function enqueueLines(
 ): Promise<void> {
   if (options.dedupKey !== undefined)
     throw usage('--dedup-key with --file', 'all lines but the first would be dropped');
-  const { lines, totalBytes, name } = await lineSource(options.file ?? '-', context.terminal.stdin);
-  const progress = startProgress(context.terminal, {
-    title: `enqueue ${queue}`,
-    total: totalBytes,
-    unit: 'jobs',
+  await sendLines(context, {
+    ...{ file: options.file ?? '-', title: `enqueue ${queue}`, unit: 'job', done: 'enqueued' },
+    item: ({ text }) => newJob(typedValue(text), options),
+    send: (jobs) =>
+      api.enqueue({ queue, jobs, mutation: api.mutation() }, { patient: true, deadlineMs: 60_000 }),
   });
-  let batch: pb.NewJobInput[] = [];
-  let [bytesInBatch, bytesRead, enqueued] = [0, 0, 0];
-  const flush = async () => {
-    if (batch.length === 0) return;
-    await api.enqueue(
-      { queue, jobs: batch, mutation: api.mutation() },
-      { patient: true, deadlineMs: 60_000 },
-    );
-    enqueued += batch.length;
-    [batch, bytesInBatch] = [[], 0];
-    progress.update(bytesRead, enqueued);
-  };
-  try {
-    for await (const line of lines) {
-      bytesRead += line.bytes;
-      if (batch.length >= batchJobs || bytesInBatch + line.bytes > batchBytes) await flush();
-      batch.push(newJob(typedValue(line.text), options));
-      bytesInBatch += line.bytes;
-    }
-    await flush();
-  } catch (error) {
-    // How far it got is what one needs to go on from there.
-    if (enqueued > 0) context.hint(`the first ${count(enqueued)} jobs of ${name} are enqueued`);
-    throw error;
-  } finally {
-    progress.stop();
-  }
-  context.show({ enqueued }, () => `${count(enqueued)} jobs enqueued\n`);
 }
 
 function jobJson(job: pb.Job): Record<string, unknown> {
@@ -174,7 +137,7 @@ async function peek(context: Context, { limit }: { limit: number }, queue: strin
           context.terminal,
         ),
   );
-  if (waiting.length === 0) context.hint(`no waiting jobs in ${printable(queue)}`);
+  if (waiting.length === 0) context.hint(`no waiting jobs in ${queue}`);
 }
 
 interface JobsOptions {
@@ -194,8 +157,11 @@ async function jobs(context: Context, { state = '', limit }: JobsOptions, queue:
   context.show({ jobs: found.map(jobJson), isComplete: cursor === '' }, () =>
     found.length === 0 ? '' : table(found, jobColumns(context), context.terminal),
   );
-  if (found.length === 0)
-    context.hint(`no ${state === '' ? 'unfinished' : state} jobs in ${printable(queue)}`);
+  if (found.length === 0) context.hint(`no ${state === '' ? 'unfinished' : state} jobs in ${queue}`);
+  if (state === 'dead') {
+    const deadLetters = (await api.getQueue({ name: queue })).spec?.deadLetterQueue;
+    if (deadLetters) context.hint(`dead jobs are moved: flowmesh queue jobs ${deadLetters}`);
+  }
   if (cursor !== '') context.hint(`more jobs than ${count(limit)}; see --limit`);
 }
 
@@ -211,8 +177,20 @@ function jobColumns({ terminal }: Context): Column<pb.Job>[] {
     { title: 'ENQUEUED', value: ({ enqueuedAtMs }) => relative(enqueuedAtMs, now) },
     { title: 'ATTEMPTS', value: ({ counters }) => String(counters?.acquired ?? 0), align: 'right' },
     { title: 'KEY', value: ({ key }) => preview(key) || '-', flexible: true },
-    { title: 'WHY', value: ({ reason, lastError }) => printable(reason || lastError), flexible: true },
+    { title: 'WHY', value: (row) => printable(why(row, now)), flexible: true },
   ];
+}
+
+/** As short as it can be said; the server says it in full. */
+function why(
+  { state, reason, worker, leaseDeadlineMs, readyAtMs, lastError, sourceId }: pb.Job,
+  nowMs: number,
+): string {
+  if (state === 'leased') return `${worker}, ends ${relative(leaseDeadlineMs, nowMs)}`;
+  if (state === 'delayed') return `ready ${relative(readyAtMs, nowMs)}`;
+  if (state === 'retrying') return `ready ${relative(readyAtMs, nowMs)}: ${lastError}`;
+  // It died in another queue, and that is what one wants to know of it.
+  return sourceId && lastError ? lastError : reason;
 }
 
 function stateColor(state: string, { colors }: Context['terminal']): (text: string) => string {
@@ -279,7 +257,7 @@ function timelineText(
   const firstMs = transitions[0]?.timeMs ?? 0;
   const rows = transitions.map((step) => ({
     ...step,
-    since: step.timeMs === firstMs ? '' : `+${step.timeMs - firstMs}ms`,
+    since: step.timeMs === firstMs ? '' : `+${span(step.timeMs - firstMs)}`,
     text: [step.worker && `by ${step.worker}`, step.leaseEpoch > 0 && `epoch ${step.leaseEpoch}`, step.detail]
       .filter(Boolean)
       .join(', '),

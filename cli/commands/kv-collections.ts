@@ -16,12 +16,16 @@ export function addCollectionCommands(kv: Command, action: Action): void {
     .action(action(hashSet));
   kv.command('hgetall <key>').description('every field of a hash').action(action(hashGetAll));
   kv.command('hdel <key> <fields...>').description('remove fields of a hash').action(action(hashDelete));
-  kv.command('hincr <key> <field> [by]')
+  kv.command('hincr <key> <field>')
+    .argument('[by]', 'how much', decimal, 1)
     .description('add to a field of a hash')
     .action(action(hashIncrement));
   kv.command('sadd <key> <members...>').description('add members to a set').action(action(setAdd));
   kv.command('srem <key> <members...>').description('remove members of a set').action(action(setRemove));
   kv.command('smembers <key>').description('every member of a set').action(action(setMembers));
+  kv.command('sismember <key> <member>')
+    .description('whether a set has a member: prints 1 or 0')
+    .action(action(setContains));
   kv.command('zadd <key> <pairs...>')
     .usage('[options] <key> <score> <member> [<score> <member> ...]')
     .description('add members with scores to a sorted set')
@@ -29,6 +33,13 @@ export function addCollectionCommands(kv: Command, action: Action): void {
   kv.command('zrem <key> <members...>')
     .description('remove members of a sorted set')
     .action(action(sortedRemove));
+  kv.command('zscore <key> <member>')
+    .description('the score of a member of a sorted set')
+    .action(action(sortedScore));
+  kv.command('zincr <key> <member>')
+    .argument('[by]', 'how much', decimal, 1)
+    .description('add to the score of a member of a sorted set')
+    .action(action(sortedIncrement));
   kv.command('zrange <key>')
     .description('members of a sorted set by score, lowest first')
     .option('--reverse', 'highest first')
@@ -44,7 +55,7 @@ const text = (member: Uint8Array): string => Buffer.from(member).toString();
 async function hashGet(context: Context, options: KeyspaceOption, key: string, field: string): Promise<void> {
   const { entries } = await run(context, options, { hashGet: { key: bytes(key), fields: [bytes(field)] } });
   const [entry] = entries;
-  if (!entry?.found) throw new CliError(`there is no field ${printable(field)} in ${printable(key)}`);
+  if (!entry?.found) throw new CliError(`there is no field ${field} in ${key}`);
   if (context.isJson) return context.show({ key, field, ...member('value', entry.value) }, () => '');
   const { terminal } = context;
   if (!terminal.isTty) return terminal.out(entry.value);
@@ -138,9 +149,8 @@ async function hashIncrement(
   options: KeyspaceOption,
   key: string,
   field: string,
-  by = '1',
+  amount: number,
 ): Promise<void> {
-  const amount = decimal(by);
   const delta = Number.isSafeInteger(amount) ? { integer: amount } : { number: amount };
   const op = { hashIncrement: { key: bytes(key), field: bytes(field), ...delta } };
   const { integer, number } = await run(context, options, op, true);
@@ -178,6 +188,18 @@ async function setMembers(context: Context, options: KeyspaceOption, key: string
   context.show({ key, members }, () => entries.map(({ name }) => `${preview(name)}\n`).join(''));
 }
 
+async function setContains(
+  context: Context,
+  options: KeyspaceOption,
+  key: string,
+  name: string,
+): Promise<void> {
+  const op = { setContains: { key: bytes(key), members: [bytes(name)] } };
+  const { entries } = await run(context, options, op);
+  const isMember = entries[0]?.found === true;
+  context.show({ key, member: name, isMember }, () => `${isMember ? 1 : 0}\n`);
+}
+
 async function sortedAdd(
   context: Context,
   options: KeyspaceOption,
@@ -203,6 +225,31 @@ async function sortedRemove(
   const op = { sortedSetRemove: { key: bytes(key), members: given.map(bytes) } };
   const { integer } = await run(context, options, op, true);
   context.show({ key, removed: integer }, () => `${count(integer)} removed\n`);
+}
+
+async function sortedScore(
+  context: Context,
+  options: KeyspaceOption,
+  key: string,
+  name: string,
+): Promise<void> {
+  const op = { sortedSetScore: { key: bytes(key), members: [bytes(name)] } };
+  const { entries } = await run(context, options, op);
+  const [entry] = entries;
+  if (!entry?.found) throw new CliError(`there is no member ${name} in ${key}`);
+  context.show({ key, member: name, score: entry.score }, () => `${entry.score}\n`);
+}
+
+async function sortedIncrement(
+  context: Context,
+  options: KeyspaceOption,
+  key: string,
+  name: string,
+  delta: number,
+): Promise<void> {
+  const op = { sortedSetIncrement: { key: bytes(key), member: bytes(name), delta } };
+  const { number } = await run(context, options, op, true);
+  context.show({ key, member: name, score: number }, () => `${number}\n`);
 }
 
 interface RangeOptions extends KeyspaceOption {

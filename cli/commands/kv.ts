@@ -1,11 +1,11 @@
 // flowmesh kv: keys and values, hashes, sets and sorted sets. Values leave and arrive byte for byte.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Action, Context } from '../context.ts';
 import { CliError, throwWireError, usage } from '../failure.ts';
 import { readInput } from '../input.ts';
 import { jsonField } from '../json.ts';
-import { decimal, duration, typedValue, whole } from '../parsing.ts';
+import { duration, typedValue, whole, wholeOrNegative } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { count, preview, printable, span, textOf } from '../text.ts';
 import { addCollectionCommands } from './kv-collections.ts';
@@ -27,13 +27,16 @@ function addStringCommands(kv: Command, action: Action): void {
   kv.command('set <key> [value]')
     .description('set a key; the value can come from a pipe')
     .option('--ttl <duration>', 'goes away after this long', duration)
-    .option('--keep-ttl', 'keep the expiry it has')
-    .option('--if-absent', 'only if there is no such key')
+    .addOption(new Option('--keep-ttl', 'keep the expiry it has').conflicts('ttl'))
+    .addOption(
+      new Option('--if-absent', 'only if there is no such key').conflicts(['ifPresent', 'ifRevision']),
+    )
     .option('--if-present', 'only if there is such a key')
     .option('--if-revision <n>', 'only if it has this revision', whole(1))
     .option('--type <content-type>', 'content type (default: JSON if it is an object or a list, else text)')
     .action(action(set));
-  kv.command('incr <key> [by]')
+  kv.command('incr <key>')
+    .argument('[by]', 'how much', wholeOrNegative, 1)
     .description('add a whole number, 1 if none is given')
     .action(action(increment));
 }
@@ -42,21 +45,18 @@ function addKeyCommands(kv: Command, action: Action): void {
   kv.command('del <keys...>').description('delete keys of any type').action(action(remove));
   kv.command('ls [prefix]')
     .description('list keys')
-    .option('--type <type>', 'string, hash, set or zset', keyType)
+    .addOption(new Option('--type <type>', 'of this type').choices(['string', 'hash', 'set', 'zset']))
     .option('--limit <n>', 'keys at most; 0 is all of them', whole(0), 100)
     .action(action(list));
   kv.command('inspect <key>').description('type, size, revision and expiry').action(action(inspect));
-  kv.command('expire <key> <ttl>')
+  kv.command('expire <key>')
+    .argument('<ttl>', undefined, (text: string) => (text === 'never' ? 0 : duration(text)))
     .description('set when a key goes away: 90s, 24h, or never')
     .action(action(expire));
+  kv.command('keyspaces').description('list keyspaces').action(action(keyspaces));
 }
 
 export const bytes = (text: string): Uint8Array => Buffer.from(text);
-
-function keyType(text: string): string {
-  if (['string', 'hash', 'set', 'zset'].includes(text)) return text;
-  throw new InvalidArgumentError('Write string, hash, set or zset.');
-}
 
 /** One operation; errors inside the answer are thrown. */
 export async function run(
@@ -75,7 +75,7 @@ export async function run(
   return result;
 }
 
-export const noSuchKey = (key: string): CliError => new CliError(`there is no key ${printable(key)}`);
+export const noSuchKey = (key: string): CliError => new CliError(`there is no key ${key}`);
 
 async function get(context: Context, options: KeyspaceOption, key: string): Promise<void> {
   const { found, value, contentType, revision, ttlMs } = await run(context, options, {
@@ -125,16 +125,9 @@ async function piped(context: Context): Promise<{ bytes: Uint8Array; contentType
   return { bytes: content, contentType };
 }
 
-async function increment(context: Context, options: KeyspaceOption, key: string, by?: string): Promise<void> {
-  const delta = by === undefined ? 1 : wholeDelta(by);
+async function increment(context: Context, options: KeyspaceOption, key: string, delta: number) {
   const { integer } = await run(context, options, { increment: { key: bytes(key), delta } }, true);
   context.show({ key, value: integer }, () => `${integer}\n`);
-}
-
-function wholeDelta(text: string): number {
-  const value = decimal(text);
-  if (Number.isSafeInteger(value)) return value;
-  throw usage(`${text} is not a whole number`);
 }
 
 async function remove(context: Context, options: KeyspaceOption, keys: string[]): Promise<void> {
@@ -146,7 +139,7 @@ async function remove(context: Context, options: KeyspaceOption, keys: string[])
   const missing = keys.filter((key) => !deleted.includes(key));
   context.show({ deleted, missing }, () => deleted.map((key) => `${printable(key)} deleted\n`).join(''));
   if (deleted.length === 0) throw noSuchKey(missing.join(', '));
-  if (missing.length > 0) context.hint(`no such key: ${missing.map((key) => printable(key)).join(', ')}`);
+  if (missing.length > 0) context.hint(`no such key: ${missing.join(', ')}`);
 }
 
 interface ListOptions extends KeyspaceOption {
@@ -185,7 +178,7 @@ async function list(context: Context, options: ListOptions, prefix = ''): Promis
           context.terminal,
         ),
   );
-  if (keys.length === 0) context.hint(prefix === '' ? 'no keys' : `no keys begin with ${printable(prefix)}`);
+  if (keys.length === 0) context.hint(prefix === '' ? 'no keys' : `no keys begin with ${prefix}`);
   if (isMore) context.hint(`more keys than ${count(limit)}; all of them: --limit 0`);
 }
 
@@ -208,10 +201,28 @@ async function inspect(context: Context, options: KeyspaceOption, key: string): 
   );
 }
 
-async function expire(context: Context, options: KeyspaceOption, key: string, ttl: string): Promise<void> {
-  const ttlMs = ttl === 'never' ? 0 : duration(ttl);
+async function expire(context: Context, options: KeyspaceOption, key: string, ttlMs: number): Promise<void> {
   const { found } = await run(context, options, { expire: { key: bytes(key), ttlMs } }, true);
   if (!found) throw noSuchKey(key);
   const text = ttlMs === 0 ? 'does not expire any more' : `expires in ${span(ttlMs)}`;
   context.show({ key, ttlMs: ttlMs === 0 ? null : ttlMs }, () => `${printable(key)} ${text}\n`);
+}
+
+async function keyspaces(context: Context): Promise<void> {
+  const api = await context.api();
+  const { keyspaces: found } = await api.listKeyspaces({});
+  const named = found.map(({ name, keys }) => ({ name: name || 'default', keys }));
+  context.show(named, () =>
+    named.length === 0
+      ? ''
+      : table(
+          named,
+          [
+            { title: 'KEYSPACE', value: ({ name }) => printable(name), flexible: true },
+            { title: 'KEYS', value: ({ keys }) => count(keys), align: 'right' },
+          ],
+          context.terminal,
+        ),
+  );
+  if (named.length === 0) context.hint('no keyspaces yet; the first key makes one');
 }

@@ -2,7 +2,7 @@
 // screen.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Action, Context } from '../context.ts';
 import { duration, whole } from '../parsing.ts';
 import { count, span } from '../text.ts';
@@ -11,7 +11,9 @@ export function addQueueTailCommand(queue: Command, action: Action): void {
   queue
     .command('tail <queue>')
     .description('live figures, until Ctrl-C')
-    .option('--interval <duration>', 'time between lines', duration, 1000)
+    .addOption(
+      new Option('--interval <duration>', 'time between lines').argParser(duration).default(1000, '1s'),
+    )
     .option('--count <n>', 'end after so many lines', whole(1))
     .action(action(tail));
 }
@@ -71,11 +73,12 @@ function ratesBetween(before: Sample, now: Sample): Rates {
   };
 }
 
-const widths = [8, 10, 9, 9, 9, 9, 9, 9, 8, 8];
+/** All of it in 80 columns; a figure of more digits pushes its line only. */
+const widths = [8, 8, 7, 7, 7, 7, 6, 6, 6, 7];
 const row = (cells: string[]) => cells.map((cell, index) => cell.padStart(widths[index] ?? 8)).join(' ');
 
 const heading = () =>
-  row(['TIME', 'WAITING', 'DELAYED', 'BLOCKED', 'LEASED', 'IN/S', 'DONE/S', 'FAILED/S', 'OLDEST', 'WORKERS']);
+  row(['TIME', 'WAITING', 'DELAYED', 'BLOCKED', 'LEASED', 'IN/S', 'DONE/S', 'FAIL/S', 'OLDEST', 'WORKERS']);
 
 function figuresLine({ atMs, figures, paused }: Sample, rates: Rates, { terminal }: Context): string {
   const { colors } = terminal;
@@ -85,8 +88,9 @@ function figuresLine({ atMs, figures, paused }: Sample, rates: Rates, { terminal
     ...[figures.waiting, figures.delayed, figures.blocked, figures.leased].map(count),
     ...[rates.enqueued, rates.completed, rates.failed].map(count),
     oldest ?? '-',
-    count(figures.workers),
+    // Paused, it has none that get anything.
+    paused ? 'paused' : count(figures.workers),
   ];
   const text = row(cells);
-  return `${paused ? colors.yellow(`${text}  paused`) : rates.failed > 0 ? colors.red(text) : text}\n`;
+  return `${paused ? colors.yellow(text) : rates.failed > 0 ? colors.red(text) : text}\n`;
 }

@@ -7,7 +7,7 @@ import { plain, plainWithout } from '../json.ts';
 import { duration, size, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
-import { count, printable, relative } from '../text.ts';
+import { count, counted, printable, relative } from '../text.ts';
 import { addJobCommands } from './jobs.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
 import { addWorkCommands } from './work.ts';
@@ -94,9 +94,9 @@ function queueTable(queues: pb.Queue[], { terminal }: Context): string {
     { title: 'QUEUE', value: ({ spec }) => printable(spec?.name ?? ''), flexible: true },
     figure('WAITING', ({ waiting }) => waiting),
     figure('DELAYED', ({ delayed }) => delayed),
-    figure('BLOCKED', ({ blocked }) => blocked),
+    { ...figure('BLOCKED', ({ blocked }) => blocked), optional: true },
     figure('LEASED', ({ leased }) => leased),
-    figure('COMPLETED', ({ completedTotal }) => completedTotal),
+    { ...figure('DONE', ({ completedTotal }) => completedTotal), optional: true },
     {
       ...figure('DEAD', ({ deadTotal }) => deadTotal),
       paint: (text, { figures }) => (busy(figures).deadTotal > 0 ? red(text) : text),
@@ -106,7 +106,7 @@ function queueTable(queues: pb.Queue[], { terminal }: Context): string {
       value: ({ figures }) => relative(busy(figures).oldestReadyAtMs, terminal.nowMs()).replace(' ago', ''),
       align: 'right',
     },
-    figure('WORKERS', ({ workers }) => workers),
+    { ...figure('WORKERS', ({ workers }) => workers), optional: true },
   ];
   if (queues.some(({ paused }) => paused)) {
     columns.push({
@@ -147,7 +147,7 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['leased', count(figures.leased)],
       ['workers', count(figures.workers)],
       ['completed', `${count(figures.completedTotal)} of ${count(figures.enqueuedTotal)} enqueued`],
-      ['failed', `${count(figures.failedTotal)} attempts, ${count(figures.deadTotal)} jobs dead`],
+      ['failed', `${counted(figures.failedTotal, 'attempt')}, ${counted(figures.deadTotal, 'job')} dead`],
       ['lease', formatDuration(spec?.visibilityTimeoutMs ?? 0)],
       ['timeout', formatDuration(spec?.timeoutMs ?? 0)],
       ['attempts', `${spec?.maxAttempts}, deliveries ${spec?.maxDeliveries}`],
@@ -208,9 +208,9 @@ async function purge(context: Context, { yes }: { yes?: boolean }, queue: string
   const api = await context.api();
   const figures = busy((await api.getQueue({ name: queue })).figures);
   const jobs = figures.waiting + figures.delayed + figures.blocked;
-  await confirm(context.terminal, `Remove about ${count(jobs)} jobs of ${printable(queue)}?`, yes);
+  await confirm(context.terminal, `Remove about ${counted(jobs, 'job')} of ${queue}?`, yes);
   const { purged } = await api.purge({ queue, mutation: api.mutation() }, { deadlineMs: 60_000 });
-  context.show({ queue, purged }, () => `${count(purged)} jobs removed\n`);
+  context.show({ queue, purged }, () => `${counted(purged, 'job')} removed\n`);
 }
 
 interface RemoveOptions {
@@ -226,8 +226,7 @@ async function remove(
   const api = await context.api();
   const figures = busy((await api.getQueue({ name })).figures);
   const jobs = figures.waiting + figures.delayed + figures.blocked + figures.leased;
-  if (!ifEmpty)
-    await confirm(context.terminal, `Delete ${printable(name)} with its ${count(jobs)} jobs?`, yes);
+  if (!ifEmpty) await confirm(context.terminal, `Delete ${name} with its ${counted(jobs, 'job')}?`, yes);
   await api.deleteQueue({ name, ifEmpty, mutation: api.mutation() });
   context.show({ deleted: name }, () => `${printable(name)} deleted\n`);
 }

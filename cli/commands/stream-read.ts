@@ -1,13 +1,13 @@
 // flowmesh stream read and tail: records on the screen, without a consumer group and without a trace.
 import { decodeBatch, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Api } from '../client.ts';
 import type { Action, Context } from '../context.ts';
 import { usage } from '../failure.ts';
 import { jsonField, plain } from '../json.ts';
 import { timestamp, whole } from '../parsing.ts';
-import { clip, clock, count, preview, printable, width } from '../text.ts';
+import { clip, clock, count, preview, width } from '../text.ts';
 
 export function addReadCommands(stream: Command, action: Action): void {
   stream
@@ -15,7 +15,14 @@ export function addReadCommands(stream: Command, action: Action): void {
     .description('print records from the beginning, an offset or a time')
     .option('--partition <n>', 'this partition only', whole(0))
     .option('--offset <n>', 'from this offset', whole(0))
-    .option('--time <time>', 'from the first record at or after: 2026-01-31T12:00:00Z, or how long ago: 15m')
+    .addOption(
+      new Option(
+        '--time <time>',
+        'from the first record at or after: 2026-01-31T12:00:00Z, or how long ago: 15m',
+      )
+        .argParser(timestamp)
+        .conflicts('offset'),
+    )
     .option('--limit <n>', 'records at most of each partition', whole(1), 100)
     .action(action(read));
   stream
@@ -41,7 +48,7 @@ interface Shown {
 interface ReadOptions {
   partition?: number;
   offset?: number;
-  time?: string;
+  time?: (nowMs: number) => number;
   limit: number;
 }
 
@@ -62,8 +69,7 @@ async function partitionsOf(
 
 async function read(context: Context, options: ReadOptions, stream: string): Promise<void> {
   const { partition, offset, time, limit } = options;
-  if (offset !== undefined && time !== undefined) throw usage('--offset and --time', 'give one of the two');
-  const from = time === undefined ? undefined : timestamp(context.terminal.nowMs())(time);
+  const from = time?.(context.terminal.nowMs());
   const api = await context.api();
   const partitions = await partitionsOf(api, stream, partition);
   const pages = partitions.map((figures) => {
@@ -71,10 +77,14 @@ async function read(context: Context, options: ReadOptions, stream: string): Pro
       from === undefined ? { offset: Math.max(offset ?? 0, figures.logStart) } : { timestampMs: from };
     return readPartition(api, { stream, partition: figures.partition, limit, start });
   });
-  const records = (await Promise.all(pages)).flat().sort(byTime);
+  const found = await Promise.all(pages);
+  const records = found.flat().sort(byTime);
   for (const record of records) showRecord(context, record);
-  if (records.length === 0) context.hint(`no records in ${printable(stream)} from there`);
-  const isMore = partitions.length > 0 && records.length >= limit;
+  if (records.length === 0) context.hint(`no records in ${stream} from there`);
+  const isMore = found.some((page, index) => {
+    const next = (page.at(-1)?.offset ?? 0) + 1;
+    return page.length === limit && next < (partitions[index]?.end ?? 0);
+  });
   if (isMore) context.hint(`${count(limit)} records of each partition at most; see --limit`);
 }
 
@@ -137,7 +147,7 @@ async function tail(
   const next = new Map(partitions.map(({ partition: number, end }) => [number, end]));
   for (const { partition: number, offset } of records)
     next.set(number, Math.max(next.get(number) ?? 0, offset + 1));
-  context.hint(`following ${printable(stream)}, Ctrl-C to stop`);
+  context.hint(`following ${stream}, Ctrl-C to stop`);
   await Promise.all(
     [...next].map(async ([number, offset]) => {
       for await (const chunk of api.follow({ stream, partition: number, offset }, signal)) {

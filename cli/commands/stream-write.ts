@@ -1,20 +1,22 @@
 // flowmesh stream write: one record from the command line, or many from a file or pipe with a progress bar.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { sendLines } from '../bulk.ts';
 import type { Api } from '../client.ts';
 import type { Action, Context } from '../context.ts';
 import { CliError, usage } from '../failure.ts';
-import { lineSource } from '../input.ts';
 import { header, typedValue, whole } from '../parsing.ts';
-import { startProgress } from '../progress.ts';
-import { count } from '../text.ts';
 
 export function addWriteCommand(stream: Command, action: Action): void {
   stream
     .command('write <stream> [value]')
     .description('write a record, or one for each line of a file or pipe')
     .option('--key <key>', 'records of one key stay in order')
-    .option('--key-field <name>', 'of lines that are JSON objects: the field that is the key')
+    .addOption(
+      new Option('--key-field <name>', 'of lines that are JSON objects: the field that is the key').conflicts(
+        'key',
+      ),
+    )
     .option('--partition <n>', 'this partition, whatever the key', whole(0))
     .option('-H, --header <name=value>', 'may be given several times', header)
     .option('--file <file>', 'a record for each line; - is standard input')
@@ -67,43 +69,17 @@ function keyIn(text: string, field: string, line: number): string {
   }
   if (typeof value === 'string' || typeof value === 'number') return String(value);
   const where = line === 0 ? 'the value' : `line ${line}`;
-  throw new CliError(`${where} has no field ${field} that could be a key`, 'nothing behind it was written');
+  throw new CliError(
+    `${where} has no field ${field} that could be a key`,
+    'it has to be there, as text or as a number',
+  );
 }
 
-const batchRecords = 1000;
-const batchBytes = 1024 * 1024;
-
 async function writeLines(context: Context, api: Api, options: WriteOptions, stream: string): Promise<void> {
-  const { lines, totalBytes, name } = await lineSource(options.file ?? '-', context.terminal.stdin);
-  const progress = startProgress(context.terminal, {
-    title: `write ${stream}`,
-    total: totalBytes,
-    unit: 'records',
+  await sendLines(context, {
+    ...{ file: options.file ?? '-', title: `write ${stream}`, unit: 'record', done: 'written' },
+    item: ({ text, number }) => newRecord(text, options, number),
+    send: (records) =>
+      api.publish({ stream, records, mutation: api.mutation() }, { patient: true, deadlineMs: 60_000 }),
   });
-  let records: pb.NewRecordInput[] = [];
-  let [bytesInBatch, bytesRead, written] = [0, 0, 0];
-  const flush = async () => {
-    if (records.length === 0) return;
-    await api.publish({ stream, records, mutation: api.mutation() }, { patient: true, deadlineMs: 60_000 });
-    written += records.length;
-    [records, bytesInBatch] = [[], 0];
-    progress.update(bytesRead, written);
-  };
-  try {
-    for await (const line of lines) {
-      const record = newRecord(line.text, options, line.number);
-      if (records.length >= batchRecords || bytesInBatch + line.bytes > batchBytes) await flush();
-      bytesRead += line.bytes;
-      records.push(record);
-      bytesInBatch += line.bytes;
-    }
-    await flush();
-  } catch (error) {
-    // How far it got is what one needs to go on from there.
-    if (written > 0) context.hint(`the first ${count(written)} records of ${name} are written`);
-    throw error;
-  } finally {
-    progress.stop();
-  }
-  context.show({ written }, () => `${count(written)} records written\n`);
 }

@@ -1,6 +1,6 @@
 // flowmesh stream: what streams there are, and who reads them. Their records are in records.ts.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { formatDuration, formatSize } from '../../crds/values.ts';
 import type { Action, Context } from '../context.ts';
 import { usage } from '../failure.ts';
@@ -8,7 +8,7 @@ import { plain, plainWithout } from '../json.ts';
 import { duration, size, timestamp, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
-import { count, dataSize, printable } from '../text.ts';
+import { count, counted, dataSize, printable } from '../text.ts';
 import { addReadCommands } from './stream-read.ts';
 import { addWriteCommand } from './stream-write.ts';
 
@@ -19,7 +19,7 @@ export function addStreamCommands(program: Command, action: Action): void {
   stream
     .command('declare <stream>')
     .description('create a stream or change its settings; unset ones take the defaults')
-    .option('--partitions <n>', 'parts that are read side by side; can grow, not shrink', whole(1, 1024))
+    .option('--partitions <n>', 'parts that are read side by side; can grow, not shrink (4)', whole(1, 1024))
     .option('--retention <duration>', 'how long records are kept (7d)', duration)
     .option('--retention-size <size>', 'bytes of one partition at most (no limit)', size)
     .action(action(declare));
@@ -30,8 +30,12 @@ export function addStreamCommands(program: Command, action: Action): void {
   stream
     .command('seek <stream> <group>')
     .description('move a group; its consumers go on from there')
-    .option('--to <position>', 'earliest, latest or an offset')
-    .option('--time <time>', 'the first record at or after: 2026-01-31T12:00:00Z, or how long ago: 15m')
+    .option('--to <position>', 'earliest, latest or an offset', position)
+    .addOption(
+      new Option('--time <time>', 'the first record at or after: 2026-01-31T12:00:00Z, or how long ago: 15m')
+        .argParser(timestamp)
+        .conflicts('to'),
+    )
     .option('--partition <n>', 'this partition only', whole(0))
     .action(action(seek));
   stream
@@ -153,7 +157,7 @@ async function groups(context: Context, _: unknown, stream: string): Promise<voi
           context.terminal,
         ),
   );
-  if (found.length === 0) context.hint(`nobody reads ${printable(stream)} yet`);
+  if (found.length === 0) context.hint(`nobody reads ${stream} yet`);
 }
 
 async function group(context: Context, _: unknown, stream: string, name: string): Promise<void> {
@@ -168,8 +172,8 @@ function groupDetails(found: pb.Group, context: Context): string {
   const head = details(
     [
       ['group', `${printable(found.group)} of ${printable(found.stream)}`],
-      ['state', `${stateText(found.state, context)}, ${count(found.members.length)} members`],
-      ['lag', `${count(found.lag)} records`],
+      ['state', `${stateText(found.state, context)}, ${counted(found.members.length, 'member')}`],
+      ['lag', counted(found.lag, 'record')],
     ],
     terminal,
   );
@@ -191,18 +195,25 @@ function groupDetails(found: pb.Group, context: Context): string {
   return `${head}\n${rows}`;
 }
 
+type Position = { position: string } | { offset: number };
+
+function position(to: string): Position {
+  if (to === 'earliest' || to === 'latest') return { position: to };
+  if (/^[0-9]{1,15}$/.test(to)) return { offset: Number(to) };
+  throw new InvalidArgumentError('Write earliest, latest or an offset.');
+}
+
 interface SeekOptions {
-  to?: string;
-  time?: string;
+  to?: Position;
+  time?: (nowMs: number) => number;
   partition?: number;
 }
 
 async function seek(context: Context, { to, time, partition }: SeekOptions, stream: string, name: string) {
-  if ((to === undefined) === (time === undefined))
-    throw usage('say where to: --to or --time', '--to earliest, --time 15m');
+  const target = time ? { timestampMs: time(context.terminal.nowMs()) } : to;
+  if (target === undefined)
+    throw usage('say where to', '--to earliest, --to latest, --to 1042 or --time 15m');
   const api = await context.api();
-  const target =
-    time === undefined ? positionOf(to ?? '') : { timestampMs: timestamp(context.terminal.nowMs())(time) };
   const { partitions } = await api.seek({
     stream,
     group: name,
@@ -228,16 +239,10 @@ async function seek(context: Context, { to, time, partition }: SeekOptions, stre
   );
 }
 
-function positionOf(to: string): { position: string } | { offset: number } {
-  if (to === 'earliest' || to === 'latest') return { position: to };
-  if (/^[0-9]{1,15}$/.test(to)) return { offset: Number(to) };
-  throw usage(`${to} is no position`, 'write earliest, latest or an offset');
-}
-
 async function remove(context: Context, { yes }: { yes?: boolean }, name: string): Promise<void> {
   const api = await context.api();
   const records = recordsOf(await api.getStream({ name }));
-  await confirm(context.terminal, `Delete ${printable(name)} with its ${count(records)} records?`, yes);
+  await confirm(context.terminal, `Delete ${name} with its ${counted(records, 'record')}?`, yes);
   await api.deleteStream({ name, mutation: api.mutation() });
   context.show({ deleted: name }, () => `${printable(name)} deleted\n`);
 }

@@ -1,36 +1,40 @@
 // flowmesh queue lease, ack, nack, extend, redrive: a worker by hand, and dead jobs back to life.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Command } from 'commander';
+import { Argument, type Command, Option } from 'commander';
 import type { Action, Context } from '../context.ts';
-import { throwWireError } from '../failure.ts';
+import { interrupted, throwWireError } from '../failure.ts';
 import { jsonField } from '../json.ts';
-import { duration, whole } from '../parsing.ts';
-import { startProgress } from '../progress.ts';
+import { duration, durationOrNone, whole } from '../parsing.ts';
+import { type Progress, startProgress } from '../progress.ts';
 import { table } from '../table.ts';
-import { count, preview, printable, relative } from '../text.ts';
+import { count, counted, preview, printable, relative, span } from '../text.ts';
 
 export function addWorkCommands(queue: Command, action: Action): void {
   queue
     .command('lease <queue>')
     .description('take jobs as a worker would; each is yours until its lease ends')
     .option('--max <n>', 'jobs at most', whole(1, 1000), 1)
-    .option('--wait <duration>', 'how long to wait for the first', duration, 1000)
+    .addOption(
+      new Option('--wait <duration>', 'how long to wait for the first')
+        .argParser(durationOrNone)
+        .default(1000, '1s'),
+    )
     .option('--visibility <duration>', 'how long the lease lasts', duration)
     .action(action(lease));
+  queue.command('ack <queue> <id>').addArgument(epoch()).description('the job is done').action(action(ack));
   queue
-    .command('ack <queue> <id> <epoch>')
-    .description('the job is done; epoch is what lease printed')
-    .action(action(ack));
-  queue
-    .command('nack <queue> <id> <epoch>')
+    .command('nack <queue> <id>')
+    .addArgument(epoch())
     .description('the attempt failed')
     .option('--error <text>', 'why', 'rejected by hand')
-    .option('--retry-after <duration>', 'instead of the backoff of the queue', duration)
-    .option('--dead', 'do not try again')
+    .option('--retry-after <duration>', 'instead of the backoff of the queue', durationOrNone)
+    .addOption(new Option('--dead', 'do not try again').conflicts(['release', 'retryAfter']))
     .option('--release', 'give it back uncounted')
     .action(action(nack));
   queue
-    .command('extend <queue> <id> <epoch> <duration>')
+    .command('extend <queue> <id>')
+    .addArgument(epoch())
+    .argument('<duration>', 'from now', duration)
     .description('keep the lease this much longer, from now')
     .action(action(extend));
   queue
@@ -40,6 +44,8 @@ export function addWorkCommands(queue: Command, action: Action): void {
     .option('--max <n>', 'jobs at most', whole(1))
     .action(action(redrive));
 }
+
+const epoch = () => new Argument('<epoch>', 'as lease printed it').argParser(whole(1));
 
 interface LeaseOptions {
   max: number;
@@ -72,8 +78,8 @@ async function lease(
         ),
   );
   const [first] = jobs;
-  if (first === undefined) context.hint(`no job was ready in ${printable(queue)}`);
-  else context.hint(`done with it? flowmesh queue ack ${printable(queue)} ${first.id} ${first.leaseEpoch}`);
+  if (first === undefined) context.hint(`no job was ready in ${queue}`);
+  else context.hint(`done with it? flowmesh queue ack ${queue} ${first.id} ${first.leaseEpoch}`);
 }
 
 function leasedJson(job: pb.LeasedJob): Record<string, unknown> {
@@ -89,11 +95,9 @@ async function settle(context: Context, queue: string, settlement: pb.Settlement
   throwWireError(results[0]);
 }
 
-const epochOf = (text: string): number => whole(1)(text);
-
-async function ack(context: Context, _: unknown, queue: string, id: string, epoch: string): Promise<void> {
-  await settle(context, queue, { id, leaseEpoch: epochOf(epoch), ack: {} });
-  context.show({ id, state: 'completed' }, () => `${id} completed\n`);
+async function ack(context: Context, _: unknown, queue: string, id: string, leaseEpoch: number) {
+  await settle(context, queue, { id, leaseEpoch, ack: {} });
+  context.show({ id, state: 'completed' }, () => `${printable(id)} completed\n`);
 }
 
 interface NackOptions {
@@ -108,12 +112,12 @@ async function nack(
   o: NackOptions,
   queue: string,
   id: string,
-  epoch: string,
+  leaseEpoch: number,
 ): Promise<void> {
   const action = { error: o.error, retryAfterMs: o.retryAfter, unrecoverable: o.dead, release: o.release };
-  await settle(context, queue, { id, leaseEpoch: epochOf(epoch), nack: action });
+  await settle(context, queue, { id, leaseEpoch, nack: action });
   const what = o.release ? 'released' : o.dead ? 'dead' : 'rejected';
-  context.show({ id, outcome: what }, () => `${id} ${what}\n`);
+  context.show({ id, outcome: what }, () => `${printable(id)} ${what}\n`);
 }
 
 async function extend(
@@ -121,12 +125,11 @@ async function extend(
   _: unknown,
   queue: string,
   id: string,
-  epoch: string,
-  time: string,
+  leaseEpoch: number,
+  visibilityMs: number,
 ): Promise<void> {
-  const visibilityMs = duration(time);
-  await settle(context, queue, { id, leaseEpoch: epochOf(epoch), extend: { visibilityMs } });
-  context.show({ id, visibilityMs }, () => `${id} is yours for ${time} more\n`);
+  await settle(context, queue, { id, leaseEpoch, extend: { visibilityMs } });
+  context.show({ id, visibilityMs }, () => `${printable(id)} is yours for ${span(visibilityMs)} more\n`);
 }
 
 interface RedriveOptions {
@@ -136,9 +139,10 @@ interface RedriveOptions {
 
 async function redrive(context: Context, { to = '', max }: RedriveOptions, queue: string): Promise<void> {
   const api = await context.api();
+  const signal = context.terminal.interrupted();
   const wanted = max ?? Number.POSITIVE_INFINITY;
   let [moved, remaining] = [0, 0];
-  let progress: ReturnType<typeof startProgress> | undefined;
+  let progress: Progress | undefined;
   try {
     do {
       const page = Math.min(1000, wanted - moved);
@@ -150,10 +154,11 @@ async function redrive(context: Context, { to = '', max }: RedriveOptions, queue
       const total = Math.min(wanted, moved + remaining);
       progress ??= startProgress(context.terminal, { title: `redrive ${queue}`, total, unit: 'jobs' });
       progress.update(moved, moved);
-    } while (remaining > 0 && moved < wanted);
+    } while (remaining > 0 && moved < wanted && !signal.aborted);
   } finally {
     progress?.stop();
   }
+  if (signal.aborted && remaining > 0) throw interrupted(`${counted(moved, 'job')} moved`);
   const rest = remaining > 0 ? `, ${count(remaining)} remain` : '';
-  context.show({ queue, moved, remaining }, () => `${count(moved)} jobs moved${rest}\n`);
+  context.show({ queue, moved, remaining }, () => `${counted(moved, 'job')} moved${rest}\n`);
 }

@@ -2,11 +2,11 @@
 import { relative, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ERRORS, isErrorCode } from '@flowmesh/protocol';
+import { isErrorCode } from '@flowmesh/protocol';
 import type { RunningServer, ServerOptions } from '../../dataplane/main.ts';
 import type { Context } from '../context.ts';
 import { declarationsOf } from '../declarations.ts';
-import { CliError } from '../failure.ts';
+import { CliError, cureOf } from '../failure.ts';
 import { noticeText, problemText, readManifests, signatureOf } from '../manifest-files.ts';
 import { type Outcome, reconcile } from '../reconcile.ts';
 import { bannerText, reloadText } from './banner.ts';
@@ -140,8 +140,9 @@ function startProblem(error: unknown, { grpcPort, httpPort, data, host }: DevOpt
     DATA_TOO_NEW: 'another directory: --data DIR',
     DATA_MISMATCH: 'start it with the --shards it was created with; another directory: --data DIR',
     INVALID_ARGUMENT: '',
+    UNAVAILABLE: 'an address of this machine: --host 127.0.0.1, or --host 0.0.0.0 for all it has',
   };
-  return new CliError(error.message, hints[code] ?? ERRORS[code].cure.toLowerCase());
+  return new CliError(error.message, hints[code] ?? cureOf(code));
 }
 
 /** A server on every address is on this one too. */

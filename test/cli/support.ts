@@ -1,6 +1,6 @@
 // The command line in-process: a terminal that remembers what was written to it, and a server made of
 // answers.
-import { Readable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import picocolors from 'picocolors';
 import type { Api } from '../../cli/client.ts';
 import type { Host } from '../../cli/context.ts';
@@ -14,6 +14,7 @@ export const noonMs = new Date(2026, 0, 31, 12, 0, 0).getTime();
 export interface Screen {
   columns?: number;
   tty?: boolean;
+  errTty?: boolean;
   color?: boolean;
   stdin?: string;
   env?: Record<string, string>;
@@ -22,19 +23,26 @@ export interface Screen {
 }
 
 export function fakeTerminal(screen: Screen = {}) {
-  const { columns = 80, tty = false, color = false, env = {}, stdin } = screen;
+  const { columns = 80, tty = false, errTty = false, color = false, env = {}, stdin } = screen;
   const written = { out: [] as Buffer[], err: '' };
   const input = Object.assign(Readable.from(stdin === undefined ? [] : [Buffer.from(stdin)]), {
     isTTY: stdin === undefined,
+  });
+  const stderr = new Writable({
+    write(chunk, _encoding, done) {
+      written.err += chunk.toString();
+      done();
+    },
   });
   const terminal: Terminal = {
     out: (content) => void written.out.push(Buffer.from(content)),
     err: (text) => {
       written.err += text;
     },
+    stderr: Object.assign(stderr, { isTTY: tty, columns }),
     stdin: input,
     isTty: tty,
-    isErrTty: false,
+    isErrTty: errTty,
     columns: () => columns,
     colors: picocolors.createColors(color),
     errColors: picocolors.createColors(color),
