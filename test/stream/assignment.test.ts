@@ -25,7 +25,7 @@ function fewestMoves(members: readonly string[], current: readonly string[], par
   return partitions - kept - Math.min(odd, more);
 }
 
-test('[A1] every partition has a member, and no member has two more than another', () => {
+test('[ST21] [A1] every partition has a member, and no member has two more than another', () => {
   fc.assert(
     fc.property(situation, ({ members, current, grown }) => {
       const partitions = current.length + grown;
@@ -42,7 +42,7 @@ test('[A1] every partition has a member, and no member has two more than another
   );
 });
 
-test('[A2] as few partitions move as a balance allows', () => {
+test('[ST22] [A2] as few partitions move as a balance allows', () => {
   fc.assert(
     fc.property(situation, ({ members, current, grown }) => {
       if (members.length === 0) return;
@@ -55,7 +55,7 @@ test('[A2] as few partitions move as a balance allows', () => {
   );
 });
 
-test('[A3] the order of the members does not matter', () => {
+test('[ST22] [A3] the order of the members does not matter', () => {
   fc.assert(
     fc.property(situation, ({ members, current, grown }) => {
       const partitions = current.length + grown;

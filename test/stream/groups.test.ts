@@ -33,7 +33,7 @@ async function committed(
 }
 
 for (const shards of [1, 3]) {
-  test(`the first member gets everything from the beginning, as it comes (${shards} shards)`, async () => {
+  test(`[ST21] the first member gets everything, as it comes (${shards} shards)`, async () => {
     const world = await aWorld(shards, 3, 2);
     const a = await join(world, 'a');
     expect(a.messages[0]?.welcome).toMatchObject({
@@ -48,7 +48,7 @@ for (const shards of [1, 3]) {
     expect(a.values(1)).toEqual(['1.0', '1.1', 'new']);
   });
 
-  test(`a partition changes hands only when its owner has stopped (${shards} shards)`, async () => {
+  test(`[ST22] [ST23] [ST24] an owner is waited for until it has stopped (${shards} shards)`, async () => {
     const world = await aWorld(shards, 4, 1);
     const a = await join(world, 'a');
     expect(await committed(a, 2, 1)).toBe('');
@@ -72,7 +72,7 @@ for (const shards of [1, 3]) {
     expect((await world.service.getGroup(caller, group)).state).toBe('stable');
   });
 
-  test(`a member that leaves gives its partitions up at once (${shards} shards)`, async () => {
+  test(`[ST25] a member that leaves gives its partitions up at once (${shards} shards)`, async () => {
     const world = await aWorld(shards, 3);
     const a = await join(world, 'a');
     const b = await join(world, 'b');
@@ -85,7 +85,7 @@ for (const shards of [1, 3]) {
     expect((await world.service.getGroup(caller, group)).members).toHaveLength(1);
   });
 
-  test(`positions, members and epochs survive a restart (${shards} shards)`, async () => {
+  test(`[ST30] positions, members and epochs survive a restart (${shards} shards)`, async () => {
     const world = await aWorld(shards, 3, 2);
     const a = await join(world, 'a');
     expect(await committed(a, 0, 1, undefined, 'note')).toBe('');
@@ -106,7 +106,7 @@ for (const shards of [1, 3]) {
   });
 }
 
-test('a silent member is fenced after its session; one that is heard of stays', async () => {
+test('[ST26] a silent member is fenced after its session; one that is heard of stays', async () => {
   const world = await aWorld(1, 2);
   const a = await join(world, 'a');
   const b = await join(world, 'b');
@@ -121,7 +121,7 @@ test('a silent member is fenced after its session; one that is heard of stays', 
   expect(b.partitions).toEqual([0, 1]);
 });
 
-test('a member that comes back in time keeps its partitions under the same epochs', async () => {
+test('[ST27] a member that comes back in time keeps its partitions under the same epochs', async () => {
   const world = await aWorld(1, 2, 3);
   const a = await join(world, 'a');
   await committed(a, 0, 2);
@@ -135,7 +135,7 @@ test('a member that comes back in time keeps its partitions under the same epoch
   expect(twin.values(0)).toEqual(['0.2']);
 });
 
-test('a process that stood still does not fence everybody when it wakes', async () => {
+test('[ST29] a process that stood still does not fence everybody when it wakes', async () => {
   const world = await aWorld(1, 1);
   const a = await join(world, 'a');
   world.time.now += 120_000;
@@ -146,7 +146,7 @@ test('a process that stood still does not fence everybody when it wakes', async 
   expect(a.partitions).toEqual([0]);
 });
 
-test('commits are checked: owner, epoch, range, metadata; each has its own result', async () => {
+test('[ST33] commits are checked: owner, epoch, range, metadata; each has its own result', async () => {
   const world = await aWorld(3, 3, 2);
   const a = await join(world, 'a');
   const offsets = [
@@ -174,7 +174,7 @@ test('commits are checked: owner, epoch, range, metadata; each has its own resul
   expect(a.error).toBeNull();
 });
 
-test('latest is where the group began, also after a restart; later partitions start at 0', async () => {
+test('[ST34] latest is where the group began; later partitions start at 0', async () => {
   const world = await aWorld(1, 1, 2);
   const a = await join(world, 'a', { startFrom: 'latest' });
   expect(a.assigned.get(0)?.offset).toBe(2);
@@ -188,7 +188,7 @@ test('latest is where the group began, also after a restart; later partitions st
   expect(again.values(1)).toEqual(['first']);
 });
 
-test('a seek moves running members, and commits of the old position are refused', async () => {
+test('[ST35] a seek moves running members, and commits of the old position are refused', async () => {
   const world = await aWorld(3, 2, 3);
   const a = await join(world, 'a');
   expect(await committed(a, 0, 3)).toBe('');
@@ -219,7 +219,7 @@ test('a seek moves running members, and commits of the old position are refused'
   await expect(world.service.seek(caller, outside)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' });
 });
 
-test('a seek works without members, to both ends, to a time, and survives a restart', async () => {
+test('[ST35] a seek works without members, to both ends, to a time, and survives a restart', async () => {
   const world = await aWorld(3, 2);
   const start = world.time.now;
   for (const value of ['a', 'b', 'c']) {
@@ -243,7 +243,7 @@ test('a seek works without members, to both ends, to a time, and survives a rest
   });
 });
 
-test('a repeat of a seek moves nothing again', async () => {
+test('[ST36] a repeat of a seek moves nothing again', async () => {
   const world = await aWorld(1, 1, 3);
   const a = await join(world, 'a');
   const mutation = { producerId: 'p', seq: 1, cause: null };
@@ -264,7 +264,7 @@ test('a repeat of a seek moves nothing again', async () => {
   expect(await committed(a, 0, 3)).toBe('');
 });
 
-test('a member that is to stop and then may keep its partition is still waited for', async () => {
+test('[ST23] a member that is to stop and then may keep its partition is still waited for', async () => {
   const world = await aWorld(1, 2, 1);
   const a = await join(world, 'a');
   const b = await join(world, 'b');
@@ -278,7 +278,7 @@ test('a member that is to stop and then may keep its partition is still waited f
   expect(a.values(going)).toEqual([`${going}.0`]);
 });
 
-test('chunks wait for credit and for the connection', async () => {
+test('[ST32] chunks wait for credit and for the connection', async () => {
   const world = await aWorld(1, 1, 0);
   const a = await join(world, 'a', { creditBytes: 1 });
   await publishBatch(world.streams, 's', 0, batchOf('a'));
@@ -290,7 +290,7 @@ test('chunks wait for credit and for the connection', async () => {
   expect(a.values(0)).toEqual(['a', 'b']);
 });
 
-test('a group goes on at the log start when its place was trimmed, and its lag tells', async () => {
+test('[ST37] [ST38] a group whose place was trimmed goes on, and its lag tells', async () => {
   const world = await World.open(1);
   await world.admin.applyStream(caller, aSpec('s', 1, { retentionMs: 60_000 }));
   await publishBatch(world.streams, 's', 0, batchOf('a', 'b'));
@@ -307,7 +307,7 @@ test('a group goes on at the log start when its place was trimmed, and its lag t
   expect(b.values(0)).toEqual(['c']);
 });
 
-test('new partitions are given out while members work', async () => {
+test('[ST3] [ST22] new partitions are given out while members work', async () => {
   const world = await aWorld(3, 1, 1);
   const a = await join(world, 'a');
   const b = await join(world, 'b');
@@ -319,7 +319,7 @@ test('new partitions are given out while members work', async () => {
   expect(a.assigned.get(0)?.epoch ?? b.assigned.get(0)?.epoch).toBe(1);
 });
 
-test('deleting a stream ends its groups', async () => {
+test('[ST9] deleting a stream ends its groups', async () => {
   const world = await aWorld(3, 3, 1);
   const a = await join(world, 'a');
   await committed(a, 0, 1);

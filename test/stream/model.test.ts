@@ -28,7 +28,7 @@ async function play(shards: number, steps: readonly Step[]): Promise<void> {
 }
 
 for (const shards of [1, 3]) {
-  test(`streams behave as the model, crashes included (${shards} shards)`, async () => {
+  test(`[ST42] streams behave as the model, crashes included (${shards} shards)`, async () => {
     let steps = 0;
     await fc.assert(
       fc.asyncProperty(script, async (each) => {

@@ -5,7 +5,7 @@ import { caller, turns, World } from './fake.ts';
 import { aRecord, aSpec, batchOf, Follower, publishBatch, readFrom, valuesOf } from './support.ts';
 
 for (const shards of [1, 3]) {
-  test(`published batches get dense offsets and are read back as they were (${shards} shards)`, async () => {
+  test(`[ST1] [ST4] batches get dense offsets and come back as they were (${shards} shards)`, async () => {
     const { streams, time } = await World.open(shards);
     await streams.admin.applyStream(caller, aSpec('s', 4));
     expect(await publishBatch(streams, 's', 2, batchOf('a', 'b'))).toMatchObject({
@@ -20,7 +20,7 @@ for (const shards of [1, 3]) {
     expect(valuesOf(await readFrom(streams, 's', 3, 0))).toEqual([]);
   });
 
-  test(`all is the same after a restart, with and without a checkpoint (${shards} shards)`, async () => {
+  test(`[ST1] all is the same after a restart, checkpoint or not (${shards} shards)`, async () => {
     const world = await World.open(shards);
     await world.admin.applyStream(caller, aSpec('s', 3));
     await publishBatch(world.streams, 's', 0, batchOf('a'));
@@ -45,7 +45,7 @@ test('partitions go round the shards, and a tag keeps them together', async () =
   expect(new Set(tagged.partitions?.map(({ shard }) => shard)).size).toBe(1);
 });
 
-test('the number of partitions grows but never shrinks', async () => {
+test('[ST3] the number of partitions grows but never shrinks', async () => {
   const { admin, streams } = await World.open(3);
   await admin.applyStream(caller, aSpec('s', 2));
   await publishBatch(streams, 's', 1, batchOf('a'));
@@ -58,7 +58,7 @@ test('the number of partitions grows but never shrinks', async () => {
   expect((await admin.listStreams(caller)).streams).toHaveLength(1);
 });
 
-test('nothing is shown before it is durable', async () => {
+test('[ST5] nothing is shown before it is durable', async () => {
   const world = await World.open(1);
   const { streams } = world;
   await world.admin.applyStream(caller, aSpec('s', 1));
@@ -82,7 +82,7 @@ test('nothing is shown before it is durable', async () => {
   expect(valuesOf(await readFrom(streams, 's', 0, 0))).toEqual(['a', 'b', 'c']);
 });
 
-test('what was not durable is gone after a restart, and its offsets are used again', async () => {
+test('[ST6] what was not durable is gone after a restart, and its offsets are used again', async () => {
   const world = await World.open(1);
   await world.admin.applyStream(caller, aSpec('s', 1));
   await publishBatch(world.streams, 's', 0, batchOf('a'));
@@ -95,7 +95,7 @@ test('what was not durable is gone after a restart, and its offsets are used aga
   expect(valuesOf(await readFrom(world.streams, 's', 0, 0))).toEqual(['a', 'b']);
 });
 
-test('replies come in the order of the requests, refusals included', async () => {
+test('[ST12] replies come in the order of the requests, refusals included', async () => {
   const { admin, streams } = await World.open(3);
   await admin.applyStream(caller, aSpec('s', 3));
   const order: (number | null | undefined)[] = [];
@@ -110,7 +110,7 @@ test('replies come in the order of the requests, refusals included', async () =>
   expect(order).toEqual([1, 2, -3, 4, -5, 6, -7, 8, 9]);
 });
 
-test('a repeat of a batch gets the stored reply and is not stored again', async () => {
+test('[ST11] a repeat of a batch gets the stored reply and is not stored again', async () => {
   const world = await World.open(1);
   await world.admin.applyStream(caller, aSpec('s', 1));
   const mutation = { producerId: 'p', seq: 1, cause: null };
@@ -121,7 +121,7 @@ test('a repeat of a batch gets the stored reply and is not stored again', async 
   expect(valuesOf(await readFrom(world.streams, 's', 0, 0))).toEqual(['a']);
 });
 
-test('records go by key, by partition or round robin; offsets come in the order of the request', async () => {
+test('[ST2] [ST13] records go by key, by partition or in turns; offsets come in order', async () => {
   const { admin, streams } = await World.open(3);
   await admin.applyStream(caller, aSpec('s', 4));
   const key = Buffer.from('user:234');
@@ -149,7 +149,7 @@ test('records go by key, by partition or round robin; offsets come in the order 
   }
 });
 
-test('a read outside of the log names where it starts', async () => {
+test('[ST15] [ST19] a read outside of the log names where it starts', async () => {
   const world = await World.open(1);
   const { streams, time } = world;
   await world.admin.applyStream(caller, aSpec('s', 1, { retentionMs: 60_000 }));
@@ -169,7 +169,7 @@ test('a read outside of the log names where it starts', async () => {
   ]);
 });
 
-test('a read by time starts at the first record appended then or later', async () => {
+test('[ST16] a read by time starts at the first record appended then or later', async () => {
   const { admin, streams, time } = await World.open(1);
   await admin.applyStream(caller, aSpec('s', 1));
   const start = time.now;
@@ -191,7 +191,7 @@ test('a read by time starts at the first record appended then or later', async (
   expect(valuesOf(await readAt(start + 60_000))).toEqual([]);
 });
 
-test('missing streams are made on the first publish, in order, or refused', async () => {
+test('[ST8] missing streams are made on the first publish, in order, or refused', async () => {
   const made = await World.open(3, true);
   const replies = await Promise.all(
     ['a', 'b', 'c'].map((value) => publishBatch(made.streams, 'new', 1, batchOf(value))),
@@ -203,7 +203,7 @@ test('missing streams are made on the first publish, in order, or refused', asyn
   expect(reply.error?.code).toBe('STREAM_NOT_FOUND');
 });
 
-test('a follower gets what is there and what comes, and waits when it is told to', async () => {
+test('[ST17] a follower gets what is there and what comes, and waits when it is told to', async () => {
   const world = await World.open(1);
   const { streams } = world;
   await world.admin.applyStream(caller, aSpec('s', 1));
@@ -224,7 +224,7 @@ test('a follower gets what is there and what comes, and waits when it is told to
   expect(follower.chunks).toHaveLength(2);
 });
 
-test('a follower reads from files what is no longer in memory', async () => {
+test('[ST17] a follower reads from files what is no longer in memory', async () => {
   const world = await World.open(1);
   const { streams } = world;
   await world.admin.applyStream(caller, aSpec('s', 1));
@@ -237,7 +237,7 @@ test('a follower reads from files what is no longer in memory', async () => {
   expect(logs?.loads).toBe(1);
 });
 
-test('a follower that is overtaken by the retention is told so', async () => {
+test('[ST18] a follower that is overtaken by the retention is told so', async () => {
   const { admin, streams, time } = await World.open(1);
   await admin.applyStream(caller, aSpec('s', 1, { retentionBytes: 1 }));
   for (const value of ['a', 'b']) await publishBatch(streams, 's', 0, batchOf(value));
@@ -252,7 +252,7 @@ test('a follower that is overtaken by the retention is told so', async () => {
   });
 });
 
-test('names are checked, also of streams that are made on the way', async () => {
+test('[ST1] [ST7] names are checked, also of streams that are made on the way', async () => {
   const { admin, streams } = await World.open(1, true);
   for (const name of ['', 'a\nb', 'x'.repeat(256)]) {
     expect((await publishBatch(streams, name, 0, batchOf('a'))).error?.code).toBe('INVALID_ARGUMENT');
@@ -265,7 +265,7 @@ test('names are checked, also of streams that are made on the way', async () => 
   });
 });
 
-test('a deleted stream is gone at once, is swept, and its name starts anew', async () => {
+test('[ST9] a deleted stream is gone at once, is swept, and its name starts anew', async () => {
   const world = await World.open(3);
   const { streams, admin, time } = world;
   await admin.applyStream(caller, aSpec('s', 4));
@@ -283,7 +283,7 @@ test('a deleted stream is gone at once, is swept, and its name starts anew', asy
   expect((await world.admin.getStream(caller, { name: 's' })).partitions).toHaveLength(2);
 });
 
-test('a repeat of a deletion leaves the stream alone that has its name now', async () => {
+test('[ST9] a repeat of a deletion leaves the stream alone that has its name now', async () => {
   const { admin } = await World.open(3);
   await admin.applyStream(caller, aSpec('s', 4));
   const mutation = { producerId: 'p', seq: 1, cause: null };
@@ -293,7 +293,7 @@ test('a repeat of a deletion leaves the stream alone that has its name now', asy
   expect((await admin.getStream(caller, { name: 's' })).partitions).toHaveLength(4);
 });
 
-test('a declaration that a crash cut short leaves nothing behind that matters', async () => {
+test('[ST10] a declaration that a crash cut short leaves nothing behind that matters', async () => {
   const world = await World.open(3);
   const home = (await world.admin.applyStream(caller, aSpec('s', 1))).partitions?.[0]?.shard ?? 0;
   const others = [1, 2].map((step) => world.nodes[(home + step) % 3]);
@@ -311,7 +311,7 @@ test('a declaration that a crash cut short leaves nothing behind that matters', 
   expect(await publishBatch(world.streams, 's', 1, batchOf('a'))).toMatchObject({ firstOffset: 0 });
 });
 
-test('parts of a stream whose home has forgotten it are removed after a restart', async () => {
+test('[ST10] parts of a stream whose home has forgotten it are removed after a restart', async () => {
   const world = await World.open(3);
   const spec = await world.admin.applyStream(caller, aSpec('s', 3));
   const home = spec.partitions?.[0]?.shard ?? 0;

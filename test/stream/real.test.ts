@@ -74,7 +74,7 @@ async function realBed(shards: number, dir: string): Promise<Bed> {
 }
 
 for (const shards of [1, 3]) {
-  test(`streams behave as the model on disks (${shards} shards)`, { timeout: 60_000 }, async () => {
+  test(`[ST42] streams behave as the model on disks (${shards} shards)`, { timeout: 60_000 }, async () => {
     const play = async (steps: Parameters<Model['run']>[0]) => {
       const dir = await mkdtemp(join(tmpdir(), 'flowmesh-stream-'));
       const bed = await realBed(shards, dir);

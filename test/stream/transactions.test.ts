@@ -45,7 +45,7 @@ async function aGroup(shards: number) {
   return { world, member, publish, commit };
 }
 
-test('a transaction publishes and commits in one entry', async () => {
+test('[ST40] a transaction publishes and commits in one entry', async () => {
   const { world, publish, commit } = await aGroup(3);
   const entries = () => world.nodes.reduce((sum, { journal }) => sum + journal.entries.length, 0);
   const before = entries();
@@ -65,7 +65,7 @@ test('a transaction publishes and commits in one entry', async () => {
   expect((await world.service.getGroup(caller, group)).partitions?.[0]?.committed).toBe(2);
 });
 
-test('a refused part takes everything back: log, cursor and what may be seen', async () => {
+test('[ST40] a refused part takes everything back: log, cursor and what may be seen', async () => {
   const { world, publish, commit } = await aGroup(1);
   const follower = await Follower.open(world.streams, stream, 1, 0);
   const logs = world.nodes[0]?.logs;
@@ -83,7 +83,7 @@ test('a refused part takes everything back: log, cursor and what may be seen', a
   expect(valuesOf(await readFrom(world.streams, stream, 1, 0))).toEqual(['z']);
 });
 
-test('a rollback shows nothing of the entry that is still on its way', async () => {
+test('[ST5] [ST40] a rollback shows nothing of the entry that is still on its way', async () => {
   const { world, publish, commit } = await aGroup(1);
   const follower = await Follower.open(world.streams, stream, 1, 0);
   const journal = world.nodes[0]?.journal;
@@ -100,7 +100,7 @@ test('a rollback shows nothing of the entry that is still on its way', async () 
   expect(follower.values).toEqual(['x']);
 });
 
-test('what lives on several shards is refused, and says what helps', async () => {
+test('[ST41] what lives on several shards is refused, and says what helps', async () => {
   const world = await World.open(3);
   await world.admin.applyStream(caller, aSpec('wide', 3));
   const { transactions } = world.streams;
@@ -119,7 +119,7 @@ test('what lives on several shards is refused, and says what helps', async () =>
   expect(one.commands).toHaveLength(1);
 });
 
-test('answers leave in the order of the requests, however many wait', () => {
+test('[ST12] answers leave in the order of the requests, however many wait', () => {
   const order = new InOrder<number>();
   const seen: number[] = [];
   const slots = Array.from({ length: 5000 }, () => order.open((n) => seen.push(n)));
