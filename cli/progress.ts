@@ -23,9 +23,11 @@ export function startProgress(terminal: Terminal, { title, total, unit }: Progre
   if (!terminal.isErrTty) return silent;
   const { cyan, dim } = terminal.errColors;
   // The line has to fit: one that wraps is drawn again below itself.
-  const shown = clip(printable(title), titleColumns);
-  const barsize = Math.min(30, terminal.columns() - width(shown) - numbersColumns - width(unit));
-  const shape = total === undefined || barsize < 10 ? '' : `${cyan('{bar}')} {percentage}%  `;
+  const counts = countsColumns + width(unit);
+  const shown = clip(printable(title), Math.max(8, Math.min(titleColumns, terminal.columns() - counts)));
+  const room = terminal.columns() - width(shown) - counts - percentColumns;
+  const barsize = Math.max(1, Math.min(30, room));
+  const shape = total === undefined || room < 10 ? '' : `${cyan('{bar}')} {percentage}%  `;
   const bar = new SingleBar(
     {
       format: `{title}  ${shape}{done} ${unit}  ${dim('{rate}/s')}`,
@@ -51,5 +53,7 @@ export function startProgress(terminal: Terminal, { title, total, unit }: Progre
 }
 
 const titleColumns = 32;
-/** `  ` and ` 100%  10,000,000   1,000,000/s`. */
-const numbersColumns = 36;
+/** `  10,000,000 ` and `  1,000,000/s`. */
+const countsColumns = 26;
+/** `  ` and ` 100%`. */
+const percentColumns = 7;

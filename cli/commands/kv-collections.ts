@@ -67,7 +67,7 @@ async function hashGet(context: Context, options: KeyspaceOption, key: string, f
 const base64 = (value: Uint8Array) => ({ base64: Buffer.from(value).toString('base64') });
 
 /** Members have no content type: text where they are text. */
-function member(name: string, value: Uint8Array): Record<string, string> {
+export function member(name: string, value: Uint8Array): Record<string, string> {
   const known = textOf(value);
   return known === undefined
     ? { [`${name}Base64`]: Buffer.from(value).toString('base64') }
@@ -184,7 +184,7 @@ async function setMembers(context: Context, options: KeyspaceOption, key: string
   const scan = (cursor: Uint8Array) => ({ setScan: { key: bytes(key), cursor, limit: 500 } });
   const entries = await scanAll(context, options, scan);
   if (entries.length === 0) throw noSuchKey(key);
-  const members = entries.map(({ name }) => text(name));
+  const members = entries.map(({ name }) => textOf(name) ?? base64(name));
   context.show({ key, members }, () => entries.map(({ name }) => `${preview(name)}\n`).join(''));
 }
 
@@ -264,7 +264,7 @@ async function sortedRange(context: Context, options: RangeOptions, key: string)
   const { reverse = false, min, max, offset, limit } = options;
   const range = { key: bytes(key), reverse, minScore: min, maxScore: max, offset, limit };
   const { entries } = await run(context, options, { sortedSetRange: range });
-  const members = entries.map(({ name, score }) => ({ member: text(name), score }));
+  const members = entries.map(({ name, score }) => ({ ...member('member', name), score }));
   context.show({ key, members }, () =>
     entries.length === 0
       ? ''

@@ -8,7 +8,7 @@ import { jsonField } from '../json.ts';
 import { duration, typedValue, whole, wholeOrNegative } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { count, preview, printable, span, textOf } from '../text.ts';
-import { addCollectionCommands } from './kv-collections.ts';
+import { addCollectionCommands, member } from './kv-collections.ts';
 
 export interface KeyspaceOption {
   keyspace: string;
@@ -152,7 +152,7 @@ const pageMax = 500;
 
 async function list(context: Context, options: ListOptions, prefix = ''): Promise<void> {
   const { type = '', limit } = options;
-  const seen = new Map<string, string>();
+  const seen = new Map<string, pb.KvEntry>();
   let cursor: Uint8Array = new Uint8Array();
   let isMore = false;
   do {
@@ -161,18 +161,19 @@ async function list(context: Context, options: ListOptions, prefix = ''): Promis
       scan: { prefix: bytes(prefix), cursor, limit: page, type },
     });
     // A scan may return a key twice.
-    for (const entry of result.entries) seen.set(Buffer.from(entry.name).toString(), entry.type);
+    for (const entry of result.entries) seen.set(Buffer.from(entry.name).toString('latin1'), entry);
     cursor = result.cursor;
     isMore = cursor.length > 0;
   } while (isMore && (limit === 0 || seen.size < limit));
-  const keys = [...seen].map(([key, keyKind]) => ({ key, type: keyKind }));
-  context.show({ keys, isComplete: !isMore }, () =>
+  const keys = [...seen.values()];
+  const json = keys.map((entry) => ({ ...member('key', entry.name), type: entry.type }));
+  context.show({ keys: json, isComplete: !isMore }, () =>
     keys.length === 0
       ? ''
       : table(
           keys,
           [
-            { title: 'KEY', value: ({ key }) => printable(key), flexible: true },
+            { title: 'KEY', value: ({ name }) => preview(name), flexible: true },
             { title: 'TYPE', value: (row) => row.type },
           ],
           context.terminal,

@@ -1,6 +1,7 @@
 // The command line in-process: a terminal that remembers what was written to it, and a server made of
 // answers.
 import { Readable, Writable } from 'node:stream';
+import type { MessageType } from '@flowmesh/protocol/gen/flowmesh.js';
 import picocolors from 'picocolors';
 import type { Api } from '../../cli/client.ts';
 import type { Host } from '../../cli/context.ts';
@@ -16,7 +17,9 @@ export interface Screen {
   tty?: boolean;
   errTty?: boolean;
   color?: boolean;
-  stdin?: string;
+  stdin?: string | Readable;
+  /** `stdin` is typed, not piped. */
+  stdinTty?: boolean;
   env?: Record<string, string>;
   nowMs?: () => number;
   interrupt?: AbortSignal;
@@ -25,9 +28,12 @@ export interface Screen {
 export function fakeTerminal(screen: Screen = {}) {
   const { columns = 80, tty = false, errTty = false, color = false, env = {}, stdin } = screen;
   const written = { out: [] as Buffer[], err: '' };
-  const input = Object.assign(Readable.from(stdin === undefined ? [] : [Buffer.from(stdin)]), {
-    isTTY: stdin === undefined,
-  });
+  const input = Object.assign(
+    typeof stdin === 'object' ? stdin : Readable.from(stdin === undefined ? [] : [Buffer.from(stdin)]),
+    {
+      isTTY: screen.stdinTty ?? stdin === undefined,
+    },
+  );
   const stderr = new Writable({
     write(chunk, _encoding, done) {
       written.err += chunk.toString();
@@ -39,7 +45,7 @@ export function fakeTerminal(screen: Screen = {}) {
     err: (text) => {
       written.err += text;
     },
-    stderr: Object.assign(stderr, { isTTY: tty, columns }),
+    stderr: Object.assign(stderr, { isTTY: errTty, columns }),
     stdin: input,
     isTty: tty,
     isErrTty: errTty,
@@ -67,7 +73,7 @@ export function fakeTerminal(screen: Screen = {}) {
 /** Calls that a command made, in order: the name of the method and the request. */
 export type Calls = [method: string, request: Record<string, unknown>][];
 
-export type Answers = { [Method in keyof Api]?: (request: never) => unknown };
+export type Answers = { [Method in keyof Api]?: (request: never, signal: AbortSignal) => unknown };
 
 export function fakeApi(answers: Answers, calls: Calls = []): Api {
   let seq = 0;
@@ -76,11 +82,11 @@ export function fakeApi(answers: Answers, calls: Calls = []): Api {
     get(target, name: keyof Api) {
       if (name === 'mutation' || name === 'close') return target[name];
       if (typeof name === 'symbol' || (name as string) === 'then') return undefined;
-      return (request: never) => {
+      return (request: never, signal: AbortSignal) => {
         calls.push([name, request]);
         const answer = answers[name];
         if (answer === undefined) throw new Error(`nobody expected ${name}`);
-        const result = answer(request);
+        const result = answer(request, signal);
         return name === 'follow' ? result : Promise.resolve(result);
       };
     },
@@ -95,14 +101,26 @@ export interface Ran {
   calls: Calls;
 }
 
-/** `flowmesh` with these arguments, against a server that gives these answers. */
-export async function flowmesh(args: string[], answers: Answers = {}, screen: Screen = {}): Promise<Ran> {
+/** A message as it comes from the wire: every field is there, those that were not set with their default. */
+export const received = <Message, Input>(type: MessageType<Message, Input>, fields: Input): Message =>
+  type.decode(type.encode(fields).finish(true));
+
+/**
+ * `flowmesh` with these arguments, against a server that gives these answers, or a real connection. A text is
+ * parted at spaces, a list is taken as it is.
+ */
+export async function flowmesh(
+  line: string | string[],
+  answers: Answers | Host['connect'] = {},
+  screen: Screen = {},
+): Promise<Ran> {
+  const args = typeof line === 'string' ? line.split(' ') : line;
   const seen = fakeTerminal(screen);
   const calls: Calls = [];
   const host: Host & DevHost = {
     terminal: seen.terminal,
     version: '1.2.3',
-    connect: async () => fakeApi(answers, calls),
+    connect: typeof answers === 'function' ? answers : async () => fakeApi(answers, calls),
     startServer: () => Promise.reject(new Error('no server in this test')),
   };
   const code = await run(args, host);
