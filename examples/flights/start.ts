@@ -1,7 +1,4 @@
 // npm start: a FlowMesh of its own, the flight records through it, the check, and then it keeps serving.
-//   -- --once            end after the check (exit code 1 if it failed)
-//   -- --records N       only so many records
-//   -- --data DIR        where the data is kept (.flowmesh)
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
@@ -16,9 +13,34 @@ import { runFlights } from './run.ts';
 const { bold, dim, cyan, red } = picocolors;
 const repository = join(import.meta.dirname, '../..');
 
-const { values: options } = parseArgs({
-  options: { once: { type: 'boolean' }, records: { type: 'string' }, data: { type: 'string' } },
-});
+const USAGE = `npm start [-- OPTIONS]
+  --once         end after the check (exit code 1 if it failed)
+  --records N    only so many records
+  --data DIR     where the data is kept (.flowmesh)`;
+
+const options = readOptions();
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        ...{ once: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+        ...{ records: { type: 'string' }, data: { type: 'string' } },
+      },
+    });
+    if (values.help) {
+      console.log(USAGE);
+      process.exit(0);
+    }
+    const records = values.records === undefined ? undefined : Number(values.records);
+    if (records !== undefined && !(Number.isInteger(records) && records > 0))
+      throw new Error(`--records ${values.records}: a whole number above 0`);
+    return { ...values, records };
+  } catch (error) {
+    console.error(`${red('error:')} ${(error as Error).message}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
 
 interface Running {
   child: ChildProcess;
@@ -65,7 +87,9 @@ async function startFlowMesh(): Promise<Running> {
     child.once('exit', (code) => reject(new NotStarted(`flowmesh dev ended with code ${code}`)));
     createInterface({ input: child.stderr }).on('line', (line) => {
       const { message, hint } = (parsed(line)?.['error'] ?? {}) as { message?: string; hint?: string };
-      if (message !== undefined) reject(new NotStarted(`${message}\n  ${hint ?? ''}`));
+      // The options of the server are those of npm start behind a --.
+      const cure = hint?.replace('--data', 'npm start -- --data') ?? '';
+      if (message !== undefined) reject(new NotStarted(`${message}\n  ${cure}`));
       else process.stderr.write(`${line}\n`);
     });
     lines.on('line', (line) => {
@@ -136,9 +160,10 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 running.child.removeAllListeners('exit');
-running.child.once('exit', (code) => {
+running.child.once('exit', (code, signal) => {
   if (stopping.signal.aborted) return;
-  console.error(red(`flowmesh dev ended with code ${code}`));
+  const how = code === null ? `was ended by ${signal}` : `ended with code ${code}`;
+  console.error(`\n${red('error:')} the server ${how}; what it acknowledged is kept, npm start begins anew`);
   process.exit(1);
 });
 
@@ -146,8 +171,8 @@ try {
   await waitUntilReady(running.httpPort);
   console.log(`${dim('Flight records: vega-datasets, flights-200k.json')}\n`);
   const fm = await connect({ address: `localhost:${running.grpcPort}` });
-  const records = options.records === undefined ? undefined : Number(options.records);
-  const isRight = await Promise.race([runFlights(fm, { records }), aborted(stopping.signal)]);
+  const work = runFlights(fm, { records: options.records });
+  const isRight = await Promise.race([work, aborted(stopping.signal)]);
   await fm.close({ timeout: '2s' });
   if (isRight === false) process.exitCode = 1;
   if (isRight === true && !options.once) {
