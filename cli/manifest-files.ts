@@ -100,7 +100,9 @@ export async function signatureOf(paths: readonly string[]): Promise<string> {
 
 /** A problem with the line it is on and a mark below the place. */
 export function problemText(problem: Problem, colors: Colors): string {
-  const [where = '', cure = ''] = formatProblem(problem).split('\n    ');
+  const [place = '', cure = ''] = formatProblem(problem).split('\n    ');
+  // A file as a whole has no line to look at.
+  const where = problem.document === 0 ? place.replace(':1:1 ', ': ') : place;
   const lines = [colors.bold(printable(where)), `    ${colors.green(printable(cure))}`];
   if (problem.excerpt !== '') {
     const number = String(problem.line).padStart(5);

@@ -30,7 +30,7 @@ interface FileOptions {
   filename: string[];
 }
 
-async function checked(context: Context, { filename }: FileOptions): Promise<ManifestSet> {
+async function checked(context: Context, { filename }: FileOptions, hint = ''): Promise<ManifestSet> {
   const { terminal } = context;
   const set = await readManifests(filename, terminal.stdin);
   const { problems, notices } = set;
@@ -41,7 +41,7 @@ async function checked(context: Context, { filename }: FileOptions): Promise<Man
   if (problems.length > 0) {
     if (context.isJson) context.show({ problems, notices }, () => '');
     const mistakes = counted(problems.length, 'mistake');
-    throw new CliError(`${mistakes} in the manifests`);
+    throw new CliError(`${mistakes} in the manifests`, hint);
   }
   return set;
 }
@@ -57,7 +57,7 @@ async function validate(context: Context, options: FileOptions): Promise<void> {
 }
 
 async function apply(context: Context, options: FileOptions): Promise<void> {
-  const { resources } = await checked(context, options);
+  const { resources } = await checked(context, options, 'nothing was applied');
   const outcomes = await reconcile(resources, declarationsOf(await context.api()));
   const refused = outcomes.filter(({ result }) => result === 'refused');
   const results = outcomes.map(({ kind, name, result, changes, error }) => {
@@ -67,6 +67,7 @@ async function apply(context: Context, options: FileOptions): Promise<void> {
     outcomes.length === 0 ? '' : `${outcomeLines(outcomes, context.terminal.colors, '')}\n`,
   );
   if (outcomes.length === 0) context.hint('nothing to apply: no Queue and no Stream was found');
-  if (refused.length > 0)
-    throw new CliError(`${count(refused.length)} of ${count(outcomes.length)} were refused`);
+  if (refused.length === 0) return;
+  const were = refused.length === 1 ? 'was' : 'were';
+  throw new CliError(`${count(refused.length)} of ${count(outcomes.length)} ${were} refused`);
 }

@@ -111,12 +111,17 @@ function tryText(
 ): string {
   const queue = resources.find(({ kind }) => kind === 'Queue');
   const name = queue === undefined ? 'emails.send' : (servedName(queue) ?? '');
-  const address = grpcPort === 7070 && host === 'localhost' ? '' : ` --address ${host}:${grpcPort}`;
-  const authorization = token ? " -H 'authorization: Bearer TOKEN'" : '';
+  const environment = [
+    ...(grpcPort === 7070 && host === 'localhost' ? [] : [`FLOWMESH_ADDRESS=${host}:${grpcPort}`]),
+    ...(token ? ['FLOWMESH_TOKEN=...'] : []),
+  ];
+  const authorization = token ? ' -H "authorization: Bearer $FLOWMESH_TOKEN"' : '';
   const lines = [
-    `flowmesh queue enqueue ${name} '{"to":"ada@example.com"}'${address}`,
-    `flowmesh queue ls${address}`,
-    `curl ${host}:${httpPort}/v1/queues/${name}${authorization}`,
+    ...(environment.length > 0 ? [`export ${environment.join(' ')}`] : []),
+    `flowmesh queue enqueue ${name} '{"to":"ada@example.com"}'`,
+    'flowmesh queue ls',
+    // curl has a meaning of its own for braces.
+    `curl ${host}:${httpPort}/v1/queues/${encodeURIComponent(name)}${authorization}`,
   ];
   return `  ${colors.dim('try')}\n${lines.map((line) => `    ${line}`).join('\n')}`;
 }

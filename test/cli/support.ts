@@ -23,6 +23,7 @@ export interface Screen {
   env?: Record<string, string>;
   nowMs?: () => number;
   interrupt?: AbortSignal;
+  startServer?: DevHost['startServer'];
 }
 
 export function fakeTerminal(screen: Screen = {}) {
@@ -121,7 +122,7 @@ export async function flowmesh(
     terminal: seen.terminal,
     version: '1.2.3',
     connect: typeof answers === 'function' ? answers : async () => fakeApi(answers, calls),
-    startServer: () => Promise.reject(new Error('no server in this test')),
+    startServer: screen.startServer ?? (() => Promise.reject(new Error('no server in this test'))),
   };
   const code = await run(args, host);
   return { code, out: seen.out, bytes: seen.bytes, err: seen.err, calls };
