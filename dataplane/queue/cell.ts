@@ -1,7 +1,8 @@
 // What a shard keeps in memory of one queue: declaration, counters, held leases, sessions, and the fronts of
 // its indexes.
 //   C1. Memory is O(leases + sessions), never O(waiting jobs).
-//   C2. A job is finished exactly if its offset is below the cursor and neither leased nor an exception row.
+//   C2. A job is finished exactly if the cursor has passed it or its entry is flagged as indexed, and it is
+//       neither leased nor an exception row.
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
 import {
@@ -36,11 +37,19 @@ export interface SessionRecord {
   worker: string;
   /** Leases of the session do not expire before this. */
   untilMs: number;
+  /** What the worker said when it connected; absent in rows of older versions and after a bare renewal. */
+  readonly build?: string;
+  readonly visibilityMs?: number;
+  readonly concurrency?: number;
+  /** Set while its leases end; see sessions.ts. */
+  unstartedFrom?: number | undefined;
 }
 
 /** Exceptions are counted by buckets of this many offsets, to know how far the log may be trimmed. */
 const BUCKET = 16_384;
 const RECENT_ACKS_MAX = 1000;
+/** A lease may last this long in all, however it is prolonged, as in SQS. */
+export const VISIBILITY_MS_MAX = 12 * 3_600_000;
 
 export const freshState = (): QueueState => ({
   generation: 0,
@@ -111,9 +120,11 @@ export class QueueCell {
     return grant !== undefined && grant.firstEpoch + offset - grant.firstOffset === epoch ? grant : undefined;
   }
 
+  /** Renewals of its session push it on, but not for ever. */
   deadlineOf(grant: Grant): number {
     const session = this.sessions.get(grant.sessionId);
-    return session === undefined ? grant.deadlineMs : Math.max(grant.deadlineMs, session.untilMs);
+    if (session === undefined || session.untilMs <= grant.deadlineMs) return grant.deadlineMs;
+    return Math.max(grant.deadlineMs, Math.min(session.untilMs, grant.leasedAtMs + VISIBILITY_MS_MAX));
   }
 
   rememberAck(offset: number, epoch: number): void {

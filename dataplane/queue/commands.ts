@@ -53,6 +53,8 @@ export interface RenewCommand extends Base {
   readonly sessionId: string;
   readonly worker: string;
   readonly visibilityMs: number;
+  readonly build: string;
+  readonly concurrency: number;
   /**
    * A worker that (re)connects: leases of its session that it does not know are released. Null: only a
    * renewal.

@@ -3,7 +3,6 @@
 //   V1. Counters always equal the number of jobs in each state.
 //   V2. Inside a transaction every change is taken back through rows.onRollback.
 import assert from 'node:assert/strict';
-import { decodeBatch, encodeBatch } from '@flowmesh/protocol';
 import type { Moment, ViewContext } from '../shard/state-machine.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { freshState, type Grant, QueueCell } from './cell.ts';
@@ -16,7 +15,6 @@ import {
   DUE,
   DYING,
   JOB,
-  type JobMeta,
   LANE,
   NEXT,
   QUEUE,
@@ -351,7 +349,10 @@ export class QueueState {
     const session = cell.sessions.get(e.sessionId);
     if (session === undefined)
       cell.sessions.set(e.sessionId, { id: e.sessionId, worker: e.worker, untilMs: e.untilMs });
-    else session.untilMs = e.untilMs;
+    else {
+      session.untilMs = e.untilMs;
+      session.unstartedFrom = undefined;
+    }
   }
 
   #expireDedups(e: ev.DedupExpired): void {
@@ -383,17 +384,3 @@ export class QueueState {
 
 /** Log ids are odd for queues, even for streams: they share a shard's directory. */
 export const logIdOf = (queueNo: number): number => queueNo * 2 + 1;
-
-/** A job as it lies in the dead-letter queue: the same bytes, and where it came from. */
-export function deadJobBatch(
-  batch: Buffer,
-  index: number,
-  source: { queue: string; id: string; error: string },
-): Buffer {
-  const record = decodeBatch(batch)[index];
-  assert(record !== undefined, 'the entry is in the batch');
-  const { delayMs: _d, priority: _p, dedupKey: _k, ...kept } = record;
-  return encodeBatch([{ ...kept, sourceQueue: source.queue, sourceId: source.id, lastError: source.error }]);
-}
-
-export type { JobMeta };

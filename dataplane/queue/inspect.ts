@@ -60,7 +60,8 @@ async function describe(
   const row = view.context.rows.get(JOB, ref.key);
   const grant = cell.leases.get(offset);
   const meta = grant !== undefined ? heldMeta(cell, grant) : row?.meta;
-  const status = statusOf(cell, offset, row?.state, nowMs, meta);
+  const isWaiting = offset >= cell.state.cursor && !record.indexed;
+  const status = statusOf(cell, offset, row?.state ?? (isWaiting ? 'ready' : undefined), nowMs, meta);
   return {
     id: view.idPrefix(cell) + offset.toString(36),
     queue: cell.name,
@@ -114,7 +115,6 @@ function statusOf(
     return { state: 'blocked', reason: 'an earlier job of the same key is not finished' };
   if (row === 'dying')
     return { state: 'dead', reason: 'out of attempts: on its way to the dead-letter queue' };
-  if (offset >= cell.state.cursor) return { state: 'waiting', reason: waits };
   return {
     state: 'completed',
     reason: 'finished: acked, dead-lettered, redriven or purged; its history says which',

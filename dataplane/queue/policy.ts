@@ -2,6 +2,7 @@
 // badly.
 import { FlowError } from '@flowmesh/protocol';
 import type { QueueSpec, QueueSpecInput } from '@flowmesh/protocol/gen/flowmesh.js';
+import { VISIBILITY_MS_MAX } from './cell.ts';
 import type { PlacedJob, ReturnReason } from './events.ts';
 import type { JobMeta, ResolvedSpec } from './tables.ts';
 
@@ -22,9 +23,9 @@ export const QUEUE_DEFAULTS: ResolvedSpec = {
   timeoutMs: 1800 * SECOND,
 };
 
-/** A lease may be extended up to this long in all, as in SQS. */
-export const VISIBILITY_MS_MAX = 12 * HOUR;
 const ERROR_TEXT_MAX = 8192;
+/** Longer than anybody waits, and far from where sums of times lose digits. */
+const RETRY_AFTER_MS_MAX = 100 * 365 * 24 * HOUR;
 /** Dead-letter queues are kept longer. */
 const DEAD_RETENTION_MS = 14 * 24 * HOUR;
 
@@ -118,7 +119,8 @@ export function decideReturn(
   const failures = meta.failed + meta.timedOut;
   const exhausted = failures >= spec.maxAttempts || meta.acquired >= spec.maxDeliveries;
   if (!terms.neverDies && (terms.unrecoverable || exhausted)) return { offset, meta, to: 'dying' };
-  const delayMs = terms.retryAfterMs ?? backoffMs(spec.backoff, failures, at.random);
+  const askedMs = terms.retryAfterMs ?? backoffMs(spec.backoff, failures, at.random);
+  const delayMs = Math.min(askedMs, RETRY_AFTER_MS_MAX);
   if (delayMs <= 0) return { offset, meta, to: 'ready' };
   return { offset, meta: { ...meta, readyAtMs: at.nowMs + delayMs }, to: 'retrying' };
 }

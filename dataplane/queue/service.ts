@@ -5,7 +5,7 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
 import type { QueueService, WorkSession } from '../services.ts';
 import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
-import type { QueueCell } from './cell.ts';
+import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
 import type { Waiter } from './dispatch.ts';
 import { parseJobId } from './ids.ts';
@@ -134,7 +134,7 @@ export class Queues implements QueueService {
       const waiter: Waiter = {
         sessionId: '',
         worker: request.worker || caller.identity,
-        visibilityMs: request.visibilityMs,
+        visibilityMs: Math.min(request.visibilityMs, VISIBILITY_MS_MAX),
         credits: max,
         isOnce: true,
         isCongested: false,
@@ -224,7 +224,9 @@ export class Queues implements QueueService {
       held: hello.held,
       sessionId: hello.sessionId,
       worker: hello.worker || hello.sessionId,
-      visibilityMs: hello.visibilityMs,
+      visibilityMs: Math.min(hello.visibilityMs, VISIBILITY_MS_MAX),
+      build: hello.build.slice(0, LIMITS.nameBytes),
+      concurrency: hello.concurrency,
     };
     while ((await this.#call<{ more: boolean }>(caller, hello.queue, renew)).more);
     return new WorkerSession(caller, shard, view, cell, hello, send);
@@ -236,6 +238,8 @@ export class Queues implements QueueService {
       sessionId: request.sessionId,
       worker: '',
       visibilityMs: 0,
+      build: '',
+      concurrency: 0,
       held: null,
     });
     return { deadlineMs: reply.untilMs };

@@ -7,10 +7,10 @@ import { FlowError } from '@flowmesh/protocol';
 import { COMMAND_BYTES_MAX } from '../shard/bounds.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
-import type { Grant, QueueCell } from './cell.ts';
+import { type Grant, type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
 import * as ev from './events.ts';
-import { decideReturn, isDeadLetterName, VISIBILITY_MS_MAX } from './policy.ts';
+import { decideReturn, isDeadLetterName } from './policy.ts';
 import { freshMeta, JOB, type JobMeta, LANE, metaBytes, NEXT } from './tables.ts';
 
 /** A lease outlives a purge: from then on its job belongs to the new generation. */

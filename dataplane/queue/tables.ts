@@ -8,6 +8,7 @@
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { part, u32be, u53be } from '../storage/keys.ts';
+import type { SessionRecord } from './cell.ts';
 
 /** What is known of a job beyond its place in the log. */
 export interface JobMeta {
@@ -112,7 +113,7 @@ export interface QueueRow {
   readonly spec: ResolvedSpec;
   readonly createdAtMs: number;
   readonly state: QueueState;
-  readonly sessions: readonly { id: string; worker: string; untilMs: number }[];
+  readonly sessions: readonly SessionRecord[];
   readonly exceptions: readonly (readonly [number, number])[];
   readonly recentAcks: readonly (readonly [number, number])[];
 }

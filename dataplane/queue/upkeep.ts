@@ -6,17 +6,18 @@ import type { Moment, View, ViewContext } from '../shard/state-machine.ts';
 import type { Window } from '../storage/contract.ts';
 import { after, DEFAULT_TENANT, readPart, readU32be, readU53be } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
+import { deadJobBatch } from './dead-job.ts';
 import { sourceIn, type Waiter } from './dispatch.ts';
 import * as ev from './events.ts';
-import { deadJobBatch, type QueueState } from './evolve.ts';
+import type { QueueState } from './evolve.ts';
 import type { LeaseClock } from './lease-clock.ts';
-import { laneReads, returnedJob, unblock } from './settle.ts';
+import { endedGrant } from './sessions.ts';
+import { laneReads, unblock } from './settle.ts';
 import { DEDUP_EXPIRY, tablePrefix } from './tables.ts';
 
 /** Work of one kind that a single run does at most. */
 const SLICE = 256;
 const HOUSEKEEPING_MS = 2000;
-const EXPIRED = { reason: 'timed_out', error: 'lease expired: no ack and no renewal' } as const;
 
 export type EmitThen = Parameters<NonNullable<View['tick']>>[1];
 
@@ -84,23 +85,11 @@ export class Upkeep {
 
   #endLeases(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     for (const { cell, grant } of this.#leaseClock.due(at.nowMs, hasRoom)) {
-      const jobs: ev.PlacedJob[] = [];
-      const epochs: number[] = [];
-      for (let i = 0; i < grant.count; i++) {
-        const offset = grant.firstOffset + i;
-        if (cell.leases.get(offset) !== grant) continue;
-        jobs.push(returnedJob(cell, { offset, grant }, EXPIRED, at, this.#context.random));
-        epochs.push(grant.firstEpoch + i);
-      }
-      if (jobs.length === 0) continue;
+      const { events, offsets, epochs } = endedGrant(cell, grant, at, this.#context.random);
       const waiter = this.#hooks.waiterOf(cell, grant.sessionId);
-      const event = { type: ev.RETURNED, queueNo: cell.queueNo, reason: 'timed_out', jobs } as ev.Returned;
-      emit(event, () =>
-        waiter?.lost(
-          jobs.map((j) => j.offset),
-          epochs,
-        ),
-      );
+      events.forEach((event, i) => {
+        emit(event, i === 0 ? () => waiter?.lost(offsets, epochs) : undefined);
+      });
     }
   }
 

@@ -14,13 +14,13 @@ import { decideEnqueue, enqueueReads } from './enqueue.ts';
 import * as ev from './events.ts';
 import { logIdOf, QueueState } from './evolve.ts';
 import { LeaseClock } from './lease-clock.ts';
+import * as life from './life-events.ts';
+import { evolveLife } from './life-evolve.ts';
 import { defaultsFor } from './policy.ts';
-import { decideSettle, laneReads, returnedJob } from './settle.ts';
-import { COUNTERS, LEASE, metaBytes, QUEUE, tablePrefix } from './tables.ts';
+import { decideRenew, releaseSession } from './sessions.ts';
+import { decideSettle, laneReads } from './settle.ts';
+import { COUNTERS, LEASE, QUEUE, tablePrefix } from './tables.ts';
 import { type EmitThen, Upkeep } from './upkeep.ts';
-
-/** Of jobs given back by one event. */
-const RELEASE_BYTES = 512 * 1024;
 
 export class QueueView implements View {
   readonly name = 'queue';
@@ -172,20 +172,10 @@ export class QueueView implements View {
         this.#lines.delete(queueNo);
         emit({ type: ev.DELETED, queueNo } as ev.Deleted);
         return {};
-      case 'renew': {
-        const untilMs = at.nowMs + (c.visibilityMs || cell.spec.visibilityTimeoutMs);
-        emit({
-          type: ev.SESSION_RENEWED,
-          queueNo,
-          sessionId: c.sessionId,
-          worker: c.worker,
-          untilMs,
-        } as ev.SessionRenewed);
-        const more = c.held !== null && this.#releaseUnknown(cell, c.sessionId, c.held, at, emit);
-        return { untilMs, more };
-      }
+      case 'renew':
+        return decideRenew(cell, c, at, random, emit);
       case 'end-session':
-        return this.#release(cell, c.sessionId, () => false, at, emit);
+        return releaseSession(cell, c.sessionId, () => false, at, random, emit);
       case 'purge': {
         const purged = cell.depth - cell.leases.size;
         emit({
@@ -217,45 +207,6 @@ export class QueueView implements View {
     const queueNo = present?.queueNo ?? this.state.nextQueue;
     emit({ type: ev.DECLARED, queueNo, tenant, name, spec } as ev.Declared);
     return { queueNo };
-  }
-
-  /** Deliveries that never reached the worker would be renewed with its session for ever. */
-  #releaseUnknown(
-    cell: QueueCell,
-    sessionId: string,
-    held: readonly ev.Run[],
-    at: Moment,
-    emit: Emit,
-  ): boolean {
-    const epochs = new Set<number>();
-    for (const { epoch, count } of held) for (let i = 0; i < count; i++) epochs.add(epoch + i);
-    return this.#release(cell, sessionId, (epoch) => epochs.has(epoch), at, emit).more;
-  }
-
-  /** Gives back what a session holds, as much as one event takes; `more`: ask again for the rest. */
-  #release(
-    cell: QueueCell,
-    sessionId: string,
-    isKept: (epoch: number) => boolean,
-    at: Moment,
-    emit: Emit,
-  ): { released: number; more: boolean } {
-    const jobs: ev.PlacedJob[] = [];
-    let bytes = 0;
-    let more = false;
-    for (const [offset, grant] of cell.leases) {
-      if (grant.sessionId !== sessionId || sessionId === '') continue;
-      if (isKept(grant.firstEpoch + offset - grant.firstOffset)) continue;
-      bytes += metaBytes(grant.meta);
-      more = bytes > RELEASE_BYTES;
-      if (more) break;
-      jobs.push(
-        returnedJob(cell, { offset, grant }, { reason: 'released', error: '' }, at, this.context.random),
-      );
-    }
-    if (jobs.length > 0)
-      emit({ type: ev.RETURNED, queueNo: cell.queueNo, reason: 'released', jobs } as ev.Returned);
-    return { released: jobs.length, more };
   }
 
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
@@ -299,6 +250,10 @@ export class QueueView implements View {
   }
 
   evolve(event: Event, at: Moment): void {
+    if (life.isLifeEvent(event)) {
+      evolveLife(this.state, event, at);
+      return;
+    }
     const e = event as ev.QueueEvent;
     const gone = e.type === ev.DELETED ? this.state.byNumber.get(e.queueNo) : undefined;
     this.state.evolve(e, at);
@@ -312,11 +267,12 @@ export class QueueView implements View {
   }
 
   encode(event: Event, into: ByteWriter): void {
-    ev.encodeEvent(event as ev.QueueEvent, into);
+    if (life.isLifeEvent(event)) life.encodeLifeEvent(event, into);
+    else ev.encodeEvent(event as ev.QueueEvent, into);
   }
 
   decode(type: number, from: ByteReader): Event {
-    return ev.decodeEvent(type, from);
+    return life.isLifeEvent({ type }) ? life.decodeLifeEvent(type, from) : ev.decodeEvent(type, from);
   }
 
   tick(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {

@@ -4,7 +4,7 @@ import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { WorkSession } from '../services.ts';
 import type { Caller, ShardPort } from '../shard/state-machine.ts';
-import type { QueueCell } from './cell.ts';
+import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
 import type { Granted, Waiter } from './dispatch.ts';
 import type { QueueView } from './view.ts';
@@ -42,13 +42,13 @@ export class WorkerSession implements WorkSession, Waiter {
     this.#send = send;
     this.sessionId = hello.sessionId;
     this.worker = hello.worker || hello.sessionId;
-    this.visibilityMs = hello.visibilityMs;
+    this.visibilityMs = Math.min(hello.visibilityMs, VISIBILITY_MS_MAX);
     this.credits = Math.min(CREDITS_MAX, hello.credits);
     send({
       welcome: {
         sessionId: hello.sessionId,
         idPrefix: view.idPrefix(cell),
-        visibilityMs: hello.visibilityMs || cell.spec.visibilityTimeoutMs,
+        visibilityMs: this.visibilityMs || cell.spec.visibilityTimeoutMs,
         timeoutMs: cell.spec.timeoutMs,
       },
     });

@@ -1987,6 +1987,11 @@ export interface WorkHello {
   build: string;
   /** The leases that the worker still knows of. All others of the session were lost on the way to it: they are released. */
   held: AckRange[];
+  /**
+   * Handlers that the worker runs at a time. If it dies, only that many jobs, the first ones delivered, can have
+   * been started: the others are given back uncounted. 0: any of them may have been started.
+   */
+  concurrency: number;
 }
 export interface WorkHelloInput {
   queue?: string | null | undefined;
@@ -1998,6 +2003,11 @@ export interface WorkHelloInput {
   build?: string | null | undefined;
   /** The leases that the worker still knows of. All others of the session were lost on the way to it: they are released. */
   held?: readonly AckRangeInput[] | null | undefined;
+  /**
+   * Handlers that the worker runs at a time. If it dies, only that many jobs, the first ones delivered, can have
+   * been started: the others are given back uncounted. 0: any of them may have been started.
+   */
+  concurrency?: number | null | undefined;
 }
 export const WorkHello: MessageType<WorkHello, WorkHelloInput>;
 

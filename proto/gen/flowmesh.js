@@ -13547,6 +13547,7 @@ export const flowmesh = $root.flowmesh = (() => {
    WorkHello.prototype.worker = "";
    WorkHello.prototype.build = "";
    WorkHello.prototype.held = $util.emptyArray;
+   WorkHello.prototype.concurrency = 0;
 
    WorkHello.create = function(properties) {
     return new WorkHello(properties);
@@ -13574,6 +13575,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (message.held != null && message.held.length)
      for (let i = 0; i < message.held.length; ++i)
       $root.flowmesh.v1.AckRange.encode(message.held[i], writer.uint32(58).fork(), _depth + 1).ldelim();
+    if (message.concurrency != null && $Object.hasOwnProperty.call(message, "concurrency") && message.concurrency !== 0)
+     writer.uint32(240).uint32(message.concurrency);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -13669,6 +13672,15 @@ export const flowmesh = $root.flowmesh = (() => {
        message.held.push($root.flowmesh.v1.AckRange.decode(reader, reader.size(), $undefined, _depth + 1));
        continue;
       }
+     case 30: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.concurrency = value;
+       else
+        delete message.concurrency;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -13731,6 +13743,9 @@ export const flowmesh = $root.flowmesh = (() => {
       message.held[i] = $root.flowmesh.v1.AckRange.fromObject(object.held[i], _depth + 1);
      }
     }
+    if (object.concurrency != null)
+     if ($Number(object.concurrency) !== 0)
+      message.concurrency = object.concurrency >>> 0;
     return message;
    };
 
@@ -13755,6 +13770,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.visibilityMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.worker = "";
      object.build = "";
+     object.concurrency = 0;
     }
     if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
      object.queue = message.queue;
@@ -13778,6 +13794,8 @@ export const flowmesh = $root.flowmesh = (() => {
      for (let j = 0; j < message.held.length; ++j)
       object.held[j] = $root.flowmesh.v1.AckRange.toObject(message.held[j], options, _depth + 1);
     }
+    if (message.concurrency != null && $Object.hasOwnProperty.call(message, "concurrency"))
+     object.concurrency = message.concurrency;
     return object;
    };
 

@@ -12,7 +12,7 @@ const pause = (paused: boolean) => bench.queues.setPaused(caller, { queue: 'q', 
 const purge = () => bench.queues.purge(caller, { queue: 'q', mutation: null });
 const EMPTY = { waiting: 0, delayed: 0, blocked: 0, leased: 0 };
 
-test('a paused queue takes jobs and settlements, and gives nothing', async () => {
+test('[Q61] a paused queue takes jobs and settlements, and gives nothing', async () => {
   await bench.enqueue('q', aJob('a'), aJob('b'));
   const a = await bench.leaseOne('q');
   await pause(true);
@@ -25,7 +25,7 @@ test('a paused queue takes jobs and settlements, and gives nothing', async () =>
   expect(payloads(await bench.lease('q', 9))).toEqual(['b', 'c']);
 });
 
-test('a resumed queue serves those who waited', async () => {
+test('[Q61] a resumed queue serves those who waited', async () => {
   await bench.enqueue('q', aJob('a'));
   await pause(true);
   const request = { queue: 'q', max: 1, waitMs: 10_000, visibilityMs: 0, worker: 'w' };
@@ -36,7 +36,7 @@ test('a resumed queue serves those who waited', async () => {
   expect((await asked).jobs).toHaveLength(1);
 });
 
-test('a purge removes every job that is not leased', async () => {
+test('[Q62] a purge removes every job that is not leased', async () => {
   await bench.enqueue(
     'q',
     aJob('leased'),
@@ -52,7 +52,7 @@ test('a purge removes every job that is not leased', async () => {
   expect(await bench.lease('q', 9)).toEqual([]);
 });
 
-test('a leased job survives a purge: its ack counts', async () => {
+test('[Q62] a leased job survives a purge: its ack counts', async () => {
   await bench.enqueue('q', aJob('a'));
   const a = await bench.leaseOne('q');
   await purge();
@@ -61,7 +61,7 @@ test('a leased job survives a purge: its ack counts', async () => {
 });
 
 test.each(['', 'k'])(
-  'a leased job survives a purge: it is retried like any other (key: "%s")',
+  '[Q62] a leased job survives a purge: it is retried like any other (key: "%s")',
   async (key) => {
     await bench.enqueue('q', aJob('a', { key }));
     const a = await bench.leaseOne('q');
@@ -77,7 +77,7 @@ test.each(['', 'k'])(
   },
 );
 
-test('purged jobs of a key do not hold up those that follow', async () => {
+test('[Q62] purged jobs of a key do not hold up those that follow', async () => {
   await bench.enqueue('q', aJob('k1', { key: 'k' }), aJob('k2', { key: 'k' }), aJob('k3', { key: 'k' }));
   await purge();
   await bench.enqueue('q', aJob('k4', { key: 'k' }), aJob('k5', { key: 'k' }));
@@ -87,7 +87,7 @@ test('purged jobs of a key do not hold up those that follow', async () => {
   expect([k4.payload, ...payloads(await bench.lease('q'))]).toEqual(['k4', 'k5']);
 });
 
-test.each([false, true])('a purge holds across a restart (checkpoint: %s)', async (clean) => {
+test.each([false, true])('[Q62] a purge holds across a restart (checkpoint: %s)', async (clean) => {
   await bench.enqueue('q', aJob('a'), aJob('late', { delayMs: 1000 }), aJob('high', { priority: 3 }));
   await bench.checkpoint();
   await purge();
@@ -97,13 +97,13 @@ test.each([false, true])('a purge holds across a restart (checkpoint: %s)', asyn
   expect(payloads(await bench.lease('q', 9))).toEqual(['new']);
 });
 
-test('a queue that holds jobs is not deleted if that is asked for', async () => {
+test('[Q63] a queue that holds jobs is not deleted if that is asked for', async () => {
   await bench.enqueue('q', aJob('a'));
   const deletion = bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: true, mutation: null });
   await expect(deletion).rejects.toMatchObject({ code: 'NOT_EMPTY' });
 });
 
-test('jobs are listed by state', async () => {
+test('[Q64] jobs are listed by state', async () => {
   await bench.enqueue(
     'q',
     aJob('leased'),
@@ -131,7 +131,7 @@ test('jobs are listed by state', async () => {
 });
 
 test.each(['', 'waiting', 'leased', 'delayed'])(
-  'pages of jobs in state "%s" hold each job once',
+  '[Q64] pages of jobs in state "%s" hold each job once',
   async (state) => {
     for (let i = 0; i < 30; i++) {
       const options = [{}, { priority: 2 }, { delayMs: 9000 }, { key: `k${i % 4}` }][i % 4];
@@ -152,7 +152,7 @@ test.each(['', 'waiting', 'leased', 'delayed'])(
   },
 );
 
-test('the history of a job tells all that happened to it', async () => {
+test('[Q65] the history of a job tells all that happened to it', async () => {
   await bench.declare('q', { visibilityTimeoutMs: 1000, maxAttempts: 3 });
   const [{ id = '' } = {}] = await bench.enqueue('q', aJob('a', { delayMs: 1000 }));
   await bench.advance(1000);
@@ -178,7 +178,7 @@ test('the history of a job tells all that happened to it', async () => {
   ]);
 });
 
-test('of a plain job that was redriven, purged or never there, the looker is told', async () => {
+test('[Q64] of a plain job that was redriven, purged or never there, the looker is told', async () => {
   const [{ id = '' } = {}] = await bench.enqueue('q', aJob('a'));
   await purge();
   expect((await bench.job('q', id ?? '')).state).toBe('completed');
@@ -187,7 +187,7 @@ test('of a plain job that was redriven, purged or never there, the looker is tol
   await expect(bench.job('q', 'nonsense')).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
 });
 
-test('finished jobs leave when their retention is over, unfinished ones never', async () => {
+test('[Q66] finished jobs leave when their retention is over, unfinished ones never', async () => {
   await bench.declare('q', { retentionMs: 60_000 });
   const [{ id = '' } = {}] = await bench.enqueue('q', aJob('a'));
   await bench.enqueue('q', aJob('b'));
@@ -200,4 +200,12 @@ test('finished jobs leave when their retention is over, unfinished ones never', 
       () => 'gone',
     ),
   );
+});
+
+test('[Q64] a job that is finished is not shown as waiting because earlier ones wait', async () => {
+  await bench.enqueue('q', aJob('first'), aJob('high', { priority: 9 }));
+  const high = await bench.leaseOne('q');
+  await bench.settle('q', ackOf(high));
+  expect(await bench.job('q', high.id)).toMatchObject({ state: 'completed', leaseEpoch: 0 });
+  expect((await bench.list('q')).payloads).toEqual(['first']);
 });

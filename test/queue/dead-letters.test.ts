@@ -16,7 +16,7 @@ const kill = async (queue: string, count = 1) => {
 const redrive = (queue: string, more: object = {}) =>
   bench.queues.redrive(caller, { queue, max: 0, targetQueue: '', mutation: null, ...more });
 
-test('a job that is out of attempts moves, with its source and last error', async () => {
+test('[Q21] [Q22] a job that is out of attempts moves, with its source and last error', async () => {
   await bench.declare('q', { maxAttempts: 2 });
   await bench.enqueue('q', { ...aJob('a', { key: 'k' }), headers: { h: Buffer.from('v') } });
   const first = await bench.leaseOne('q');
@@ -37,7 +37,7 @@ test('a job that is out of attempts moves, with its source and last error', asyn
   expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 0, blocked: 0, leased: 0 });
 });
 
-test('large jobs that die together go one entry after the other', async () => {
+test('[Q14] large jobs that die together go one entry after the other', async () => {
   const jobs: Held[] = [];
   for (let i = 0; i < 12; i++) {
     await bench.enqueue('q', aJob('x'.repeat(1_000_000)));
@@ -48,7 +48,7 @@ test('large jobs that die together go one entry after the other', async () => {
   expect(await bench.figures('q.dead')).toMatchObject({ waiting: 12 });
 });
 
-test('a job whose leases keep running out moves, too', async () => {
+test('[Q21] a job whose leases keep running out moves, too', async () => {
   await bench.declare('q', { maxAttempts: 2, visibilityTimeoutMs: 1000 });
   await bench.enqueue('q', aJob('a'));
   for (let i = 0; i < 2; i++) {
@@ -58,21 +58,21 @@ test('a job whose leases keep running out moves, too', async () => {
   expect((await bench.list('q.dead')).payloads).toEqual(['a']);
 });
 
-test('the declared dead-letter queue is used', async () => {
+test('[Q22] the declared dead-letter queue is used', async () => {
   await bench.declare('q', { deadLetterQueue: 'morgue' });
   await bench.enqueue('q', aJob('a'));
   await kill('q');
   expect((await bench.list('morgue')).payloads).toEqual(['a']);
 });
 
-test('delay, priority and deduplication key stay behind', async () => {
+test('[Q22] delay, priority and deduplication key stay behind', async () => {
   await bench.enqueue('q', aJob('a', { priority: 9, delayMs: 1000, dedupKey: 'd' }));
   await bench.advance(1000);
   await kill('q');
   expect(payloads(await bench.lease('q.dead'))).toEqual(['a']);
 });
 
-test('redrive brings jobs back to their source as fresh ones, oldest first', async () => {
+test('[Q24] redrive brings jobs back to their source as fresh ones, oldest first', async () => {
   await bench.enqueue('q', aJob('a'), aJob('b'), aJob('c'));
   await kill('q', 3);
   expect(await redrive('q.dead', { max: 2 })).toEqual({ moved: 2, remaining: 1 });
@@ -84,7 +84,7 @@ test('redrive brings jobs back to their source as fresh ones, oldest first', asy
   expect((await bench.list('q.dead')).payloads).toEqual(['c']);
 });
 
-test('redrive goes where it is told', async () => {
+test('[Q24] redrive goes where it is told', async () => {
   await bench.enqueue('q', aJob('a'));
   await kill('q');
   await bench.declare('other');
@@ -92,7 +92,7 @@ test('redrive goes where it is told', async () => {
   expect(payloads(await bench.lease('other'))).toEqual(['a']);
 });
 
-test('redrive leaves leased jobs alone and passes jobs that came back', async () => {
+test('[Q24] redrive leaves leased jobs alone and passes jobs that came back', async () => {
   await bench.enqueue('q', ...['a', 'b', 'c', 'd'].map((name) => aJob(name)));
   await kill('q', 4);
   const [a] = await bench.lease('q.dead', 2);
@@ -102,7 +102,7 @@ test('redrive leaves leased jobs alone and passes jobs that came back', async ()
   expect(await bench.figures('q.dead')).toMatchObject({ leased: 1, waiting: 0 });
 });
 
-test('a redriven key keeps its order', async () => {
+test('[Q24] a redriven key keeps its order', async () => {
   await bench.enqueue('q', aJob('a', { key: 'k' }), aJob('b', { key: 'k' }));
   await kill('q');
   await kill('q');
@@ -112,26 +112,29 @@ test('a redriven key keeps its order', async () => {
   expect([...payloads(a), ...payloads(await bench.lease('q', 10))]).toEqual(['a', 'b']);
 });
 
-test.each([false, true])('dead jobs and redriven ones survive restarts (checkpoint: %s)', async (clean) => {
-  await bench.enqueue('q', ...['a', 'b', 'c'].map((name) => aJob(name)));
-  await kill('q', 2);
-  await bench.restart({ clean });
-  await redrive('q.dead', { max: 1 });
-  await bench.restart({ clean });
-  expect([(await bench.list('q')).payloads, (await bench.list('q.dead')).payloads]).toEqual([
-    ['c', 'a'],
-    ['b'],
-  ]);
-});
+test.each([false, true])(
+  '[Q21] dead jobs and redriven ones survive restarts (checkpoint: %s)',
+  async (clean) => {
+    await bench.enqueue('q', ...['a', 'b', 'c'].map((name) => aJob(name)));
+    await kill('q', 2);
+    await bench.restart({ clean });
+    await redrive('q.dead', { max: 1 });
+    await bench.restart({ clean });
+    expect([(await bench.list('q')).payloads, (await bench.list('q.dead')).payloads]).toEqual([
+      ['c', 'a'],
+      ['b'],
+    ]);
+  },
+);
 
-test('a purge of the queue leaves its dead jobs alone', async () => {
+test('[Q62] a purge of the queue leaves its dead jobs alone', async () => {
   await bench.enqueue('q', aJob('a'));
   await kill('q');
   await bench.queues.purge(caller, { queue: 'q', mutation: null });
   expect((await bench.list('q.dead')).payloads).toEqual(['a']);
 });
 
-test('1,500 dead jobs are redriven in two calls', async () => {
+test('[Q24] 1,500 dead jobs are redriven in two calls', async () => {
   for (let i = 0; i < 1500; i += 500)
     await bench.enqueue('q', ...Array.from({ length: 500 }, (_, k) => aJob(`${i + k}`)));
   for (let i = 0; i < 2; i++) await kill('q', 1000);

@@ -10,14 +10,14 @@ afterEach(() => bench.close());
 
 const WINDOW_MS = 300_000;
 
-test('a second job of the same key is the first one', async () => {
+test('[Q31] a second job of the same key is the first one', async () => {
   const [first] = await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   const [second] = await bench.enqueue('q', aJob('b', { dedupKey: 'k' }));
   expect(second).toEqual({ id: first?.id, deduplicated: true });
   expect(await bench.figures('q')).toMatchObject({ waiting: 1 });
 });
 
-test('the key outlives the job', async () => {
+test('[Q31] the key outlives the job', async () => {
   const [first] = await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   await bench.settle('q', ackOf(await bench.leaseOne('q')));
   await bench.advance(WINDOW_MS - 5000);
@@ -26,7 +26,7 @@ test('the key outlives the job', async () => {
   ]);
 });
 
-test('the key is forgotten when its window is over, and may then be used again', async () => {
+test('[Q32] the key is forgotten when its window is over, and may then be used again', async () => {
   const [first] = await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   await bench.advance(WINDOW_MS);
   const [second] = await bench.enqueue('q', aJob('b', { dedupKey: 'k' }));
@@ -39,7 +39,7 @@ test('the key is forgotten when its window is over, and may then be used again',
   ]);
 });
 
-test('duplicates inside of one batch are found', async () => {
+test('[Q31] duplicates inside of one batch are found', async () => {
   const jobs = await bench.enqueue(
     'q',
     aJob('a', { dedupKey: 'k' }),
@@ -52,14 +52,14 @@ test('duplicates inside of one batch are found', async () => {
   expect((await bench.list('q')).payloads).toEqual(['a', 'b', 'd']);
 });
 
-test('a batch of nothing but duplicates enqueues nothing', async () => {
+test('[Q31] a batch of nothing but duplicates enqueues nothing', async () => {
   await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   const jobs = await bench.enqueue('q', aJob('b', { dedupKey: 'k' }), aJob('c', { dedupKey: 'k' }));
   expect(jobs.map((job) => job.deduplicated)).toEqual([true, true]);
   expect(await bench.totals('q')).toMatchObject({ enqueuedTotal: 1 });
 });
 
-test('duplicates around jobs with options leave their placement alone', async () => {
+test('[Q31] duplicates around jobs with options leave their placement alone', async () => {
   await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   await bench.enqueue(
     'q',
@@ -73,7 +73,7 @@ test('duplicates around jobs with options leave their placement alone', async ()
   expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 1, blocked: 0, leased: 3 });
 });
 
-test.each(['replayed', 'checkpointed'])('keys are remembered across a restart (%s)', async (how) => {
+test.each(['replayed', 'checkpointed'])('[Q31] keys are remembered across a restart (%s)', async (how) => {
   const [first] = await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   await bench.restart({ clean: how === 'checkpointed' });
   expect(await bench.enqueue('q', aJob('b', { dedupKey: 'k' }))).toEqual([
@@ -83,7 +83,7 @@ test.each(['replayed', 'checkpointed'])('keys are remembered across a restart (%
   expect(await bench.enqueue('q', aJob('b', { dedupKey: 'k' }))).toMatchObject([{ deduplicated: false }]);
 });
 
-test('keys of a deleted queue are swept like all others, and the sweep comes to an end', async () => {
+test('[Q32] keys of a deleted queue are swept like all others, and the sweep comes to an end', async () => {
   await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
   await bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: false, mutation: null });
   await bench.advance(WINDOW_MS + 10_000);

@@ -45,7 +45,7 @@ test('a nacked job keeps its place before the others of its key', async () => {
   expect(payloads(await bench.lease('q'))).toEqual(['b']);
 });
 
-test('a dead job lets the next of its key go', async () => {
+test('[Q23] a dead job lets the next of its key go', async () => {
   await bench.enqueue('q', ...keyed('a', 'b'));
   await bench.settle('q', nackOf(await bench.leaseOne('q'), { unrecoverable: true }));
   expect(payloads(await bench.lease('q', 10))).toEqual(['b']);
@@ -116,4 +116,22 @@ test.each(['replayed', 'checkpointed'])('a long lane keeps its order across rest
     await bench.settle('q', ackOf(job as never));
   }
   expect(seen).toEqual(names);
+});
+
+test('[Q23] a poisoned job in front of its key dies and the rest of the key goes on', async () => {
+  await bench.declare('q', { maxAttempts: 3 });
+  await bench.enqueue('q', ...keyed('poison', 'b', 'c'));
+  const done: string[] = [];
+  for (let i = 0; i < 12; i++) {
+    for (const job of await bench.lease('q', 10)) {
+      if (job.payload === 'poison') await bench.settle('q', nackOf(job, { error: 'poison' }));
+      else {
+        await bench.settle('q', ackOf(job));
+        done.push(job.payload);
+      }
+    }
+    await bench.advance(5000);
+  }
+  expect(done).toEqual(['b', 'c']);
+  expect((await bench.list('q.dead')).payloads).toEqual(['poison']);
 });

@@ -169,7 +169,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
 );
 
 describe.each([1, 3])('with %i shards', (shards) => {
-  test('figures, grants and settlements are those of the model, across restarts', async () => {
+  test('[Q67] figures, grants and settlements are those of the model, across restarts', async () => {
     let leased = 0;
     await fc.assert(
       fc.asyncProperty(

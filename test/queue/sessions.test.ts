@@ -1,9 +1,7 @@
 // Workers' streams: deliveries by credit, leases that belong to a session, goodbye, and settlements by range.
-import { decodeBatch, readHead } from '@flowmesh/protocol';
-import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { WorkSession } from '../../dataplane/services.ts';
 import { aJob, Bench, caller } from './bench.ts';
+import { type Delivered, SessionWorker } from './session-worker.ts';
 
 let bench: Bench;
 beforeEach(async () => {
@@ -11,71 +9,14 @@ beforeEach(async () => {
 });
 afterEach(() => bench.close());
 
-interface Delivered {
-  offset: number;
-  epoch: number;
-  payload: string;
-  attempt: number;
-}
-
-/** A worker that keeps what it is sent. */
-class Worker {
-  readonly jobs: Delivered[] = [];
-  readonly lost: number[] = [];
-  readonly settled: pb.WorkSettledInput[] = [];
-  session!: WorkSession;
-  #seq = 0;
-
-  static async open(
-    queue: string,
-    sessionId: string,
-    credits: number,
-    held: Delivered[] = [],
-  ): Promise<Worker> {
-    const worker = new Worker();
-    const known = held.map(({ offset, epoch }) => ({ offset, epoch, count: 1 }));
-    const hello = { queue, sessionId, credits, visibilityMs: 0, worker: sessionId, build: '', held: known };
-    worker.session = await bench.queues.openWork(caller, hello, (message) => worker.#take(message));
-    await bench.idle();
-    return worker;
-  }
-
-  get payloads(): string[] {
-    return this.jobs.map(({ payload }) => payload);
-  }
-
-  tell(message: object): Promise<void> {
-    this.session.receive(message as pb.WorkRequest);
-    return bench.idle();
-  }
-
-  ack(...jobs: Delivered[]): Promise<void> {
-    const acks = jobs.map(({ offset, epoch }) => ({ offset, epoch, count: 1 }));
-    return this.tell({ settle: { seq: ++this.#seq, acks, nacks: [], extends: [] } });
-  }
-
-  #take({ delivery, lost, settled }: pb.WorkResponseInput): boolean {
-    if (delivery) {
-      const batch = delivery.batch as Buffer;
-      const base = readHead(batch).baseOffset;
-      decodeBatch(batch).forEach((record, i) => {
-        this.jobs.push({
-          offset: delivery.offsets?.[i] ?? base + i,
-          epoch: (delivery.firstEpoch ?? 0) + i,
-          payload: Buffer.from(record.value ?? []).toString(),
-          attempt: delivery.attempts?.[i] ?? 1,
-        });
-      });
-    }
-    if (lost) this.lost.push(...(lost.offsets ?? []));
-    if (settled) this.settled.push(settled);
-    return true;
-  }
-}
+const Worker = {
+  open: (queue: string, sessionId: string, credits: number, held: Delivered[] = [], more = {}) =>
+    SessionWorker.open(bench, queue, { sessionId, credits, held, more }),
+};
 
 const enqueue = (...names: string[]) => bench.enqueue('q', ...names.map((name) => aJob(name)));
 
-test('a worker gets as many jobs as it has credit for', async () => {
+test('[Q13] a worker gets as many jobs as it has credit for', async () => {
   await enqueue('a', 'b', 'c');
   const worker = await Worker.open('q', 's', 2);
   expect(worker.payloads).toEqual(['a', 'b']);
@@ -83,7 +24,7 @@ test('a worker gets as many jobs as it has credit for', async () => {
   expect(worker.payloads).toEqual(['a', 'b', 'c']);
 });
 
-test('leases that end all at once are returned in as many entries as it takes', async () => {
+test('[Q14] leases that end all at once are returned in as many entries as it takes', async () => {
   const jobs = Array.from({ length: 10_000 }, () => aJob('x'));
   for (let i = 0; i < 40; i++) await bench.enqueue('q', ...jobs);
   for (let i = 0; i < 4; i++) await Worker.open('q', `s${i}`, 100_000);
@@ -93,7 +34,7 @@ test('leases that end all at once are returned in as many entries as it takes', 
   expect(await bench.totals('q')).toMatchObject({ failedTotal: 400_000 });
 });
 
-test('a session that ends gives back all it held, however much that is', async () => {
+test('[Q14] a session that ends gives back all it held, however much that is', async () => {
   const key = 'k'.repeat(1000);
   for (let i = 0; i < 4000; i += 500) {
     const jobs = Array.from({ length: 500 }, (_, j) => aJob('x', { key: `${key}${i + j}` }));
@@ -105,7 +46,7 @@ test('a session that ends gives back all it held, however much that is', async (
   expect(await bench.figures('q')).toMatchObject({ leased: 0, waiting: 4000 });
 });
 
-test('settlements that would not fit into one entry are refused whole', async () => {
+test('[Q14] settlements that would not fit into one entry are refused whole', async () => {
   await bench.enqueue('q', ...Array.from({ length: 1000 }, () => aJob('x')));
   const worker = await Worker.open('q', 's', 1000);
   const error = 'e'.repeat(8000);
@@ -128,7 +69,7 @@ test('a range acks what it names', async () => {
   expect(await bench.figures('q')).toMatchObject({ leased: 1 });
 });
 
-test('the parts of a range that are not held are reported as lost', async () => {
+test('[Q2] the parts of a range that are not held are reported as lost', async () => {
   await enqueue('a', 'b', 'c');
   const worker = await Worker.open('q', 's', 3);
   const [a, b] = worker.jobs as [Delivered, Delivered];
@@ -141,7 +82,7 @@ test('the parts of a range that are not held are reported as lost', async () => 
   expect(await bench.totals('q')).toMatchObject({ completedTotal: 2, failedTotal: 1 });
 });
 
-test('renewals keep every lease of the session, by whatever connection they come', async () => {
+test('[Q6] renewals keep every lease of the session, by whatever connection they come', async () => {
   await enqueue('a', 'b');
   const worker = await Worker.open('q', 's', 2);
   for (let i = 0; i < 5; i++) {
@@ -152,7 +93,7 @@ test('renewals keep every lease of the session, by whatever connection they come
   expect(worker.settled.map(({ lostOffsets }) => lostOffsets)).toEqual([[]]);
 });
 
-test('a connection that is lost keeps its leases until their deadline', async () => {
+test('[Q10] a connection that is lost keeps its leases until their deadline', async () => {
   await enqueue('a');
   const gone = await Worker.open('q', 's', 1);
   gone.session.disconnect();
@@ -163,14 +104,14 @@ test('a connection that is lost keeps its leases until their deadline', async ()
   expect(other.jobs).toMatchObject([{ payload: 'a', attempt: 2 }]);
 });
 
-test('a worker is told of leases that ran out', async () => {
+test('[Q9] a worker is told of leases that ran out', async () => {
   await enqueue('a');
   const worker = await Worker.open('q', 's', 1);
   await bench.advance(31_000);
   expect(worker.lost).toEqual([worker.jobs[0]?.offset]);
 });
 
-test('goodbye gives back at once what was not settled, uncounted', async () => {
+test('[Q10] goodbye gives back at once what was not settled, uncounted', async () => {
   await enqueue('a', 'b', 'c');
   const worker = await Worker.open('q', 's', 3);
   await worker.ack(worker.jobs[0] as Delivered);
@@ -183,7 +124,7 @@ test('goodbye gives back at once what was not settled, uncounted', async () => {
   ]);
 });
 
-test.each([false, true])('a session goes on after a restart (checkpoint: %s)', async (clean) => {
+test.each([false, true])('[Q11] a session goes on after a restart (checkpoint: %s)', async (clean) => {
   await enqueue('a');
   const before = await Worker.open('q', 's', 1);
   await bench.advance(20_000);
@@ -195,7 +136,7 @@ test.each([false, true])('a session goes on after a restart (checkpoint: %s)', a
   expect(after.settled).toEqual([{ seq: 1, lostOffsets: [] }]);
 });
 
-test('a worker that connects again gives back what never reached it, and keeps the rest', async () => {
+test('[Q11] a worker that connects again gives back what never reached it, and keeps the rest', async () => {
   await enqueue('a', 'b');
   const before = await Worker.open('q', 's', 2);
   const after = await Worker.open('q', 's', 0, before.jobs.slice(0, 1));
@@ -204,7 +145,7 @@ test('a worker that connects again gives back what never reached it, and keeps t
   expect(after.settled).toEqual([{ seq: 1, lostOffsets: [before.jobs[1]?.offset] }]);
 });
 
-test('of two connections of one session the newer gets the jobs', async () => {
+test('[Q11] of two connections of one session the newer gets the jobs', async () => {
   const older = await Worker.open('q', 's', 10);
   const newer = await Worker.open('q', 's', 10);
   await enqueue('a');
@@ -220,7 +161,7 @@ test('jobs are shared between workers that wait', async () => {
   expect(workers.flatMap(({ jobs }) => jobs).length).toBe(200);
 });
 
-test('a congested connection is given nothing until it drained', async () => {
+test('[Q13] a congested connection is given nothing until it drained', async () => {
   const worker = await Worker.open('q', 's', 10);
   (worker.session as never as { isCongested: boolean }).isCongested = true;
   await enqueue('a');
@@ -250,3 +191,92 @@ test('jobs with and without options come in one delivery with the offsets they h
   await bench.advance(1000);
   expect(worker.payloads.slice(3).sort()).toEqual(['k2', 'late']);
 });
+
+test('[Q18] of a worker that died only the jobs it can have started count as timed out', async () => {
+  await enqueue('a', 'b', 'c', 'd', 'e');
+  const dead = await Worker.open('q', 's', 5, [], { concurrency: 2 });
+  await dead.ack(dead.jobs[0] as Delivered);
+  await bench.restart();
+  await bench.advance(31_000);
+  const again = await Worker.open('q', 't', 9);
+  await bench.advance(3000);
+  const attempts = Object.fromEntries(again.jobs.map(({ payload, attempt }) => [payload, attempt]));
+  expect(attempts).toEqual({ b: 2, c: 2, d: 1, e: 1 });
+  expect(await bench.totals('q')).toMatchObject({ failedTotal: 2, completedTotal: 1 });
+});
+
+test('[Q6] a renewal lasts as long as the worker asked for', async () => {
+  await enqueue('a');
+  const worker = await Worker.open('q', 's', 1, [], { visibilityMs: 300_000 });
+  await bench.advance(200_000);
+  await bench.restart({ clean: true });
+  expect(await bench.queues.renewSession(caller, { queue: 'q', sessionId: 's' })).toEqual({
+    deadlineMs: bench.time.now + 300_000,
+  });
+  await bench.advance(200_000);
+  const after = await Worker.open('q', 's', 0, worker.jobs);
+  await after.ack(worker.jobs[0] as Delivered);
+  expect(after.settled).toEqual([{ seq: 1, lostOffsets: [] }]);
+});
+
+test('[Q6] renewals keep no lease for longer than 12 hours', async () => {
+  await enqueue('a');
+  const worker = await Worker.open('q', 's', 1, [], { visibilityMs: 4 * 3_600_000 });
+  for (let hours = 0; hours < 12; hours += 3) {
+    expect(worker.lost).toEqual([]);
+    await bench.advance(3 * 3_600_000);
+    await bench.queues.renewSession(caller, { queue: 'q', sessionId: 's' });
+  }
+  await bench.advance(1000);
+  expect(worker.lost).toEqual([0]);
+});
+
+test('[Q12] 100 workers that connect again 20 times under load finish each job once', async () => {
+  const acked = new Map<number, number>();
+  const doubled: string[] = [];
+  const workers: SessionWorker[] = [];
+  /** Acks all but every fifth job in hand; what was acked durably must not come again. */
+  const work = async (worker: SessionWorker, keeps: boolean) => {
+    const jobs = worker.jobs.splice(0);
+    for (const job of jobs) if (acked.has(job.offset)) doubled.push(job.payload);
+    const kept = keeps ? jobs.filter((_, i) => i % 5 === 4) : [];
+    const done = jobs.filter((job) => !kept.includes(job));
+    worker.jobs.push(...kept);
+    if (done.length === 0) return;
+    worker.ackSoon(...done);
+    for (const job of done) acked.set(job.offset, job.epoch);
+  };
+  for (let i = 0; i < 100; i++) workers.push(await Worker.open('q', `s${i}`, 10));
+  for (let round = 0; round < 20; round++) {
+    await enqueue(...Array.from({ length: 500 }, (_, i) => `${round}-${i}`));
+    for (let i = 0; i < workers.length; i++) {
+      const before = workers[i] as SessionWorker;
+      await work(before, true);
+      // Some go in the middle of a delivery, some keep a job, some begin a new session.
+      before.session.disconnect();
+      const sessionId = (i + round) % 7 === 0 ? `s${i}-${round}` : before.sessionId;
+      if (sessionId !== before.sessionId) {
+        await bench.idle();
+        await bench.queues.endSession(caller, { queue: 'q', sessionId: before.sessionId });
+        before.jobs.length = 0;
+      }
+      const held = before.jobs.splice(0);
+      const options = { sessionId, credits: 10, held, before, settle: false };
+      const next = await SessionWorker.open(bench, 'q', options);
+      next.jobs.push(...held);
+      workers[i] = next;
+    }
+    await bench.advance(500);
+  }
+  for (let i = 0; i < 100 && acked.size < 10_000; i++) {
+    for (const worker of workers) {
+      await work(worker, false);
+      await worker.tell({ credits: 10 });
+    }
+  }
+  expect(doubled).toEqual([]);
+  expect(acked.size).toBe(10_000);
+  await bench.idle();
+  expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 0, blocked: 0, leased: 0 });
+  expect(await bench.totals('q')).toMatchObject({ completedTotal: 10_000, failedTotal: 0 });
+}, 60_000);

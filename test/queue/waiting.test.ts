@@ -15,7 +15,7 @@ test('plain jobs leave in the order they came', async () => {
   expect(payloads(await bench.lease('q', 10))).toEqual(['a', 'b', 'c']);
 });
 
-test('a job is given to one worker only', async () => {
+test('[Q1] a job is given to one worker only', async () => {
   await bench.enqueue('q', aJob('a'));
   await bench.leaseOne('q');
   expect(await bench.lease('q', 10)).toEqual([]);
@@ -65,7 +65,7 @@ test('plain jobs of a mixed batch are given out around the others', async () => 
   expect(payloads(await bench.lease('q', 10))).toEqual(['late']);
 });
 
-test('a nacked job comes back after its backoff, with the attempt counted', async () => {
+test('[Q19] a nacked job comes back after its backoff, with the attempt counted', async () => {
   await bench.declare('q', { backoff: NO_JITTER });
   await bench.enqueue('q', aJob('a'));
   await bench.settle('q', nackOf(await bench.leaseOne('q'), { error: 'boom' }));
@@ -76,7 +76,7 @@ test('a nacked job comes back after its backoff, with the attempt counted', asyn
   expect(await bench.leaseOne('q')).toMatchObject({ payload: 'a', attempt: 2 });
 });
 
-test('jitter comes from the random source of the shard', async () => {
+test('[Q19] jitter comes from the random source of the shard', async () => {
   await bench.enqueue('q', aJob('a'));
   const job = await bench.leaseOne('q');
   bench.time.chance = 0.25;

@@ -138,6 +138,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       worker: this.#options.name ?? `${hostname()}:${process.pid}`,
       build: this.#options.build ?? '',
       held: heldRanges(this.#held.values()),
+      concurrency: this.concurrency,
     };
   }
 

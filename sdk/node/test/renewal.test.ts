@@ -58,7 +58,7 @@ test('a handler that blocks the main thread for longer than the lease keeps its 
   expect(renewals).toBeGreaterThan(1);
 });
 
-test('a main thread that blocks for longer than blockedTimeout loses its leases', async () => {
+test('[Q8] a main thread that blocks for longer than blockedTimeout loses its leases', async () => {
   const { fm, figures } = await start('1100ms');
   const lost: unknown[] = [];
   let hasBlocked = false;

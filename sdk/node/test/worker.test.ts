@@ -151,7 +151,7 @@ test('results of handlers that end while the connection is away are settled afte
   expect([...runs.values()]).toEqual([1, 1, 1, 1, 1]);
 });
 
-test('a lost lease aborts the handler and a later ack rejects', async () => {
+test('[Q9] a lost lease aborts the handler and a later ack rejects', async () => {
   const { fake, fm } = await startFake();
   const outcomes: unknown[] = [];
   const lost: string[] = [];

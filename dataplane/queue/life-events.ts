@@ -1,0 +1,49 @@
+// Events of a job's life beyond events.ts: types 90 to 99, under the same rules. What events.ts has cannot
+// grow, because events lie one behind the other in a journal entry and do not say where they end.
+import type { Event } from '../shard/state-machine.ts';
+import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
+
+export const SESSION_OPENED = 90;
+
+interface OfQueue extends Event {
+  readonly queueNo: number;
+}
+
+/** A worker (re)connected: what it says of itself counts until its next connection. */
+export interface SessionOpened extends OfQueue {
+  readonly type: typeof SESSION_OPENED;
+  readonly sessionId: string;
+  readonly worker: string;
+  readonly build: string;
+  readonly untilMs: number;
+  readonly visibilityMs: number;
+  readonly concurrency: number;
+}
+
+export type LifeEvent = SessionOpened;
+
+export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
+
+export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
+  w.varint(e.queueNo);
+  w.text(e.sessionId);
+  w.text(e.worker);
+  w.text(e.build);
+  w.varint(e.untilMs);
+  w.varint(e.visibilityMs);
+  w.varint(e.concurrency);
+}
+
+export function decodeLifeEvent(_type: number, r: ByteReader): LifeEvent {
+  const queueNo = r.varint();
+  return {
+    type: SESSION_OPENED,
+    queueNo,
+    sessionId: r.text(),
+    worker: r.text(),
+    build: r.text(),
+    untilMs: r.varint(),
+    visibilityMs: r.varint(),
+    concurrency: r.varint(),
+  };
+}

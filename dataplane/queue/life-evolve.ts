@@ -1,0 +1,18 @@
+// What the events of life-events.ts do to the state of the queue view: the rules of evolve.ts hold.
+import assert from 'node:assert/strict';
+import type { Moment } from '../shard/state-machine.ts';
+import type { QueueCell } from './cell.ts';
+import type { QueueState } from './evolve.ts';
+import type * as life from './life-events.ts';
+
+export function evolveLife(state: QueueState, e: life.LifeEvent, _at: Moment): void {
+  const cell = state.byNumber.get(e.queueNo);
+  assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
+  cell.isDirty = true;
+  openSession(cell, e);
+}
+
+function openSession(cell: QueueCell, e: life.SessionOpened): void {
+  const { sessionId: id, worker, build, untilMs, visibilityMs, concurrency } = e;
+  cell.sessions.set(id, { id, worker, build, untilMs, visibilityMs, concurrency });
+}

@@ -1,0 +1,53 @@
+// The Node SDK against a server process of its own: what only real threads, sockets and time can show.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type FlowMesh } from '@flowmesh/client';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type ServerProcess, startServerProcess } from '../support/server-process.ts';
+
+let dataDir: string;
+let server: ServerProcess;
+let fm: FlowMesh;
+
+beforeAll(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'flowmesh-workers-'));
+  server = await startServerProcess({ dataDir, grpcPort: 0, httpPort: 0 });
+  fm = await connect({ address: server.address });
+});
+afterAll(async () => {
+  await fm.close();
+  await server.kill('SIGTERM');
+  await rm(dataDir, { recursive: true });
+});
+
+const until = async (isTrue: () => boolean) => {
+  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 10));
+};
+
+function block(ms: number): void {
+  const endMs = performance.now() + ms;
+  while (performance.now() < endMs);
+}
+
+test('[Q7] a handler that blocks the process for twice its lease runs once', async () => {
+  await fm.admin.applyQueue('blocked', { visibilityTimeout: '1s' });
+  const attempts: number[] = [];
+  const lost: string[] = [];
+  // The thread needs a moment to start; a first job shows that the worker is at work.
+  const worker = fm.queue.worker<string>('blocked', (job) => {
+    if (job.payload === 'warm up') return;
+    attempts.push(job.attempt);
+    block(2500);
+  });
+  worker.on('lost', (job) => lost.push(job.id));
+  await fm.queue.enqueue('blocked', 'warm up');
+  await new Promise((resolve) => setTimeout(resolve, 800));
+  const { id } = await fm.queue.enqueue('blocked', 'long');
+  await until(() => attempts.length > 0 && worker.running === 0);
+  await worker.drain();
+  expect([attempts, lost]).toEqual([[1], []]);
+  const { figures } = await fm.admin.getQueue('blocked');
+  expect(figures).toMatchObject({ completedTotal: 2, failedTotal: 0, leased: 0, waiting: 0 });
+  expect(id).not.toBe('');
+});
