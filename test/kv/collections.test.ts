@@ -18,7 +18,7 @@ const SCORE = 19;
 const ORDER = 20;
 const GARBAGE = 22;
 
-test('a hash counts new fields, and a field named twice once', async () => {
+test('[KV21] a hash counts new fields, and a field named twice once', async () => {
   const bench = new Bench();
   const first = await bench.one({ hashSet: { key: h, fields: fields(['a', '1'], ['b', '2'], ['a', '3']) } });
   expect(first.integer).toBe(2);
@@ -45,7 +45,7 @@ test('a hash counts new fields, and a field named twice once', async () => {
   expect(rowsByTable(bench.shard)[GARBAGE]).toBeUndefined();
 });
 
-test('a new hash is seen by the operations behind it in the same request', async () => {
+test('[KV5] a new hash is seen by the operations behind it in the same request', async () => {
   const bench = new Bench();
   const results = await bench.all([
     { hashSet: { key: h, fields: fields(['a', '1']) } },
@@ -60,7 +60,7 @@ test('a new hash is seen by the operations behind it in the same request', async
   expect(results[5]?.entries.map(({ found }) => found)).toEqual([false, true]);
 });
 
-test('hash increments: whole numbers, fractions, and what is neither', async () => {
+test('[KV19] hash increments: whole numbers, fractions, and what is neither', async () => {
   const bench = new Bench();
   const by = (amount: object) => bench.one({ hashIncrement: { key: h, field: b('n'), ...amount } });
   expect(await by({ integer: 5 })).toMatchObject({ integer: 5 });
@@ -74,7 +74,7 @@ test('hash increments: whole numbers, fractions, and what is neither', async () 
   expect((await by({ number: 1 })).error?.code).toBe('WRONG_VALUE');
 });
 
-test('sets: added, contained, removed; what changes nothing keeps the revision', async () => {
+test('[KV20] [KV11] sets: added, contained, removed; what changes nothing keeps the revision', async () => {
   const bench = new Bench();
   const added = await bench.one({ setAdd: { key: s, members: [b('a'), b('b'), b('a'), b('')] } });
   expect(added.integer).toBe(3);
@@ -90,7 +90,7 @@ test('sets: added, contained, removed; what changes nothing keeps the revision',
   expect(await bench.one({ inspect: { key: s } })).toMatchObject({ found: false });
 });
 
-test('sorted sets move a member when its score changes, and keep one order row', async () => {
+test('[KV22] sorted sets move a member when its score changes, and keep one order row', async () => {
   const bench = new Bench();
   expect(
     await bench.one({ sortedSetAdd: { key: z, members: scored(['a', 1], ['b', -2], ['c', 1], ['a', 3]) } }),
@@ -115,7 +115,7 @@ test('sorted sets move a member when its score changes, and keep one order row',
   ]);
 });
 
-test('scores: no NaN, infinities order at the ends, -0 is 0', async () => {
+test('[KV22] scores: no NaN, infinities order at the ends, -0 is 0', async () => {
   const bench = new Bench();
   const add = (score: number) =>
     bench.one({ sortedSetAdd: { key: z, members: [{ member: b('m'), score }] } });
@@ -136,7 +136,7 @@ test('scores: no NaN, infinities order at the ends, -0 is 0', async () => {
   expect(sum.error?.code).toBe('WRONG_VALUE');
 });
 
-test('ranges: bounds are inclusive, offset and limit count from either end', async () => {
+test('[KV23] ranges: bounds are inclusive, offset and limit count from either end', async () => {
   const bench = new Bench();
   await bench.one({
     sortedSetAdd: { key: z, members: scored(['a', 1], ['b', 2], ['c', 2], ['d', 3], ['e', 4]) },
@@ -158,7 +158,7 @@ test('ranges: bounds are inclusive, offset and limit count from either end', asy
   );
 });
 
-test('a range skips further than one portion, in both directions', async () => {
+test('[KV23] a range skips further than one portion, in both directions', async () => {
   const bench = new Bench();
   const members = Array.from({ length: 2500 }, (_, i) => ({
     member: b(String(i).padStart(4, '0')),
@@ -172,7 +172,7 @@ test('a range skips further than one portion, in both directions', async () => {
   expect((await bench.one({ sortedSetRange: { key: z, offset: 1200 } })).entries).toHaveLength(1000);
 });
 
-test('scans of members go through pages to an empty cursor', async () => {
+test('[KV26] scans of members go through pages to an empty cursor', async () => {
   const bench = new Bench();
   const members = Array.from({ length: 25 }, (_, i) => b(`m${i}`));
   await bench.one({ setAdd: { key: s, members: [...members, b('')] } });
@@ -193,7 +193,7 @@ test('scans of members go through pages to an empty cursor', async () => {
   expect((await bench.one({ setScan: { key: s, cursor: b('?') } })).error?.code).toBe('INVALID_ARGUMENT');
 });
 
-test('a page of large values is cut short and goes on', async () => {
+test('[KV26] a page of large values is cut short and goes on', async () => {
   const bench = new Bench();
   const value = Buffer.alloc(700_000, 1);
   for (const field of ['a', 'b', 'c'])
@@ -205,7 +205,7 @@ test('a page of large values is cut short and goes on', async () => {
   expect(rest.cursor).toHaveLength(0);
 });
 
-test('a collection made anew never shows members of the one before', async () => {
+test('[KV24] [KV16] a collection made anew never shows members of the one before', async () => {
   const bench = new Bench();
   const contains = async () =>
     (await bench.one({ setContains: { key: s, members: [b('old'), b('new')] } })).entries.map(
@@ -242,7 +242,7 @@ test.each([
       },
     },
   ],
-])('a deleted %s is swept in slices, also across a restart half way', async (_type, fill) => {
+])('[KV24] a deleted %s is swept in slices, also across a restart half way', async (_type, fill) => {
   const bench = new Bench();
   await bench.one(fill);
   await bench.one({ set: { key: h, value: b('overwritten'), keepTtl: true } });
@@ -259,6 +259,39 @@ test.each([
   expect(bench.shard.journal.length).toBeGreaterThan(0);
   bench.checkpoint();
   expect(rowsByTable(bench.shard)).toEqual({ 16: 2, 23: 1, 24: 1 });
+});
+
+test('[KV14] changes of members keep the time to live; DELETE takes it along', async () => {
+  const bench = new Bench();
+  const ttl = async () => (await bench.one({ inspect: { key: h } })).ttlMs;
+  const changes = {
+    hash: [
+      { hashSet: { key: h, fields: [{ field: b('f'), value: b('1') }] } },
+      { hashIncrement: { key: h, field: b('f'), integer: 2 } },
+      { hashDelete: { key: h, fields: [b('f')] } },
+    ],
+    set: [{ setAdd: { key: h, members: [b('x')] } }, { setRemove: { key: h, members: [b('x')] } }],
+    zset: [
+      { sortedSetAdd: { key: h, members: [{ member: b('x'), score: 2 }] } },
+      { sortedSetIncrement: { key: h, member: b('x'), delta: 2 } },
+      { sortedSetRemove: { key: h, members: [b('x')] } },
+    ],
+  };
+  const start = {
+    hash: { hashSet: { key: h, fields: [{ field: b('stays'), value: b('1') }] } },
+    set: { setAdd: { key: h, members: [b('stays')] } },
+    zset: { sortedSetAdd: { key: h, members: [{ member: b('stays'), score: 1 }] } },
+  };
+  for (const type of ['hash', 'set', 'zset'] as const) {
+    await bench.all([start[type], { expire: { key: h, ttlMs: 500 } }]);
+    for (const change of changes[type]) {
+      expect(await bench.one(change)).toMatchObject({ error: null });
+      expect(await ttl()).toBe(500);
+    }
+    await bench.all([{ delete: { key: h } }, start[type]]);
+    expect(await ttl()).toBe(-1);
+    await bench.one({ delete: { key: h } });
+  }
 });
 
 test('a sweep that cannot read is tried again later, and nothing else suffers', async () => {
@@ -297,7 +330,7 @@ test('a member that nobody fetched is a fault, not an absent one', async () => {
   expect(bench.shard.view.decide(contains, at, () => {})).toMatchObject([{ entries: [{ found: true }] }]);
 });
 
-test('expiry sweeps a bounded number of keys per tick, and all in the end', async () => {
+test('[KV17] expiry sweeps a bounded number of keys per tick, and all in the end', async () => {
   const bench = new Bench();
   const ops = Array.from({ length: 1000 }, (_, i) => ({
     set: { key: b(`k${i}`), value: b('x'), ttlMs: 10 + (i % 3) },

@@ -11,7 +11,7 @@ import { aRequest, Bench, b, caller } from './support.ts';
 const set = (key: string, value = 'x') => ({ set: { key: b(key), value: b(value) } });
 const get = (key: string) => ({ get: { key: b(key) } });
 
-test('a key that is text lives where a queue of that name does', () => {
+test('[KV7] a key that is text lives where a queue of that name does', () => {
   const piece = fc.constantFrom('{', '}', 'a', 'é', '.dead', '.', '{t}', '');
   const name = fc.oneof(
     fc.string({ unit: 'grapheme' }),
@@ -24,7 +24,7 @@ test('a key that is text lives where a queue of that name does', () => {
   );
 });
 
-test('results come in request order from whichever shard, errors among them', async () => {
+test('[KV5] results come in request order from whichever shard, errors among them', async () => {
   const bench = new Bench(3);
   const keys = Array.from({ length: 30 }, (_, i) => `k${i}`);
   await bench.all(keys.map((key) => set(key, key)));
@@ -43,7 +43,7 @@ test('results come in request order from whichever shard, errors among them', as
   expect(await bench.counts()).toEqual({ default: 30 });
 });
 
-test('a scan finds prefix and type, never an expired key, and ends', async () => {
+test('[KV27] [KV13] a scan finds prefix and type, never an expired key, and ends', async () => {
   const bench = new Bench(3);
   await bench.all([
     set('a'),
@@ -64,7 +64,7 @@ test('a scan finds prefix and type, never an expired key, and ends', async () =>
   expect((await bench.one({ scan: { cursor: Buffer.of(1, 0, 3, 0) } })).error?.code).toBe('INVALID_ARGUMENT');
 });
 
-test('whatever is there during the whole scan is returned', async () => {
+test('[KV25] whatever is there during the whole scan is returned', async () => {
   const bench = new Bench(2);
   const stays = Array.from({ length: 40 }, (_, i) => `stay${i}`);
   await bench.all(stays.map((key) => set(key)));
@@ -81,7 +81,7 @@ test('whatever is there during the whole scan is returned', async () => {
   expect(stays.filter((key) => !seen.has(key))).toEqual([]);
 });
 
-test('a scan stands behind the operations named before it and in front of the others', async () => {
+test('[KV28] a scan stands behind the operations named before it and in front of the others', async () => {
   const bench = new Bench(2);
   const results = await bench.all([
     set('a'),
@@ -99,7 +99,7 @@ test('a scan stands behind the operations named before it and in front of the ot
   ]);
 });
 
-test('a repeated mutation gets the stored reply and changes nothing', async () => {
+test('[KV10] a repeated mutation gets the stored reply and changes nothing', async () => {
   const bench = new Bench();
   const increment = { increment: { key: b('n'), delta: 1 } };
   const request = (seq: number) => aRequest([increment, get('n')], '', { producerId: 'p', seq });
@@ -112,7 +112,7 @@ test('a repeated mutation gets the stored reply and changes nothing', async () =
   expect((await bench.one(get('n'))).value.toString()).toBe('2');
 });
 
-test('with a producer, writes on both sides of a scan are refused before anything happens', async () => {
+test('[KV10] with a producer, writes around a scan are refused before anything happens', async () => {
   const bench = new Bench();
   const mutation = { producerId: 'p', seq: 1 };
   const around = bench.service.execute(caller(), aRequest([set('a'), { scan: {} }, set('b')], '', mutation));
@@ -135,7 +135,7 @@ test('commands say what they do: grow, mutate, carry a mutation', () => {
   expect(command([set('a')])).toMatchObject({ grows: true, mutates: true });
 });
 
-test('in a transaction the first failure or unmet condition takes everything back', async () => {
+test('[TX2] in a transaction the first failure or unmet condition takes everything back', async () => {
   const bench = new Bench();
   await bench.all([set('n', '1'), { setAdd: { key: b('s'), members: [b('m')] } }]);
   const before = bench.shard.rows.dump();
@@ -157,7 +157,7 @@ test('in a transaction the first failure or unmet condition takes everything bac
   expect(await bench.keys()).toEqual(['n', 'new']);
 });
 
-test('a transaction refuses other shards, scans and what cannot be valid', () => {
+test('[TX6] [TX7] a transaction refuses other shards, scans and what cannot be valid', () => {
   const shards = 5;
   const id = kvShardOf(b('{t}'), shards);
   const command = (ops: object[]) => () => kvCommand(caller(), aRequest(ops), { id, shards });
@@ -172,7 +172,7 @@ test('a transaction refuses other shards, scans and what cannot be valid', () =>
   expect(command([get('')])).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
 });
 
-test('the timeline of a key has its changes and no housekeeping', async () => {
+test('[KV29] the timeline of a key has its changes and no housekeeping', async () => {
   const bench = new Bench();
   const members = [b('m')];
   await bench.all([set('k'), set('k2'), { delete: { key: b('k') } }, { setAdd: { key: b('k'), members } }]);
@@ -187,7 +187,7 @@ test('the timeline of a key has its changes and no housekeeping', async () => {
   expect(types).toEqual([16, 17, 21, 19, 18]);
 });
 
-test('a shard that refuses fails its own operations only; if all refuse, the request', async () => {
+test('[KV8] a shard that refuses fails its own operations only; if all refuse, the request', async () => {
   const bench = new Bench(2);
   const keys = Array.from({ length: 10 }, (_, i) => `k${i}`);
   const [first] = bench.shards;

@@ -8,7 +8,7 @@ const set = (key: string, value: string, more: object = {}) => ({
   set: { key: b(key), value: b(value), ...more },
 });
 
-test('a value comes back with its content type and revision', async () => {
+test('[KV1] a value comes back with its content type and revision', async () => {
   const bench = new Bench();
   expect(await bench.one(get('a'))).toMatchObject({ found: false, revision: 0 });
   const written = await bench.one(set('a', 'x', { contentType: 'text/plain' }));
@@ -23,7 +23,7 @@ test('a value comes back with its content type and revision', async () => {
   expect(read.value.toString()).toBe('x');
 });
 
-test('every change has a revision of its own, also within one request and across deletes', async () => {
+test('[KV11] each change has a revision of its own, also in one request and across deletes', async () => {
   const bench = new Bench();
   const results = await bench.all([set('a', '1'), set('a', '2'), { delete: { key: b('a') } }, set('a', '3')]);
   const revisions = results.flatMap(({ revision }) => (revision === 0 ? [] : [revision]));
@@ -35,7 +35,7 @@ test('every change has a revision of its own, also within one request and across
   expect(next.revision).toBeGreaterThan(revisions.at(-1) ?? 0);
 });
 
-test('conditions answer found=false with the present revision', async () => {
+test('[KV12] conditions answer found=false with the present revision', async () => {
   const bench = new Bench();
   expect(await bench.one(set('a', 'x', { ifPresent: true }))).toMatchObject({ found: false, revision: 0 });
   expect(await bench.one(set('a', 'x', { ifRevision: 7 }))).toMatchObject({ found: false, revision: 0 });
@@ -55,7 +55,7 @@ test('conditions answer found=false with the present revision', async () => {
   });
 });
 
-test('an expired key is gone before the sweeper comes, and counts once', async () => {
+test('[KV13] an expired key is gone before the sweeper comes, and counts once', async () => {
   const bench = new Bench();
   await bench.one(set('a', 'x', { ttlMs: 10 }));
   bench.clock.nowMs += 9;
@@ -70,7 +70,7 @@ test('an expired key is gone before the sweeper comes, and counts once', async (
   expect(rowsByTable(bench.shard)).toEqual({});
 });
 
-test('a write on an expired key finds nothing and keeps the books', async () => {
+test('[KV16] a write on an expired key finds nothing and keeps the books', async () => {
   const bench = new Bench();
   await bench.one(set('a', '5', { ttlMs: 10 }));
   bench.clock.nowMs += 10;
@@ -85,7 +85,7 @@ test('a write on an expired key finds nothing and keeps the books', async () => 
   });
 });
 
-test('SET clears the time to live unless keep_ttl, INCREMENT keeps it', async () => {
+test('[KV14] SET clears the time to live unless keep_ttl, INCREMENT keeps it', async () => {
   const bench = new Bench();
   await bench.one(set('a', '1', { ttlMs: 1000 }));
   await bench.one({ increment: { key: b('a'), delta: 1 } });
@@ -97,7 +97,7 @@ test('SET clears the time to live unless keep_ttl, INCREMENT keeps it', async ()
   expect(rowsByTable(bench.shard)[21]).toBeUndefined();
 });
 
-test('EXPIRE sets, moves and removes the time, and is a change of the key', async () => {
+test('[KV15] [KV11] EXPIRE sets, moves and removes the time, and is a change of the key', async () => {
   const bench = new Bench();
   expect(await bench.one({ expire: { key: b('a'), ttlMs: 5 } })).toMatchObject({ found: false });
   const { revision } = await bench.one(set('a', 'x', { contentType: 'c' }));
@@ -114,7 +114,7 @@ test('EXPIRE sets, moves and removes the time, and is a change of the key', asyn
 });
 
 test.each([['1.5'], ['01'], ['-0'], [' 1'], [''], ['9007199254740992'], ['123456789012345678901234567890']])(
-  'INCREMENT refuses %j',
+  '[KV18] INCREMENT refuses %j',
   async (value) => {
     const bench = new Bench();
     await bench.one(set('a', value));
@@ -122,7 +122,7 @@ test.each([['1.5'], ['01'], ['-0'], [' 1'], [''], ['9007199254740992'], ['123456
   },
 );
 
-test('INCREMENT stops at the range of exact whole numbers', async () => {
+test('[KV18] INCREMENT stops at the range of exact whole numbers', async () => {
   const bench = new Bench();
   await bench.one(set('a', String(Number.MAX_SAFE_INTEGER - 1)));
   expect(await bench.one({ increment: { key: b('a'), delta: 1 } })).toMatchObject({ integer: 2 ** 53 - 1 });
@@ -130,7 +130,7 @@ test('INCREMENT stops at the range of exact whole numbers', async () => {
   expect(await bench.one({ increment: { key: b('b'), delta: -7 } })).toMatchObject({ integer: -7 });
 });
 
-test('operations of another type are refused, each on its own; SET and DELETE take any', async () => {
+test('[KV4] operations of another type are refused, each on its own; SET and DELETE take any', async () => {
   const bench = new Bench();
   const results = await bench.all([
     { setAdd: { key: b('s'), members: [b('m')] } },
@@ -149,7 +149,7 @@ test('operations of another type are refused, each on its own; SET and DELETE ta
   expect(codes).toEqual(['', wrong, wrong, wrong, wrong, wrong, '', '', wrong, '']);
 });
 
-test('limits: keys, values, members, operations', async () => {
+test('[KV2] limits: keys, values, members, operations', async () => {
   const bench = new Bench();
   const code = async (op: Parameters<Bench['one']>[0]) => (await bench.one(op)).error?.code;
   expect(await code(get(''))).toBe('INVALID_ARGUMENT');
@@ -172,7 +172,7 @@ test('limits: keys, values, members, operations', async () => {
   await expect(bench.one(get('a'), 'k'.repeat(256))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
-test('what would not fit one journal entry is refused, what stands before it is done', async () => {
+test('[KV6] what would not fit one journal entry is refused, what stands before it is done', async () => {
   const bench = new Bench();
   const big = 'v'.repeat(1024 * 1024 - 1024);
   const results = await bench.all(['a', 'b', 'c', 'd', 'e'].map((key) => set(key, big)));
@@ -186,7 +186,7 @@ test('what would not fit one journal entry is refused, what stands before it is 
   expect(await bench.keys()).toEqual(['a', 'b', 'c']);
 });
 
-test('tenants and keyspaces see nothing of each other', async () => {
+test('[KV3] tenants and keyspaces see nothing of each other', async () => {
   const bench = new Bench();
   await bench.one(set('a', '1'), 'x', 1);
   await bench.one(set('a', '2'), 'x', 2);

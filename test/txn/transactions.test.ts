@@ -198,7 +198,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     ['offset', () => [commitOffset(1)]],
   ];
 
-  test.each(UNDONE)('%s is taken back when a later operation is refused', async (_, make) => {
+  test.each(UNDONE)('[TX2] %s is taken back when a later operation is refused', async (_, make) => {
     const held = await populate();
     const before = await view();
     const refused = settle(ackOf({ id: held.high?.id ?? '', leaseEpoch: 999 }));
@@ -208,22 +208,25 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await view()).toEqual(before);
   });
 
-  test.each(UNDONE)('%s that was taken back can be done afterwards, and lasts', async (_, make) => {
-    const held = await populate();
-    const refused = settle(ackOf({ id: held.high?.id ?? '', leaseEpoch: 999 }));
-    await commit([...make(held), refused]).catch(() => {});
-    const before = await view();
-    await commit(make(held));
-    const after = await view();
-    expect(after).not.toEqual(before);
-    await bench.restart();
-    expect(await view()).toEqual(after);
-    await bench.checkpoint();
-    await bench.restart();
-    expect(await view()).toEqual(after);
-  });
+  test.each(UNDONE)(
+    '[TX3] [TX1] %s that was taken back can be done afterwards, and lasts',
+    async (_, make) => {
+      const held = await populate();
+      const refused = settle(ackOf({ id: held.high?.id ?? '', leaseEpoch: 999 }));
+      await commit([...make(held), refused]).catch(() => {});
+      const before = await view();
+      await commit(make(held));
+      const after = await view();
+      expect(after).not.toEqual(before);
+      await bench.restart();
+      expect(await view()).toEqual(after);
+      await bench.checkpoint();
+      await bench.restart();
+      expect(await view()).toEqual(after);
+    },
+  );
 
-  test('after a rollback jobs are given out, timed and retried as if nothing had been', async () => {
+  test('[TX4] after a rollback jobs are given out, timed and retried as if nothing had been', async () => {
     const held = await populate();
     const everything = UNDONE.filter(([name]) => !['nack', 'extension'].includes(name)).flatMap(([, make]) =>
       make(held),
@@ -249,7 +252,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(payloads(await bench.lease(Q, 9)).sort()).toEqual(['d', 'k2', 'next']);
   });
 
-  test('a job that is leased in between is not touched by a rollback', async () => {
+  test('[TX4] a job that is leased in between is not touched by a rollback', async () => {
     const held = await populate();
     await commit([settle(ackOf(held.p1 as Held)), settle(ackOf(held.p1 as Held))]).catch(() => {});
     await bench.advance(31_000);
@@ -257,7 +260,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await bench.settle(Q, ackOf(held.p1 as Held))).toEqual(['LEASE_LOST']);
   });
 
-  test('an ack that was given before refuses the transaction', async () => {
+  test('[TX8] an ack that was given before refuses the transaction', async () => {
     const { p1 } = await populate();
     await commit([settle(ackOf(p1 as Held)), kv(set('k', 'once'))]);
     await expect(commit([settle(ackOf(p1 as Held)), kv(set('k', 'twice'))])).rejects.toMatchObject({
@@ -266,7 +269,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await keys()).toContain(JSON.stringify(Buffer.from('once')));
   });
 
-  test('a repeat gets the replies that were given, also after a restart', async () => {
+  test('[TX9] a repeat gets the replies that were given, also after a restart', async () => {
     const { p1 } = await populate();
     const ops = [
       kv({ increment: { key: bytes('n'), delta: 1 } }),
@@ -285,7 +288,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await view()).toEqual(after);
   });
 
-  test('later operations see what earlier ones did', async () => {
+  test('[TX5] later operations see what earlier ones did', async () => {
     const reply = await commit([
       kv({ increment: { key: bytes('n'), delta: 2 } }),
       kv({ increment: { key: bytes('n'), delta: 3 } }),
@@ -300,7 +303,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     ]);
   });
 
-  test(`names on several shards (of ${shards}) are refused, names on one are not`, async () => {
+  test(`[TX6] names on several shards (of ${shards}) are refused, names on one are not`, async () => {
     const other = Array.from({ length: 50 }, (_, i) => `{u${i}}`);
     const codes = new Set<string>();
     for (const tag of other) {
@@ -316,7 +319,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(codes.has('CROSS_SHARD')).toBe(shards > 1);
   });
 
-  test('an empty transaction is refused', async () => {
+  test('[TX7] an empty transaction is refused', async () => {
     await expect(commit([])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });
