@@ -159,6 +159,7 @@ async function* chunks<Chunk>(
   open: () => grpc.ClientReadableStream<Chunk>,
   signal: AbortSignal,
 ): AsyncGenerator<Chunk> {
+  if (signal.aborted) return;
   const call = open();
   const abort = () => call.cancel();
   signal.addEventListener('abort', abort, { once: true });
