@@ -239,11 +239,27 @@ function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }
       ['lease', lease ? `${printable(found.worker)}, epoch ${found.leaseEpoch}, ends ${ends}` : ''],
       ['last error', printable(found.lastError.split('\n', 1)[0] ?? '')],
       ['came from', found.sourceId && `${found.sourceId} of ${printable(found.sourceQueue)}`],
+      ['first enqueued', found.firstId && `${clock(found.firstEnqueuedAtMs, now)} as ${found.firstId}`],
+      ['redrives', found.redrives > 0 ? String(found.redrives) : ''],
       ['payload', preview(found.payload)],
     ],
     terminal,
   );
-  return head + timelineText(timeline, terminal);
+  return head + attemptsText(found.attempts, terminal) + timelineText(timeline, terminal);
+}
+
+function attemptsText(attempts: readonly pb.JobAttempt[], terminal: Context['terminal']): string {
+  if (attempts.length === 0) return '';
+  const now = terminal.nowMs();
+  const columns: Column<pb.JobAttempt>[] = [
+    { title: 'ENDED', value: ({ atMs }) => clock(atMs, now) },
+    { title: 'AFTER', value: ({ durationMs }) => span(durationMs), align: 'right' },
+    { title: 'HOW', value: ({ kind }) => kind },
+    { title: 'WORKER', value: ({ worker }) => printable(worker), flexible: true },
+    { title: 'BUILD', value: ({ build }) => printable(build) || '-', optional: true },
+    { title: 'ERROR', value: ({ error }) => printable(error.split('\n', 1)[0] ?? ''), flexible: true },
+  ];
+  return `\n${terminal.colors.dim('attempts that failed')}\n${table(attempts, columns, terminal)}`;
 }
 
 function timelineText(

@@ -5,6 +5,7 @@
 //       neither leased nor an exception row.
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
+import { LifeKeys } from './life-tables.ts';
 import {
   DUE,
   DYING,
@@ -74,6 +75,7 @@ export class QueueCell {
   readonly createdAtMs: number;
   readonly log: PartitionLog;
   readonly keys: QueueKeys;
+  readonly life: LifeKeys;
   readonly ready: Window<JobMeta>;
   readonly due: Window<JobMeta>;
   readonly dying: Window<JobMeta>;
@@ -97,6 +99,7 @@ export class QueueCell {
     this.state = row.state;
     this.log = log;
     this.keys = new QueueKeys(row.tenant, queueNo, row.state.generation);
+    this.life = new LifeKeys(row.tenant, queueNo);
     this.ready = rows.window(READY, this.keys.ready, after(this.keys.ready));
     this.due = rows.window(DUE, this.keys.due, after(this.keys.due));
     this.dying = rows.window(DYING, this.keys.dying, after(this.keys.dying));

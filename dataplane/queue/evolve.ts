@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import type { Moment, ViewContext } from '../shard/state-machine.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
+import { recordAttempt } from './attempts.ts';
 import { freshState, type Grant, QueueCell } from './cell.ts';
 import * as ev from './events.ts';
 import type { LeaseClock } from './lease-clock.ts';
@@ -73,7 +74,7 @@ export class QueueState {
         this.#ack(cell, e);
         return;
       case ev.RETURNED:
-        this.#return(cell, e);
+        this.#return(cell, e, at);
         return;
       case ev.EXTENDED:
         this.#extend(cell, e);
@@ -275,8 +276,11 @@ export class QueueState {
     }
   }
 
-  #return(cell: QueueCell, e: ev.Returned): void {
+  #return(cell: QueueCell, e: ev.Returned, at: Moment): void {
+    const { reason } = e;
     for (const job of e.jobs) {
+      const grant = cell.leases.get(job.offset);
+      if (grant !== undefined) recordAttempt(this.context.rows, cell, { job, grant, reason }, at);
       this.#letGo(cell, job.offset);
       if (e.reason !== 'released') cell.state.failedTotal++;
       this.#place(cell, job);

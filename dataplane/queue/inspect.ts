@@ -3,11 +3,14 @@
 import { decodeEntry, FlowError, readEntries } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Event, HistorySubject, ShardPort } from '../shard/state-machine.ts';
+import type { Rows } from '../storage/contract.ts';
 import { after, readU53be } from '../storage/keys.ts';
+import { ATTEMPTS_MAX, attemptReads, attemptsOf, decodeLife } from './attempts.ts';
 import type { QueueCell } from './cell.ts';
 import { loadEntry } from './dispatch.ts';
 import * as ev from './events.ts';
 import { parseJobId } from './ids.ts';
+import type { Attempt } from './life-tables.ts';
 import { envelopeMessage, headersMessage } from './messages.ts';
 import { heldMeta } from './settle.ts';
 import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
@@ -58,9 +61,12 @@ async function describe(
   const ref = { table: JOB, key: cell.keys.jobKey(offset) };
   if (!view.context.rows.isResident(ref)) await view.context.rows.fetch([ref]);
   const row = view.context.rows.get(JOB, ref.key);
+  const life = decodeLife(record.life);
   const grant = cell.leases.get(offset);
   const meta = grant !== undefined ? heldMeta(cell, grant) : row?.meta;
   const isWaiting = offset >= cell.state.cursor && !record.indexed;
+  const hasNone = meta === undefined ? isWaiting : meta.failed + meta.timedOut === 0;
+  const attempts = hasNone ? [] : await loadAttempts(view.context.rows, cell, offset);
   const status = statusOf(cell, offset, row?.state ?? (isWaiting ? 'ready' : undefined), nowMs, meta);
   return {
     id: view.idPrefix(cell) + offset.toString(36),
@@ -85,7 +91,16 @@ async function describe(
     envelope: envelopeMessage(record),
     sourceQueue: record.sourceQueue ?? '',
     sourceId: record.sourceId ?? '',
+    attempts: [...life.attempts, ...attempts].slice(-ATTEMPTS_MAX),
+    redrives: life.redrives,
+    firstEnqueuedAtMs: life.enqueuedAtMs,
+    firstId: life.firstId,
   };
+}
+
+async function loadAttempts(rows: Rows, cell: QueueCell, offset: number): Promise<Attempt[]> {
+  await rows.fetch(attemptReads(cell, offset));
+  return attemptsOf(rows, cell, offset);
 }
 
 /** In which state a job is, and why it is not being delivered. */

@@ -4,6 +4,7 @@ import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 
 export const SESSION_OPENED = 90;
+export const FORGOTTEN = 98;
 
 interface OfQueue extends Event {
   readonly queueNo: number;
@@ -20,30 +21,55 @@ export interface SessionOpened extends OfQueue {
   readonly concurrency: number;
 }
 
-export type LifeEvent = SessionOpened;
+/** Rows of jobs that have left the log. The queue may be gone. */
+export interface Forgotten extends OfQueue {
+  readonly type: typeof FORGOTTEN;
+  readonly table: number;
+  readonly keys: readonly string[];
+}
+
+export type LifeEvent = SessionOpened | Forgotten;
 
 export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
 
 export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
   w.varint(e.queueNo);
-  w.text(e.sessionId);
-  w.text(e.worker);
-  w.text(e.build);
-  w.varint(e.untilMs);
-  w.varint(e.visibilityMs);
-  w.varint(e.concurrency);
+  switch (e.type) {
+    case SESSION_OPENED:
+      w.text(e.sessionId);
+      w.text(e.worker);
+      w.text(e.build);
+      w.varint(e.untilMs);
+      w.varint(e.visibilityMs);
+      w.varint(e.concurrency);
+      return;
+    case FORGOTTEN:
+      w.u8(e.table);
+      w.varint(e.keys.length);
+      for (const key of e.keys) w.latin1(key);
+  }
 }
 
-export function decodeLifeEvent(_type: number, r: ByteReader): LifeEvent {
+export function decodeLifeEvent(type: number, r: ByteReader): LifeEvent {
   const queueNo = r.varint();
-  return {
-    type: SESSION_OPENED,
-    queueNo,
-    sessionId: r.text(),
-    worker: r.text(),
-    build: r.text(),
-    untilMs: r.varint(),
-    visibilityMs: r.varint(),
-    concurrency: r.varint(),
-  };
+  switch (type) {
+    case SESSION_OPENED:
+      return {
+        type,
+        queueNo,
+        sessionId: r.text(),
+        worker: r.text(),
+        build: r.text(),
+        untilMs: r.varint(),
+        visibilityMs: r.varint(),
+        concurrency: r.varint(),
+      };
+    default:
+      return {
+        type: FORGOTTEN,
+        queueNo,
+        table: r.u8(),
+        keys: Array.from({ length: r.varint() }, () => r.latin1()),
+      };
+  }
 }

@@ -3,9 +3,14 @@ import assert from 'node:assert/strict';
 import type { Moment } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueState } from './evolve.ts';
-import type * as life from './life-events.ts';
+import * as life from './life-events.ts';
+import { BY_OFFSET } from './life-tables.ts';
 
 export function evolveLife(state: QueueState, e: life.LifeEvent, _at: Moment): void {
+  if (e.type === life.FORGOTTEN) {
+    forget(state, e);
+    return;
+  }
   const cell = state.byNumber.get(e.queueNo);
   assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
   cell.isDirty = true;
@@ -15,4 +20,9 @@ export function evolveLife(state: QueueState, e: life.LifeEvent, _at: Moment): v
 function openSession(cell: QueueCell, e: life.SessionOpened): void {
   const { sessionId: id, worker, build, untilMs, visibilityMs, concurrency } = e;
   cell.sessions.set(id, { id, worker, build, untilMs, visibilityMs, concurrency });
+}
+
+function forget({ context: { rows } }: QueueState, e: life.Forgotten): void {
+  const table = BY_OFFSET.find(({ id }) => id === e.table);
+  if (table !== undefined) for (const key of e.keys) rows.del(table, key);
 }

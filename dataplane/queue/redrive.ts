@@ -2,7 +2,6 @@
 // transaction (enqueue there, remove here), so that a crash or a cancelled call neither loses nor doubles a
 // job.
 import {
-  type BatchRecord,
   type DecodedRecord,
   decodeEntry,
   encodeBatch,
@@ -16,6 +15,7 @@ import type { Caller } from '../shard/state-machine.ts';
 import { readU53be } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueueCommand, RemoveCommand } from './commands.ts';
+import { aliveAgain } from './dead-job.ts';
 import { loadEntry } from './dispatch.ts';
 import type { Queues } from './service.ts';
 
@@ -57,7 +57,7 @@ export async function redrive(
           'CROSS_SHARD',
           `queue ${name} lives on another shard than ${request.queue}: give them the same {tag}`,
         );
-      const batch = encodeBatch(jobs.map(alive));
+      const batch = encodeBatch(jobs.map(aliveAgain));
       return {
         view: 'queue',
         kind: 'enqueue',
@@ -121,10 +121,4 @@ function byTarget(jobs: readonly DecodedRecord[], target: string): Map<string, D
     else group.push(job);
   }
   return groups;
-}
-
-/** A fresh job: same key, payload, headers and envelope, counters at zero. */
-function alive(job: DecodedRecord): BatchRecord {
-  const { value, contentType, key, headers, timeMs, envelope, timeoutMs } = job;
-  return { value, contentType, key, headers, timeMs, envelope, timeoutMs };
 }

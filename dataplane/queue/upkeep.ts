@@ -5,12 +5,14 @@ import { patchHead } from '@flowmesh/protocol';
 import type { Moment, View, ViewContext } from '../shard/state-machine.ts';
 import type { Window } from '../storage/contract.ts';
 import { after, DEFAULT_TENANT, readPart, readU32be, readU53be } from '../storage/keys.ts';
+import { attemptReads, attemptsOf } from './attempts.ts';
 import type { QueueCell } from './cell.ts';
 import { deadJobBatch } from './dead-job.ts';
 import { sourceIn, type Waiter } from './dispatch.ts';
 import * as ev from './events.ts';
 import type { QueueState } from './evolve.ts';
 import type { LeaseClock } from './lease-clock.ts';
+import { LifeSweeper } from './life-sweeper.ts';
 import { endedGrant } from './sessions.ts';
 import { laneReads, unblock } from './settle.ts';
 import { DEDUP_EXPIRY, tablePrefix } from './tables.ts';
@@ -35,6 +37,7 @@ export class Upkeep {
   readonly #hasDue = new Set<QueueCell>();
   readonly #hasDying = new Set<QueueCell>();
   readonly #dedupExpiry: Window<true>;
+  readonly sweeper: LifeSweeper;
   #nextDueMs = 0;
   #nextHousekeepingMs = 0;
 
@@ -43,6 +46,7 @@ export class Upkeep {
     this.#state = state;
     this.#leaseClock = leaseClock;
     this.#hooks = hooks;
+    this.sweeper = new LifeSweeper(context);
     const prefix = tablePrefix(DEFAULT_TENANT, DEDUP_EXPIRY);
     this.#dedupExpiry = context.rows.window(DEDUP_EXPIRY, prefix, after(prefix));
   }
@@ -57,6 +61,7 @@ export class Upkeep {
     if (this.#hasDue.size > 0 && this.#nextDueMs <= at.nowMs) this.#makeDue(at, emit, hasRoom);
     if (this.#hasDying.size > 0) this.#buryDying(at, emit, hasRoom);
     if (at.nowMs >= this.#nextHousekeepingMs) this.#keepHouse(at, emit);
+    this.sweeper.run(at, emit);
   }
 
   wakeAtMs(): number {
@@ -128,9 +133,8 @@ export class Upkeep {
         if (!hasRoom()) return;
         const offset = readU53be(key, key.length - 7);
         const chunk = cell.log.resident(offset, 1);
-        const missing = laneReads(rows, cell, [offset], () => meta.key).filter(
-          (ref) => !rows.isResident(ref),
-        );
+        const reads = [...laneReads(rows, cell, [offset], () => meta.key), ...attemptReads(cell, offset)];
+        const missing = reads.filter((ref) => !rows.isResident(ref));
         if (chunk === undefined || missing.length > 0) {
           const loads = [rows.fetch(missing), chunk === undefined ? cell.log.load(offset, 1) : undefined];
           // Damage must not become a busy loop: the cell is looked at again when something else happens to
@@ -144,6 +148,7 @@ export class Upkeep {
           queue: cell.name,
           id: this.#hooks.idPrefix(cell) + offset.toString(36),
           error: meta.lastError,
+          attempts: attemptsOf(rows, cell, offset),
         };
         const batch = deadJobBatch(source.bytes, offset - source.head.baseOffset, from);
         const { endOffset } = dead.log;

@@ -259,11 +259,14 @@ export class QueueView implements View {
     this.state.evolve(e, at);
     if (gone !== undefined) {
       this.#upkeep.forget(gone);
+      this.#upkeep.sweeper.note(gone, true);
     }
     if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED) return;
     if (e.type === ev.ENQUEUED && e.placed.length === 0) return;
     const cell = this.state.byNumber.get(e.queueNo);
-    if (cell !== undefined) this.#upkeep.note(cell);
+    if (cell === undefined) return;
+    this.#upkeep.note(cell);
+    if (e.type === ev.TRIMMED) this.#upkeep.sweeper.note(cell, false);
   }
 
   encode(event: Event, into: ByteWriter): void {

@@ -700,6 +700,13 @@ export interface Job {
   /** Dead-letter queues: where the job came from. */
   sourceQueue: string;
   sourceId: string;
+  /** Attempts that failed or timed out, also those of its lives before, oldest first; the last 16. */
+  attempts: JobAttempt[];
+  /** How often it came back from a dead-letter queue. */
+  redrives: number;
+  /** Dead and redriven jobs: when it was enqueued for the first time, and the id it had then. */
+  firstEnqueuedAtMs: number;
+  firstId: string;
 }
 export interface JobInput {
   id?: string | null | undefined;
@@ -726,8 +733,41 @@ export interface JobInput {
   /** Dead-letter queues: where the job came from. */
   sourceQueue?: string | null | undefined;
   sourceId?: string | null | undefined;
+  /** Attempts that failed or timed out, also those of its lives before, oldest first; the last 16. */
+  attempts?: readonly JobAttemptInput[] | null | undefined;
+  /** How often it came back from a dead-letter queue. */
+  redrives?: number | null | undefined;
+  /** Dead and redriven jobs: when it was enqueued for the first time, and the id it had then. */
+  firstEnqueuedAtMs?: number | null | undefined;
+  firstId?: string | null | undefined;
 }
 export const Job: MessageType<Job, JobInput>;
+
+export interface JobAttempt {
+  /** Counts failed and timed-out attempts of one life, from 1. */
+  number: number;
+  /** failed, timed_out */
+  kind: string;
+  /** When it ended. */
+  atMs: number;
+  durationMs: number;
+  worker: string;
+  build: string;
+  error: string;
+}
+export interface JobAttemptInput {
+  /** Counts failed and timed-out attempts of one life, from 1. */
+  number?: number | null | undefined;
+  /** failed, timed_out */
+  kind?: string | null | undefined;
+  /** When it ended. */
+  atMs?: number | null | undefined;
+  durationMs?: number | null | undefined;
+  worker?: string | null | undefined;
+  build?: string | null | undefined;
+  error?: string | null | undefined;
+}
+export const JobAttempt: MessageType<JobAttempt, JobAttemptInput>;
 
 export interface JobCounters {
   acquired: number;

@@ -16360,6 +16360,7 @@ export const flowmesh = $root.flowmesh = (() => {
 
    const Job = function (properties) {
     this.headers = {};
+    this.attempts = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -16386,6 +16387,10 @@ export const flowmesh = $root.flowmesh = (() => {
    Job.prototype.envelope = null;
    Job.prototype.sourceQueue = "";
    Job.prototype.sourceId = "";
+   Job.prototype.attempts = $util.emptyArray;
+   Job.prototype.redrives = 0;
+   Job.prototype.firstEnqueuedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Job.prototype.firstId = "";
 
    Job.create = function(properties) {
     return new Job(properties);
@@ -16439,6 +16444,15 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(154).string(message.sourceQueue);
     if (message.sourceId != null && $Object.hasOwnProperty.call(message, "sourceId") && message.sourceId !== "")
      writer.uint32(162).string(message.sourceId);
+    if (message.attempts != null && message.attempts.length)
+     for (let i = 0; i < message.attempts.length; ++i)
+      $root.flowmesh.v1.JobAttempt.encode(message.attempts[i], writer.uint32(402).fork(), _depth + 1).ldelim();
+    if (message.redrives != null && $Object.hasOwnProperty.call(message, "redrives") && message.redrives !== 0)
+     writer.uint32(408).uint32(message.redrives);
+    if (message.firstEnqueuedAtMs != null && $Object.hasOwnProperty.call(message, "firstEnqueuedAtMs") && (typeof message.firstEnqueuedAtMs === "object" ? message.firstEnqueuedAtMs.low || message.firstEnqueuedAtMs.high : message.firstEnqueuedAtMs !== 0))
+     writer.uint32(416).uint64(message.firstEnqueuedAtMs);
+    if (message.firstId != null && $Object.hasOwnProperty.call(message, "firstId") && message.firstId !== "")
+     writer.uint32(426).string(message.firstId);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -16673,6 +16687,41 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.sourceId;
        continue;
       }
+     case 50: {
+       if (wireType !== 2)
+        break;
+       if (!(message.attempts && message.attempts.length))
+        message.attempts = [];
+       message.attempts.push($root.flowmesh.v1.JobAttempt.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 51: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.redrives = value;
+       else
+        delete message.redrives;
+       continue;
+      }
+     case 52: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.firstEnqueuedAtMs = value;
+       else
+        delete message.firstEnqueuedAtMs;
+       continue;
+      }
+     case 53: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.firstId = value;
+       else
+        delete message.firstId;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -16808,6 +16857,32 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.sourceId != null)
      if (typeof object.sourceId !== "string" || object.sourceId.length)
       message.sourceId = $String(object.sourceId);
+    if (object.attempts) {
+     if (!$Array.isArray(object.attempts))
+      throw $TypeError(".flowmesh.v1.Job.attempts: array expected");
+     message.attempts = $Array(object.attempts.length);
+     for (let i = 0; i < object.attempts.length; ++i) {
+      if (!$util.isObject(object.attempts[i]))
+       throw $TypeError(".flowmesh.v1.Job.attempts: object expected");
+      message.attempts[i] = $root.flowmesh.v1.JobAttempt.fromObject(object.attempts[i], _depth + 1);
+     }
+    }
+    if (object.redrives != null)
+     if ($Number(object.redrives) !== 0)
+      message.redrives = object.redrives >>> 0;
+    if (object.firstEnqueuedAtMs != null)
+     if (typeof object.firstEnqueuedAtMs === "object" ? object.firstEnqueuedAtMs.low || object.firstEnqueuedAtMs.high : $Number(object.firstEnqueuedAtMs) !== 0)
+      if ($util.Long)
+       message.firstEnqueuedAtMs = $util.Long.fromValue(object.firstEnqueuedAtMs, true);
+      else if (typeof object.firstEnqueuedAtMs === "string")
+       message.firstEnqueuedAtMs = $parseInt(object.firstEnqueuedAtMs, 10);
+      else if (typeof object.firstEnqueuedAtMs === "number")
+       message.firstEnqueuedAtMs = object.firstEnqueuedAtMs;
+      else if (typeof object.firstEnqueuedAtMs === "object")
+       message.firstEnqueuedAtMs = new $util.LongBits(object.firstEnqueuedAtMs.low >>> 0, object.firstEnqueuedAtMs.high >>> 0).toNumber(true);
+    if (object.firstId != null)
+     if (typeof object.firstId !== "string" || object.firstId.length)
+      message.firstId = $String(object.firstId);
     return message;
    };
 
@@ -16819,6 +16894,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
+    if (options.arrays || options.defaults)
+     object.attempts = [];
     if (options.objects || options.defaults)
      object.headers = {};
     if (options.defaults) {
@@ -16869,6 +16946,13 @@ export const flowmesh = $root.flowmesh = (() => {
      object.envelope = null;
      object.sourceQueue = "";
      object.sourceId = "";
+     object.redrives = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.firstEnqueuedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.firstEnqueuedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.firstId = "";
     }
     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
      object.id = message.id;
@@ -16937,6 +17021,22 @@ export const flowmesh = $root.flowmesh = (() => {
      object.sourceQueue = message.sourceQueue;
     if (message.sourceId != null && $Object.hasOwnProperty.call(message, "sourceId"))
      object.sourceId = message.sourceId;
+    if (message.attempts && message.attempts.length) {
+     object.attempts = $Array(message.attempts.length);
+     for (let j = 0; j < message.attempts.length; ++j)
+      object.attempts[j] = $root.flowmesh.v1.JobAttempt.toObject(message.attempts[j], options, _depth + 1);
+    }
+    if (message.redrives != null && $Object.hasOwnProperty.call(message, "redrives"))
+     object.redrives = message.redrives;
+    if (message.firstEnqueuedAtMs != null && $Object.hasOwnProperty.call(message, "firstEnqueuedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.firstEnqueuedAtMs = typeof message.firstEnqueuedAtMs === "number" ? $BigInt(message.firstEnqueuedAtMs) : $util.Long.fromBits(message.firstEnqueuedAtMs.low >>> 0, message.firstEnqueuedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.firstEnqueuedAtMs === "number")
+      object.firstEnqueuedAtMs = options.longs === $String ? $String(message.firstEnqueuedAtMs) : message.firstEnqueuedAtMs;
+     else
+      object.firstEnqueuedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.firstEnqueuedAtMs) : options.longs === $Number ? new $util.LongBits(message.firstEnqueuedAtMs.low >>> 0, message.firstEnqueuedAtMs.high >>> 0).toNumber(true) : message.firstEnqueuedAtMs;
+    if (message.firstId != null && $Object.hasOwnProperty.call(message, "firstId"))
+     object.firstId = message.firstId;
     return object;
    };
 
@@ -16945,6 +17045,268 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return Job;
+  })();
+
+  v1.JobAttempt = (function() {
+
+   const JobAttempt = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   JobAttempt.prototype.number = 0;
+   JobAttempt.prototype.kind = "";
+   JobAttempt.prototype.atMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   JobAttempt.prototype.durationMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   JobAttempt.prototype.worker = "";
+   JobAttempt.prototype.build = "";
+   JobAttempt.prototype.error = "";
+
+   JobAttempt.create = function(properties) {
+    return new JobAttempt(properties);
+   };
+
+   JobAttempt.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.number != null && $Object.hasOwnProperty.call(message, "number") && message.number !== 0)
+     writer.uint32(8).uint32(message.number);
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== "")
+     writer.uint32(18).string(message.kind);
+    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs") && (typeof message.atMs === "object" ? message.atMs.low || message.atMs.high : message.atMs !== 0))
+     writer.uint32(24).uint64(message.atMs);
+    if (message.durationMs != null && $Object.hasOwnProperty.call(message, "durationMs") && (typeof message.durationMs === "object" ? message.durationMs.low || message.durationMs.high : message.durationMs !== 0))
+     writer.uint32(32).uint64(message.durationMs);
+    if (message.worker != null && $Object.hasOwnProperty.call(message, "worker") && message.worker !== "")
+     writer.uint32(42).string(message.worker);
+    if (message.build != null && $Object.hasOwnProperty.call(message, "build") && message.build !== "")
+     writer.uint32(50).string(message.build);
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error") && message.error !== "")
+     writer.uint32(58).string(message.error);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   JobAttempt.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.JobAttempt();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.number = value;
+       else
+        delete message.number;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.kind = value;
+       else
+        delete message.kind;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.atMs = value;
+       else
+        delete message.atMs;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.durationMs = value;
+       else
+        delete message.durationMs;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.worker = value;
+       else
+        delete message.worker;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.build = value;
+       else
+        delete message.build;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.error = value;
+       else
+        delete message.error;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   JobAttempt.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.JobAttempt)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.JobAttempt: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.JobAttempt();
+    if (object.number != null)
+     if ($Number(object.number) !== 0)
+      message.number = object.number >>> 0;
+    if (object.kind != null)
+     if (typeof object.kind !== "string" || object.kind.length)
+      message.kind = $String(object.kind);
+    if (object.atMs != null)
+     if (typeof object.atMs === "object" ? object.atMs.low || object.atMs.high : $Number(object.atMs) !== 0)
+      if ($util.Long)
+       message.atMs = $util.Long.fromValue(object.atMs, true);
+      else if (typeof object.atMs === "string")
+       message.atMs = $parseInt(object.atMs, 10);
+      else if (typeof object.atMs === "number")
+       message.atMs = object.atMs;
+      else if (typeof object.atMs === "object")
+       message.atMs = new $util.LongBits(object.atMs.low >>> 0, object.atMs.high >>> 0).toNumber(true);
+    if (object.durationMs != null)
+     if (typeof object.durationMs === "object" ? object.durationMs.low || object.durationMs.high : $Number(object.durationMs) !== 0)
+      if ($util.Long)
+       message.durationMs = $util.Long.fromValue(object.durationMs, true);
+      else if (typeof object.durationMs === "string")
+       message.durationMs = $parseInt(object.durationMs, 10);
+      else if (typeof object.durationMs === "number")
+       message.durationMs = object.durationMs;
+      else if (typeof object.durationMs === "object")
+       message.durationMs = new $util.LongBits(object.durationMs.low >>> 0, object.durationMs.high >>> 0).toNumber(true);
+    if (object.worker != null)
+     if (typeof object.worker !== "string" || object.worker.length)
+      message.worker = $String(object.worker);
+    if (object.build != null)
+     if (typeof object.build !== "string" || object.build.length)
+      message.build = $String(object.build);
+    if (object.error != null)
+     if (typeof object.error !== "string" || object.error.length)
+      message.error = $String(object.error);
+    return message;
+   };
+
+   JobAttempt.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.number = 0;
+     object.kind = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.atMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.atMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.durationMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.durationMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.worker = "";
+     object.build = "";
+     object.error = "";
+    }
+    if (message.number != null && $Object.hasOwnProperty.call(message, "number"))
+     object.number = message.number;
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
+     object.kind = message.kind;
+    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.atMs = typeof message.atMs === "number" ? $BigInt(message.atMs) : $util.Long.fromBits(message.atMs.low >>> 0, message.atMs.high >>> 0, true).toBigInt();
+     else if (typeof message.atMs === "number")
+      object.atMs = options.longs === $String ? $String(message.atMs) : message.atMs;
+     else
+      object.atMs = options.longs === $String ? $util.Long.prototype.toString.call(message.atMs) : options.longs === $Number ? new $util.LongBits(message.atMs.low >>> 0, message.atMs.high >>> 0).toNumber(true) : message.atMs;
+    if (message.durationMs != null && $Object.hasOwnProperty.call(message, "durationMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.durationMs = typeof message.durationMs === "number" ? $BigInt(message.durationMs) : $util.Long.fromBits(message.durationMs.low >>> 0, message.durationMs.high >>> 0, true).toBigInt();
+     else if (typeof message.durationMs === "number")
+      object.durationMs = options.longs === $String ? $String(message.durationMs) : message.durationMs;
+     else
+      object.durationMs = options.longs === $String ? $util.Long.prototype.toString.call(message.durationMs) : options.longs === $Number ? new $util.LongBits(message.durationMs.low >>> 0, message.durationMs.high >>> 0).toNumber(true) : message.durationMs;
+    if (message.worker != null && $Object.hasOwnProperty.call(message, "worker"))
+     object.worker = message.worker;
+    if (message.build != null && $Object.hasOwnProperty.call(message, "build"))
+     object.build = message.build;
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     object.error = message.error;
+    return object;
+   };
+
+   JobAttempt.prototype.toJSON = function() {
+    return JobAttempt.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return JobAttempt;
   })();
 
   v1.JobCounters = (function() {
@@ -26065,93 +26427,94 @@ const $46 = flowmesh.v1.HashIncrement;
 const $47 = flowmesh.v1.HashScan;
 const $48 = flowmesh.v1.HashSet;
 const $49 = flowmesh.v1.Job;
-const $50 = flowmesh.v1.JobCounters;
-const $51 = flowmesh.v1.JobHistoryResponse;
-const $52 = flowmesh.v1.JobTransition;
-const $53 = flowmesh.v1.Keyspace;
-const $54 = flowmesh.v1.KvDelete;
-const $55 = flowmesh.v1.KvEntry;
-const $56 = flowmesh.v1.KvExpire;
-const $57 = flowmesh.v1.KvGet;
-const $58 = flowmesh.v1.KvIncrement;
-const $59 = flowmesh.v1.KvInspect;
-const $60 = flowmesh.v1.KvOp;
-const $61 = flowmesh.v1.KvRequest;
-const $62 = flowmesh.v1.KvResponse;
-const $63 = flowmesh.v1.KvResult;
-const $64 = flowmesh.v1.KvScan;
-const $65 = flowmesh.v1.KvSet;
-const $66 = flowmesh.v1.LeaseRequest;
-const $67 = flowmesh.v1.LeaseResponse;
-const $68 = flowmesh.v1.LeasedJob;
-const $69 = flowmesh.v1.ListGroupsRequest;
-const $70 = flowmesh.v1.ListGroupsResponse;
-const $71 = flowmesh.v1.ListJobsRequest;
-const $72 = flowmesh.v1.ListJobsResponse;
-const $73 = flowmesh.v1.ListKeyspacesRequest;
-const $74 = flowmesh.v1.ListKeyspacesResponse;
-const $75 = flowmesh.v1.ListQueuesRequest;
-const $76 = flowmesh.v1.ListQueuesResponse;
-const $77 = flowmesh.v1.ListStreamsRequest;
-const $78 = flowmesh.v1.ListStreamsResponse;
-const $79 = flowmesh.v1.Mutation;
-const $80 = flowmesh.v1.Nack;
-const $81 = flowmesh.v1.NewJob;
-const $82 = flowmesh.v1.NewRecord;
-const $83 = flowmesh.v1.PartitionFigures;
-const $84 = flowmesh.v1.PartitionOffset;
-const $85 = flowmesh.v1.PublishBatch;
-const $86 = flowmesh.v1.PublishBatchReply;
-const $87 = flowmesh.v1.PublishRequest;
-const $88 = flowmesh.v1.PublishResponse;
-const $89 = flowmesh.v1.PurgeRequest;
-const $90 = flowmesh.v1.PurgeResponse;
-const $91 = flowmesh.v1.Queue;
-const $92 = flowmesh.v1.QueueFigures;
-const $93 = flowmesh.v1.QueueSpec;
-const $94 = flowmesh.v1.ReadRequest;
-const $95 = flowmesh.v1.ReadResponse;
-const $96 = flowmesh.v1.Record;
-const $97 = flowmesh.v1.RecordChunk;
-const $98 = flowmesh.v1.RedriveRequest;
-const $99 = flowmesh.v1.RedriveResponse;
-const $100 = flowmesh.v1.RenewSessionRequest;
-const $101 = flowmesh.v1.RenewSessionResponse;
-const $102 = flowmesh.v1.ScoredMember;
-const $103 = flowmesh.v1.SeekRequest;
-const $104 = flowmesh.v1.SeekResponse;
-const $105 = flowmesh.v1.SetAdd;
-const $106 = flowmesh.v1.SetContains;
-const $107 = flowmesh.v1.SetPausedRequest;
-const $108 = flowmesh.v1.SetPausedResponse;
-const $109 = flowmesh.v1.SetRemove;
-const $110 = flowmesh.v1.SetScan;
-const $111 = flowmesh.v1.SettleRequest;
-const $112 = flowmesh.v1.SettleResponse;
-const $113 = flowmesh.v1.Settlement;
-const $114 = flowmesh.v1.ShardFigures;
-const $115 = flowmesh.v1.SortedSetAdd;
-const $116 = flowmesh.v1.SortedSetIncrement;
-const $117 = flowmesh.v1.SortedSetRange;
-const $118 = flowmesh.v1.SortedSetRemove;
-const $119 = flowmesh.v1.SortedSetScore;
-const $120 = flowmesh.v1.Stream;
-const $121 = flowmesh.v1.StreamSpec;
-const $122 = flowmesh.v1.TransactionOp;
-const $123 = flowmesh.v1.TransactionRequest;
-const $124 = flowmesh.v1.TransactionResponse;
-const $125 = flowmesh.v1.TransactionResult;
-const $126 = flowmesh.v1.Window;
-const $127 = flowmesh.v1.WorkExtend;
-const $128 = flowmesh.v1.WorkHello;
-const $129 = flowmesh.v1.WorkLost;
-const $130 = flowmesh.v1.WorkNack;
-const $131 = flowmesh.v1.WorkRequest;
-const $132 = flowmesh.v1.WorkResponse;
-const $133 = flowmesh.v1.WorkSettle;
-const $134 = flowmesh.v1.WorkSettled;
-const $135 = flowmesh.v1.WorkWelcome;
-const $136 = flowmesh.v1.Durability;
+const $50 = flowmesh.v1.JobAttempt;
+const $51 = flowmesh.v1.JobCounters;
+const $52 = flowmesh.v1.JobHistoryResponse;
+const $53 = flowmesh.v1.JobTransition;
+const $54 = flowmesh.v1.Keyspace;
+const $55 = flowmesh.v1.KvDelete;
+const $56 = flowmesh.v1.KvEntry;
+const $57 = flowmesh.v1.KvExpire;
+const $58 = flowmesh.v1.KvGet;
+const $59 = flowmesh.v1.KvIncrement;
+const $60 = flowmesh.v1.KvInspect;
+const $61 = flowmesh.v1.KvOp;
+const $62 = flowmesh.v1.KvRequest;
+const $63 = flowmesh.v1.KvResponse;
+const $64 = flowmesh.v1.KvResult;
+const $65 = flowmesh.v1.KvScan;
+const $66 = flowmesh.v1.KvSet;
+const $67 = flowmesh.v1.LeaseRequest;
+const $68 = flowmesh.v1.LeaseResponse;
+const $69 = flowmesh.v1.LeasedJob;
+const $70 = flowmesh.v1.ListGroupsRequest;
+const $71 = flowmesh.v1.ListGroupsResponse;
+const $72 = flowmesh.v1.ListJobsRequest;
+const $73 = flowmesh.v1.ListJobsResponse;
+const $74 = flowmesh.v1.ListKeyspacesRequest;
+const $75 = flowmesh.v1.ListKeyspacesResponse;
+const $76 = flowmesh.v1.ListQueuesRequest;
+const $77 = flowmesh.v1.ListQueuesResponse;
+const $78 = flowmesh.v1.ListStreamsRequest;
+const $79 = flowmesh.v1.ListStreamsResponse;
+const $80 = flowmesh.v1.Mutation;
+const $81 = flowmesh.v1.Nack;
+const $82 = flowmesh.v1.NewJob;
+const $83 = flowmesh.v1.NewRecord;
+const $84 = flowmesh.v1.PartitionFigures;
+const $85 = flowmesh.v1.PartitionOffset;
+const $86 = flowmesh.v1.PublishBatch;
+const $87 = flowmesh.v1.PublishBatchReply;
+const $88 = flowmesh.v1.PublishRequest;
+const $89 = flowmesh.v1.PublishResponse;
+const $90 = flowmesh.v1.PurgeRequest;
+const $91 = flowmesh.v1.PurgeResponse;
+const $92 = flowmesh.v1.Queue;
+const $93 = flowmesh.v1.QueueFigures;
+const $94 = flowmesh.v1.QueueSpec;
+const $95 = flowmesh.v1.ReadRequest;
+const $96 = flowmesh.v1.ReadResponse;
+const $97 = flowmesh.v1.Record;
+const $98 = flowmesh.v1.RecordChunk;
+const $99 = flowmesh.v1.RedriveRequest;
+const $100 = flowmesh.v1.RedriveResponse;
+const $101 = flowmesh.v1.RenewSessionRequest;
+const $102 = flowmesh.v1.RenewSessionResponse;
+const $103 = flowmesh.v1.ScoredMember;
+const $104 = flowmesh.v1.SeekRequest;
+const $105 = flowmesh.v1.SeekResponse;
+const $106 = flowmesh.v1.SetAdd;
+const $107 = flowmesh.v1.SetContains;
+const $108 = flowmesh.v1.SetPausedRequest;
+const $109 = flowmesh.v1.SetPausedResponse;
+const $110 = flowmesh.v1.SetRemove;
+const $111 = flowmesh.v1.SetScan;
+const $112 = flowmesh.v1.SettleRequest;
+const $113 = flowmesh.v1.SettleResponse;
+const $114 = flowmesh.v1.Settlement;
+const $115 = flowmesh.v1.ShardFigures;
+const $116 = flowmesh.v1.SortedSetAdd;
+const $117 = flowmesh.v1.SortedSetIncrement;
+const $118 = flowmesh.v1.SortedSetRange;
+const $119 = flowmesh.v1.SortedSetRemove;
+const $120 = flowmesh.v1.SortedSetScore;
+const $121 = flowmesh.v1.Stream;
+const $122 = flowmesh.v1.StreamSpec;
+const $123 = flowmesh.v1.TransactionOp;
+const $124 = flowmesh.v1.TransactionRequest;
+const $125 = flowmesh.v1.TransactionResponse;
+const $126 = flowmesh.v1.TransactionResult;
+const $127 = flowmesh.v1.Window;
+const $128 = flowmesh.v1.WorkExtend;
+const $129 = flowmesh.v1.WorkHello;
+const $130 = flowmesh.v1.WorkLost;
+const $131 = flowmesh.v1.WorkNack;
+const $132 = flowmesh.v1.WorkRequest;
+const $133 = flowmesh.v1.WorkResponse;
+const $134 = flowmesh.v1.WorkSettle;
+const $135 = flowmesh.v1.WorkSettled;
+const $136 = flowmesh.v1.WorkWelcome;
+const $137 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -26203,91 +26566,92 @@ export {
   $47 as HashScan,
   $48 as HashSet,
   $49 as Job,
-  $50 as JobCounters,
-  $51 as JobHistoryResponse,
-  $52 as JobTransition,
-  $53 as Keyspace,
-  $54 as KvDelete,
-  $55 as KvEntry,
-  $56 as KvExpire,
-  $57 as KvGet,
-  $58 as KvIncrement,
-  $59 as KvInspect,
-  $60 as KvOp,
-  $61 as KvRequest,
-  $62 as KvResponse,
-  $63 as KvResult,
-  $64 as KvScan,
-  $65 as KvSet,
-  $66 as LeaseRequest,
-  $67 as LeaseResponse,
-  $68 as LeasedJob,
-  $69 as ListGroupsRequest,
-  $70 as ListGroupsResponse,
-  $71 as ListJobsRequest,
-  $72 as ListJobsResponse,
-  $73 as ListKeyspacesRequest,
-  $74 as ListKeyspacesResponse,
-  $75 as ListQueuesRequest,
-  $76 as ListQueuesResponse,
-  $77 as ListStreamsRequest,
-  $78 as ListStreamsResponse,
-  $79 as Mutation,
-  $80 as Nack,
-  $81 as NewJob,
-  $82 as NewRecord,
-  $83 as PartitionFigures,
-  $84 as PartitionOffset,
-  $85 as PublishBatch,
-  $86 as PublishBatchReply,
-  $87 as PublishRequest,
-  $88 as PublishResponse,
-  $89 as PurgeRequest,
-  $90 as PurgeResponse,
-  $91 as Queue,
-  $92 as QueueFigures,
-  $93 as QueueSpec,
-  $94 as ReadRequest,
-  $95 as ReadResponse,
-  $96 as Record,
-  $97 as RecordChunk,
-  $98 as RedriveRequest,
-  $99 as RedriveResponse,
-  $100 as RenewSessionRequest,
-  $101 as RenewSessionResponse,
-  $102 as ScoredMember,
-  $103 as SeekRequest,
-  $104 as SeekResponse,
-  $105 as SetAdd,
-  $106 as SetContains,
-  $107 as SetPausedRequest,
-  $108 as SetPausedResponse,
-  $109 as SetRemove,
-  $110 as SetScan,
-  $111 as SettleRequest,
-  $112 as SettleResponse,
-  $113 as Settlement,
-  $114 as ShardFigures,
-  $115 as SortedSetAdd,
-  $116 as SortedSetIncrement,
-  $117 as SortedSetRange,
-  $118 as SortedSetRemove,
-  $119 as SortedSetScore,
-  $120 as Stream,
-  $121 as StreamSpec,
-  $122 as TransactionOp,
-  $123 as TransactionRequest,
-  $124 as TransactionResponse,
-  $125 as TransactionResult,
-  $126 as Window,
-  $127 as WorkExtend,
-  $128 as WorkHello,
-  $129 as WorkLost,
-  $130 as WorkNack,
-  $131 as WorkRequest,
-  $132 as WorkResponse,
-  $133 as WorkSettle,
-  $134 as WorkSettled,
-  $135 as WorkWelcome,
-  $136 as Durability,
+  $50 as JobAttempt,
+  $51 as JobCounters,
+  $52 as JobHistoryResponse,
+  $53 as JobTransition,
+  $54 as Keyspace,
+  $55 as KvDelete,
+  $56 as KvEntry,
+  $57 as KvExpire,
+  $58 as KvGet,
+  $59 as KvIncrement,
+  $60 as KvInspect,
+  $61 as KvOp,
+  $62 as KvRequest,
+  $63 as KvResponse,
+  $64 as KvResult,
+  $65 as KvScan,
+  $66 as KvSet,
+  $67 as LeaseRequest,
+  $68 as LeaseResponse,
+  $69 as LeasedJob,
+  $70 as ListGroupsRequest,
+  $71 as ListGroupsResponse,
+  $72 as ListJobsRequest,
+  $73 as ListJobsResponse,
+  $74 as ListKeyspacesRequest,
+  $75 as ListKeyspacesResponse,
+  $76 as ListQueuesRequest,
+  $77 as ListQueuesResponse,
+  $78 as ListStreamsRequest,
+  $79 as ListStreamsResponse,
+  $80 as Mutation,
+  $81 as Nack,
+  $82 as NewJob,
+  $83 as NewRecord,
+  $84 as PartitionFigures,
+  $85 as PartitionOffset,
+  $86 as PublishBatch,
+  $87 as PublishBatchReply,
+  $88 as PublishRequest,
+  $89 as PublishResponse,
+  $90 as PurgeRequest,
+  $91 as PurgeResponse,
+  $92 as Queue,
+  $93 as QueueFigures,
+  $94 as QueueSpec,
+  $95 as ReadRequest,
+  $96 as ReadResponse,
+  $97 as Record,
+  $98 as RecordChunk,
+  $99 as RedriveRequest,
+  $100 as RedriveResponse,
+  $101 as RenewSessionRequest,
+  $102 as RenewSessionResponse,
+  $103 as ScoredMember,
+  $104 as SeekRequest,
+  $105 as SeekResponse,
+  $106 as SetAdd,
+  $107 as SetContains,
+  $108 as SetPausedRequest,
+  $109 as SetPausedResponse,
+  $110 as SetRemove,
+  $111 as SetScan,
+  $112 as SettleRequest,
+  $113 as SettleResponse,
+  $114 as Settlement,
+  $115 as ShardFigures,
+  $116 as SortedSetAdd,
+  $117 as SortedSetIncrement,
+  $118 as SortedSetRange,
+  $119 as SortedSetRemove,
+  $120 as SortedSetScore,
+  $121 as Stream,
+  $122 as StreamSpec,
+  $123 as TransactionOp,
+  $124 as TransactionRequest,
+  $125 as TransactionResponse,
+  $126 as TransactionResult,
+  $127 as Window,
+  $128 as WorkExtend,
+  $129 as WorkHello,
+  $130 as WorkLost,
+  $131 as WorkNack,
+  $132 as WorkRequest,
+  $133 as WorkResponse,
+  $134 as WorkSettle,
+  $135 as WorkSettled,
+  $136 as WorkWelcome,
+  $137 as Durability,
 };

@@ -122,6 +122,7 @@ export class RecordBatchBuilder {
     if (record.sourceQueue) ext.text(EXT.sourceQueue, record.sourceQueue);
     if (record.sourceId) ext.text(EXT.sourceId, record.sourceId);
     if (record.lastError) ext.text(EXT.lastError, record.lastError);
+    if (record.life) ext.bytes(EXT.life, record.life);
     if (record.key !== undefined || record.delayMs || record.priority || record.dedupKey) this.#plain = false;
   }
 
@@ -171,7 +172,8 @@ const isBare = (r: RecordOptions) =>
   !r.timeoutMs &&
   !r.sourceQueue &&
   !r.sourceId &&
-  !r.lastError;
+  !r.lastError &&
+  !r.life;
 
 function contentTypeCode(type: string | undefined): number {
   if (type === undefined || type === '') return 0;

@@ -47,7 +47,12 @@ export const EXT = {
   sourceQueue: 20,
   sourceId: 21,
   lastError: 22,
+  /** What a job went through before: attempts and redrives, JSON; see dataplane/queue/attempts.ts. */
+  life: 40,
 } as const;
+
+/** A dead job with all it carries must fit into a journal entry. */
+const LIFE_BYTES_MAX = 32 * 1024;
 
 /** Tags that make a queue look at a job one by one. */
 const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([EXT.key, EXT.delayMs, EXT.priority, EXT.dedupKey]);
@@ -78,6 +83,7 @@ export interface BatchRecord {
   sourceQueue?: string | undefined;
   sourceId?: string | undefined;
   lastError?: string | undefined;
+  life?: Uint8Array | undefined;
 }
 
 /** A record read back from a batch. `value` and `key` are views on the batch's bytes. */
@@ -245,6 +251,7 @@ export function decodeEntry(bytes: Buffer, head: BatchHead, span: EntrySpan, off
     else if (tag === EXT.dedupKey) record.dedupKey = bytes.toString('utf8', from, to);
     else if (tag === EXT.sourceQueue) record.sourceQueue = bytes.toString('utf8', from, to);
     else if (tag === EXT.sourceId) record.sourceId = bytes.toString('utf8', from, to);
+    else if (tag === EXT.life) record.life = bytes.subarray(from, to);
     else if (tag === EXT.lastError) record.lastError = bytes.toString('utf8', from, to);
     else if (tag === EXT.header) readHeader(bytes, from, to, headers);
     else if (tag === EXT.cause) record.cause = readCause(bytes.toString('utf8', from, to));
@@ -326,7 +333,8 @@ function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
         `header of ${size} bytes; at most ${LIMITS.headers} headers of ${LIMITS.headerBytes} bytes`,
       );
     }
-    if (tag !== EXT.header && size > LIMITS.keyBytes && tag !== EXT.lastError) {
+    if (tag === EXT.life && size > LIFE_BYTES_MAX) throw malformed(`life of ${size} bytes`);
+    if (size > LIMITS.keyBytes && tag !== EXT.header && tag !== EXT.lastError && tag !== EXT.life) {
       throw new FlowError(
         'KEY_TOO_LARGE',
         `key or option of ${size} bytes, at most ${LIMITS.keyBytes} are accepted`,

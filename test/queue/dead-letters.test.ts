@@ -1,5 +1,9 @@
 // Exhausted jobs: where they go, what they say, and the way back.
+import { encodeBatch } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ATTEMPT } from '../../dataplane/queue/life-tables.ts';
+import type { Rows } from '../../dataplane/storage/contract.ts';
 import { ackOf, aJob, Bench, caller, type Held, nackOf, payloads } from './bench.ts';
 
 let bench: Bench;
@@ -142,4 +146,110 @@ test('[Q24] 1,500 dead jobs are redriven in two calls', async () => {
   expect(await redrive('q.dead')).toEqual({ moved: 1000, remaining: 500 });
   expect(await redrive('q.dead')).toEqual({ moved: 500, remaining: 0 });
   expect(await bench.figures('q')).toMatchObject({ waiting: 1500 });
+});
+
+test('[Q25] a dead job keeps every attempt, over redrives and restarts, and so does its source', async () => {
+  await bench.declare('q', { maxAttempts: 2, visibilityTimeoutMs: 1000 });
+  const [{ id = '' } = {}] = await bench.enqueue('q', aJob('a'));
+  const enqueuedAtMs = bench.time.now;
+  const hello = { queue: 'q', sessionId: 's', credits: 1, visibilityMs: 0, worker: 'w1', build: 'v7' };
+  let delivered: pb.DeliveryInput | undefined;
+  const session = await bench.queues.openWork(caller, { ...hello, concurrency: 1, held: [] }, (message) => {
+    delivered = message.delivery ?? delivered;
+    return true;
+  });
+  await bench.idle();
+  await bench.advance(300);
+  const nack = { offset: 0, epoch: delivered?.firstEpoch, nack: { error: 'first', retryAfterMs: 0 } };
+  session.disconnect();
+  session.receive({ settle: { seq: 1, acks: [], extends: [], nacks: [nack] } } as never);
+  await bench.idle();
+  await bench.leaseOne('q');
+  await bench.restart();
+  await bench.advance(1500);
+  const attempts = [
+    { number: 1, kind: 'failed', durationMs: 300, worker: 'w1', build: 'v7', error: 'first' },
+    { number: 2, kind: 'timed_out', durationMs: 1000, worker: 'w', build: '' },
+  ];
+  expect(await bench.job('q', id ?? '')).toMatchObject({ state: 'completed', attempts });
+  const deadJob = async () => {
+    const page = await bench.queues.listJobs(caller, { queue: 'q.dead', state: '', limit: 0, cursor: '' });
+    return page.jobs?.[0];
+  };
+  expect(await deadJob()).toMatchObject({
+    attempts,
+    redrives: 0,
+    firstId: id,
+    firstEnqueuedAtMs: enqueuedAtMs,
+  });
+  await redrive('q.dead');
+  await bench.restart({ clean: true });
+  const [again] = await kill('q');
+  await bench.idle();
+  expect(await deadJob()).toMatchObject({
+    attempts: [...attempts, { number: 1, kind: 'failed', error: 'no use' }],
+    redrives: 1,
+    firstId: id,
+    firstEnqueuedAtMs: enqueuedAtMs,
+    sourceId: again?.id,
+  });
+});
+
+test('[Q25] of very many attempts the last 16 are kept, cut to size', async () => {
+  await bench.declare('q', { maxAttempts: 40, maxDeliveries: 100 });
+  await bench.enqueue('q', aJob('a'));
+  for (let i = 1; i <= 40; i++) {
+    const nack = { error: `${i} ${'é'.repeat(5000)}`, retryAfterMs: 0 };
+    await bench.settle('q', nackOf(await bench.leaseOne('q'), nack));
+  }
+  const { jobs } = await bench.queues.listJobs(caller, { queue: 'q.dead', state: '', limit: 0, cursor: '' });
+  const numbers = (jobs?.[0]?.attempts ?? []).map(({ number }) => number);
+  expect(numbers.length).toBeGreaterThan(8);
+  expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, i) => 41 - numbers.length + i));
+});
+
+test('[Q26] what is kept of attempts goes with the job', async () => {
+  await bench.declare('q', { retentionMs: 60_000 });
+  const attemptRows = async () => {
+    const { rows } = bench.fabric.shards[0] as never as { rows: Rows };
+    return (await rows.scan(ATTEMPT, { from: '', to: '\xff', limit: 10 })).length;
+  };
+  await bench.enqueue('q', aJob('a'));
+  await bench.settle('q', nackOf(await bench.leaseOne('q'), { retryAfterMs: 0 }));
+  await bench.settle('q', ackOf(await bench.leaseOne('q')));
+  expect(await attemptRows()).toBe(1);
+  await bench.restart({ clean: true });
+  await bench.advance(200_000);
+  expect(await attemptRows()).toBe(0);
+  await bench.enqueue('other', aJob('a'));
+  await bench.settle('other', nackOf(await bench.leaseOne('other')));
+  await bench.fabric.admin.deleteQueue(caller, { name: 'other', ifEmpty: false, mutation: null });
+  await bench.advance(5000);
+  expect(await attemptRows()).toBe(0);
+});
+
+test('[Q25] a life that was made up does no harm', async () => {
+  const [{ id = '' } = {}] = await bench.enqueue('q', aJob('a'));
+  for (const life of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"attempts":3}',
+    `{"redrives":-1,"attempts":[{"number":"x"}]}`,
+  ]) {
+    const batch = encodeBatch([{ value: Buffer.from('x'), life: Buffer.from(life) }]);
+    const reply = new Promise((resolve) =>
+      bench.queues.enqueueBatch(caller, { queue: 'q', batch, mutation: null }, resolve),
+    );
+    expect(await reply).toMatchObject({ count: 1 });
+  }
+  const page = await bench.queues.listJobs(caller, { queue: 'q', state: '', limit: 0, cursor: '' });
+  expect(page.jobs?.map(({ redrives }) => redrives)).toEqual([0, 0, 0, 0, 0, 0, 0]);
+  expect(await bench.job('q', id ?? '')).toMatchObject({ attempts: [] });
+  const large = encodeBatch([{ value: Buffer.from('x'), life: Buffer.alloc(40_000) }]);
+  const refused = new Promise((resolve) =>
+    bench.queues.enqueueBatch(caller, { queue: 'q', batch: large, mutation: null }, resolve),
+  );
+  expect(await refused).toMatchObject({ error: { code: 'MALFORMED' } });
 });

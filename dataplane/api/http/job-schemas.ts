@@ -126,6 +126,20 @@ export const job = open({
   lastError: text('What the last failed attempt said'),
   sourceQueue: text('Dead jobs: where it came from'),
   sourceId: text('Dead jobs: its id there'),
+  attempts: list(
+    open({
+      number: count('Of the failed and timed-out attempts of one life, from 1'),
+      kind: text('failed or timed_out'),
+      atMs: count('When it ended'),
+      durationMs: count('From the lease to its end'),
+      worker: text('Who'),
+      build: text('The version of the program'),
+      error: text('What it said'),
+    }),
+  ),
+  redrives: count('How often it came back from a dead-letter queue'),
+  firstEnqueuedAtMs: count('Dead and redriven jobs: when it was enqueued for the first time'),
+  firstId: text('Dead and redriven jobs: the id it had then'),
 });
 
 export const jobList = open({ jobs: list(job), cursor: { type: ['string', 'null'] } });
