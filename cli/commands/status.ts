@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import type { Action, Context } from '../context.ts';
 import type { DevHost } from '../dev/dev.ts';
-import { CliError } from '../failure.ts';
+import { CliError, explain } from '../failure.ts';
 import { plainWithout } from '../json.ts';
 import { details, table } from '../table.ts';
-import { count, dataSize, printable } from '../text.ts';
+import { count, counted, dataSize, printable } from '../text.ts';
 
 export function addStatusCommands(program: Command, action: Action, { version }: DevHost): void {
   program.command('status').description('state of the fabric and its shards').action(action(status));
@@ -61,9 +61,9 @@ function statusText({ terminal, globals }: Context, cluster: Cluster, totals: To
       ['cluster', printable(clusterId)],
       [
         'queues',
-        `${count(totals.queues)}, ${count(totals.waiting)} jobs waiting, ${count(totals.leased)} leased`,
+        `${count(totals.queues)}, ${counted(totals.waiting, 'job')} waiting, ${count(totals.leased)} leased`,
       ],
-      ['streams', `${count(totals.streams)}, ${count(totals.records)} records`],
+      ['streams', `${count(totals.streams)}, ${counted(totals.records, 'record')}`],
       ['keys', count(totals.keys)],
       ['undeclared', autoCreate ? 'appear at first use' : 'are refused'],
     ],
@@ -94,15 +94,16 @@ async function showVersion(context: Context, version: string): Promise<void> {
   const server = await context
     .api()
     .then((api) => api.getCluster({}, { deadlineMs: 3000 }))
-    .catch(() => undefined);
+    .catch((error: unknown) => explain(error, address));
   const node = process.version;
-  context.show({ version, node, server: server ? { address, version: server.version } : null }, () => {
-    const rest = server ? `${server.version} at ${address}` : `none at ${address}`;
+  const isThere = 'version' in server;
+  context.show({ version, node, server: isThere ? { address, version: server.version } : null }, () => {
+    const rest = isThere ? `${server.version} at ${address}` : server.message;
     return details(
       [
         ['flowmesh', version],
         ['node', node],
-        ['server', rest],
+        ['server', printable(rest)],
       ],
       context.terminal,
     );

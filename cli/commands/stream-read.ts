@@ -204,6 +204,9 @@ function recordJson({
   };
 }
 
+/** What a key takes of a terminal's line at most. */
+const keyColumns = 24;
+
 /** `12:00:01.123  3:1042  key  value`. */
 function recordLine(
   { partition, offset, timestamp: time, key, value }: Shown,
@@ -212,7 +215,8 @@ function recordLine(
   const { dim, cyan, bold } = terminal.colors;
   const at = clock(time, terminal.nowMs());
   const place = `${partition}:${offset}`.padEnd(8);
-  const name = `${key.length === 0 ? '-' : preview(key)}  `;
+  const shownKey = key.length === 0 ? '-' : preview(key);
+  const name = `${terminal.isTty ? clip(shownKey, keyColumns) : shownKey}  `;
   const room = terminal.isTty
     ? Math.max(10, terminal.columns() - width(`${at}  ${place}  ${name}`))
     : Infinity;

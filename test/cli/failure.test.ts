@@ -131,5 +131,5 @@ test('version answers with and without a server', async () => {
   const there = JSON.parse((await flowmesh('version -o json', well)).out);
   expect(there).toMatchObject({ version: '1.2.3', server: { address: 'localhost:7070', version: '0.9.0' } });
   const { code, out } = await flowmesh('version --address localhost:1', connect);
-  expect([code, out.split('\n')[2]]).toEqual([0, 'server    none at localhost:1']);
+  expect([code, out.split('\n')[2]]).toEqual([0, 'server    no FlowMesh at localhost:1']);
 });

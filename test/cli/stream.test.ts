@@ -49,7 +49,7 @@ test('ls and get show size, reach and retention', async () => {
 test('read merges partitions by time, page by page, and fits the terminal', async () => {
   const answers = serving(
     record(0, 5, { value: Buffer.from('日本語'.repeat(20)), key: Buffer.from('ada\n') }),
-    record(0, 6, { value: Buffer.from('\u001b[2J') }),
+    record(0, 6, { value: Buffer.from('\u001b[2J'), key: Buffer.from('k'.repeat(99)) }),
     record(0, 8, { value: Buffer.from([0, 1]) }),
     record(1, 7, { value: Buffer.from('between') }),
   );
@@ -57,7 +57,7 @@ test('read merges partitions by time, page by page, and fits the terminal', asyn
   expect(out).toBe(
     [
       '11:59:59.005  0:5       ada\\n  日本語日本語日本語日本語日本…',
-      '11:59:59.006  0:6       -  \\e[2J',
+      '11:59:59.006  0:6       kkkkkkkkkkkkkkkkkkkkkkk…  \\e[2J',
       '11:59:59.007  1:7       -  between',
       '11:59:59.008  0:8       -  <2 bytes: 00 01>',
       '',
