@@ -21,7 +21,7 @@ export default defineConfig({
           ...shared,
           name: 'main',
           include: ['test/**/*.test.ts', 'proto/test/**/*.test.ts', 'sdk/node/test/**/*.test.ts'],
-          exclude: ['test/crash/**', '**/node_modules/**'],
+          exclude: ['test/crash/**', 'test/faults/**', '**/node_modules/**'],
         },
       },
       {
@@ -30,6 +30,16 @@ export default defineConfig({
           ...shared,
           name: 'crash',
           include: ['test/crash/**/*.test.ts'],
+          testTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          ...shared,
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
           testTimeout: 300_000,
           fileParallelism: false,
         },

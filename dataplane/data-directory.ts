@@ -2,17 +2,20 @@
 //   D1. A directory of a newer version, or of another number of shards, is refused before anything in it is
 //       touched.
 //   D2. The lock of shard 0's database is the lock of the directory.
+//   D3. The directories of the shards are durable before the identity is, and the identity before anything is
+//       in them: when one of them is missing, data is missing, and nothing starts afresh in its place.
 import {
   closeSync,
   existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FlowError } from '@flowmesh/protocol';
 
 const FORMAT = 1;
@@ -25,9 +28,10 @@ export interface DirectoryIdentity {
 
 export function openDataDirectory(dir: string, shards: number, random: () => number): DirectoryIdentity {
   const file = join(dir, 'flowmesh.json');
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  makeDirectory(dir);
   if (!existsSync(file)) {
     const identity = { format: FORMAT, clusterId: newId(random), shards };
+    makeShards(dir, shards);
     writeDurably(dir, file, `${JSON.stringify(identity)}\n`);
     return identity;
   }
@@ -45,8 +49,41 @@ export function openDataDirectory(dir: string, shards: number, random: () => num
       `${dir} was created with ${identity.shards} shards, not ${shards}: shards are fixed at creation`,
     );
   }
+  for (const shard of shardDirectories(dir, shards)) {
+    if (!existsSync(shard))
+      throw new FlowError('DATA_DAMAGED', `${shard} is missing: restore it from a backup`);
+  }
+  // Names may be in the cache only, if the last start was cut off.
+  syncDirectory(dir);
   return identity;
 }
+
+const shardDirectories = (dir: string, shards: number): string[] =>
+  Array.from({ length: shards }, (_, id) => join(dir, `shard-${id}`));
+
+/** With all directories above it that are missing; durable when it returns. */
+function makeDirectory(dir: string): void {
+  const made = mkdirSync(dir, { recursive: true, mode: 0o700 });
+  for (let at = dir; made !== undefined && at.length >= made.length; at = dirname(at)) {
+    syncDirectory(dirname(at));
+  }
+}
+
+/** D3: the names become durable with the identity's, but not after it. */
+function makeShards(dir: string, shards: number): void {
+  const found = readdirSync(dir).find((name) => /^shard-\d+$/.test(name) && !isEmpty(join(dir, name)));
+  if (found !== undefined) {
+    const file = join(dir, 'flowmesh.json');
+    throw new FlowError(
+      'DATA_DAMAGED',
+      `${file} is missing, but ${found} is there: restore it from a backup`,
+    );
+  }
+  for (const shard of shardDirectories(dir, shards)) mkdirSync(shard, { recursive: true, mode: 0o700 });
+  syncDirectory(dir);
+}
+
+const isEmpty = (dir: string) => readdirSync(dir).length === 0;
 
 /** 128 random bits in hex. */
 const newId = (random: () => number): string =>
@@ -76,7 +113,11 @@ function writeDurably(dir: string, file: string, text: string): void {
   fsyncSync(fd);
   closeSync(fd);
   renameSync(`${file}.new`, file);
-  const dirFd = openSync(dir, 'r');
-  fsyncSync(dirFd);
-  closeSync(dirFd);
+  syncDirectory(dir);
+}
+
+function syncDirectory(dir: string): void {
+  const fd = openSync(dir, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
 }

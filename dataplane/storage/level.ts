@@ -5,6 +5,7 @@
 import { FlowError } from '@flowmesh/protocol';
 import { ClassicLevel } from 'classic-level';
 import { MemoryLevel } from 'memory-level';
+import { bearLevel } from './level-birth.ts';
 
 /** What is used of abstract-level. */
 export interface LevelDb {
@@ -50,6 +51,7 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb => db): Promise<Level> {
   const encodings = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
   const isMemory = 'memory' in place;
+  if (!isMemory) await bearLevel(place.dir);
   const db: LevelDb = isMemory
     ? new MemoryLevel<Buffer, Buffer>({ ...encodings, storeEncoding: 'buffer' })
     : new ClassicLevel<Buffer, Buffer>(place.dir, {

@@ -1,0 +1,35 @@
+// Makes a LevelDB database that exists whole or not at all. LevelDB does not sync the first manifest of a new
+// database, so that a power cut can leave one that is refused as corrupt for ever after.
+//   B1. It is made under another name, every file of it is synced, and only then it gets its own.
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { ClassicLevel } from 'classic-level';
+
+export async function bearLevel(dir: string): Promise<void> {
+  if (existsSync(dir)) return;
+  const unborn = `${dir}.new`;
+  rmSync(unborn, { recursive: true, force: true });
+  mkdirSync(unborn, { recursive: true });
+  const db = new ClassicLevel(unborn);
+  await db.open();
+  await db.close();
+  for (const name of readdirSync(unborn)) sync(join(unborn, name));
+  sync(unborn);
+  renameSync(unborn, dir);
+  sync(dirname(dir));
+}
+
+function sync(path: string): void {
+  const fd = openSync(path, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
+}
