@@ -18,6 +18,8 @@ export interface FabricOptions {
   /** null: everything in memory. */
   readonly dataDir: string | null;
   readonly shards: number;
+  /** Given: whose the directory is has been seen to. */
+  readonly clusterId?: string | undefined;
   readonly autoCreate: boolean;
   readonly runtime: Runtime;
   readonly version: string;
@@ -39,7 +41,8 @@ const POKE_MS = 1000;
 export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const { runtime, dataDir } = o;
   const clusterId =
-    dataDir === null ? 'ephemeral' : openDataDirectory(dataDir, o.shards, runtime.random).clusterId;
+    o.clusterId ??
+    (dataDir === null ? 'ephemeral' : openDataDirectory(dataDir, o.shards, runtime.random).clusterId);
   let state: FabricState = 'starting';
   const listeners: ((state: FabricState) => void)[] = [];
   const setState = (next: FabricState) => {

@@ -7,7 +7,8 @@ import type { Journal } from '../journal/journal.ts';
 import { openMemoryJournal } from '../journal/memory.ts';
 import type { Runtime } from '../runtime.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
-import { openLevel } from '../storage/level.ts';
+import { type LevelDb, type LevelPlace, openLevel } from '../storage/level.ts';
+import type { LogFiles } from '../storage/log-files.ts';
 import { LogStore, type StoredLength } from '../storage/log-store.ts';
 import { RowStore } from '../storage/row-store.ts';
 import { Checkpoints, LENGTH_ROWS, POSITION_ROW, type Position } from './checkpoint.ts';
@@ -16,10 +17,18 @@ import { Producers } from './producers.ts';
 import { Shard } from './shard.ts';
 import type { View, ViewContext, ViewFactory } from './state-machine.ts';
 
-/** Sizes, and the journal's file system: tests choose their own. */
+/** Sizes, and what is below: tests and the simulation choose their own. */
 export interface StorageOptions {
   readonly files?: JournalFiles;
+  readonly logFiles?: LogFiles;
+  /** The database for the rows in this directory. */
+  readonly rows?: (dir: string) => LevelDb;
   readonly segmentBytes?: number;
+  /** Of the journal, behind the last checkpoint. */
+  readonly historyBytes?: number;
+  readonly logSegmentBytes?: number;
+  /** Bound of each cache: rows that were fetched, ends of logs, what was read back of them. */
+  readonly cacheBytesMax?: number;
   /** Journal bytes after which a checkpoint is due. */
   readonly checkpointBytes?: number;
 }
@@ -55,15 +64,23 @@ const REPLAY_ROWS_BYTES = 48 * 1024 * 1024;
 
 export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   const { runtime, dir, log } = o;
-  const level = await openLevel(dir === null ? { memory: true } : { dir: `${dir}/rows` });
-  const rows = new RowStore({ level, monotonicMs: runtime.monotonicMs });
+  const { rows: openRows, logFiles, logSegmentBytes, cacheBytesMax } = o.storage ?? {};
+  const level = await openLevel(rowsPlace(dir, openRows));
+  const rows = new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax });
   const saved = await rows.getMeta(POSITION_ROW);
   const position: Position =
     saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
   const lengths = (await rows.listMeta(LENGTH_ROWS)).map(
     ({ value }) => JSON.parse(value.toString()) as StoredLength,
   );
-  const logs = await LogStore.open({ dir: dir === null ? null : `${dir}/logs`, lengths });
+  const logs = await LogStore.open({
+    dir: dir === null ? null : `${dir}/logs`,
+    lengths,
+    files: logFiles,
+    segmentBytes: logSegmentBytes,
+    tailBytesMax: cacheBytesMax,
+    loadBytesMax: cacheBytesMax,
+  });
   const journal = await openJournal(o);
   const { last, lastTimeMs } = journal.tail();
   if (last < position.seq) {
@@ -157,12 +174,18 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
   };
 }
 
+function rowsPlace(dir: string | null, open: StorageOptions['rows']): LevelPlace {
+  if (dir === null) return { memory: true };
+  return open === undefined ? { dir: `${dir}/rows` } : { dir: `${dir}/rows`, db: open(`${dir}/rows`) };
+}
+
 function openJournal(o: OpenShardOptions): Promise<Journal> | Journal {
   if (o.dir === null) return openMemoryJournal();
-  const { files, segmentBytes } = o.storage ?? {};
+  const { files, segmentBytes, historyBytes } = o.storage ?? {};
   return openEmbeddedJournal({
-    ...(files === undefined ? {} : { files }),
-    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    files,
+    segmentBytes,
+    historyBytes,
     dir: `${o.dir}/journal`,
     nowMs: o.runtime.wallMs,
     onFatal: o.onFatal,

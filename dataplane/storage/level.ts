@@ -38,7 +38,11 @@ export interface LevelIterator {
   close(): Promise<void>;
 }
 
-export type LevelPlace = { readonly dir: string } | { readonly memory: true };
+export type LevelPlace =
+  | { readonly dir: string }
+  | { readonly memory: true }
+  /** A database of one's own, as if it were in `dir`. */
+  | { readonly db: LevelDb; readonly dir: string };
 
 /**
  * Small on purpose: the memtable in front takes the writes and the hot reads. A checkpoint is one large
@@ -49,19 +53,19 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 
 /** `wrap` lets tests put a database that fails in between. */
 export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb => db): Promise<Level> {
-  const encodings = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
   const isMemory = 'memory' in place;
-  if (!isMemory) await bearLevel(place.dir);
-  const db: LevelDb = isMemory
-    ? new MemoryLevel<Buffer, Buffer>({ ...encodings, storeEncoding: 'buffer' })
-    : new ClassicLevel<Buffer, Buffer>(place.dir, {
-        ...encodings,
-        cacheSize: CACHE_BYTES,
-        writeBufferSize: WRITE_BUFFER_BYTES,
-      });
-  const level = new Level(wrap(db), isMemory ? 'memory' : place.dir, isMemory);
+  if (!isMemory && !('db' in place)) await bearLevel(place.dir);
+  const level = new Level(wrap(databaseOf(place)), isMemory ? 'memory' : place.dir, isMemory);
   await level.run(async () => undefined);
   return level;
+}
+
+function databaseOf(place: LevelPlace): LevelDb {
+  if ('db' in place) return place.db;
+  const encodings = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
+  if ('memory' in place) return new MemoryLevel<Buffer, Buffer>({ ...encodings, storeEncoding: 'buffer' });
+  const sizes = { cacheSize: CACHE_BYTES, writeBufferSize: WRITE_BUFFER_BYTES };
+  return new ClassicLevel<Buffer, Buffer>(place.dir, { ...encodings, ...sizes });
 }
 
 export class Level {

@@ -1,0 +1,97 @@
+// One run from a seed: builds the world, lets clients and faults loose, heals it, and checks what was promised.
+import { Chance } from './chance.ts';
+import { JobBook } from './job-book.ts';
+import { declareQueues, isDrained, Overseer, Producer, QUEUES, Worker } from './job-client.ts';
+import { KvBook } from './kv-book.ts';
+import { KvClient } from './kv-client.ts';
+import { Machine } from './machine.ts';
+import { Nemesis } from './nemesis.ts';
+import { Sim } from './sim.ts';
+import { World } from './world.ts';
+
+export interface Report {
+  readonly seed: number;
+  readonly shards: number;
+  readonly violation: string | null;
+  readonly digest: string;
+  readonly steps: number;
+  readonly counts: Readonly<Record<string, number>>;
+  readonly lastEvents: readonly string[];
+}
+
+/** Virtual time. */
+const ACTIVE_MS = 12_000;
+const QUIET_MS_MAX = 120_000;
+
+export async function run(seed: number, shards = seed % 2 === 0 ? 3 : 1): Promise<Report> {
+  const chance = new Chance(seed);
+  const world = new World(chance.fork());
+  const machine = new Machine(world, chance.fork(), {
+    shards,
+    segmentBytes: chance.pick([8, 16, 64]) * 1024,
+    historyBytes: chance.pick([0, 32, 256]) * 1024,
+    checkpointBytes: chance.pick([4, 16, 64]) * 1024,
+    logSegmentBytes: chance.pick([2, 8, 32]) * 1024,
+    cacheBytesMax: chance.pick([32, 64, 256]) * 1024,
+  });
+  const sim = new Sim(world, machine);
+  const onRejection = (error: unknown) => sim.broken('no failure is forgotten', String((error as Error)?.stack));
+  process.on('unhandledRejection', onRejection);
+  try {
+    await play(sim, chance);
+  } finally {
+    process.off('unhandledRejection', onRejection);
+  }
+  for (const [event, times] of machine.events) sim.count(`log ${event}`, times);
+  for (const [kind, times] of Object.entries(machine.disk.counts)) sim.count(`disk ${kind}`, times);
+  sim.count('starts', machine.starts);
+  sim.count('fatals', machine.fatals);
+  return {
+    seed,
+    shards,
+    violation: sim.violation,
+    digest: world.digest(),
+    steps: world.steps,
+    counts: Object.fromEntries([...sim.counts].sort(([a], [b]) => (a < b ? -1 : 1))),
+    lastEvents: world.lastEvents(),
+  };
+}
+
+async function play(sim: Sim, chance: Chance): Promise<void> {
+  const { world, machine } = sim;
+  const kv = new KvBook(sim);
+  const jobs = new JobBook(sim);
+  const nemesis = new Nemesis(sim, chance.fork());
+  const overseer = new Overseer(sim, 'overseer', chance.fork());
+  const work: Promise<void>[] = [];
+  let isDone = false;
+  const isOver = () => isDone || sim.violation !== null || machine.failure !== null;
+  machine.start();
+  void declareQueues(overseer, sim).then(() => {
+    nemesis.start();
+    for (let i = 0; i < 3; i++) work.push(new KvClient(sim, `kv${i}`, chance.fork()).run(kv));
+    for (let i = 0; i < 2; i++) work.push(new Producer(sim, `p${i}`, chance.fork()).run(jobs));
+    for (let i = 0; i < 3; i++) work.push(new Worker(sim, `w${i}`, chance.fork()).run(jobs, QUEUES));
+    work.push(overseer.run(jobs));
+    void Promise.all(work).then(() => {
+      isDone = true;
+    });
+  });
+  await world.run(ACTIVE_MS, isOver);
+  nemesis.heal();
+  sim.isClosing = true;
+  await world.run(ACTIVE_MS + QUIET_MS_MAX, isOver);
+  if (machine.failure !== null) sim.broken('it starts again after every crash', String(machine.failure));
+  if (!isDone) {
+    const open = jobs.jobs.filter((job) => job.isAccepted && !job.isAcked && !job.isBuried).map(({ id }) => id);
+    sim.broken('all is handled once faults stop', `machine ${machine.fabric === null ? 'down' : 'up'}, open: ${open}`);
+  }
+  if (sim.violation !== null) return;
+  kv.check();
+  let isChecked = false;
+  void (isDrained(jobs, QUEUES) ? overseer.check(jobs, QUEUES) : Promise.resolve()).then(() => {
+    isChecked = true;
+  });
+  await world.run(ACTIVE_MS + 2 * QUIET_MS_MAX, () => isChecked || sim.violation !== null);
+  sim.expect(isChecked, 'figures can be read', () => 'no answer');
+}
