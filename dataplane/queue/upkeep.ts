@@ -20,6 +20,8 @@ import { DEDUP_EXPIRY, tablePrefix } from './tables.ts';
 /** Work of one kind that a single run does at most. */
 const SLICE = 256;
 const HOUSEKEEPING_MS = 2000;
+/** After a read that failed: a disk that fails once must not hold up jobs for ever. */
+const RETRY_MS = 1000;
 
 export type EmitThen = Parameters<NonNullable<View['tick']>>[1];
 
@@ -39,6 +41,7 @@ export class Upkeep {
   readonly #dedupExpiry: Window<true>;
   readonly sweeper: LifeSweeper;
   #nextDueMs = 0;
+  #nextBurialMs = 0;
   #nextHousekeepingMs = 0;
 
   constructor(context: ViewContext, state: QueueState, leaseClock: LeaseClock, hooks: UpkeepHooks) {
@@ -59,7 +62,7 @@ export class Upkeep {
   run(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     if (this.#leaseClock.nextAtMs() <= at.nowMs) this.#endLeases(at, emit, hasRoom);
     if (this.#hasDue.size > 0 && this.#nextDueMs <= at.nowMs) this.#makeDue(at, emit, hasRoom);
-    if (this.#hasDying.size > 0) this.#buryDying(at, emit, hasRoom);
+    if (this.#hasDying.size > 0 && at.nowMs >= this.#nextBurialMs) this.#buryDying(at, emit, hasRoom);
     if (at.nowMs >= this.#nextHousekeepingMs) this.#keepHouse(at, emit);
     this.sweeper.run(at, emit);
   }
@@ -113,7 +116,12 @@ export class Upkeep {
       if (jobs.length > 0) emit({ type: ev.BECAME_DUE, queueNo: cell.queueNo, jobs } as ev.BecameDue);
       const first = cell.due.first();
       if (first !== undefined) nextMs = Math.min(nextMs, first.value.readyAtMs);
-      else if (cell.due.isStale()) void cell.due.refill().then(() => this.#dueAgain());
+      else if (cell.due.isStale()) {
+        const later = () => {
+          this.#nextDueMs = Math.min(this.#nextDueMs, at.nowMs + RETRY_MS);
+        };
+        cell.due.refill().then(() => this.#dueAgain(), later);
+      }
       if (cell.state.delayed + cell.state.retrying === 0) this.#hasDue.delete(cell);
     }
     this.#nextDueMs = nextMs;
@@ -128,7 +136,11 @@ export class Upkeep {
   #buryDying(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     const { rows } = this.#context;
     for (const cell of this.#hasDying) {
-      if (cell.dying.isStale()) void cell.dying.refill().then(this.#context.wake);
+      // What cannot be read must not become a busy loop.
+      const later = () => {
+        this.#nextBurialMs = at.nowMs + RETRY_MS;
+      };
+      if (cell.dying.isStale()) cell.dying.refill().then(this.#context.wake, later);
       for (const { key, value: meta } of cell.dying.take(SLICE)) {
         if (!hasRoom()) return;
         const offset = readU53be(key, key.length - 7);
@@ -137,9 +149,7 @@ export class Upkeep {
         const missing = reads.filter((ref) => !rows.isResident(ref));
         if (chunk === undefined || missing.length > 0) {
           const loads = [rows.fetch(missing), chunk === undefined ? cell.log.load(offset, 1) : undefined];
-          // Damage must not become a busy loop: the cell is looked at again when something else happens to
-          // it.
-          Promise.all(loads).then(this.#context.wake, () => this.#hasDying.delete(cell));
+          Promise.all(loads).then(this.#context.wake, later);
           break;
         }
         const source = sourceIn(chunk.bytes, offset);
@@ -187,7 +197,8 @@ export class Upkeep {
       keys.push({ queueNo: readU32be(key, 12), key: readPart(key, 16).bytes, untilMs });
     }
     if (keys.length > 0) emit({ type: ev.DEDUP_EXPIRED, keys } as ev.DedupExpired);
-    if (this.#dedupExpiry.isStale()) void this.#dedupExpiry.refill().then(this.#context.wake);
+    // What cannot be read is asked for again when house is kept next.
+    if (this.#dedupExpiry.isStale()) this.#dedupExpiry.refill().then(this.#context.wake, () => {});
     if (keys.length === SLICE * 4) this.#nextHousekeepingMs = at.nowMs + 20;
   }
 }

@@ -229,7 +229,8 @@ export class Producers implements View {
       due.push(u53be(timeMs) + key.slice(0, 4) + readPart(key, 12).bytes);
     }
     if (due.length > 0) emit({ type: KEYS_FORGOTTEN, ids: due } as Forgotten);
-    if (this.#expiry.isStale()) void this.#expiry.refill().then(this.#context.wake);
+    // What cannot be read is asked for again at the next sweep.
+    if (this.#expiry.isStale()) this.#expiry.refill().then(this.#context.wake, () => {});
     if (idle.length >= SWEEP_MAX || due.length >= SWEEP_MAX) this.#nextSweepMs = at.nowMs + 50;
   }
 

@@ -1,0 +1,91 @@
+// A disk that fails to read once or twice holds nothing up for ever.
+import { expect, test } from 'vitest';
+import { ackOf, aJob, aQueue, heldOf, nackOf } from '../queue/bench.ts';
+import { Chance } from './chance.ts';
+import { Machine } from './machine.ts';
+import { caller } from './sim.ts';
+import { World } from './world.ts';
+
+const sizes = {
+  segmentBytes: 64 * 1024,
+  historyBytes: 0,
+  checkpointBytes: 1,
+  logSegmentBytes: 8 * 1024,
+  cacheBytesMax: 64 * 1024,
+};
+
+/** Runs `script` to its end in virtual time; a failure that nobody heard of fails it. */
+async function inWorld(script: (machine: Machine) => Promise<void>): Promise<void> {
+  const chance = new Chance(1);
+  const world = new World(chance.fork());
+  const machine = new Machine(world, chance.fork(), { shards: 1, ...sizes });
+  const unheard: unknown[] = [];
+  const note = (error: unknown) => void unheard.push(error);
+  process.on('unhandledRejection', note);
+  let isDone = false;
+  machine.start();
+  const played = script(machine).finally(() => {
+    isDone = true;
+  });
+  await world.run(120_000, () => isDone);
+  process.off('unhandledRejection', note);
+  expect(isDone, 'it came to its end').toBe(true);
+  await played;
+  expect(unheard).toEqual([]);
+}
+
+const readsFail = (machine: Machine, kind: string, times: number) => {
+  let left = times;
+  machine.disk.fails = (each) => each === kind && left-- > 0;
+};
+
+const restart = async (machine: Machine) => {
+  machine.crash(false, 1, 1);
+  await machine.up();
+};
+
+const lease = async (machine: Machine, waitMs: number) => {
+  const request = { queue: 'q', max: 1, waitMs, visibilityMs: 0, worker: 'w' };
+  const { queues } = await machine.up();
+  const { jobs } = await queues.lease(caller, request, new AbortController().signal);
+  return (jobs ?? []).map(heldOf);
+};
+
+test('a delayed job comes although the first reads of its rows fail', () =>
+  inWorld(async (machine) => {
+    const { queues } = await machine.up();
+    await queues.enqueue(caller, { queue: 'q', jobs: [aJob('later', { delayMs: 3000 })], mutation: null });
+    await machine.world.sleep(500);
+    await restart(machine);
+    readsFail(machine, 'rows-read', 3);
+    const [job] = await lease(machine, 30_000);
+    expect(job?.payload).toBe('later');
+  }));
+
+test('a dying job is buried although the first reads of it fail', () =>
+  inWorld(async (machine) => {
+    const { queues } = await machine.up();
+    await queues.enqueue(caller, { queue: 'q', jobs: [aJob('bad'), aJob('good')], mutation: null });
+    const [job] = await lease(machine, 0);
+    readsFail(machine, 'rows-read', 2);
+    const nack = nackOf(job as never, { unrecoverable: true });
+    await queues.settle(caller, { queue: 'q', settlements: [nack], mutation: null });
+    await machine.world.sleep(20_000);
+    const { admin } = await machine.up();
+    const { figures } = await admin.getQueue(caller, { name: 'q' });
+    expect(figures?.deadTotal).toBe(1);
+  }));
+
+test('a job comes although the first reads of its bytes fail', () =>
+  inWorld(async (machine) => {
+    const { admin, queues } = await machine.up();
+    await admin.applyQueue(caller, aQueue('q'));
+    await queues.enqueue(caller, { queue: 'q', jobs: [aJob('one')], mutation: null });
+    await machine.world.sleep(500);
+    await restart(machine);
+    readsFail(machine, 'read', 3);
+    const [job] = await lease(machine, 30_000);
+    expect(job?.payload).toBe('one');
+    const { queues: again } = await machine.up();
+    await again.settle(caller, { queue: 'q', settlements: [ackOf(job as never)], mutation: null });
+  }));
