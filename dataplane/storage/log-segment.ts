@@ -112,6 +112,9 @@ export class Segment {
     if (this.#indexedFrom === 0) return;
     this.#indexing ??= handles
       .use(this.path, 'existing', (file) => this.#indexFile(file))
+      .catch((error) => {
+        throw unreadable(error, this.path);
+      })
       .finally(() => {
         this.#indexing = null;
       });
@@ -142,6 +145,15 @@ export class Segment {
     const message = `${this.path} at byte ${position}: ${what}; restore from a backup`;
     return new FlowError('DATA_DAMAGED', message, { cause });
   }
+}
+
+/** As an error with a code, which may pass. */
+export function unreadable(error: unknown, path: string): FlowError {
+  if (error instanceof FlowError) return error;
+  return new FlowError('UNAVAILABLE', `cannot read ${path}: ${String(error)}`, {
+    cause: error,
+    retryAfterMs: 100,
+  });
 }
 
 /**

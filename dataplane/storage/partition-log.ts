@@ -12,7 +12,7 @@ import type { Chunk, LogId, PartitionLog } from './contract.ts';
 import type { FileHandles } from './file-handles.ts';
 import { Block, type BlockOwner, OWN_BLOCK_BYTES } from './log-block.ts';
 import { readBlock } from './log-read.ts';
-import { lastIndex, looseHead, Segment } from './log-segment.ts';
+import { lastIndex, looseHead, Segment, unreadable } from './log-segment.ts';
 import { LogWriter } from './log-writer.ts';
 
 /** What a log shares with the others of its store. */
@@ -290,10 +290,15 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const segment = this.#segments[lastIndex(this.#segments, (each) => each.base <= offset)];
     assert(segment !== undefined && segment.endOffset > offset, 'what is not in memory is in a segment');
     const reading = readBlock(this.#host.handles, this, segment, { offset, maxBytes })
-      .then((block) => {
-        this.#keepLoaded(block);
-        return block;
-      })
+      .then(
+        (block) => {
+          this.#keepLoaded(block);
+          return block;
+        },
+        (error) => {
+          throw unreadable(error, segment.path);
+        },
+      )
       .finally(() => this.#loading.delete(offset));
     this.#loading.set(offset, reading);
     return reading;
