@@ -84,6 +84,8 @@ export class Producers implements View {
   #gone: string[] = [];
   #expiry: Window<true>;
   #nextSweepMs = 0;
+  /** Shard time of the first sweep of this life. */
+  #sinceMs = 0;
   #writer = new ByteWriter(256);
 
   constructor(context: ViewContext, tenant: number) {
@@ -217,9 +219,12 @@ export class Producers implements View {
   tick(at: Moment, emit: (event: Event) => void): void {
     if (at.nowMs < this.#nextSweepMs) return;
     this.#nextSweepMs = at.nowMs + SWEEP_EVERY_MS;
+    // Nobody can renew a producer while the server is down, or see its clock move on meanwhile.
+    if (this.#sinceMs === 0) this.#sinceMs = at.nowMs;
     const idle: string[] = [];
     for (const [id, producer] of this.#producers) {
-      if (producer.lastMs < at.nowMs - IDLE_MS && idle.push(id) >= SWEEP_MAX) break;
+      const lastMs = Math.max(producer.lastMs, this.#sinceMs);
+      if (lastMs < at.nowMs - IDLE_MS && idle.push(id) >= SWEEP_MAX) break;
     }
     if (idle.length > 0) emit({ type: PRODUCERS_FORGOTTEN, ids: idle } as Forgotten);
     const due: string[] = [];

@@ -1,4 +1,4 @@
-// Chance from a seed: the same seed gives the same run, for ever (sfc32 after Chris Doty-Humphrey, PractRand).
+// Chance from a seed: the same seed gives the same run, for ever (sfc32 after C. Doty-Humphrey, PractRand).
 
 export class Chance {
   #a: number;

@@ -1,6 +1,6 @@
 // The content of one simulated file: what is read, and what a power loss leaves of it.
 //   I1. A sync makes durable what was written before it began, sector by sector.
-//   I2. After a failed sync the sectors count as clean: they can be read, but no later sync puts them on disk.
+//   I2. After a failed sync the sectors count as clean: they can be read, but no later sync saves them.
 
 export const SECTOR_BYTES = 512;
 

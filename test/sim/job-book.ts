@@ -71,7 +71,13 @@ export class JobBook {
   }
 
   /** Within the window a dedup key is one job. Times are before and after the decision. */
-  deduplicated(job: Job, id: string, isRepeat: boolean, windowMs: number, between: { fromMs: number; toMs: number }) {
+  deduplicated(
+    job: Job,
+    id: string,
+    isRepeat: boolean,
+    windowMs: number,
+    between: { fromMs: number; toMs: number },
+  ) {
     const name = `${job.queue} ${job.dedupKey}`;
     const before = this.#dedup.get(name);
     const known = between.fromMs > 0 && between.toMs > 0;
@@ -84,7 +90,8 @@ export class JobBook {
     if (isRepeat || isWithin) {
       const how = () => `queue ${job.queue}, key ${job.dedupKey}: ${before.id} and ${id}`;
       const isOlder = known && between.fromMs > before.toMs + windowMs;
-      if (isWithin && this.#sim.isCalm) this.#sim.expect(before.id === id, 'a dedup key is one job in its window', how);
+      if (isWithin && this.#sim.isCalm)
+        this.#sim.expect(before.id === id, 'a dedup key is one job in its window', how);
       if (isRepeat) this.#sim.expect(!isOlder || id !== before.id, 'a dedup key ends with its window', how);
     }
     if (!isRepeat) this.#dedup.set(name, { id, ...between });
@@ -149,7 +156,8 @@ export class JobBook {
     for (const before of job.deliveries) {
       sim.expect(epoch > before.epoch, 'epochs only grow', () => `${at()} follows ${before.epoch}`);
       const isHeld = before.said === 'nothing' || before.isRefused;
-      const until = () => `${at()}, granted at ${grantedMs}: ${before.epoch} was held until ${before.heldUntilMs}`;
+      const until = () =>
+        `${at()}, granted at ${grantedMs}: ${before.epoch} was held until ${before.heldUntilMs}`;
       sim.expect(!isHeld || grantedMs >= before.heldUntilMs, 'one holder at a time', until);
     }
   }

@@ -139,8 +139,12 @@ export class Worker extends Client {
     if (action === 'extend') await this.#extend(job, delivery);
     if (action === 'late ack') await this.pause(VISIBILITY_MS * 0.9, VISIBILITY_MS * 1.5);
     if (action === 'bury') job.mayBeDead = true;
-    delivery.said = action === 'nack' || action === 'bury' ? 'nack' : action === 'release' ? 'release' : 'ack';
-    const nack = { retryAfterMs: chance.hit(0.5) ? chance.int(0, 300) : null, unrecoverable: action === 'bury' };
+    delivery.said =
+      action === 'nack' || action === 'bury' ? 'nack' : action === 'release' ? 'release' : 'ack';
+    const nack = {
+      retryAfterMs: chance.hit(0.5) ? chance.int(0, 300) : null,
+      unrecoverable: action === 'bury',
+    };
     const settlement =
       delivery.said === 'ack'
         ? ackOf({ id: job.id, leaseEpoch: delivery.epoch })
@@ -151,7 +155,8 @@ export class Worker extends Client {
     book.settled(job, delivery, code === '', lastEpoch);
     if (code === '' && action === 'bury') job.isBuried = true;
     // Somebody sends it again, by itself, not as a repeat: it is done already, or lost.
-    if (code === '' && delivery.said === 'ack' && chance.hit(0.1)) await this.#settle(job, settlement, 'ack-again');
+    if (code === '' && delivery.said === 'ack' && chance.hit(0.1))
+      await this.#settle(job, settlement, 'ack-again');
   }
 
   /** Empty: done. */
@@ -220,10 +225,15 @@ export class Overseer extends Client {
         blocked: 0,
         leased: 0,
       };
-      const shown = figures === null ? null : Object.fromEntries(Object.keys(told).map((k) => [k, figures[k as never]]));
-      const how = () => `queue ${name} shows ${JSON.stringify(shown)}, the history says ${JSON.stringify(told)}`;
+      const shown =
+        figures === null ? null : Object.fromEntries(Object.keys(told).map((k) => [k, figures[k as never]]));
+      const how = () =>
+        `queue ${name} shows ${JSON.stringify(shown)}, the history says ${JSON.stringify(told)}`;
       this.sim.expect(JSON.stringify(shown) === JSON.stringify(told), 'figures are what happened', how);
-      await this.#checkDead(name, jobs.filter(({ isBuried }) => isBuried));
+      await this.#checkDead(
+        name,
+        jobs.filter(({ isBuried }) => isBuried),
+      );
     }
   }
 

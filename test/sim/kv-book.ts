@@ -46,7 +46,12 @@ export class KvBook {
 
   check(): void {
     for (const [key, calls] of this.#calls) {
-      const bad = nonlinear(calls, START, step, (state) => `${state.value} ${state.revision} ${state.newest}`);
+      const bad = nonlinear(
+        calls,
+        START,
+        step,
+        (state) => `${state.value} ${state.revision} ${state.newest}`,
+      );
       if (bad === null) continue;
       const told = JSON.stringify({ key, after: bad.done, state: bad.state, stuck: bad.stuck });
       this.#sim.broken('keys are linearizable', told);
@@ -59,7 +64,8 @@ function step(state: State, op: KeyOp): State | undefined {
     case 'set':
       return written(state, op.value, op.revision);
     case 'cas':
-      if (!op.found) return state.revision === op.revision && op.ifRevision !== state.revision ? state : undefined;
+      if (!op.found)
+        return state.revision === op.revision && op.ifRevision !== state.revision ? state : undefined;
       return state.revision === op.ifRevision ? written(state, op.value, op.revision) : undefined;
     case 'get':
       if (!op.found) return state.value === null ? state : undefined;
@@ -89,7 +95,8 @@ function step(state: State, op: KeyOp): State | undefined {
 const written = (state: State, value: string, revision: number): State | undefined =>
   revision > state.newest ? { value, revision, newest: revision } : undefined;
 
-const fieldsOf = (state: State): Record<string, string> => (state.value === null ? {} : JSON.parse(state.value));
+const fieldsOf = (state: State): Record<string, string> =>
+  state.value === null ? {} : JSON.parse(state.value);
 
 const hash = (state: State, fields: Record<string, string>): State => ({
   ...state,

@@ -1,6 +1,6 @@
-// A disk that fails to read once or twice holds nothing up for ever.
+// What the simulation has found, each once more by itself.
 import { expect, test } from 'vitest';
-import { ackOf, aJob, aQueue, heldOf, nackOf } from '../queue/bench.ts';
+import { ackOf, aJob, aQueue, heldOf, mutation, nackOf } from '../queue/bench.ts';
 import { Chance } from './chance.ts';
 import { Machine } from './machine.ts';
 import { caller } from './sim.ts';
@@ -88,4 +88,27 @@ test('a job comes although the first reads of its bytes fail', () =>
     expect(job?.payload).toBe('one');
     const { queues: again } = await machine.up();
     await again.settle(caller, { queue: 'q', settlements: [ackOf(job as never)], mutation: null });
+  }));
+
+test('a repeat is a repeat, however long the server was down', () =>
+  inWorld(async (machine) => {
+    const request = { queue: 'q', jobs: [aJob('once')], mutation: mutation('p', 1) };
+    const first = await (await machine.up()).queues.enqueue(caller, request);
+    machine.world.wallOffsetMs += 3_600_000;
+    await restart(machine);
+    await machine.world.sleep(5000);
+    const again = await (await machine.up()).queues.enqueue(caller, request);
+    expect(again.jobs?.[0]?.id).toBe(first.jobs?.[0]?.id);
+  }));
+
+test('what cannot be read is an error with a code', () =>
+  inWorld(async (machine) => {
+    const { queues } = await machine.up();
+    const { jobs } = await queues.enqueue(caller, { queue: 'q', jobs: [aJob('one')], mutation: null });
+    await machine.world.sleep(500);
+    await restart(machine);
+    readsFail(machine, 'read', 1);
+    const { queues: again } = await machine.up();
+    const asked = again.getJob(caller, { queue: 'q', id: jobs?.[0]?.id ?? '' });
+    await expect(asked).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   }));

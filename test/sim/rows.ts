@@ -54,7 +54,8 @@ export class SimRows implements LevelDb {
 
   async open(): Promise<void> {
     await this.#disk.run('rows-read', this.#path, () => {
-      if (this.#doubtful !== undefined && this.#disk.chance.hit(0.5)) this.#stored.write(this.#doubtful, true);
+      if (this.#doubtful !== undefined && this.#disk.chance.hit(0.5))
+        this.#stored.write(this.#doubtful, true);
       this.#doubtful = undefined;
       this.#opens++;
       this.status = 'open';

@@ -1,4 +1,4 @@
-// One run from a seed: builds the world, lets clients and faults loose, heals it, and checks what was promised.
+// One run from a seed: builds the world, lets clients and faults loose, heals it, checks what was promised.
 import { Chance } from './chance.ts';
 import { JobBook } from './job-book.ts';
 import { declareQueues, isDrained, Overseer, Producer, QUEUES, Worker } from './job-client.ts';
@@ -35,7 +35,8 @@ export async function run(seed: number, shards = seed % 2 === 0 ? 3 : 1): Promis
     cacheBytesMax: chance.pick([32, 64, 256]) * 1024,
   });
   const sim = new Sim(world, machine);
-  const onRejection = (error: unknown) => sim.broken('no failure is forgotten', String((error as Error)?.stack));
+  const onRejection = (error: unknown) =>
+    sim.broken('no failure is forgotten', String((error as Error)?.stack));
   process.on('unhandledRejection', onRejection);
   try {
     await play(sim, chance);
@@ -56,6 +57,43 @@ export async function run(seed: number, shards = seed % 2 === 0 ? 3 : 1): Promis
     lastEvents: world.lastEvents(),
   };
 }
+
+/** Sums over several runs. */
+export function total(reports: readonly Pick<Report, 'counts'>[]): Record<string, number> {
+  const sums: Record<string, number> = {};
+  for (const { counts } of reports) {
+    for (const [what, times] of Object.entries(counts)) sums[what] = (sums[what] ?? 0) + times;
+  }
+  return sums;
+}
+
+/** How often each must have happened in a run, on average: a simulation that did nothing shows nothing. */
+const MINIMUMS: Readonly<Record<string, number>> = {
+  starts: 3,
+  'fault power': 1,
+  'fault kill': 1,
+  'fault full': 0.1,
+  'fault slow': 0.1,
+  'fault clock': 0.1,
+  'disk failed': 0.2,
+  fatals: 0.1,
+  retry: 10,
+  'kv done': 50,
+  'enqueue done': 50,
+  delivery: 50,
+  'settled ack': 30,
+  'settled nack': 1,
+  'settled release': 1,
+  'settlement refused': 0.2,
+  deduplicated: 5,
+  'log checkpoint.written': 3,
+  'log shard.recovered': 2,
+};
+
+export const minimumsMissed = (sums: Readonly<Record<string, number>>, runs: number): string[] =>
+  Object.entries(MINIMUMS)
+    .filter(([what, least]) => (sums[what] ?? 0) < least * runs)
+    .map(([what, least]) => `${what}: ${sums[what] ?? 0} times in ${runs} runs, at least ${least * runs}`);
 
 async function play(sim: Sim, chance: Chance): Promise<void> {
   const { world, machine } = sim;
@@ -83,8 +121,13 @@ async function play(sim: Sim, chance: Chance): Promise<void> {
   await world.run(ACTIVE_MS + QUIET_MS_MAX, isOver);
   if (machine.failure !== null) sim.broken('it starts again after every crash', String(machine.failure));
   if (!isDone) {
-    const open = jobs.jobs.filter((job) => job.isAccepted && !job.isAcked && !job.isBuried).map(({ id }) => id);
-    sim.broken('all is handled once faults stop', `machine ${machine.fabric === null ? 'down' : 'up'}, open: ${open}`);
+    const open = jobs.jobs
+      .filter((job) => job.isAccepted && !job.isAcked && !job.isBuried)
+      .map(({ id }) => id);
+    sim.broken(
+      'all is handled once faults stop',
+      `machine ${machine.fabric === null ? 'down' : 'up'}, open: ${open}`,
+    );
   }
   if (sim.violation !== null) return;
   kv.check();
