@@ -87,6 +87,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     random: runtime.random,
   });
   await streams.reconcile();
+  queues.start();
 
   const admin: AdminService = {
     ...createQueueAdmin(queues, queueViews),
@@ -129,6 +130,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     async close() {
       cancelPoke();
       setState('draining');
+      queues.close();
       for (const shard of shards) await shard.close();
     },
   };

@@ -42,6 +42,9 @@ export interface QueueService {
   purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput>;
   setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput>;
   redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput>;
+  startRedrive(caller: Caller, request: pb.StartRedriveRequest): Promise<pb.RedriveTaskInput>;
+  getRedrive(caller: Caller, request: pb.GetRedriveRequest): Promise<pb.RedriveTaskInput>;
+  cancelRedrive(caller: Caller, request: pb.CancelRedriveRequest): Promise<pb.RedriveTaskInput>;
 }
 
 export interface WorkSession {

@@ -10,6 +10,7 @@ import { type Column, details, table } from '../table.ts';
 import { count, counted, printable, relative } from '../text.ts';
 import { addJobCommands } from './jobs.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
+import { addRedriveTaskCommands } from './redrive-task.ts';
 import { addWorkCommands } from './work.ts';
 
 export function addQueueCommands(program: Command, action: Action): void {
@@ -20,6 +21,7 @@ export function addQueueCommands(program: Command, action: Action): void {
   addJobCommands(queue, action);
   addQueueTailCommand(queue, action);
   addWorkCommands(queue, action);
+  addRedriveTaskCommands(queue, action);
   queue
     .command('pause <queue>')
     .description('hand out no more jobs; enqueuing goes on')

@@ -6,6 +6,7 @@
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
 import { LifeKeys } from './life-tables.ts';
+import type { RedriveTask } from './redrive-decide.ts';
 import {
   DUE,
   DYING,
@@ -88,6 +89,8 @@ export class QueueCell {
   readonly persistedLeases = new Map<number, Grant>();
   spec: ResolvedSpec;
   state: QueueState;
+  /** The newest redrive task of a dead-letter queue. */
+  redrive: RedriveTask | null;
   isDirty = true;
 
   constructor(rows: Rows, log: PartitionLog, queueNo: number, row: QueueRow) {
@@ -97,6 +100,7 @@ export class QueueCell {
     this.createdAtMs = row.createdAtMs;
     this.spec = row.spec;
     this.state = row.state;
+    this.redrive = row.redrive ?? null;
     this.log = log;
     this.keys = new QueueKeys(row.tenant, queueNo, row.state.generation);
     this.life = new LifeKeys(row.tenant, queueNo);
@@ -176,6 +180,7 @@ export class QueueCell {
       sessions: [...this.sessions.values()],
       exceptions: [...this.exceptions],
       recentAcks: [...this.recentAcks],
+      redrive: this.redrive,
     };
   }
 }

@@ -2,6 +2,7 @@
 import type { BatchHead } from '@flowmesh/protocol';
 import type { Command } from '../shard/state-machine.ts';
 import type { Run } from './events.ts';
+import type { LifeCommand } from './life-commands.ts';
 import type { ResolvedSpec } from './tables.ts';
 
 interface Base extends Command {
@@ -97,7 +98,8 @@ export type QueueCommand =
   | EndSessionCommand
   | PurgeCommand
   | PauseCommand
-  | RemoveCommand;
+  | RemoveCommand
+  | LifeCommand;
 
 export interface EnqueueReply {
   readonly idPrefix: string;

@@ -2,8 +2,10 @@
 // grow, because events lie one behind the other in a journal entry and do not say where they end.
 import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
+import type { RedriveTask } from './redrive-decide.ts';
 
 export const SESSION_OPENED = 90;
+export const REDRIVE_CHANGED = 91;
 export const FORGOTTEN = 98;
 
 interface OfQueue extends Event {
@@ -21,6 +23,12 @@ export interface SessionOpened extends OfQueue {
   readonly concurrency: number;
 }
 
+/** The dead-letter queue's redrive task as it is now. */
+export interface RedriveChanged extends OfQueue {
+  readonly type: typeof REDRIVE_CHANGED;
+  readonly task: RedriveTask;
+}
+
 /** Rows of jobs that have left the log. The queue may be gone. */
 export interface Forgotten extends OfQueue {
   readonly type: typeof FORGOTTEN;
@@ -28,7 +36,7 @@ export interface Forgotten extends OfQueue {
   readonly keys: readonly string[];
 }
 
-export type LifeEvent = SessionOpened | Forgotten;
+export type LifeEvent = SessionOpened | RedriveChanged | Forgotten;
 
 export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
 
@@ -42,6 +50,9 @@ export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
       w.varint(e.untilMs);
       w.varint(e.visibilityMs);
       w.varint(e.concurrency);
+      return;
+    case REDRIVE_CHANGED:
+      w.text(JSON.stringify(e.task));
       return;
     case FORGOTTEN:
       w.u8(e.table);
@@ -64,6 +75,8 @@ export function decodeLifeEvent(type: number, r: ByteReader): LifeEvent {
         visibilityMs: r.varint(),
         concurrency: r.varint(),
       };
+    case REDRIVE_CHANGED:
+      return { type, queueNo, task: JSON.parse(r.text()) as RedriveTask };
     default:
       return {
         type: FORGOTTEN,

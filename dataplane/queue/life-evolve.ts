@@ -14,7 +14,16 @@ export function evolveLife(state: QueueState, e: life.LifeEvent, _at: Moment): v
   const cell = state.byNumber.get(e.queueNo);
   assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
   cell.isDirty = true;
-  openSession(cell, e);
+  if (e.type === life.SESSION_OPENED) openSession(cell, e);
+  else changeRedrive(state, cell, e);
+}
+
+function changeRedrive({ context: { rows } }: QueueState, cell: QueueCell, e: life.RedriveChanged): void {
+  const before = cell.redrive;
+  cell.redrive = e.task;
+  rows.onRollback(() => {
+    cell.redrive = before;
+  });
 }
 
 function openSession(cell: QueueCell, e: life.SessionOpened): void {

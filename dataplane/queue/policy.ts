@@ -29,7 +29,7 @@ const RETRY_AFTER_MS_MAX = 100 * 365 * 24 * HOUR;
 /** Dead-letter queues are kept longer. */
 const DEAD_RETENTION_MS = 14 * 24 * HOUR;
 
-export const isDeadLetterName = (name: string): boolean => name.endsWith('.dead');
+export const isDeadLetterName = (name: string): boolean => name.endsWith('.dead') || name.endsWith('.parked');
 
 export function defaultsFor(name: string): ResolvedSpec {
   return isDeadLetterName(name) ? { ...QUEUE_DEFAULTS, retentionMs: DEAD_RETENTION_MS } : QUEUE_DEFAULTS;

@@ -80,8 +80,8 @@ export async function redrive(
   return { moved, remaining };
 }
 
-/** The next waiting jobs in the order a worker would get them. */
-async function nextWaiting(cell: QueueCell, max: number) {
+/** The next waiting jobs below `untilOffset` in the order a worker would get them. */
+export async function nextWaiting(cell: QueueCell, max: number, untilOffset = Number.POSITIVE_INFINITY) {
   const jobs: DecodedRecord[] = [];
   const ready: number[] = [];
   const fromCursor = cell.state.cursor;
@@ -89,12 +89,14 @@ async function nextWaiting(cell: QueueCell, max: number) {
   if (cell.ready.isStale()) await cell.ready.refill();
   for (const { key } of cell.ready.take(max)) {
     const offset = readU53be(key, key.length - 7);
+    if (offset >= untilOffset) break;
     ready.push(offset);
     jobs.push(await recordAt(cell, offset));
   }
   let cursor = fromCursor;
   let plain = 0;
-  for (; cursor < cell.log.endOffset && jobs.length < max && bytes < STEP_BYTES; cursor++) {
+  const endOffset = Math.min(cell.log.endOffset, untilOffset);
+  for (; cursor < endOffset && jobs.length < max && bytes < STEP_BYTES; cursor++) {
     const record = await recordAt(cell, cursor);
     if (record.indexed) continue;
     jobs.push(record);

@@ -20,6 +20,7 @@ import {
 } from './messages.ts';
 import { defaultsFor } from './policy.ts';
 import { redrive } from './redrive.ts';
+import { RedriveTasks } from './redrive-tasks.ts';
 import type { QueueView } from './view.ts';
 import { errorMessage, nackTerms, WorkerSession } from './worker-session.ts';
 
@@ -38,8 +39,25 @@ export interface QueueServiceOptions {
 export class Queues implements QueueService {
   readonly #o: QueueServiceOptions;
 
+  readonly #redrives: RedriveTasks;
+
   constructor(options: QueueServiceOptions) {
     this.#o = options;
+    this.#redrives = new RedriveTasks({
+      runtime: options.runtime,
+      at: (name) => this.at(name),
+      ensure: (caller, name) => this.#ensure(caller, name),
+    });
+  }
+
+  /** Goes on with what was under way when the server ended. */
+  start(): void {
+    for (const view of this.#o.views)
+      for (const cell of view.state.byNumber.values()) this.#redrives.resume(cell);
+  }
+
+  close(): void {
+    this.#redrives.close();
   }
 
   /** Shard and view of a queue; checks the name. */
@@ -287,6 +305,18 @@ export class Queues implements QueueService {
 
   redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput> {
     return redrive(this, caller, request);
+  }
+
+  startRedrive(caller: Caller, request: pb.StartRedriveRequest): Promise<pb.RedriveTaskInput> {
+    return this.#redrives.start(caller, request);
+  }
+
+  getRedrive(caller: Caller, request: pb.GetRedriveRequest): Promise<pb.RedriveTaskInput> {
+    return this.#redrives.get(caller, request);
+  }
+
+  cancelRedrive(caller: Caller, request: pb.CancelRedriveRequest): Promise<pb.RedriveTaskInput> {
+    return this.#redrives.cancel(caller, request);
   }
 
   /** The queue's cell; created with defaults where autoCreate is on. */

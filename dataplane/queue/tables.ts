@@ -9,6 +9,7 @@ import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { part, u32be, u53be } from '../storage/keys.ts';
 import type { SessionRecord } from './cell.ts';
+import type { RedriveTask } from './redrive-decide.ts';
 
 /** What is known of a job beyond its place in the log. */
 export interface JobMeta {
@@ -116,6 +117,7 @@ export interface QueueRow {
   readonly sessions: readonly SessionRecord[];
   readonly exceptions: readonly (readonly [number, number])[];
   readonly recentAcks: readonly (readonly [number, number])[];
+  readonly redrive?: RedriveTask | null;
 }
 
 export interface ResolvedSpec {

@@ -14,9 +14,11 @@ import { decideEnqueue, enqueueReads } from './enqueue.ts';
 import * as ev from './events.ts';
 import { logIdOf, QueueState } from './evolve.ts';
 import { LeaseClock } from './lease-clock.ts';
+import { decideLife } from './life-decide.ts';
 import * as life from './life-events.ts';
 import { evolveLife } from './life-evolve.ts';
 import { defaultsFor } from './policy.ts';
+import { unmoved } from './redrive-decide.ts';
 import { decideRenew, releaseSession } from './sessions.ts';
 import { decideSettle, laneReads } from './settle.ts';
 import { COUNTERS, LEASE, QUEUE, tablePrefix } from './tables.ts';
@@ -191,6 +193,8 @@ export class QueueView implements View {
         return {};
       case 'remove':
         return this.#remove(cell, c, emit);
+      default:
+        return decideLife(this.state, cell, c, at, emit);
     }
   }
 
@@ -210,13 +214,7 @@ export class QueueView implements View {
   }
 
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
-    const ready = cell.ready
-      .take(c.ready.length)
-      .map((row) => ({ offset: readU53be(row.key, row.key.length - 7), meta: row.value }));
-    const same = ready.length === c.ready.length && ready.every((job, i) => job.offset === c.ready[i]);
-    if (cell.state.cursor !== c.fromCursor || !same) {
-      throw new FlowError('REVISION_MISMATCH', `queue ${cell.name} moved on while its jobs were looked at`);
-    }
+    const ready = unmoved(cell, c);
     emit({
       type: ev.REMOVED,
       queueNo: cell.queueNo,

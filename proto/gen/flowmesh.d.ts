@@ -88,6 +88,16 @@ export interface BackoffInput {
 }
 export const Backoff: MessageType<Backoff, BackoffInput>;
 
+export interface CancelRedriveRequest {
+  queue: string;
+  mutation: Mutation | null;
+}
+export interface CancelRedriveRequestInput {
+  queue?: string | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const CancelRedriveRequest: MessageType<CancelRedriveRequest, CancelRedriveRequestInput>;
+
 /** The delivery that caused a change and the change's position among its effects. */
 export interface Cause {
   deliveryId: string;
@@ -531,6 +541,14 @@ export interface GetQueueRequestInput {
   name?: string | null | undefined;
 }
 export const GetQueueRequest: MessageType<GetQueueRequest, GetQueueRequestInput>;
+
+export interface GetRedriveRequest {
+  queue: string;
+}
+export interface GetRedriveRequestInput {
+  queue?: string | null | undefined;
+}
+export const GetRedriveRequest: MessageType<GetRedriveRequest, GetRedriveRequestInput>;
 
 export interface GetStreamRequest {
   name: string;
@@ -1633,6 +1651,46 @@ export interface RedriveResponseInput {
 }
 export const RedriveResponse: MessageType<RedriveResponse, RedriveResponseInput>;
 
+export interface RedriveTask {
+  queue: string;
+  /** Counts the tasks of the queue, from 1. */
+  number: number;
+  /** running, done, cancelled, failed */
+  state: string;
+  targetQueue: string;
+  max: number;
+  perSecond: number;
+  parkAfter: number;
+  moved: number;
+  parked: number;
+  /** Waiting jobs that are still in the dead-letter queue. */
+  remaining: number;
+  startedAtMs: number;
+  endedAtMs: number;
+  /** Why it failed. */
+  error: string;
+}
+export interface RedriveTaskInput {
+  queue?: string | null | undefined;
+  /** Counts the tasks of the queue, from 1. */
+  number?: number | null | undefined;
+  /** running, done, cancelled, failed */
+  state?: string | null | undefined;
+  targetQueue?: string | null | undefined;
+  max?: number | null | undefined;
+  perSecond?: number | null | undefined;
+  parkAfter?: number | null | undefined;
+  moved?: number | null | undefined;
+  parked?: number | null | undefined;
+  /** Waiting jobs that are still in the dead-letter queue. */
+  remaining?: number | null | undefined;
+  startedAtMs?: number | null | undefined;
+  endedAtMs?: number | null | undefined;
+  /** Why it failed. */
+  error?: string | null | undefined;
+}
+export const RedriveTask: MessageType<RedriveTask, RedriveTaskInput>;
+
 export interface RenewSessionRequest {
   queue: string;
   sessionId: string;
@@ -1895,6 +1953,34 @@ export interface SortedSetScoreInput {
   members?: readonly Uint8Array[] | null | undefined;
 }
 export const SortedSetScore: MessageType<SortedSetScore, SortedSetScoreInput>;
+
+export interface StartRedriveRequest {
+  /** The dead-letter queue. */
+  queue: string;
+  /** Empty: each job's source queue. */
+  targetQueue: string;
+  /** At most this many; 0: all that are there when it starts. */
+  max: number;
+  /** Jobs per second; 0: as fast as it goes. */
+  perSecond: number;
+  /** Jobs that came back this often go to `<queue>.parked` instead; 0: 3. */
+  parkAfter: number;
+  mutation: Mutation | null;
+}
+export interface StartRedriveRequestInput {
+  /** The dead-letter queue. */
+  queue?: string | null | undefined;
+  /** Empty: each job's source queue. */
+  targetQueue?: string | null | undefined;
+  /** At most this many; 0: all that are there when it starts. */
+  max?: number | null | undefined;
+  /** Jobs per second; 0: as fast as it goes. */
+  perSecond?: number | null | undefined;
+  /** Jobs that came back this often go to `<queue>.parked` instead; 0: 3. */
+  parkAfter?: number | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const StartRedriveRequest: MessageType<StartRedriveRequest, StartRedriveRequestInput>;
 
 export interface Stream {
   spec: StreamSpec | null;

@@ -19095,6 +19095,927 @@ export const flowmesh = $root.flowmesh = (() => {
    return RedriveResponse;
   })();
 
+  v1.StartRedriveRequest = (function() {
+
+   const StartRedriveRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   StartRedriveRequest.prototype.queue = "";
+   StartRedriveRequest.prototype.targetQueue = "";
+   StartRedriveRequest.prototype.max = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   StartRedriveRequest.prototype.perSecond = 0;
+   StartRedriveRequest.prototype.parkAfter = 0;
+   StartRedriveRequest.prototype.mutation = null;
+
+   StartRedriveRequest.create = function(properties) {
+    return new StartRedriveRequest(properties);
+   };
+
+   StartRedriveRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.targetQueue != null && $Object.hasOwnProperty.call(message, "targetQueue") && message.targetQueue !== "")
+     writer.uint32(18).string(message.targetQueue);
+    if (message.max != null && $Object.hasOwnProperty.call(message, "max") && (typeof message.max === "object" ? message.max.low || message.max.high : message.max !== 0))
+     writer.uint32(24).uint64(message.max);
+    if (message.perSecond != null && $Object.hasOwnProperty.call(message, "perSecond") && message.perSecond !== 0)
+     writer.uint32(32).uint32(message.perSecond);
+    if (message.parkAfter != null && $Object.hasOwnProperty.call(message, "parkAfter") && message.parkAfter !== 0)
+     writer.uint32(40).uint32(message.parkAfter);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(50).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   StartRedriveRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.StartRedriveRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.targetQueue = value;
+       else
+        delete message.targetQueue;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.max = value;
+       else
+        delete message.max;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.perSecond = value;
+       else
+        delete message.perSecond;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.parkAfter = value;
+       else
+        delete message.parkAfter;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   StartRedriveRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.StartRedriveRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.StartRedriveRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.StartRedriveRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.targetQueue != null)
+     if (typeof object.targetQueue !== "string" || object.targetQueue.length)
+      message.targetQueue = $String(object.targetQueue);
+    if (object.max != null)
+     if (typeof object.max === "object" ? object.max.low || object.max.high : $Number(object.max) !== 0)
+      if ($util.Long)
+       message.max = $util.Long.fromValue(object.max, true);
+      else if (typeof object.max === "string")
+       message.max = $parseInt(object.max, 10);
+      else if (typeof object.max === "number")
+       message.max = object.max;
+      else if (typeof object.max === "object")
+       message.max = new $util.LongBits(object.max.low >>> 0, object.max.high >>> 0).toNumber(true);
+    if (object.perSecond != null)
+     if ($Number(object.perSecond) !== 0)
+      message.perSecond = object.perSecond >>> 0;
+    if (object.parkAfter != null)
+     if ($Number(object.parkAfter) !== 0)
+      message.parkAfter = object.parkAfter >>> 0;
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.StartRedriveRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   StartRedriveRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.targetQueue = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.max = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.max = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.perSecond = 0;
+     object.parkAfter = 0;
+     object.mutation = null;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.targetQueue != null && $Object.hasOwnProperty.call(message, "targetQueue"))
+     object.targetQueue = message.targetQueue;
+    if (message.max != null && $Object.hasOwnProperty.call(message, "max"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.max = typeof message.max === "number" ? $BigInt(message.max) : $util.Long.fromBits(message.max.low >>> 0, message.max.high >>> 0, true).toBigInt();
+     else if (typeof message.max === "number")
+      object.max = options.longs === $String ? $String(message.max) : message.max;
+     else
+      object.max = options.longs === $String ? $util.Long.prototype.toString.call(message.max) : options.longs === $Number ? new $util.LongBits(message.max.low >>> 0, message.max.high >>> 0).toNumber(true) : message.max;
+    if (message.perSecond != null && $Object.hasOwnProperty.call(message, "perSecond"))
+     object.perSecond = message.perSecond;
+    if (message.parkAfter != null && $Object.hasOwnProperty.call(message, "parkAfter"))
+     object.parkAfter = message.parkAfter;
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   StartRedriveRequest.prototype.toJSON = function() {
+    return StartRedriveRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return StartRedriveRequest;
+  })();
+
+  v1.GetRedriveRequest = (function() {
+
+   const GetRedriveRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   GetRedriveRequest.prototype.queue = "";
+
+   GetRedriveRequest.create = function(properties) {
+    return new GetRedriveRequest(properties);
+   };
+
+   GetRedriveRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   GetRedriveRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.GetRedriveRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   GetRedriveRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.GetRedriveRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.GetRedriveRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.GetRedriveRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    return message;
+   };
+
+   GetRedriveRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults)
+     object.queue = "";
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    return object;
+   };
+
+   GetRedriveRequest.prototype.toJSON = function() {
+    return GetRedriveRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return GetRedriveRequest;
+  })();
+
+  v1.CancelRedriveRequest = (function() {
+
+   const CancelRedriveRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   CancelRedriveRequest.prototype.queue = "";
+   CancelRedriveRequest.prototype.mutation = null;
+
+   CancelRedriveRequest.create = function(properties) {
+    return new CancelRedriveRequest(properties);
+   };
+
+   CancelRedriveRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   CancelRedriveRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.CancelRedriveRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   CancelRedriveRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.CancelRedriveRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.CancelRedriveRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.CancelRedriveRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.CancelRedriveRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   CancelRedriveRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.mutation = null;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   CancelRedriveRequest.prototype.toJSON = function() {
+    return CancelRedriveRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return CancelRedriveRequest;
+  })();
+
+  v1.RedriveTask = (function() {
+
+   const RedriveTask = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   RedriveTask.prototype.queue = "";
+   RedriveTask.prototype.number = 0;
+   RedriveTask.prototype.state = "";
+   RedriveTask.prototype.targetQueue = "";
+   RedriveTask.prototype.max = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   RedriveTask.prototype.perSecond = 0;
+   RedriveTask.prototype.parkAfter = 0;
+   RedriveTask.prototype.moved = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   RedriveTask.prototype.parked = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   RedriveTask.prototype.remaining = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   RedriveTask.prototype.startedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   RedriveTask.prototype.endedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   RedriveTask.prototype.error = "";
+
+   RedriveTask.create = function(properties) {
+    return new RedriveTask(properties);
+   };
+
+   RedriveTask.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.number != null && $Object.hasOwnProperty.call(message, "number") && message.number !== 0)
+     writer.uint32(16).uint32(message.number);
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state") && message.state !== "")
+     writer.uint32(26).string(message.state);
+    if (message.targetQueue != null && $Object.hasOwnProperty.call(message, "targetQueue") && message.targetQueue !== "")
+     writer.uint32(34).string(message.targetQueue);
+    if (message.max != null && $Object.hasOwnProperty.call(message, "max") && (typeof message.max === "object" ? message.max.low || message.max.high : message.max !== 0))
+     writer.uint32(40).uint64(message.max);
+    if (message.perSecond != null && $Object.hasOwnProperty.call(message, "perSecond") && message.perSecond !== 0)
+     writer.uint32(48).uint32(message.perSecond);
+    if (message.parkAfter != null && $Object.hasOwnProperty.call(message, "parkAfter") && message.parkAfter !== 0)
+     writer.uint32(56).uint32(message.parkAfter);
+    if (message.moved != null && $Object.hasOwnProperty.call(message, "moved") && (typeof message.moved === "object" ? message.moved.low || message.moved.high : message.moved !== 0))
+     writer.uint32(64).uint64(message.moved);
+    if (message.parked != null && $Object.hasOwnProperty.call(message, "parked") && (typeof message.parked === "object" ? message.parked.low || message.parked.high : message.parked !== 0))
+     writer.uint32(72).uint64(message.parked);
+    if (message.remaining != null && $Object.hasOwnProperty.call(message, "remaining") && (typeof message.remaining === "object" ? message.remaining.low || message.remaining.high : message.remaining !== 0))
+     writer.uint32(80).uint64(message.remaining);
+    if (message.startedAtMs != null && $Object.hasOwnProperty.call(message, "startedAtMs") && (typeof message.startedAtMs === "object" ? message.startedAtMs.low || message.startedAtMs.high : message.startedAtMs !== 0))
+     writer.uint32(88).uint64(message.startedAtMs);
+    if (message.endedAtMs != null && $Object.hasOwnProperty.call(message, "endedAtMs") && (typeof message.endedAtMs === "object" ? message.endedAtMs.low || message.endedAtMs.high : message.endedAtMs !== 0))
+     writer.uint32(96).uint64(message.endedAtMs);
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error") && message.error !== "")
+     writer.uint32(106).string(message.error);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   RedriveTask.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.RedriveTask();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.number = value;
+       else
+        delete message.number;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.state = value;
+       else
+        delete message.state;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.targetQueue = value;
+       else
+        delete message.targetQueue;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.max = value;
+       else
+        delete message.max;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.perSecond = value;
+       else
+        delete message.perSecond;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.parkAfter = value;
+       else
+        delete message.parkAfter;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.moved = value;
+       else
+        delete message.moved;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.parked = value;
+       else
+        delete message.parked;
+       continue;
+      }
+     case 10: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.remaining = value;
+       else
+        delete message.remaining;
+       continue;
+      }
+     case 11: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.startedAtMs = value;
+       else
+        delete message.startedAtMs;
+       continue;
+      }
+     case 12: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.endedAtMs = value;
+       else
+        delete message.endedAtMs;
+       continue;
+      }
+     case 13: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.error = value;
+       else
+        delete message.error;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   RedriveTask.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.RedriveTask)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.RedriveTask: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.RedriveTask();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.number != null)
+     if ($Number(object.number) !== 0)
+      message.number = object.number >>> 0;
+    if (object.state != null)
+     if (typeof object.state !== "string" || object.state.length)
+      message.state = $String(object.state);
+    if (object.targetQueue != null)
+     if (typeof object.targetQueue !== "string" || object.targetQueue.length)
+      message.targetQueue = $String(object.targetQueue);
+    if (object.max != null)
+     if (typeof object.max === "object" ? object.max.low || object.max.high : $Number(object.max) !== 0)
+      if ($util.Long)
+       message.max = $util.Long.fromValue(object.max, true);
+      else if (typeof object.max === "string")
+       message.max = $parseInt(object.max, 10);
+      else if (typeof object.max === "number")
+       message.max = object.max;
+      else if (typeof object.max === "object")
+       message.max = new $util.LongBits(object.max.low >>> 0, object.max.high >>> 0).toNumber(true);
+    if (object.perSecond != null)
+     if ($Number(object.perSecond) !== 0)
+      message.perSecond = object.perSecond >>> 0;
+    if (object.parkAfter != null)
+     if ($Number(object.parkAfter) !== 0)
+      message.parkAfter = object.parkAfter >>> 0;
+    if (object.moved != null)
+     if (typeof object.moved === "object" ? object.moved.low || object.moved.high : $Number(object.moved) !== 0)
+      if ($util.Long)
+       message.moved = $util.Long.fromValue(object.moved, true);
+      else if (typeof object.moved === "string")
+       message.moved = $parseInt(object.moved, 10);
+      else if (typeof object.moved === "number")
+       message.moved = object.moved;
+      else if (typeof object.moved === "object")
+       message.moved = new $util.LongBits(object.moved.low >>> 0, object.moved.high >>> 0).toNumber(true);
+    if (object.parked != null)
+     if (typeof object.parked === "object" ? object.parked.low || object.parked.high : $Number(object.parked) !== 0)
+      if ($util.Long)
+       message.parked = $util.Long.fromValue(object.parked, true);
+      else if (typeof object.parked === "string")
+       message.parked = $parseInt(object.parked, 10);
+      else if (typeof object.parked === "number")
+       message.parked = object.parked;
+      else if (typeof object.parked === "object")
+       message.parked = new $util.LongBits(object.parked.low >>> 0, object.parked.high >>> 0).toNumber(true);
+    if (object.remaining != null)
+     if (typeof object.remaining === "object" ? object.remaining.low || object.remaining.high : $Number(object.remaining) !== 0)
+      if ($util.Long)
+       message.remaining = $util.Long.fromValue(object.remaining, true);
+      else if (typeof object.remaining === "string")
+       message.remaining = $parseInt(object.remaining, 10);
+      else if (typeof object.remaining === "number")
+       message.remaining = object.remaining;
+      else if (typeof object.remaining === "object")
+       message.remaining = new $util.LongBits(object.remaining.low >>> 0, object.remaining.high >>> 0).toNumber(true);
+    if (object.startedAtMs != null)
+     if (typeof object.startedAtMs === "object" ? object.startedAtMs.low || object.startedAtMs.high : $Number(object.startedAtMs) !== 0)
+      if ($util.Long)
+       message.startedAtMs = $util.Long.fromValue(object.startedAtMs, true);
+      else if (typeof object.startedAtMs === "string")
+       message.startedAtMs = $parseInt(object.startedAtMs, 10);
+      else if (typeof object.startedAtMs === "number")
+       message.startedAtMs = object.startedAtMs;
+      else if (typeof object.startedAtMs === "object")
+       message.startedAtMs = new $util.LongBits(object.startedAtMs.low >>> 0, object.startedAtMs.high >>> 0).toNumber(true);
+    if (object.endedAtMs != null)
+     if (typeof object.endedAtMs === "object" ? object.endedAtMs.low || object.endedAtMs.high : $Number(object.endedAtMs) !== 0)
+      if ($util.Long)
+       message.endedAtMs = $util.Long.fromValue(object.endedAtMs, true);
+      else if (typeof object.endedAtMs === "string")
+       message.endedAtMs = $parseInt(object.endedAtMs, 10);
+      else if (typeof object.endedAtMs === "number")
+       message.endedAtMs = object.endedAtMs;
+      else if (typeof object.endedAtMs === "object")
+       message.endedAtMs = new $util.LongBits(object.endedAtMs.low >>> 0, object.endedAtMs.high >>> 0).toNumber(true);
+    if (object.error != null)
+     if (typeof object.error !== "string" || object.error.length)
+      message.error = $String(object.error);
+    return message;
+   };
+
+   RedriveTask.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.number = 0;
+     object.state = "";
+     object.targetQueue = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.max = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.max = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.perSecond = 0;
+     object.parkAfter = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.moved = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.moved = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.parked = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.parked = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.remaining = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.remaining = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.startedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.startedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.endedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.endedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.error = "";
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.number != null && $Object.hasOwnProperty.call(message, "number"))
+     object.number = message.number;
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state"))
+     object.state = message.state;
+    if (message.targetQueue != null && $Object.hasOwnProperty.call(message, "targetQueue"))
+     object.targetQueue = message.targetQueue;
+    if (message.max != null && $Object.hasOwnProperty.call(message, "max"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.max = typeof message.max === "number" ? $BigInt(message.max) : $util.Long.fromBits(message.max.low >>> 0, message.max.high >>> 0, true).toBigInt();
+     else if (typeof message.max === "number")
+      object.max = options.longs === $String ? $String(message.max) : message.max;
+     else
+      object.max = options.longs === $String ? $util.Long.prototype.toString.call(message.max) : options.longs === $Number ? new $util.LongBits(message.max.low >>> 0, message.max.high >>> 0).toNumber(true) : message.max;
+    if (message.perSecond != null && $Object.hasOwnProperty.call(message, "perSecond"))
+     object.perSecond = message.perSecond;
+    if (message.parkAfter != null && $Object.hasOwnProperty.call(message, "parkAfter"))
+     object.parkAfter = message.parkAfter;
+    if (message.moved != null && $Object.hasOwnProperty.call(message, "moved"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.moved = typeof message.moved === "number" ? $BigInt(message.moved) : $util.Long.fromBits(message.moved.low >>> 0, message.moved.high >>> 0, true).toBigInt();
+     else if (typeof message.moved === "number")
+      object.moved = options.longs === $String ? $String(message.moved) : message.moved;
+     else
+      object.moved = options.longs === $String ? $util.Long.prototype.toString.call(message.moved) : options.longs === $Number ? new $util.LongBits(message.moved.low >>> 0, message.moved.high >>> 0).toNumber(true) : message.moved;
+    if (message.parked != null && $Object.hasOwnProperty.call(message, "parked"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.parked = typeof message.parked === "number" ? $BigInt(message.parked) : $util.Long.fromBits(message.parked.low >>> 0, message.parked.high >>> 0, true).toBigInt();
+     else if (typeof message.parked === "number")
+      object.parked = options.longs === $String ? $String(message.parked) : message.parked;
+     else
+      object.parked = options.longs === $String ? $util.Long.prototype.toString.call(message.parked) : options.longs === $Number ? new $util.LongBits(message.parked.low >>> 0, message.parked.high >>> 0).toNumber(true) : message.parked;
+    if (message.remaining != null && $Object.hasOwnProperty.call(message, "remaining"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.remaining = typeof message.remaining === "number" ? $BigInt(message.remaining) : $util.Long.fromBits(message.remaining.low >>> 0, message.remaining.high >>> 0, true).toBigInt();
+     else if (typeof message.remaining === "number")
+      object.remaining = options.longs === $String ? $String(message.remaining) : message.remaining;
+     else
+      object.remaining = options.longs === $String ? $util.Long.prototype.toString.call(message.remaining) : options.longs === $Number ? new $util.LongBits(message.remaining.low >>> 0, message.remaining.high >>> 0).toNumber(true) : message.remaining;
+    if (message.startedAtMs != null && $Object.hasOwnProperty.call(message, "startedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.startedAtMs = typeof message.startedAtMs === "number" ? $BigInt(message.startedAtMs) : $util.Long.fromBits(message.startedAtMs.low >>> 0, message.startedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.startedAtMs === "number")
+      object.startedAtMs = options.longs === $String ? $String(message.startedAtMs) : message.startedAtMs;
+     else
+      object.startedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.startedAtMs) : options.longs === $Number ? new $util.LongBits(message.startedAtMs.low >>> 0, message.startedAtMs.high >>> 0).toNumber(true) : message.startedAtMs;
+    if (message.endedAtMs != null && $Object.hasOwnProperty.call(message, "endedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.endedAtMs = typeof message.endedAtMs === "number" ? $BigInt(message.endedAtMs) : $util.Long.fromBits(message.endedAtMs.low >>> 0, message.endedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.endedAtMs === "number")
+      object.endedAtMs = options.longs === $String ? $String(message.endedAtMs) : message.endedAtMs;
+     else
+      object.endedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.endedAtMs) : options.longs === $Number ? new $util.LongBits(message.endedAtMs.low >>> 0, message.endedAtMs.high >>> 0).toNumber(true) : message.endedAtMs;
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     object.error = message.error;
+    return object;
+   };
+
+   RedriveTask.prototype.toJSON = function() {
+    return RedriveTask.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return RedriveTask;
+  })();
+
   v1.NewRecord = (function() {
 
    const NewRecord = function (properties) {
@@ -26382,276 +27303,284 @@ const $1 = flowmesh.v1.AckRange;
 const $2 = flowmesh.v1.AssignedPartition;
 const $3 = flowmesh.v1.Assignment;
 const $4 = flowmesh.v1.Backoff;
-const $5 = flowmesh.v1.Cause;
-const $6 = flowmesh.v1.Cluster;
-const $7 = flowmesh.v1.CommitOffset;
-const $8 = flowmesh.v1.CommitRequest;
-const $9 = flowmesh.v1.CommitResponse;
-const $10 = flowmesh.v1.ConsumeCommit;
-const $11 = flowmesh.v1.ConsumeCommitted;
-const $12 = flowmesh.v1.ConsumeHeartbeat;
-const $13 = flowmesh.v1.ConsumeHello;
-const $14 = flowmesh.v1.ConsumeLeave;
-const $15 = flowmesh.v1.ConsumeRequest;
-const $16 = flowmesh.v1.ConsumeResponse;
-const $17 = flowmesh.v1.ConsumeRevoked;
-const $18 = flowmesh.v1.ConsumeWelcome;
-const $19 = flowmesh.v1.DeleteQueueRequest;
-const $20 = flowmesh.v1.DeleteQueueResponse;
-const $21 = flowmesh.v1.DeleteStreamRequest;
-const $22 = flowmesh.v1.DeleteStreamResponse;
-const $23 = flowmesh.v1.Delivery;
-const $24 = flowmesh.v1.EndSessionRequest;
-const $25 = flowmesh.v1.EndSessionResponse;
-const $26 = flowmesh.v1.EnqueueBatch;
-const $27 = flowmesh.v1.EnqueueBatchReply;
-const $28 = flowmesh.v1.EnqueueRequest;
-const $29 = flowmesh.v1.EnqueueResponse;
-const $30 = flowmesh.v1.EnqueuedJob;
-const $31 = flowmesh.v1.Envelope;
-const $32 = flowmesh.v1.Error;
-const $33 = flowmesh.v1.Extend;
-const $34 = flowmesh.v1.FollowRequest;
-const $35 = flowmesh.v1.GetClusterRequest;
-const $36 = flowmesh.v1.GetGroupRequest;
-const $37 = flowmesh.v1.GetJobRequest;
-const $38 = flowmesh.v1.GetQueueRequest;
-const $39 = flowmesh.v1.GetStreamRequest;
-const $40 = flowmesh.v1.Group;
-const $41 = flowmesh.v1.GroupMember;
-const $42 = flowmesh.v1.GroupPartition;
-const $43 = flowmesh.v1.HashDelete;
-const $44 = flowmesh.v1.HashField;
-const $45 = flowmesh.v1.HashGet;
-const $46 = flowmesh.v1.HashIncrement;
-const $47 = flowmesh.v1.HashScan;
-const $48 = flowmesh.v1.HashSet;
-const $49 = flowmesh.v1.Job;
-const $50 = flowmesh.v1.JobAttempt;
-const $51 = flowmesh.v1.JobCounters;
-const $52 = flowmesh.v1.JobHistoryResponse;
-const $53 = flowmesh.v1.JobTransition;
-const $54 = flowmesh.v1.Keyspace;
-const $55 = flowmesh.v1.KvDelete;
-const $56 = flowmesh.v1.KvEntry;
-const $57 = flowmesh.v1.KvExpire;
-const $58 = flowmesh.v1.KvGet;
-const $59 = flowmesh.v1.KvIncrement;
-const $60 = flowmesh.v1.KvInspect;
-const $61 = flowmesh.v1.KvOp;
-const $62 = flowmesh.v1.KvRequest;
-const $63 = flowmesh.v1.KvResponse;
-const $64 = flowmesh.v1.KvResult;
-const $65 = flowmesh.v1.KvScan;
-const $66 = flowmesh.v1.KvSet;
-const $67 = flowmesh.v1.LeaseRequest;
-const $68 = flowmesh.v1.LeaseResponse;
-const $69 = flowmesh.v1.LeasedJob;
-const $70 = flowmesh.v1.ListGroupsRequest;
-const $71 = flowmesh.v1.ListGroupsResponse;
-const $72 = flowmesh.v1.ListJobsRequest;
-const $73 = flowmesh.v1.ListJobsResponse;
-const $74 = flowmesh.v1.ListKeyspacesRequest;
-const $75 = flowmesh.v1.ListKeyspacesResponse;
-const $76 = flowmesh.v1.ListQueuesRequest;
-const $77 = flowmesh.v1.ListQueuesResponse;
-const $78 = flowmesh.v1.ListStreamsRequest;
-const $79 = flowmesh.v1.ListStreamsResponse;
-const $80 = flowmesh.v1.Mutation;
-const $81 = flowmesh.v1.Nack;
-const $82 = flowmesh.v1.NewJob;
-const $83 = flowmesh.v1.NewRecord;
-const $84 = flowmesh.v1.PartitionFigures;
-const $85 = flowmesh.v1.PartitionOffset;
-const $86 = flowmesh.v1.PublishBatch;
-const $87 = flowmesh.v1.PublishBatchReply;
-const $88 = flowmesh.v1.PublishRequest;
-const $89 = flowmesh.v1.PublishResponse;
-const $90 = flowmesh.v1.PurgeRequest;
-const $91 = flowmesh.v1.PurgeResponse;
-const $92 = flowmesh.v1.Queue;
-const $93 = flowmesh.v1.QueueFigures;
-const $94 = flowmesh.v1.QueueSpec;
-const $95 = flowmesh.v1.ReadRequest;
-const $96 = flowmesh.v1.ReadResponse;
-const $97 = flowmesh.v1.Record;
-const $98 = flowmesh.v1.RecordChunk;
-const $99 = flowmesh.v1.RedriveRequest;
-const $100 = flowmesh.v1.RedriveResponse;
-const $101 = flowmesh.v1.RenewSessionRequest;
-const $102 = flowmesh.v1.RenewSessionResponse;
-const $103 = flowmesh.v1.ScoredMember;
-const $104 = flowmesh.v1.SeekRequest;
-const $105 = flowmesh.v1.SeekResponse;
-const $106 = flowmesh.v1.SetAdd;
-const $107 = flowmesh.v1.SetContains;
-const $108 = flowmesh.v1.SetPausedRequest;
-const $109 = flowmesh.v1.SetPausedResponse;
-const $110 = flowmesh.v1.SetRemove;
-const $111 = flowmesh.v1.SetScan;
-const $112 = flowmesh.v1.SettleRequest;
-const $113 = flowmesh.v1.SettleResponse;
-const $114 = flowmesh.v1.Settlement;
-const $115 = flowmesh.v1.ShardFigures;
-const $116 = flowmesh.v1.SortedSetAdd;
-const $117 = flowmesh.v1.SortedSetIncrement;
-const $118 = flowmesh.v1.SortedSetRange;
-const $119 = flowmesh.v1.SortedSetRemove;
-const $120 = flowmesh.v1.SortedSetScore;
-const $121 = flowmesh.v1.Stream;
-const $122 = flowmesh.v1.StreamSpec;
-const $123 = flowmesh.v1.TransactionOp;
-const $124 = flowmesh.v1.TransactionRequest;
-const $125 = flowmesh.v1.TransactionResponse;
-const $126 = flowmesh.v1.TransactionResult;
-const $127 = flowmesh.v1.Window;
-const $128 = flowmesh.v1.WorkExtend;
-const $129 = flowmesh.v1.WorkHello;
-const $130 = flowmesh.v1.WorkLost;
-const $131 = flowmesh.v1.WorkNack;
-const $132 = flowmesh.v1.WorkRequest;
-const $133 = flowmesh.v1.WorkResponse;
-const $134 = flowmesh.v1.WorkSettle;
-const $135 = flowmesh.v1.WorkSettled;
-const $136 = flowmesh.v1.WorkWelcome;
-const $137 = flowmesh.v1.Durability;
+const $5 = flowmesh.v1.CancelRedriveRequest;
+const $6 = flowmesh.v1.Cause;
+const $7 = flowmesh.v1.Cluster;
+const $8 = flowmesh.v1.CommitOffset;
+const $9 = flowmesh.v1.CommitRequest;
+const $10 = flowmesh.v1.CommitResponse;
+const $11 = flowmesh.v1.ConsumeCommit;
+const $12 = flowmesh.v1.ConsumeCommitted;
+const $13 = flowmesh.v1.ConsumeHeartbeat;
+const $14 = flowmesh.v1.ConsumeHello;
+const $15 = flowmesh.v1.ConsumeLeave;
+const $16 = flowmesh.v1.ConsumeRequest;
+const $17 = flowmesh.v1.ConsumeResponse;
+const $18 = flowmesh.v1.ConsumeRevoked;
+const $19 = flowmesh.v1.ConsumeWelcome;
+const $20 = flowmesh.v1.DeleteQueueRequest;
+const $21 = flowmesh.v1.DeleteQueueResponse;
+const $22 = flowmesh.v1.DeleteStreamRequest;
+const $23 = flowmesh.v1.DeleteStreamResponse;
+const $24 = flowmesh.v1.Delivery;
+const $25 = flowmesh.v1.EndSessionRequest;
+const $26 = flowmesh.v1.EndSessionResponse;
+const $27 = flowmesh.v1.EnqueueBatch;
+const $28 = flowmesh.v1.EnqueueBatchReply;
+const $29 = flowmesh.v1.EnqueueRequest;
+const $30 = flowmesh.v1.EnqueueResponse;
+const $31 = flowmesh.v1.EnqueuedJob;
+const $32 = flowmesh.v1.Envelope;
+const $33 = flowmesh.v1.Error;
+const $34 = flowmesh.v1.Extend;
+const $35 = flowmesh.v1.FollowRequest;
+const $36 = flowmesh.v1.GetClusterRequest;
+const $37 = flowmesh.v1.GetGroupRequest;
+const $38 = flowmesh.v1.GetJobRequest;
+const $39 = flowmesh.v1.GetQueueRequest;
+const $40 = flowmesh.v1.GetRedriveRequest;
+const $41 = flowmesh.v1.GetStreamRequest;
+const $42 = flowmesh.v1.Group;
+const $43 = flowmesh.v1.GroupMember;
+const $44 = flowmesh.v1.GroupPartition;
+const $45 = flowmesh.v1.HashDelete;
+const $46 = flowmesh.v1.HashField;
+const $47 = flowmesh.v1.HashGet;
+const $48 = flowmesh.v1.HashIncrement;
+const $49 = flowmesh.v1.HashScan;
+const $50 = flowmesh.v1.HashSet;
+const $51 = flowmesh.v1.Job;
+const $52 = flowmesh.v1.JobAttempt;
+const $53 = flowmesh.v1.JobCounters;
+const $54 = flowmesh.v1.JobHistoryResponse;
+const $55 = flowmesh.v1.JobTransition;
+const $56 = flowmesh.v1.Keyspace;
+const $57 = flowmesh.v1.KvDelete;
+const $58 = flowmesh.v1.KvEntry;
+const $59 = flowmesh.v1.KvExpire;
+const $60 = flowmesh.v1.KvGet;
+const $61 = flowmesh.v1.KvIncrement;
+const $62 = flowmesh.v1.KvInspect;
+const $63 = flowmesh.v1.KvOp;
+const $64 = flowmesh.v1.KvRequest;
+const $65 = flowmesh.v1.KvResponse;
+const $66 = flowmesh.v1.KvResult;
+const $67 = flowmesh.v1.KvScan;
+const $68 = flowmesh.v1.KvSet;
+const $69 = flowmesh.v1.LeaseRequest;
+const $70 = flowmesh.v1.LeaseResponse;
+const $71 = flowmesh.v1.LeasedJob;
+const $72 = flowmesh.v1.ListGroupsRequest;
+const $73 = flowmesh.v1.ListGroupsResponse;
+const $74 = flowmesh.v1.ListJobsRequest;
+const $75 = flowmesh.v1.ListJobsResponse;
+const $76 = flowmesh.v1.ListKeyspacesRequest;
+const $77 = flowmesh.v1.ListKeyspacesResponse;
+const $78 = flowmesh.v1.ListQueuesRequest;
+const $79 = flowmesh.v1.ListQueuesResponse;
+const $80 = flowmesh.v1.ListStreamsRequest;
+const $81 = flowmesh.v1.ListStreamsResponse;
+const $82 = flowmesh.v1.Mutation;
+const $83 = flowmesh.v1.Nack;
+const $84 = flowmesh.v1.NewJob;
+const $85 = flowmesh.v1.NewRecord;
+const $86 = flowmesh.v1.PartitionFigures;
+const $87 = flowmesh.v1.PartitionOffset;
+const $88 = flowmesh.v1.PublishBatch;
+const $89 = flowmesh.v1.PublishBatchReply;
+const $90 = flowmesh.v1.PublishRequest;
+const $91 = flowmesh.v1.PublishResponse;
+const $92 = flowmesh.v1.PurgeRequest;
+const $93 = flowmesh.v1.PurgeResponse;
+const $94 = flowmesh.v1.Queue;
+const $95 = flowmesh.v1.QueueFigures;
+const $96 = flowmesh.v1.QueueSpec;
+const $97 = flowmesh.v1.ReadRequest;
+const $98 = flowmesh.v1.ReadResponse;
+const $99 = flowmesh.v1.Record;
+const $100 = flowmesh.v1.RecordChunk;
+const $101 = flowmesh.v1.RedriveRequest;
+const $102 = flowmesh.v1.RedriveResponse;
+const $103 = flowmesh.v1.RedriveTask;
+const $104 = flowmesh.v1.RenewSessionRequest;
+const $105 = flowmesh.v1.RenewSessionResponse;
+const $106 = flowmesh.v1.ScoredMember;
+const $107 = flowmesh.v1.SeekRequest;
+const $108 = flowmesh.v1.SeekResponse;
+const $109 = flowmesh.v1.SetAdd;
+const $110 = flowmesh.v1.SetContains;
+const $111 = flowmesh.v1.SetPausedRequest;
+const $112 = flowmesh.v1.SetPausedResponse;
+const $113 = flowmesh.v1.SetRemove;
+const $114 = flowmesh.v1.SetScan;
+const $115 = flowmesh.v1.SettleRequest;
+const $116 = flowmesh.v1.SettleResponse;
+const $117 = flowmesh.v1.Settlement;
+const $118 = flowmesh.v1.ShardFigures;
+const $119 = flowmesh.v1.SortedSetAdd;
+const $120 = flowmesh.v1.SortedSetIncrement;
+const $121 = flowmesh.v1.SortedSetRange;
+const $122 = flowmesh.v1.SortedSetRemove;
+const $123 = flowmesh.v1.SortedSetScore;
+const $124 = flowmesh.v1.StartRedriveRequest;
+const $125 = flowmesh.v1.Stream;
+const $126 = flowmesh.v1.StreamSpec;
+const $127 = flowmesh.v1.TransactionOp;
+const $128 = flowmesh.v1.TransactionRequest;
+const $129 = flowmesh.v1.TransactionResponse;
+const $130 = flowmesh.v1.TransactionResult;
+const $131 = flowmesh.v1.Window;
+const $132 = flowmesh.v1.WorkExtend;
+const $133 = flowmesh.v1.WorkHello;
+const $134 = flowmesh.v1.WorkLost;
+const $135 = flowmesh.v1.WorkNack;
+const $136 = flowmesh.v1.WorkRequest;
+const $137 = flowmesh.v1.WorkResponse;
+const $138 = flowmesh.v1.WorkSettle;
+const $139 = flowmesh.v1.WorkSettled;
+const $140 = flowmesh.v1.WorkWelcome;
+const $141 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
   $2 as AssignedPartition,
   $3 as Assignment,
   $4 as Backoff,
-  $5 as Cause,
-  $6 as Cluster,
-  $7 as CommitOffset,
-  $8 as CommitRequest,
-  $9 as CommitResponse,
-  $10 as ConsumeCommit,
-  $11 as ConsumeCommitted,
-  $12 as ConsumeHeartbeat,
-  $13 as ConsumeHello,
-  $14 as ConsumeLeave,
-  $15 as ConsumeRequest,
-  $16 as ConsumeResponse,
-  $17 as ConsumeRevoked,
-  $18 as ConsumeWelcome,
-  $19 as DeleteQueueRequest,
-  $20 as DeleteQueueResponse,
-  $21 as DeleteStreamRequest,
-  $22 as DeleteStreamResponse,
-  $23 as Delivery,
-  $24 as EndSessionRequest,
-  $25 as EndSessionResponse,
-  $26 as EnqueueBatch,
-  $27 as EnqueueBatchReply,
-  $28 as EnqueueRequest,
-  $29 as EnqueueResponse,
-  $30 as EnqueuedJob,
-  $31 as Envelope,
-  $32 as Error,
-  $33 as Extend,
-  $34 as FollowRequest,
-  $35 as GetClusterRequest,
-  $36 as GetGroupRequest,
-  $37 as GetJobRequest,
-  $38 as GetQueueRequest,
-  $39 as GetStreamRequest,
-  $40 as Group,
-  $41 as GroupMember,
-  $42 as GroupPartition,
-  $43 as HashDelete,
-  $44 as HashField,
-  $45 as HashGet,
-  $46 as HashIncrement,
-  $47 as HashScan,
-  $48 as HashSet,
-  $49 as Job,
-  $50 as JobAttempt,
-  $51 as JobCounters,
-  $52 as JobHistoryResponse,
-  $53 as JobTransition,
-  $54 as Keyspace,
-  $55 as KvDelete,
-  $56 as KvEntry,
-  $57 as KvExpire,
-  $58 as KvGet,
-  $59 as KvIncrement,
-  $60 as KvInspect,
-  $61 as KvOp,
-  $62 as KvRequest,
-  $63 as KvResponse,
-  $64 as KvResult,
-  $65 as KvScan,
-  $66 as KvSet,
-  $67 as LeaseRequest,
-  $68 as LeaseResponse,
-  $69 as LeasedJob,
-  $70 as ListGroupsRequest,
-  $71 as ListGroupsResponse,
-  $72 as ListJobsRequest,
-  $73 as ListJobsResponse,
-  $74 as ListKeyspacesRequest,
-  $75 as ListKeyspacesResponse,
-  $76 as ListQueuesRequest,
-  $77 as ListQueuesResponse,
-  $78 as ListStreamsRequest,
-  $79 as ListStreamsResponse,
-  $80 as Mutation,
-  $81 as Nack,
-  $82 as NewJob,
-  $83 as NewRecord,
-  $84 as PartitionFigures,
-  $85 as PartitionOffset,
-  $86 as PublishBatch,
-  $87 as PublishBatchReply,
-  $88 as PublishRequest,
-  $89 as PublishResponse,
-  $90 as PurgeRequest,
-  $91 as PurgeResponse,
-  $92 as Queue,
-  $93 as QueueFigures,
-  $94 as QueueSpec,
-  $95 as ReadRequest,
-  $96 as ReadResponse,
-  $97 as Record,
-  $98 as RecordChunk,
-  $99 as RedriveRequest,
-  $100 as RedriveResponse,
-  $101 as RenewSessionRequest,
-  $102 as RenewSessionResponse,
-  $103 as ScoredMember,
-  $104 as SeekRequest,
-  $105 as SeekResponse,
-  $106 as SetAdd,
-  $107 as SetContains,
-  $108 as SetPausedRequest,
-  $109 as SetPausedResponse,
-  $110 as SetRemove,
-  $111 as SetScan,
-  $112 as SettleRequest,
-  $113 as SettleResponse,
-  $114 as Settlement,
-  $115 as ShardFigures,
-  $116 as SortedSetAdd,
-  $117 as SortedSetIncrement,
-  $118 as SortedSetRange,
-  $119 as SortedSetRemove,
-  $120 as SortedSetScore,
-  $121 as Stream,
-  $122 as StreamSpec,
-  $123 as TransactionOp,
-  $124 as TransactionRequest,
-  $125 as TransactionResponse,
-  $126 as TransactionResult,
-  $127 as Window,
-  $128 as WorkExtend,
-  $129 as WorkHello,
-  $130 as WorkLost,
-  $131 as WorkNack,
-  $132 as WorkRequest,
-  $133 as WorkResponse,
-  $134 as WorkSettle,
-  $135 as WorkSettled,
-  $136 as WorkWelcome,
-  $137 as Durability,
+  $5 as CancelRedriveRequest,
+  $6 as Cause,
+  $7 as Cluster,
+  $8 as CommitOffset,
+  $9 as CommitRequest,
+  $10 as CommitResponse,
+  $11 as ConsumeCommit,
+  $12 as ConsumeCommitted,
+  $13 as ConsumeHeartbeat,
+  $14 as ConsumeHello,
+  $15 as ConsumeLeave,
+  $16 as ConsumeRequest,
+  $17 as ConsumeResponse,
+  $18 as ConsumeRevoked,
+  $19 as ConsumeWelcome,
+  $20 as DeleteQueueRequest,
+  $21 as DeleteQueueResponse,
+  $22 as DeleteStreamRequest,
+  $23 as DeleteStreamResponse,
+  $24 as Delivery,
+  $25 as EndSessionRequest,
+  $26 as EndSessionResponse,
+  $27 as EnqueueBatch,
+  $28 as EnqueueBatchReply,
+  $29 as EnqueueRequest,
+  $30 as EnqueueResponse,
+  $31 as EnqueuedJob,
+  $32 as Envelope,
+  $33 as Error,
+  $34 as Extend,
+  $35 as FollowRequest,
+  $36 as GetClusterRequest,
+  $37 as GetGroupRequest,
+  $38 as GetJobRequest,
+  $39 as GetQueueRequest,
+  $40 as GetRedriveRequest,
+  $41 as GetStreamRequest,
+  $42 as Group,
+  $43 as GroupMember,
+  $44 as GroupPartition,
+  $45 as HashDelete,
+  $46 as HashField,
+  $47 as HashGet,
+  $48 as HashIncrement,
+  $49 as HashScan,
+  $50 as HashSet,
+  $51 as Job,
+  $52 as JobAttempt,
+  $53 as JobCounters,
+  $54 as JobHistoryResponse,
+  $55 as JobTransition,
+  $56 as Keyspace,
+  $57 as KvDelete,
+  $58 as KvEntry,
+  $59 as KvExpire,
+  $60 as KvGet,
+  $61 as KvIncrement,
+  $62 as KvInspect,
+  $63 as KvOp,
+  $64 as KvRequest,
+  $65 as KvResponse,
+  $66 as KvResult,
+  $67 as KvScan,
+  $68 as KvSet,
+  $69 as LeaseRequest,
+  $70 as LeaseResponse,
+  $71 as LeasedJob,
+  $72 as ListGroupsRequest,
+  $73 as ListGroupsResponse,
+  $74 as ListJobsRequest,
+  $75 as ListJobsResponse,
+  $76 as ListKeyspacesRequest,
+  $77 as ListKeyspacesResponse,
+  $78 as ListQueuesRequest,
+  $79 as ListQueuesResponse,
+  $80 as ListStreamsRequest,
+  $81 as ListStreamsResponse,
+  $82 as Mutation,
+  $83 as Nack,
+  $84 as NewJob,
+  $85 as NewRecord,
+  $86 as PartitionFigures,
+  $87 as PartitionOffset,
+  $88 as PublishBatch,
+  $89 as PublishBatchReply,
+  $90 as PublishRequest,
+  $91 as PublishResponse,
+  $92 as PurgeRequest,
+  $93 as PurgeResponse,
+  $94 as Queue,
+  $95 as QueueFigures,
+  $96 as QueueSpec,
+  $97 as ReadRequest,
+  $98 as ReadResponse,
+  $99 as Record,
+  $100 as RecordChunk,
+  $101 as RedriveRequest,
+  $102 as RedriveResponse,
+  $103 as RedriveTask,
+  $104 as RenewSessionRequest,
+  $105 as RenewSessionResponse,
+  $106 as ScoredMember,
+  $107 as SeekRequest,
+  $108 as SeekResponse,
+  $109 as SetAdd,
+  $110 as SetContains,
+  $111 as SetPausedRequest,
+  $112 as SetPausedResponse,
+  $113 as SetRemove,
+  $114 as SetScan,
+  $115 as SettleRequest,
+  $116 as SettleResponse,
+  $117 as Settlement,
+  $118 as ShardFigures,
+  $119 as SortedSetAdd,
+  $120 as SortedSetIncrement,
+  $121 as SortedSetRange,
+  $122 as SortedSetRemove,
+  $123 as SortedSetScore,
+  $124 as StartRedriveRequest,
+  $125 as Stream,
+  $126 as StreamSpec,
+  $127 as TransactionOp,
+  $128 as TransactionRequest,
+  $129 as TransactionResponse,
+  $130 as TransactionResult,
+  $131 as Window,
+  $132 as WorkExtend,
+  $133 as WorkHello,
+  $134 as WorkLost,
+  $135 as WorkNack,
+  $136 as WorkRequest,
+  $137 as WorkResponse,
+  $138 as WorkSettle,
+  $139 as WorkSettled,
+  $140 as WorkWelcome,
+  $141 as Durability,
 };

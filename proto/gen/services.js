@@ -3,6 +3,7 @@ import grpc from '@grpc/grpc-js';
 import * as pb from './flowmesh.js';
 
 // The writer is used once, so its buffer is handed over without a copy.
+const CancelRedriveRequest = { serialize: (message) => pb.CancelRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.CancelRedriveRequest.decode(bytes) };
 const Cluster = { serialize: (message) => pb.Cluster.encode(message).finish(true), deserialize: (bytes) => pb.Cluster.decode(bytes) };
 const CommitRequest = { serialize: (message) => pb.CommitRequest.encode(message).finish(true), deserialize: (bytes) => pb.CommitRequest.decode(bytes) };
 const CommitResponse = { serialize: (message) => pb.CommitResponse.encode(message).finish(true), deserialize: (bytes) => pb.CommitResponse.decode(bytes) };
@@ -23,6 +24,7 @@ const GetClusterRequest = { serialize: (message) => pb.GetClusterRequest.encode(
 const GetGroupRequest = { serialize: (message) => pb.GetGroupRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetGroupRequest.decode(bytes) };
 const GetJobRequest = { serialize: (message) => pb.GetJobRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetJobRequest.decode(bytes) };
 const GetQueueRequest = { serialize: (message) => pb.GetQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueRequest.decode(bytes) };
+const GetRedriveRequest = { serialize: (message) => pb.GetRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetRedriveRequest.decode(bytes) };
 const GetStreamRequest = { serialize: (message) => pb.GetStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetStreamRequest.decode(bytes) };
 const Group = { serialize: (message) => pb.Group.encode(message).finish(true), deserialize: (bytes) => pb.Group.decode(bytes) };
 const Job = { serialize: (message) => pb.Job.encode(message).finish(true), deserialize: (bytes) => pb.Job.decode(bytes) };
@@ -54,6 +56,7 @@ const ReadResponse = { serialize: (message) => pb.ReadResponse.encode(message).f
 const RecordChunk = { serialize: (message) => pb.RecordChunk.encode(message).finish(true), deserialize: (bytes) => pb.RecordChunk.decode(bytes) };
 const RedriveRequest = { serialize: (message) => pb.RedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.RedriveRequest.decode(bytes) };
 const RedriveResponse = { serialize: (message) => pb.RedriveResponse.encode(message).finish(true), deserialize: (bytes) => pb.RedriveResponse.decode(bytes) };
+const RedriveTask = { serialize: (message) => pb.RedriveTask.encode(message).finish(true), deserialize: (bytes) => pb.RedriveTask.decode(bytes) };
 const RenewSessionRequest = { serialize: (message) => pb.RenewSessionRequest.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionRequest.decode(bytes) };
 const RenewSessionResponse = { serialize: (message) => pb.RenewSessionResponse.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionResponse.decode(bytes) };
 const SeekRequest = { serialize: (message) => pb.SeekRequest.encode(message).finish(true), deserialize: (bytes) => pb.SeekRequest.decode(bytes) };
@@ -62,6 +65,7 @@ const SetPausedRequest = { serialize: (message) => pb.SetPausedRequest.encode(me
 const SetPausedResponse = { serialize: (message) => pb.SetPausedResponse.encode(message).finish(true), deserialize: (bytes) => pb.SetPausedResponse.decode(bytes) };
 const SettleRequest = { serialize: (message) => pb.SettleRequest.encode(message).finish(true), deserialize: (bytes) => pb.SettleRequest.decode(bytes) };
 const SettleResponse = { serialize: (message) => pb.SettleResponse.encode(message).finish(true), deserialize: (bytes) => pb.SettleResponse.decode(bytes) };
+const StartRedriveRequest = { serialize: (message) => pb.StartRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.StartRedriveRequest.decode(bytes) };
 const Stream = { serialize: (message) => pb.Stream.encode(message).finish(true), deserialize: (bytes) => pb.Stream.decode(bytes) };
 const StreamSpec = { serialize: (message) => pb.StreamSpec.encode(message).finish(true), deserialize: (bytes) => pb.StreamSpec.decode(bytes) };
 const TransactionRequest = { serialize: (message) => pb.TransactionRequest.encode(message).finish(true), deserialize: (bytes) => pb.TransactionRequest.decode(bytes) };
@@ -329,6 +333,36 @@ export const QueuesService = {
     responseSerialize: RedriveResponse.serialize,
     responseDeserialize: RedriveResponse.deserialize,
     originalName: 'Redrive',
+  },
+  startRedrive: {
+    path: '/flowmesh.v1.Queues/StartRedrive',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: StartRedriveRequest.serialize,
+    requestDeserialize: StartRedriveRequest.deserialize,
+    responseSerialize: RedriveTask.serialize,
+    responseDeserialize: RedriveTask.deserialize,
+    originalName: 'StartRedrive',
+  },
+  getRedrive: {
+    path: '/flowmesh.v1.Queues/GetRedrive',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: GetRedriveRequest.serialize,
+    requestDeserialize: GetRedriveRequest.deserialize,
+    responseSerialize: RedriveTask.serialize,
+    responseDeserialize: RedriveTask.deserialize,
+    originalName: 'GetRedrive',
+  },
+  cancelRedrive: {
+    path: '/flowmesh.v1.Queues/CancelRedrive',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: CancelRedriveRequest.serialize,
+    requestDeserialize: CancelRedriveRequest.deserialize,
+    responseSerialize: RedriveTask.serialize,
+    responseDeserialize: RedriveTask.deserialize,
+    originalName: 'CancelRedrive',
   },
 };
 export const QueuesClient = grpc.makeGenericClientConstructor(

@@ -27,7 +27,7 @@ export const partitionOf = (key: Uint8Array, partitions: number): number =>
 
 /**
  * The part of a name that decides its shard: the `{tag}` if there is one (as in Redis Cluster), and a
- * dead-letter queue (`<name>.dead`) goes with its source.
+ * dead-letter queue (`<name>.dead`) and what is parked of it (`<name>.parked`) go with their source.
  */
 export function shardKeyOf(name: string): string {
   const open = name.indexOf('{');
@@ -35,7 +35,8 @@ export function shardKeyOf(name: string): string {
     const close = name.indexOf('}', open + 1);
     if (close > open + 1) return name.slice(open + 1, close);
   }
-  return name.endsWith('.dead') ? shardKeyOf(name.slice(0, -5)) : name;
+  const source = /^(.+)\.(?:dead|parked)$/.exec(name)?.[1];
+  return source === undefined ? name : shardKeyOf(source);
 }
 
 /** The shard of a name, `shards` being fixed at creation. */

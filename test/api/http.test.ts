@@ -130,6 +130,18 @@ test('queues: declare, list, get, pause, resume, purge, redrive', async () => {
   const redriven = await ask('POST', '/v1/queues/q.dead/redrive', json({ max: 2, targetQueue: 'q' }));
   expect(redriven.json()).toEqual({ moved: 2, remaining: 1 });
   expect(fabric.last('queues.redrive').request).toMatchObject({ queue: 'q.dead', max: 2, targetQueue: 'q' });
+  for (const [method, name] of [
+    ['PUT', 'startRedrive'],
+    ['GET', 'getRedrive'],
+    ['DELETE', 'cancelRedrive'],
+  ] as const) {
+    fabric.answer(`queues.${name}`, { queue: 'q.dead', number: 1, state: 'running', moved: 7 });
+    const body = method === 'PUT' ? json({ perSecond: 50, parkAfter: 2 }) : undefined;
+    const task = await ask(method, '/v1/queues/q.dead/redrive', body);
+    expect(task.json()).toMatchObject({ number: 1, state: 'running', moved: 7, endedAtMs: 0, error: '' });
+    expect(fabric.last(`queues.${name}`).request).toMatchObject({ queue: 'q.dead' });
+  }
+  expect(fabric.last('queues.startRedrive').request).toMatchObject({ perSecond: 50, parkAfter: 2, max: 0 });
 });
 
 test('streams: declare, list, get, write, read', async () => {

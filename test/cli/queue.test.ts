@@ -281,3 +281,20 @@ test('pause and resume say what they did', async () => {
   const resumed = await flowmesh('queue resume q', { setPaused });
   expect([resumed.out, resumed.calls[0]?.[1]]).toMatchObject(['q resumed\n', { paused: false }]);
 });
+
+test('a redrive task is started with what was said, shown, and cancelled', async () => {
+  const running = { queue: 'q.dead', number: 2, state: 'running', moved: 1200, remaining: 34, perSecond: 50 };
+  const task = () => received(pb.RedriveTask, { ...running, startedAtMs: noonMs - 24_000 });
+  const answers = { startRedrive: task, getRedrive: task, cancelRedrive: task };
+  const started = await flowmesh('queue redrive-start q.dead --to other --rate 50 --park-after 2', answers);
+  expect(started.calls[0]).toMatchObject([
+    'startRedrive',
+    { queue: 'q.dead', targetQueue: 'other', perSecond: 50, parkAfter: 2 },
+  ]);
+  expect(started.out).toMatch(/moved +1,200, 34 still wait/);
+  expect(started.out).toMatch(/rate +50 a second/);
+  expect((await flowmesh('queue redrive-status q.dead', answers)).out).toBe(started.out);
+  const cancelled = await flowmesh('queue redrive-cancel q.dead -o json', answers);
+  expect(JSON.parse(cancelled.out)).toMatchObject({ state: 'running', number: 2 });
+  expect(cancelled.calls[0]?.[0]).toBe('cancelRedrive');
+});

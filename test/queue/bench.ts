@@ -87,9 +87,10 @@ export interface BenchOptions {
   readonly files?: JournalFiles;
 }
 
-/** Jobs that die, become due or are waited for may need bytes and rows from the disk first. */
+/** Jobs that die, move, become due or are waited for may need bytes and rows from the disk first. */
 const isAtWork = ({ view, cell }: { view: QueueView; cell: QueueCell }): boolean =>
   cell.state.dying > 0 ||
+  cell.redrive?.state === 'running' ||
   (cell.state.delayed + cell.state.retrying > 0 && cell.due.first() === undefined) ||
   (cell.waiting > 0 && !cell.state.paused && view.workers(cell) > 0);
 

@@ -68,6 +68,9 @@ export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabri
       purge: (caller, request) => queues.purge(caller, request),
       setPaused: (caller, request) => queues.setPaused(caller, request),
       redrive: (caller, request) => queues.redrive(caller, request),
+      startRedrive: (caller, request) => queues.startRedrive(caller, request),
+      getRedrive: (caller, request) => queues.getRedrive(caller, request),
+      cancelRedrive: (caller, request) => queues.cancelRedrive(caller, request),
     },
     'flowmesh.v1.Streams': {
       publish: (caller, request) => streams.publish(caller, request),

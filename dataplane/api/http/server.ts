@@ -22,6 +22,7 @@ import { encodeJson, parseJson } from './json.ts';
 import { addKvRoutes } from './kv.ts';
 import { rawProblem, sendProblem, translate } from './problem.ts';
 import { addQueueRoutes } from './queues.ts';
+import { addRedriveRoutes } from './redrives.ts';
 import { anyBytes, problemSchema, useAjv } from './schemas.ts';
 import { addStreamRoutes } from './streams.ts';
 import { addSystemRoutes } from './system.ts';
@@ -143,6 +144,7 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   await app.register(async (scope) => addKvRoutes(scope, context));
   addQueueRoutes(app, context);
   addJobRoutes(app, context);
+  addRedriveRoutes(app, context);
   addStreamRoutes(app, context);
   await app.ready();
   return {

@@ -157,6 +157,38 @@ export class Admin {
     return this.#queues((s) => s.redrive, request, options);
   }
 
+  /**
+   * Starts a task of the server that moves dead jobs back to where they came from, or to `target`, oldest
+   * first. It goes on by itself, also after a restart of the server. Jobs that came back `parkAfter` times
+   * (default: 3) go to `<queue>.parked` instead.
+   * @throws FlowError ALREADY_EXISTS if one is running
+   */
+  startRedrive(
+    deadLetterQueue: string,
+    options?: CallOptions & { max?: number; target?: string; perSecond?: number; parkAfter?: number },
+  ): Promise<pb.RedriveTask> {
+    const request: pb.StartRedriveRequestInput = {
+      queue: deadLetterQueue,
+      max: options?.max,
+      targetQueue: options?.target,
+      perSecond: options?.perSecond,
+      parkAfter: options?.parkAfter,
+      mutation: this.#connection.mutation(),
+    };
+    return this.#queues((s) => s.startRedrive, request, options);
+  }
+
+  /** How far the newest redrive task of the queue is. @throws FlowError NOT_FOUND if there was none */
+  redriveTask(deadLetterQueue: string, options?: CallOptions): Promise<pb.RedriveTask> {
+    return this.#queues((s) => s.getRedrive, { queue: deadLetterQueue }, options);
+  }
+
+  /** Stops it; what has not been moved stays where it is. */
+  cancelRedrive(deadLetterQueue: string, options?: CallOptions): Promise<pb.RedriveTask> {
+    const request = { queue: deadLetterQueue, mutation: this.#connection.mutation() };
+    return this.#queues((s) => s.cancelRedrive, request, options);
+  }
+
   /** One job, finished or not. @throws FlowError JOB_NOT_FOUND */
   async getJob(queue: string, id: string, options?: CallOptions): Promise<JobView> {
     return jobView(await this.#queues((s) => s.getJob, { queue, id }, options));
