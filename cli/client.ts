@@ -84,6 +84,8 @@ function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
   const [a, k, q, s] = [on(admin), on(kv), on(queues), on(streams)];
   return {
     execute: k(kv.execute),
+    watch: (request: pb.KvWatchRequestInput, signal: AbortSignal): AsyncIterable<pb.KvWatchResponse> =>
+      chunks(() => kv.watch(request, metadata), signal),
     enqueue: q(queues.enqueue),
     lease: q(queues.lease),
     settle: q(queues.settle),

@@ -8,6 +8,19 @@ import type { Caller } from './shard/state-machine.ts';
 
 export interface KvService {
   execute(caller: Caller, request: pb.KvRequest): Promise<pb.KvResponseInput>;
+  /** Sends changes until `close`, or until `fail` has been called. The first message has none. */
+  openWatch(
+    caller: Caller,
+    request: pb.KvWatchRequest,
+    send: (message: pb.KvWatchResponseInput) => boolean,
+    fail: (error: FlowError) => void,
+  ): Promise<WatchSession>;
+}
+
+export interface WatchSession {
+  /** The connection has room again. */
+  resume(): void;
+  close(): void;
 }
 
 export interface QueueService {

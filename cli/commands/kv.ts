@@ -9,6 +9,7 @@ import { duration, typedValue, whole, wholeOrNegative } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { count, preview, printable, span, textOf } from '../text.ts';
 import { addCollectionCommands, member } from './kv-collections.ts';
+import { addWatchCommand } from './kv-watch.ts';
 
 export interface KeyspaceOption {
   keyspace: string;
@@ -20,6 +21,7 @@ export function addKvCommands(program: Command, action: Action): void {
   addStringCommands(kv, action);
   addKeyCommands(kv, action);
   addCollectionCommands(kv, action);
+  addWatchCommand(kv, action);
 }
 
 function addStringCommands(kv: Command, action: Action): void {

@@ -144,7 +144,7 @@ export const peekCommand = (caller: Caller, key: string): KvCommand => ({
   peek: key,
 });
 
-export function keyspaceOf({ keyspace }: KvRequest): string {
+export function keyspaceOf({ keyspace }: { readonly keyspace: string }): string {
   if (keyspace === '') return 'default';
   if (Buffer.byteLength(keyspace) <= LIMITS.nameBytes) return keyspace;
   throw new FlowError('INVALID_ARGUMENT', `keyspace is longer than ${LIMITS.nameBytes} bytes`);

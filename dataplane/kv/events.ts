@@ -73,6 +73,8 @@ export interface Swept extends Event {
   readonly scores: readonly number[];
 }
 
+export const isGone = (event: Event): event is KeyGone => event.type === DELETED || event.type === EXPIRED;
+
 const IS_NEW = 1;
 const HAD_EXPIRY = 2;
 const HAS_STALE = 4;

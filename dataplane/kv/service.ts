@@ -10,6 +10,7 @@ import type { Rows } from '../storage/contract.ts';
 import { errorResult, type KvCommand, keyspaceOf, kvReply, planRequest, type Step } from './command.ts';
 import { type Place, runScan } from './scans.ts';
 import type { KvView } from './view.ts';
+import { createWatches } from './watches.ts';
 
 export interface KvServiceParts {
   /** All three by shard. */
@@ -37,6 +38,8 @@ export function createKvService({ shards, rows, views }: KvServiceParts): KeyVal
       }
       return kvReply(results);
     },
+
+    openWatch: createWatches(shards),
 
     async listKeyspaces({ tenant }) {
       const counts = new Map<string, number>();

@@ -13,6 +13,7 @@ import {
   TICK_EVENT_BYTES_MAX,
 } from './bounds.ts';
 import type { ShardClock } from './clock.ts';
+import { History } from './history.ts';
 import { Inbox, type Pending } from './inbox.ts';
 import type { Producers } from './producers.ts';
 import { asFlowError, diskFull, overloaded, tooLarge } from './refusals.ts';
@@ -52,6 +53,7 @@ export interface ShardParts {
 export class Shard implements ShardPort {
   readonly id: number;
   readonly shards: number;
+  readonly timeline: History;
   readonly #p: ShardParts;
   readonly #views: ViewTable;
   #open = new Batch();
@@ -78,6 +80,8 @@ export class Shard implements ShardPort {
     this.#moment = { nowMs: 0, position: this.#open.seq };
     parts.rows.openBatch = this.#open.seq;
     this.#views = new ViewTable(parts.views);
+    const { journal } = parts;
+    this.timeline = new History({ journal, views: this.#views, settled: () => this.settled() });
   }
 
   get durableSeq(): number {
@@ -141,18 +145,8 @@ export class Shard implements ShardPort {
     this.#p.rows.openBatch = seq + 1;
   }
 
-  async *history(subject: HistorySubject): AsyncIterable<HistoryEntry> {
-    await this.settled();
-    const { first } = this.#p.journal.tail();
-    for await (const entry of this.#p.journal.read(first)) {
-      const reader = new ByteReader(entry.payload);
-      while (!reader.done) {
-        const { view, event } = this.#views.decodeEvent(reader);
-        if (view.name === subject.view && subject.matches(event)) {
-          yield { position: entry.seq, timeMs: entry.timeMs, event };
-        }
-      }
-    }
+  history(subject: HistorySubject, from?: number): AsyncIterable<HistoryEntry> {
+    return this.timeline.read(subject, from);
   }
 
   /** Stops taking commands, lets everything decided become durable, and keeps quiet afterwards. */
@@ -393,6 +387,7 @@ export class Shard implements ShardPort {
     this.#inFlight = null;
     this.#spare = batch;
     batch.complete();
+    this.timeline.tell(batch.seq, batch.timeMs, batch.writer.view());
     if (!this.#open.isEmpty) this.#flush();
     else this.#armFlush();
     this.#pump();

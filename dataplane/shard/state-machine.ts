@@ -9,6 +9,7 @@
 import type { FlowError } from '@flowmesh/protocol';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Logs, RowRef, Rows } from '../storage/contract.ts';
+import type { Follower } from './history.ts';
 
 /** Who asks. Built by each adapter; the tenant comes from the identity, never from the payload. */
 export interface Caller {
@@ -138,8 +139,12 @@ export interface ShardPort {
   settled(): Promise<void>;
   /** Shard time, ms. */
   nowMs(): number;
-  /** Entries of the retained journal that touch `subject` (see history.ts), oldest first. */
-  history(subject: HistorySubject): AsyncIterable<HistoryEntry>;
+  /**
+   * Entries of the retained journal that touch `subject` (see history.ts), oldest first, from the position
+   * `from` on: HISTORY_TRIMMED if that is not retained any more.
+   */
+  history(subject: HistorySubject, from?: number): AsyncIterable<HistoryEntry>;
+  readonly timeline: Timeline;
 }
 
 /** What a timeline is asked about: one job, or one key. */
@@ -147,6 +152,22 @@ export interface HistorySubject {
   readonly view: string;
   /** Whether an event is about the subject. */
   readonly matches: (event: Event) => boolean;
+}
+
+/** Where the history begins and ends, and what is added to it. */
+export interface Timeline {
+  /** What of the journal is retained and durable now. */
+  readonly window: HistoryWindow;
+  /** The first retained position whose time is `timeMs` or later. */
+  positionAt(timeMs: number): Promise<number>;
+  /** Calls `follower` for each entry that becomes durable, until the returned function is called. */
+  follow(view: string, follower: Follower): () => void;
+}
+
+/** Positions [first, next). */
+export interface HistoryWindow {
+  readonly first: number;
+  readonly next: number;
 }
 
 export interface HistoryEntry {

@@ -847,6 +847,52 @@ export interface KeyspaceInput {
 }
 export const Keyspace: MessageType<Keyspace, KeyspaceInput>;
 
+export interface KvChange {
+  key: Buffer;
+  /** set, delete, expire, evict */
+  reason: string;
+  /** string, hash, set, zset */
+  type: string;
+  /** Of the key after the change; 0: the key is gone. */
+  revision: number;
+  /** The string that was set. */
+  value: Buffer;
+  contentType: string;
+  /** When the key will expire, or has expired; 0: never. */
+  expireAtMs: number;
+  /** Fields and members that the change put (found) or removed (not found); a collection that is gone names none. */
+  members: KvEntry[];
+  shard: number;
+  /** Journal entry of the shard. A transaction has one. */
+  position: number;
+  timeMs: number;
+  /** Passed on, a watch goes on behind this change. */
+  cursor: string;
+}
+export interface KvChangeInput {
+  key?: Uint8Array | null | undefined;
+  /** set, delete, expire, evict */
+  reason?: string | null | undefined;
+  /** string, hash, set, zset */
+  type?: string | null | undefined;
+  /** Of the key after the change; 0: the key is gone. */
+  revision?: number | null | undefined;
+  /** The string that was set. */
+  value?: Uint8Array | null | undefined;
+  contentType?: string | null | undefined;
+  /** When the key will expire, or has expired; 0: never. */
+  expireAtMs?: number | null | undefined;
+  /** Fields and members that the change put (found) or removed (not found); a collection that is gone names none. */
+  members?: readonly KvEntryInput[] | null | undefined;
+  shard?: number | null | undefined;
+  /** Journal entry of the shard. A transaction has one. */
+  position?: number | null | undefined;
+  timeMs?: number | null | undefined;
+  /** Passed on, a watch goes on behind this change. */
+  cursor?: string | null | undefined;
+}
+export const KvChange: MessageType<KvChange, KvChangeInput>;
+
 /** -> found */
 export interface KvDelete {
   key: Buffer;
@@ -1105,6 +1151,45 @@ export interface KvSetInput {
   ifRevision?: number | null | undefined;
 }
 export const KvSet: MessageType<KvSet, KvSetInput>;
+
+/** Of `key` and `prefix` at most one is set; neither: the whole keyspace. Of the places to begin at most one is set; none: now. */
+export interface KvWatchRequest {
+  /** Empty: `default`. */
+  keyspace: string;
+  key: Buffer;
+  prefix: Buffer;
+  /** Behind a change or response of an earlier watch. Older than the history: HISTORY_TRIMMED. */
+  cursor: string;
+  /** Behind the change that gave the key this revision. Only with `key`. */
+  afterRevision: number;
+  /** With the first change at or after this time. */
+  fromTimeMs: number;
+}
+export interface KvWatchRequestInput {
+  /** Empty: `default`. */
+  keyspace?: string | null | undefined;
+  key?: Uint8Array | null | undefined;
+  prefix?: Uint8Array | null | undefined;
+  /** Behind a change or response of an earlier watch. Older than the history: HISTORY_TRIMMED. */
+  cursor?: string | null | undefined;
+  /** Behind the change that gave the key this revision. Only with `key`. */
+  afterRevision?: number | null | undefined;
+  /** With the first change at or after this time. */
+  fromTimeMs?: number | null | undefined;
+}
+export const KvWatchRequest: MessageType<KvWatchRequest, KvWatchRequestInput>;
+
+export interface KvWatchResponse {
+  changes: KvChange[];
+  /** Where the watch stands now. */
+  cursor: string;
+}
+export interface KvWatchResponseInput {
+  changes?: readonly KvChangeInput[] | null | undefined;
+  /** Where the watch stands now. */
+  cursor?: string | null | undefined;
+}
+export const KvWatchResponse: MessageType<KvWatchResponse, KvWatchResponseInput>;
 
 export interface LeaseRequest {
   queue: string;

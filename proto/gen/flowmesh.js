@@ -10210,6 +10210,833 @@ export const flowmesh = $root.flowmesh = (() => {
    return SortedSetRange;
   })();
 
+  v1.KvWatchRequest = (function() {
+
+   const KvWatchRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   KvWatchRequest.prototype.keyspace = "";
+   KvWatchRequest.prototype.key = $util.newBuffer([]);
+   KvWatchRequest.prototype.prefix = $util.newBuffer([]);
+   KvWatchRequest.prototype.cursor = "";
+   KvWatchRequest.prototype.afterRevision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   KvWatchRequest.prototype.fromTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   KvWatchRequest.create = function(properties) {
+    return new KvWatchRequest(properties);
+   };
+
+   KvWatchRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.keyspace != null && $Object.hasOwnProperty.call(message, "keyspace") && message.keyspace !== "")
+     writer.uint32(10).string(message.keyspace);
+    if (message.key != null && $Object.hasOwnProperty.call(message, "key") && message.key.length)
+     writer.uint32(18).bytes(message.key);
+    if (message.prefix != null && $Object.hasOwnProperty.call(message, "prefix") && message.prefix.length)
+     writer.uint32(26).bytes(message.prefix);
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(34).string(message.cursor);
+    if (message.afterRevision != null && $Object.hasOwnProperty.call(message, "afterRevision") && (typeof message.afterRevision === "object" ? message.afterRevision.low || message.afterRevision.high : message.afterRevision !== 0))
+     writer.uint32(40).uint64(message.afterRevision);
+    if (message.fromTimeMs != null && $Object.hasOwnProperty.call(message, "fromTimeMs") && (typeof message.fromTimeMs === "object" ? message.fromTimeMs.low || message.fromTimeMs.high : message.fromTimeMs !== 0))
+     writer.uint32(48).uint64(message.fromTimeMs);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   KvWatchRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.KvWatchRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.keyspace = value;
+       else
+        delete message.keyspace;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.key = value;
+       else
+        delete message.key;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.prefix = value;
+       else
+        delete message.prefix;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.afterRevision = value;
+       else
+        delete message.afterRevision;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.fromTimeMs = value;
+       else
+        delete message.fromTimeMs;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   KvWatchRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.KvWatchRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.KvWatchRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.KvWatchRequest();
+    if (object.keyspace != null)
+     if (typeof object.keyspace !== "string" || object.keyspace.length)
+      message.keyspace = $String(object.keyspace);
+    if (object.key != null)
+     if (object.key.length)
+      if (typeof object.key === "string")
+       $util.base64.decode(object.key, message.key = $util.newBuffer($util.base64.length(object.key)), 0);
+      else if (object.key.length >= 0)
+       message.key = object.key;
+    if (object.prefix != null)
+     if (object.prefix.length)
+      if (typeof object.prefix === "string")
+       $util.base64.decode(object.prefix, message.prefix = $util.newBuffer($util.base64.length(object.prefix)), 0);
+      else if (object.prefix.length >= 0)
+       message.prefix = object.prefix;
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.afterRevision != null)
+     if (typeof object.afterRevision === "object" ? object.afterRevision.low || object.afterRevision.high : $Number(object.afterRevision) !== 0)
+      if ($util.Long)
+       message.afterRevision = $util.Long.fromValue(object.afterRevision, true);
+      else if (typeof object.afterRevision === "string")
+       message.afterRevision = $parseInt(object.afterRevision, 10);
+      else if (typeof object.afterRevision === "number")
+       message.afterRevision = object.afterRevision;
+      else if (typeof object.afterRevision === "object")
+       message.afterRevision = new $util.LongBits(object.afterRevision.low >>> 0, object.afterRevision.high >>> 0).toNumber(true);
+    if (object.fromTimeMs != null)
+     if (typeof object.fromTimeMs === "object" ? object.fromTimeMs.low || object.fromTimeMs.high : $Number(object.fromTimeMs) !== 0)
+      if ($util.Long)
+       message.fromTimeMs = $util.Long.fromValue(object.fromTimeMs, true);
+      else if (typeof object.fromTimeMs === "string")
+       message.fromTimeMs = $parseInt(object.fromTimeMs, 10);
+      else if (typeof object.fromTimeMs === "number")
+       message.fromTimeMs = object.fromTimeMs;
+      else if (typeof object.fromTimeMs === "object")
+       message.fromTimeMs = new $util.LongBits(object.fromTimeMs.low >>> 0, object.fromTimeMs.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   KvWatchRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.keyspace = "";
+     if (options.bytes === $String)
+      object.key = "";
+     else {
+      object.key = [];
+      if (options.bytes !== $Array)
+       object.key = $util.newBuffer(object.key);
+     }
+     if (options.bytes === $String)
+      object.prefix = "";
+     else {
+      object.prefix = [];
+      if (options.bytes !== $Array)
+       object.prefix = $util.newBuffer(object.prefix);
+     }
+     object.cursor = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.afterRevision = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.afterRevision = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.fromTimeMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.fromTimeMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.keyspace != null && $Object.hasOwnProperty.call(message, "keyspace"))
+     object.keyspace = message.keyspace;
+    if (message.key != null && $Object.hasOwnProperty.call(message, "key"))
+     object.key = options.bytes === $String ? $util.base64.encode(message.key, 0, message.key.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.key) : message.key;
+    if (message.prefix != null && $Object.hasOwnProperty.call(message, "prefix"))
+     object.prefix = options.bytes === $String ? $util.base64.encode(message.prefix, 0, message.prefix.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.prefix) : message.prefix;
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.afterRevision != null && $Object.hasOwnProperty.call(message, "afterRevision"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.afterRevision = typeof message.afterRevision === "number" ? $BigInt(message.afterRevision) : $util.Long.fromBits(message.afterRevision.low >>> 0, message.afterRevision.high >>> 0, true).toBigInt();
+     else if (typeof message.afterRevision === "number")
+      object.afterRevision = options.longs === $String ? $String(message.afterRevision) : message.afterRevision;
+     else
+      object.afterRevision = options.longs === $String ? $util.Long.prototype.toString.call(message.afterRevision) : options.longs === $Number ? new $util.LongBits(message.afterRevision.low >>> 0, message.afterRevision.high >>> 0).toNumber(true) : message.afterRevision;
+    if (message.fromTimeMs != null && $Object.hasOwnProperty.call(message, "fromTimeMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.fromTimeMs = typeof message.fromTimeMs === "number" ? $BigInt(message.fromTimeMs) : $util.Long.fromBits(message.fromTimeMs.low >>> 0, message.fromTimeMs.high >>> 0, true).toBigInt();
+     else if (typeof message.fromTimeMs === "number")
+      object.fromTimeMs = options.longs === $String ? $String(message.fromTimeMs) : message.fromTimeMs;
+     else
+      object.fromTimeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.fromTimeMs) : options.longs === $Number ? new $util.LongBits(message.fromTimeMs.low >>> 0, message.fromTimeMs.high >>> 0).toNumber(true) : message.fromTimeMs;
+    return object;
+   };
+
+   KvWatchRequest.prototype.toJSON = function() {
+    return KvWatchRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return KvWatchRequest;
+  })();
+
+  v1.KvWatchResponse = (function() {
+
+   const KvWatchResponse = function (properties) {
+    this.changes = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   KvWatchResponse.prototype.changes = $util.emptyArray;
+   KvWatchResponse.prototype.cursor = "";
+
+   KvWatchResponse.create = function(properties) {
+    return new KvWatchResponse(properties);
+   };
+
+   KvWatchResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.changes != null && message.changes.length)
+     for (let i = 0; i < message.changes.length; ++i)
+      $root.flowmesh.v1.KvChange.encode(message.changes[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(18).string(message.cursor);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   KvWatchResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.KvWatchResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.changes && message.changes.length))
+        message.changes = [];
+       message.changes.push($root.flowmesh.v1.KvChange.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   KvWatchResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.KvWatchResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.KvWatchResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.KvWatchResponse();
+    if (object.changes) {
+     if (!$Array.isArray(object.changes))
+      throw $TypeError(".flowmesh.v1.KvWatchResponse.changes: array expected");
+     message.changes = $Array(object.changes.length);
+     for (let i = 0; i < object.changes.length; ++i) {
+      if (!$util.isObject(object.changes[i]))
+       throw $TypeError(".flowmesh.v1.KvWatchResponse.changes: object expected");
+      message.changes[i] = $root.flowmesh.v1.KvChange.fromObject(object.changes[i], _depth + 1);
+     }
+    }
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    return message;
+   };
+
+   KvWatchResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.changes = [];
+    if (options.defaults)
+     object.cursor = "";
+    if (message.changes && message.changes.length) {
+     object.changes = $Array(message.changes.length);
+     for (let j = 0; j < message.changes.length; ++j)
+      object.changes[j] = $root.flowmesh.v1.KvChange.toObject(message.changes[j], options, _depth + 1);
+    }
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    return object;
+   };
+
+   KvWatchResponse.prototype.toJSON = function() {
+    return KvWatchResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return KvWatchResponse;
+  })();
+
+  v1.KvChange = (function() {
+
+   const KvChange = function (properties) {
+    this.members = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   KvChange.prototype.key = $util.newBuffer([]);
+   KvChange.prototype.reason = "";
+   KvChange.prototype.type = "";
+   KvChange.prototype.revision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   KvChange.prototype.value = $util.newBuffer([]);
+   KvChange.prototype.contentType = "";
+   KvChange.prototype.expireAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   KvChange.prototype.members = $util.emptyArray;
+   KvChange.prototype.shard = 0;
+   KvChange.prototype.position = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   KvChange.prototype.timeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   KvChange.prototype.cursor = "";
+
+   KvChange.create = function(properties) {
+    return new KvChange(properties);
+   };
+
+   KvChange.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.key != null && $Object.hasOwnProperty.call(message, "key") && message.key.length)
+     writer.uint32(10).bytes(message.key);
+    if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== "")
+     writer.uint32(18).string(message.reason);
+    if (message.type != null && $Object.hasOwnProperty.call(message, "type") && message.type !== "")
+     writer.uint32(26).string(message.type);
+    if (message.revision != null && $Object.hasOwnProperty.call(message, "revision") && (typeof message.revision === "object" ? message.revision.low || message.revision.high : message.revision !== 0))
+     writer.uint32(32).uint64(message.revision);
+    if (message.value != null && $Object.hasOwnProperty.call(message, "value") && message.value.length)
+     writer.uint32(42).bytes(message.value);
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType") && message.contentType !== "")
+     writer.uint32(50).string(message.contentType);
+    if (message.expireAtMs != null && $Object.hasOwnProperty.call(message, "expireAtMs") && (typeof message.expireAtMs === "object" ? message.expireAtMs.low || message.expireAtMs.high : message.expireAtMs !== 0))
+     writer.uint32(56).uint64(message.expireAtMs);
+    if (message.members != null && message.members.length)
+     for (let i = 0; i < message.members.length; ++i)
+      $root.flowmesh.v1.KvEntry.encode(message.members[i], writer.uint32(66).fork(), _depth + 1).ldelim();
+    if (message.shard != null && $Object.hasOwnProperty.call(message, "shard") && message.shard !== 0)
+     writer.uint32(72).uint32(message.shard);
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position") && (typeof message.position === "object" ? message.position.low || message.position.high : message.position !== 0))
+     writer.uint32(80).uint64(message.position);
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs") && (typeof message.timeMs === "object" ? message.timeMs.low || message.timeMs.high : message.timeMs !== 0))
+     writer.uint32(88).uint64(message.timeMs);
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(98).string(message.cursor);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   KvChange.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.KvChange();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.key = value;
+       else
+        delete message.key;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.reason = value;
+       else
+        delete message.reason;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.type = value;
+       else
+        delete message.type;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.revision = value;
+       else
+        delete message.revision;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.value = value;
+       else
+        delete message.value;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.contentType = value;
+       else
+        delete message.contentType;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.expireAtMs = value;
+       else
+        delete message.expireAtMs;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 2)
+        break;
+       if (!(message.members && message.members.length))
+        message.members = [];
+       message.members.push($root.flowmesh.v1.KvEntry.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.shard = value;
+       else
+        delete message.shard;
+       continue;
+      }
+     case 10: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.position = value;
+       else
+        delete message.position;
+       continue;
+      }
+     case 11: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.timeMs = value;
+       else
+        delete message.timeMs;
+       continue;
+      }
+     case 12: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   KvChange.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.KvChange)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.KvChange: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.KvChange();
+    if (object.key != null)
+     if (object.key.length)
+      if (typeof object.key === "string")
+       $util.base64.decode(object.key, message.key = $util.newBuffer($util.base64.length(object.key)), 0);
+      else if (object.key.length >= 0)
+       message.key = object.key;
+    if (object.reason != null)
+     if (typeof object.reason !== "string" || object.reason.length)
+      message.reason = $String(object.reason);
+    if (object.type != null)
+     if (typeof object.type !== "string" || object.type.length)
+      message.type = $String(object.type);
+    if (object.revision != null)
+     if (typeof object.revision === "object" ? object.revision.low || object.revision.high : $Number(object.revision) !== 0)
+      if ($util.Long)
+       message.revision = $util.Long.fromValue(object.revision, true);
+      else if (typeof object.revision === "string")
+       message.revision = $parseInt(object.revision, 10);
+      else if (typeof object.revision === "number")
+       message.revision = object.revision;
+      else if (typeof object.revision === "object")
+       message.revision = new $util.LongBits(object.revision.low >>> 0, object.revision.high >>> 0).toNumber(true);
+    if (object.value != null)
+     if (object.value.length)
+      if (typeof object.value === "string")
+       $util.base64.decode(object.value, message.value = $util.newBuffer($util.base64.length(object.value)), 0);
+      else if (object.value.length >= 0)
+       message.value = object.value;
+    if (object.contentType != null)
+     if (typeof object.contentType !== "string" || object.contentType.length)
+      message.contentType = $String(object.contentType);
+    if (object.expireAtMs != null)
+     if (typeof object.expireAtMs === "object" ? object.expireAtMs.low || object.expireAtMs.high : $Number(object.expireAtMs) !== 0)
+      if ($util.Long)
+       message.expireAtMs = $util.Long.fromValue(object.expireAtMs, true);
+      else if (typeof object.expireAtMs === "string")
+       message.expireAtMs = $parseInt(object.expireAtMs, 10);
+      else if (typeof object.expireAtMs === "number")
+       message.expireAtMs = object.expireAtMs;
+      else if (typeof object.expireAtMs === "object")
+       message.expireAtMs = new $util.LongBits(object.expireAtMs.low >>> 0, object.expireAtMs.high >>> 0).toNumber(true);
+    if (object.members) {
+     if (!$Array.isArray(object.members))
+      throw $TypeError(".flowmesh.v1.KvChange.members: array expected");
+     message.members = $Array(object.members.length);
+     for (let i = 0; i < object.members.length; ++i) {
+      if (!$util.isObject(object.members[i]))
+       throw $TypeError(".flowmesh.v1.KvChange.members: object expected");
+      message.members[i] = $root.flowmesh.v1.KvEntry.fromObject(object.members[i], _depth + 1);
+     }
+    }
+    if (object.shard != null)
+     if ($Number(object.shard) !== 0)
+      message.shard = object.shard >>> 0;
+    if (object.position != null)
+     if (typeof object.position === "object" ? object.position.low || object.position.high : $Number(object.position) !== 0)
+      if ($util.Long)
+       message.position = $util.Long.fromValue(object.position, true);
+      else if (typeof object.position === "string")
+       message.position = $parseInt(object.position, 10);
+      else if (typeof object.position === "number")
+       message.position = object.position;
+      else if (typeof object.position === "object")
+       message.position = new $util.LongBits(object.position.low >>> 0, object.position.high >>> 0).toNumber(true);
+    if (object.timeMs != null)
+     if (typeof object.timeMs === "object" ? object.timeMs.low || object.timeMs.high : $Number(object.timeMs) !== 0)
+      if ($util.Long)
+       message.timeMs = $util.Long.fromValue(object.timeMs, true);
+      else if (typeof object.timeMs === "string")
+       message.timeMs = $parseInt(object.timeMs, 10);
+      else if (typeof object.timeMs === "number")
+       message.timeMs = object.timeMs;
+      else if (typeof object.timeMs === "object")
+       message.timeMs = new $util.LongBits(object.timeMs.low >>> 0, object.timeMs.high >>> 0).toNumber(true);
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    return message;
+   };
+
+   KvChange.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.members = [];
+    if (options.defaults) {
+     if (options.bytes === $String)
+      object.key = "";
+     else {
+      object.key = [];
+      if (options.bytes !== $Array)
+       object.key = $util.newBuffer(object.key);
+     }
+     object.reason = "";
+     object.type = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.revision = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.revision = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if (options.bytes === $String)
+      object.value = "";
+     else {
+      object.value = [];
+      if (options.bytes !== $Array)
+       object.value = $util.newBuffer(object.value);
+     }
+     object.contentType = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.expireAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.expireAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.shard = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.position = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.position = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.timeMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.timeMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.cursor = "";
+    }
+    if (message.key != null && $Object.hasOwnProperty.call(message, "key"))
+     object.key = options.bytes === $String ? $util.base64.encode(message.key, 0, message.key.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.key) : message.key;
+    if (message.reason != null && $Object.hasOwnProperty.call(message, "reason"))
+     object.reason = message.reason;
+    if (message.type != null && $Object.hasOwnProperty.call(message, "type"))
+     object.type = message.type;
+    if (message.revision != null && $Object.hasOwnProperty.call(message, "revision"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.revision = typeof message.revision === "number" ? $BigInt(message.revision) : $util.Long.fromBits(message.revision.low >>> 0, message.revision.high >>> 0, true).toBigInt();
+     else if (typeof message.revision === "number")
+      object.revision = options.longs === $String ? $String(message.revision) : message.revision;
+     else
+      object.revision = options.longs === $String ? $util.Long.prototype.toString.call(message.revision) : options.longs === $Number ? new $util.LongBits(message.revision.low >>> 0, message.revision.high >>> 0).toNumber(true) : message.revision;
+    if (message.value != null && $Object.hasOwnProperty.call(message, "value"))
+     object.value = options.bytes === $String ? $util.base64.encode(message.value, 0, message.value.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.value) : message.value;
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType"))
+     object.contentType = message.contentType;
+    if (message.expireAtMs != null && $Object.hasOwnProperty.call(message, "expireAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.expireAtMs = typeof message.expireAtMs === "number" ? $BigInt(message.expireAtMs) : $util.Long.fromBits(message.expireAtMs.low >>> 0, message.expireAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.expireAtMs === "number")
+      object.expireAtMs = options.longs === $String ? $String(message.expireAtMs) : message.expireAtMs;
+     else
+      object.expireAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.expireAtMs) : options.longs === $Number ? new $util.LongBits(message.expireAtMs.low >>> 0, message.expireAtMs.high >>> 0).toNumber(true) : message.expireAtMs;
+    if (message.members && message.members.length) {
+     object.members = $Array(message.members.length);
+     for (let j = 0; j < message.members.length; ++j)
+      object.members[j] = $root.flowmesh.v1.KvEntry.toObject(message.members[j], options, _depth + 1);
+    }
+    if (message.shard != null && $Object.hasOwnProperty.call(message, "shard"))
+     object.shard = message.shard;
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.position = typeof message.position === "number" ? $BigInt(message.position) : $util.Long.fromBits(message.position.low >>> 0, message.position.high >>> 0, true).toBigInt();
+     else if (typeof message.position === "number")
+      object.position = options.longs === $String ? $String(message.position) : message.position;
+     else
+      object.position = options.longs === $String ? $util.Long.prototype.toString.call(message.position) : options.longs === $Number ? new $util.LongBits(message.position.low >>> 0, message.position.high >>> 0).toNumber(true) : message.position;
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.timeMs = typeof message.timeMs === "number" ? $BigInt(message.timeMs) : $util.Long.fromBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0, true).toBigInt();
+     else if (typeof message.timeMs === "number")
+      object.timeMs = options.longs === $String ? $String(message.timeMs) : message.timeMs;
+     else
+      object.timeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeMs) : options.longs === $Number ? new $util.LongBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0).toNumber(true) : message.timeMs;
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    return object;
+   };
+
+   KvChange.prototype.toJSON = function() {
+    return KvChange.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return KvChange;
+  })();
+
   v1.NewJob = (function() {
 
    const NewJob = function (properties) {
@@ -27355,91 +28182,94 @@ const $53 = flowmesh.v1.JobCounters;
 const $54 = flowmesh.v1.JobHistoryResponse;
 const $55 = flowmesh.v1.JobTransition;
 const $56 = flowmesh.v1.Keyspace;
-const $57 = flowmesh.v1.KvDelete;
-const $58 = flowmesh.v1.KvEntry;
-const $59 = flowmesh.v1.KvExpire;
-const $60 = flowmesh.v1.KvGet;
-const $61 = flowmesh.v1.KvIncrement;
-const $62 = flowmesh.v1.KvInspect;
-const $63 = flowmesh.v1.KvOp;
-const $64 = flowmesh.v1.KvRequest;
-const $65 = flowmesh.v1.KvResponse;
-const $66 = flowmesh.v1.KvResult;
-const $67 = flowmesh.v1.KvScan;
-const $68 = flowmesh.v1.KvSet;
-const $69 = flowmesh.v1.LeaseRequest;
-const $70 = flowmesh.v1.LeaseResponse;
-const $71 = flowmesh.v1.LeasedJob;
-const $72 = flowmesh.v1.ListGroupsRequest;
-const $73 = flowmesh.v1.ListGroupsResponse;
-const $74 = flowmesh.v1.ListJobsRequest;
-const $75 = flowmesh.v1.ListJobsResponse;
-const $76 = flowmesh.v1.ListKeyspacesRequest;
-const $77 = flowmesh.v1.ListKeyspacesResponse;
-const $78 = flowmesh.v1.ListQueuesRequest;
-const $79 = flowmesh.v1.ListQueuesResponse;
-const $80 = flowmesh.v1.ListStreamsRequest;
-const $81 = flowmesh.v1.ListStreamsResponse;
-const $82 = flowmesh.v1.Mutation;
-const $83 = flowmesh.v1.Nack;
-const $84 = flowmesh.v1.NewJob;
-const $85 = flowmesh.v1.NewRecord;
-const $86 = flowmesh.v1.PartitionFigures;
-const $87 = flowmesh.v1.PartitionOffset;
-const $88 = flowmesh.v1.PublishBatch;
-const $89 = flowmesh.v1.PublishBatchReply;
-const $90 = flowmesh.v1.PublishRequest;
-const $91 = flowmesh.v1.PublishResponse;
-const $92 = flowmesh.v1.PurgeRequest;
-const $93 = flowmesh.v1.PurgeResponse;
-const $94 = flowmesh.v1.Queue;
-const $95 = flowmesh.v1.QueueFigures;
-const $96 = flowmesh.v1.QueueSpec;
-const $97 = flowmesh.v1.ReadRequest;
-const $98 = flowmesh.v1.ReadResponse;
-const $99 = flowmesh.v1.Record;
-const $100 = flowmesh.v1.RecordChunk;
-const $101 = flowmesh.v1.RedriveRequest;
-const $102 = flowmesh.v1.RedriveResponse;
-const $103 = flowmesh.v1.RedriveTask;
-const $104 = flowmesh.v1.RenewSessionRequest;
-const $105 = flowmesh.v1.RenewSessionResponse;
-const $106 = flowmesh.v1.ScoredMember;
-const $107 = flowmesh.v1.SeekRequest;
-const $108 = flowmesh.v1.SeekResponse;
-const $109 = flowmesh.v1.SetAdd;
-const $110 = flowmesh.v1.SetContains;
-const $111 = flowmesh.v1.SetPausedRequest;
-const $112 = flowmesh.v1.SetPausedResponse;
-const $113 = flowmesh.v1.SetRemove;
-const $114 = flowmesh.v1.SetScan;
-const $115 = flowmesh.v1.SettleRequest;
-const $116 = flowmesh.v1.SettleResponse;
-const $117 = flowmesh.v1.Settlement;
-const $118 = flowmesh.v1.ShardFigures;
-const $119 = flowmesh.v1.SortedSetAdd;
-const $120 = flowmesh.v1.SortedSetIncrement;
-const $121 = flowmesh.v1.SortedSetRange;
-const $122 = flowmesh.v1.SortedSetRemove;
-const $123 = flowmesh.v1.SortedSetScore;
-const $124 = flowmesh.v1.StartRedriveRequest;
-const $125 = flowmesh.v1.Stream;
-const $126 = flowmesh.v1.StreamSpec;
-const $127 = flowmesh.v1.TransactionOp;
-const $128 = flowmesh.v1.TransactionRequest;
-const $129 = flowmesh.v1.TransactionResponse;
-const $130 = flowmesh.v1.TransactionResult;
-const $131 = flowmesh.v1.Window;
-const $132 = flowmesh.v1.WorkExtend;
-const $133 = flowmesh.v1.WorkHello;
-const $134 = flowmesh.v1.WorkLost;
-const $135 = flowmesh.v1.WorkNack;
-const $136 = flowmesh.v1.WorkRequest;
-const $137 = flowmesh.v1.WorkResponse;
-const $138 = flowmesh.v1.WorkSettle;
-const $139 = flowmesh.v1.WorkSettled;
-const $140 = flowmesh.v1.WorkWelcome;
-const $141 = flowmesh.v1.Durability;
+const $57 = flowmesh.v1.KvChange;
+const $58 = flowmesh.v1.KvDelete;
+const $59 = flowmesh.v1.KvEntry;
+const $60 = flowmesh.v1.KvExpire;
+const $61 = flowmesh.v1.KvGet;
+const $62 = flowmesh.v1.KvIncrement;
+const $63 = flowmesh.v1.KvInspect;
+const $64 = flowmesh.v1.KvOp;
+const $65 = flowmesh.v1.KvRequest;
+const $66 = flowmesh.v1.KvResponse;
+const $67 = flowmesh.v1.KvResult;
+const $68 = flowmesh.v1.KvScan;
+const $69 = flowmesh.v1.KvSet;
+const $70 = flowmesh.v1.KvWatchRequest;
+const $71 = flowmesh.v1.KvWatchResponse;
+const $72 = flowmesh.v1.LeaseRequest;
+const $73 = flowmesh.v1.LeaseResponse;
+const $74 = flowmesh.v1.LeasedJob;
+const $75 = flowmesh.v1.ListGroupsRequest;
+const $76 = flowmesh.v1.ListGroupsResponse;
+const $77 = flowmesh.v1.ListJobsRequest;
+const $78 = flowmesh.v1.ListJobsResponse;
+const $79 = flowmesh.v1.ListKeyspacesRequest;
+const $80 = flowmesh.v1.ListKeyspacesResponse;
+const $81 = flowmesh.v1.ListQueuesRequest;
+const $82 = flowmesh.v1.ListQueuesResponse;
+const $83 = flowmesh.v1.ListStreamsRequest;
+const $84 = flowmesh.v1.ListStreamsResponse;
+const $85 = flowmesh.v1.Mutation;
+const $86 = flowmesh.v1.Nack;
+const $87 = flowmesh.v1.NewJob;
+const $88 = flowmesh.v1.NewRecord;
+const $89 = flowmesh.v1.PartitionFigures;
+const $90 = flowmesh.v1.PartitionOffset;
+const $91 = flowmesh.v1.PublishBatch;
+const $92 = flowmesh.v1.PublishBatchReply;
+const $93 = flowmesh.v1.PublishRequest;
+const $94 = flowmesh.v1.PublishResponse;
+const $95 = flowmesh.v1.PurgeRequest;
+const $96 = flowmesh.v1.PurgeResponse;
+const $97 = flowmesh.v1.Queue;
+const $98 = flowmesh.v1.QueueFigures;
+const $99 = flowmesh.v1.QueueSpec;
+const $100 = flowmesh.v1.ReadRequest;
+const $101 = flowmesh.v1.ReadResponse;
+const $102 = flowmesh.v1.Record;
+const $103 = flowmesh.v1.RecordChunk;
+const $104 = flowmesh.v1.RedriveRequest;
+const $105 = flowmesh.v1.RedriveResponse;
+const $106 = flowmesh.v1.RedriveTask;
+const $107 = flowmesh.v1.RenewSessionRequest;
+const $108 = flowmesh.v1.RenewSessionResponse;
+const $109 = flowmesh.v1.ScoredMember;
+const $110 = flowmesh.v1.SeekRequest;
+const $111 = flowmesh.v1.SeekResponse;
+const $112 = flowmesh.v1.SetAdd;
+const $113 = flowmesh.v1.SetContains;
+const $114 = flowmesh.v1.SetPausedRequest;
+const $115 = flowmesh.v1.SetPausedResponse;
+const $116 = flowmesh.v1.SetRemove;
+const $117 = flowmesh.v1.SetScan;
+const $118 = flowmesh.v1.SettleRequest;
+const $119 = flowmesh.v1.SettleResponse;
+const $120 = flowmesh.v1.Settlement;
+const $121 = flowmesh.v1.ShardFigures;
+const $122 = flowmesh.v1.SortedSetAdd;
+const $123 = flowmesh.v1.SortedSetIncrement;
+const $124 = flowmesh.v1.SortedSetRange;
+const $125 = flowmesh.v1.SortedSetRemove;
+const $126 = flowmesh.v1.SortedSetScore;
+const $127 = flowmesh.v1.StartRedriveRequest;
+const $128 = flowmesh.v1.Stream;
+const $129 = flowmesh.v1.StreamSpec;
+const $130 = flowmesh.v1.TransactionOp;
+const $131 = flowmesh.v1.TransactionRequest;
+const $132 = flowmesh.v1.TransactionResponse;
+const $133 = flowmesh.v1.TransactionResult;
+const $134 = flowmesh.v1.Window;
+const $135 = flowmesh.v1.WorkExtend;
+const $136 = flowmesh.v1.WorkHello;
+const $137 = flowmesh.v1.WorkLost;
+const $138 = flowmesh.v1.WorkNack;
+const $139 = flowmesh.v1.WorkRequest;
+const $140 = flowmesh.v1.WorkResponse;
+const $141 = flowmesh.v1.WorkSettle;
+const $142 = flowmesh.v1.WorkSettled;
+const $143 = flowmesh.v1.WorkWelcome;
+const $144 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -27498,89 +28328,92 @@ export {
   $54 as JobHistoryResponse,
   $55 as JobTransition,
   $56 as Keyspace,
-  $57 as KvDelete,
-  $58 as KvEntry,
-  $59 as KvExpire,
-  $60 as KvGet,
-  $61 as KvIncrement,
-  $62 as KvInspect,
-  $63 as KvOp,
-  $64 as KvRequest,
-  $65 as KvResponse,
-  $66 as KvResult,
-  $67 as KvScan,
-  $68 as KvSet,
-  $69 as LeaseRequest,
-  $70 as LeaseResponse,
-  $71 as LeasedJob,
-  $72 as ListGroupsRequest,
-  $73 as ListGroupsResponse,
-  $74 as ListJobsRequest,
-  $75 as ListJobsResponse,
-  $76 as ListKeyspacesRequest,
-  $77 as ListKeyspacesResponse,
-  $78 as ListQueuesRequest,
-  $79 as ListQueuesResponse,
-  $80 as ListStreamsRequest,
-  $81 as ListStreamsResponse,
-  $82 as Mutation,
-  $83 as Nack,
-  $84 as NewJob,
-  $85 as NewRecord,
-  $86 as PartitionFigures,
-  $87 as PartitionOffset,
-  $88 as PublishBatch,
-  $89 as PublishBatchReply,
-  $90 as PublishRequest,
-  $91 as PublishResponse,
-  $92 as PurgeRequest,
-  $93 as PurgeResponse,
-  $94 as Queue,
-  $95 as QueueFigures,
-  $96 as QueueSpec,
-  $97 as ReadRequest,
-  $98 as ReadResponse,
-  $99 as Record,
-  $100 as RecordChunk,
-  $101 as RedriveRequest,
-  $102 as RedriveResponse,
-  $103 as RedriveTask,
-  $104 as RenewSessionRequest,
-  $105 as RenewSessionResponse,
-  $106 as ScoredMember,
-  $107 as SeekRequest,
-  $108 as SeekResponse,
-  $109 as SetAdd,
-  $110 as SetContains,
-  $111 as SetPausedRequest,
-  $112 as SetPausedResponse,
-  $113 as SetRemove,
-  $114 as SetScan,
-  $115 as SettleRequest,
-  $116 as SettleResponse,
-  $117 as Settlement,
-  $118 as ShardFigures,
-  $119 as SortedSetAdd,
-  $120 as SortedSetIncrement,
-  $121 as SortedSetRange,
-  $122 as SortedSetRemove,
-  $123 as SortedSetScore,
-  $124 as StartRedriveRequest,
-  $125 as Stream,
-  $126 as StreamSpec,
-  $127 as TransactionOp,
-  $128 as TransactionRequest,
-  $129 as TransactionResponse,
-  $130 as TransactionResult,
-  $131 as Window,
-  $132 as WorkExtend,
-  $133 as WorkHello,
-  $134 as WorkLost,
-  $135 as WorkNack,
-  $136 as WorkRequest,
-  $137 as WorkResponse,
-  $138 as WorkSettle,
-  $139 as WorkSettled,
-  $140 as WorkWelcome,
-  $141 as Durability,
+  $57 as KvChange,
+  $58 as KvDelete,
+  $59 as KvEntry,
+  $60 as KvExpire,
+  $61 as KvGet,
+  $62 as KvIncrement,
+  $63 as KvInspect,
+  $64 as KvOp,
+  $65 as KvRequest,
+  $66 as KvResponse,
+  $67 as KvResult,
+  $68 as KvScan,
+  $69 as KvSet,
+  $70 as KvWatchRequest,
+  $71 as KvWatchResponse,
+  $72 as LeaseRequest,
+  $73 as LeaseResponse,
+  $74 as LeasedJob,
+  $75 as ListGroupsRequest,
+  $76 as ListGroupsResponse,
+  $77 as ListJobsRequest,
+  $78 as ListJobsResponse,
+  $79 as ListKeyspacesRequest,
+  $80 as ListKeyspacesResponse,
+  $81 as ListQueuesRequest,
+  $82 as ListQueuesResponse,
+  $83 as ListStreamsRequest,
+  $84 as ListStreamsResponse,
+  $85 as Mutation,
+  $86 as Nack,
+  $87 as NewJob,
+  $88 as NewRecord,
+  $89 as PartitionFigures,
+  $90 as PartitionOffset,
+  $91 as PublishBatch,
+  $92 as PublishBatchReply,
+  $93 as PublishRequest,
+  $94 as PublishResponse,
+  $95 as PurgeRequest,
+  $96 as PurgeResponse,
+  $97 as Queue,
+  $98 as QueueFigures,
+  $99 as QueueSpec,
+  $100 as ReadRequest,
+  $101 as ReadResponse,
+  $102 as Record,
+  $103 as RecordChunk,
+  $104 as RedriveRequest,
+  $105 as RedriveResponse,
+  $106 as RedriveTask,
+  $107 as RenewSessionRequest,
+  $108 as RenewSessionResponse,
+  $109 as ScoredMember,
+  $110 as SeekRequest,
+  $111 as SeekResponse,
+  $112 as SetAdd,
+  $113 as SetContains,
+  $114 as SetPausedRequest,
+  $115 as SetPausedResponse,
+  $116 as SetRemove,
+  $117 as SetScan,
+  $118 as SettleRequest,
+  $119 as SettleResponse,
+  $120 as Settlement,
+  $121 as ShardFigures,
+  $122 as SortedSetAdd,
+  $123 as SortedSetIncrement,
+  $124 as SortedSetRange,
+  $125 as SortedSetRemove,
+  $126 as SortedSetScore,
+  $127 as StartRedriveRequest,
+  $128 as Stream,
+  $129 as StreamSpec,
+  $130 as TransactionOp,
+  $131 as TransactionRequest,
+  $132 as TransactionResponse,
+  $133 as TransactionResult,
+  $134 as Window,
+  $135 as WorkExtend,
+  $136 as WorkHello,
+  $137 as WorkLost,
+  $138 as WorkNack,
+  $139 as WorkRequest,
+  $140 as WorkResponse,
+  $141 as WorkSettle,
+  $142 as WorkSettled,
+  $143 as WorkWelcome,
+  $144 as Durability,
 };

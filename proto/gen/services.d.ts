@@ -57,6 +57,10 @@ import type {
   KvRequestInput,
   KvResponse,
   KvResponseInput,
+  KvWatchRequest,
+  KvWatchRequestInput,
+  KvWatchResponse,
+  KvWatchResponseInput,
   LeaseRequest,
   LeaseRequestInput,
   LeaseResponse,
@@ -228,16 +232,27 @@ export type KvHandlers = {
   execute: grpc.handleUnaryCall<KvRequest, KvResponseInput>;
   /** The same, pipelined: responses come in request order. */
   pipeline: grpc.handleBidiStreamingCall<KvRequest, KvResponseInput>;
+  /**
+   * Every durable change of the selected keys, per key in order, from now on or from where the request says. The first response
+   * has no changes: it says that the watch stands, and where. A slow reader falls behind, and reads on from the history.
+   */
+  watch: grpc.handleServerStreamingCall<KvWatchRequest, KvWatchResponseInput>;
 };
 export const KvService: {
   readonly execute: CallDefinition<KvRequest, KvResponseInput, KvRequestInput, KvResponse>;
   readonly pipeline: CallDefinition<KvRequest, KvResponseInput, KvRequestInput, KvResponse>;
+  readonly watch: CallDefinition<KvWatchRequest, KvWatchResponseInput, KvWatchRequestInput, KvWatchResponse>;
 };
 export interface KvClient extends grpc.Client {
   /** Runs operations in order, each on its own; for all-or-nothing see Transactions.Commit. */
   execute: UnaryClient<KvRequestInput, KvResponse>;
   /** The same, pipelined: responses come in request order. */
   pipeline: BidiStreamingClient<KvRequestInput, KvResponse>;
+  /**
+   * Every durable change of the selected keys, per key in order, from now on or from where the request says. The first response
+   * has no changes: it says that the watch stands, and where. A slow reader falls behind, and reads on from the history.
+   */
+  watch: ServerStreamingClient<KvWatchRequestInput, KvWatchResponse>;
 }
 export const KvClient: ClientConstructor<KvClient>;
 

@@ -31,6 +31,8 @@ const Job = { serialize: (message) => pb.Job.encode(message).finish(true), deser
 const JobHistoryResponse = { serialize: (message) => pb.JobHistoryResponse.encode(message).finish(true), deserialize: (bytes) => pb.JobHistoryResponse.decode(bytes) };
 const KvRequest = { serialize: (message) => pb.KvRequest.encode(message).finish(true), deserialize: (bytes) => pb.KvRequest.decode(bytes) };
 const KvResponse = { serialize: (message) => pb.KvResponse.encode(message).finish(true), deserialize: (bytes) => pb.KvResponse.decode(bytes) };
+const KvWatchRequest = { serialize: (message) => pb.KvWatchRequest.encode(message).finish(true), deserialize: (bytes) => pb.KvWatchRequest.decode(bytes) };
+const KvWatchResponse = { serialize: (message) => pb.KvWatchResponse.encode(message).finish(true), deserialize: (bytes) => pb.KvWatchResponse.decode(bytes) };
 const LeaseRequest = { serialize: (message) => pb.LeaseRequest.encode(message).finish(true), deserialize: (bytes) => pb.LeaseRequest.decode(bytes) };
 const LeaseResponse = { serialize: (message) => pb.LeaseResponse.encode(message).finish(true), deserialize: (bytes) => pb.LeaseResponse.decode(bytes) };
 const ListGroupsRequest = { serialize: (message) => pb.ListGroupsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsRequest.decode(bytes) };
@@ -198,6 +200,16 @@ export const KvService = {
     responseSerialize: KvResponse.serialize,
     responseDeserialize: KvResponse.deserialize,
     originalName: 'Pipeline',
+  },
+  watch: {
+    path: '/flowmesh.v1.Kv/Watch',
+    requestStream: false,
+    responseStream: true,
+    requestSerialize: KvWatchRequest.serialize,
+    requestDeserialize: KvWatchRequest.deserialize,
+    responseSerialize: KvWatchResponse.serialize,
+    responseDeserialize: KvWatchResponse.deserialize,
+    originalName: 'Watch',
   },
 };
 export const KvClient = grpc.makeGenericClientConstructor(

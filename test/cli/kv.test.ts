@@ -205,3 +205,58 @@ test('an error inside the answer is an error', async () => {
       '  use the operations of that type, or delete the key first\n',
   );
 });
+
+test('watch prints changes as they come, and says where it stands in JSON', async () => {
+  const change = (more: pb.KvChangeInput) => ({
+    key: Buffer.from('user:1'),
+    type: 'string',
+    cursor: '1-9-5',
+    ...more,
+  });
+  const answers = (interrupt: AbortController): Answers => ({
+    watch: async function* () {
+      yield received(pb.KvWatchResponse, { cursor: '1-5-3' });
+      const changes = [
+        change({
+          reason: 'set',
+          value: Buffer.from('{"n":1}'),
+          contentType: 'application/json',
+          revision: 4,
+        }),
+        change({
+          reason: 'set',
+          type: 'set',
+          members: [{ name: Buffer.from('m\u0007'), found: true }, { name: Buffer.from('n') }],
+        }),
+        change({ reason: 'expire' }),
+      ];
+      yield received(pb.KvWatchResponse, { changes, cursor: '1-9-5' });
+      interrupt.abort();
+    },
+  });
+  const run = (line: string) => {
+    const interrupt = new AbortController();
+    return flowmesh(line, answers(interrupt), { interrupt: interrupt.signal });
+  };
+  const { out, err, calls } = await run('kv watch user: -k sessions --cursor 1-2-3');
+  expect(err).toBe('watching user:*, Ctrl-C to stop\n');
+  expect(out.split('\n').map((line) => line.slice(25))).toEqual([
+    'set     user:1  {"n":1}',
+    'set     user:1  set +m\\u0007 -n',
+    'expire  user:1',
+    '',
+  ]);
+  expect(calls[0]?.[1]).toMatchObject({
+    keyspace: 'sessions',
+    prefix: Buffer.from('user:'),
+    cursor: '1-2-3',
+  });
+  const [first] = (await run('kv watch --key user:1 -o json')).out.trim().split('\n');
+  expect(JSON.parse(first ?? '')).toMatchObject({
+    key: 'user:1',
+    reason: 'set',
+    value: { n: 1 },
+    cursor: '1-9-5',
+  });
+  expect((await run('kv watch user: --key user:1')).code).toBe(2);
+});

@@ -88,7 +88,7 @@ export function fakeApi(answers: Answers, calls: Calls = []): Api {
         const answer = answers[name];
         if (answer === undefined) throw new Error(`nobody expected ${name}`);
         const result = answer(request, signal);
-        return name === 'follow' ? result : Promise.resolve(result);
+        return name === 'follow' || name === 'watch' ? result : Promise.resolve(result);
       };
     },
   });

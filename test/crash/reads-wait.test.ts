@@ -31,6 +31,23 @@ const reads: Record<string, (b: Bench) => Promise<unknown>> = {
     (await b.fabric.kv.execute(caller, kvRequest({ inspect: { key } }))).results?.[0]?.found ?? false,
   'kv scan': async (b) =>
     (await b.fabric.kv.execute(caller, kvRequest({ scan: {} }))).results?.[0]?.entries?.length ?? 0,
+  'kv watch': async (b) => {
+    let changes = 0;
+    const cursor = `1-0${'-1'.repeat(b.fabric.shards.length)}`;
+    const watch = await b.fabric.kv.openWatch(
+      caller,
+      pb.KvWatchRequest.create({ key, cursor }),
+      (message) => {
+        changes += message.changes?.length ?? 0;
+        return true;
+      },
+      () => {},
+    );
+    // The history is read from files.
+    for (let i = 0; i < 10_000 && changes === 0; i++) await turn();
+    watch.close();
+    return changes;
+  },
   'hash scan': async (b) =>
     (await b.fabric.kv.execute(caller, kvRequest({ hashScan: { key: Buffer.from('h') } }))).results?.[0]
       ?.entries?.length ?? 0,
@@ -46,49 +63,52 @@ const reads: Record<string, (b: Bench) => Promise<unknown>> = {
 };
 
 describe.each([1, 3])('with %i shards', (shards) => {
-  test.each(Object.entries(reads))('%s shows a write only when it is durable', async (_name, read) => {
-    const gate = new GatedFiles();
-    const bench = await Bench.open({ shards, onDisk: true, files: gate });
-    open.push({ bench, gate });
-    await bench.declare('q');
-    await bench.fabric.admin.applyStream(caller, pb.StreamSpec.create({ name: 's', partitions: 1 }));
-    const before = text(await read(bench));
+  test.each(Object.entries(reads))(
+    '[KV31] [KV9] %s shows a write only when it is durable',
+    async (_name, read) => {
+      const gate = new GatedFiles();
+      const bench = await Bench.open({ shards, onDisk: true, files: gate });
+      open.push({ bench, gate });
+      await bench.declare('q');
+      await bench.fabric.admin.applyStream(caller, pb.StreamSpec.create({ name: 's', partitions: 1 }));
+      const before = text(await read(bench));
 
-    gate.shut();
-    let durable = 0;
-    const publish = pb.PublishRequest.create({
-      stream: 's',
-      records: [pb.NewRecord.create({ value: key, partition: 0 })],
-    });
-    const writes = [
-      bench.fabric.kv.execute(caller, kvRequest({ set: { key, value: key } })),
-      bench.fabric.kv.execute(
-        caller,
-        kvRequest({ hashSet: { key: Buffer.from('h'), fields: [{ field: key, value: key }] } }),
-      ),
-      bench.queues.enqueue(
-        caller,
-        pb.EnqueueRequest.create({ queue: 'q', jobs: [pb.NewJob.create({ payload: key })] }),
-      ),
-      bench.fabric.streams.publish(caller, publish),
-    ].map(async (write) => {
-      await write;
-      durable++;
-    });
-    let answer: string | undefined;
-    const asked = read(bench).then((value) => {
-      answer = text(value);
-      if (answer !== before)
-        expect(durable, 'writes that are durable when a read shows one').toBeGreaterThan(0);
-    });
-    await vi.waitFor(() => expect(gate.waiting, 'syncs that wait').toBeGreaterThan(0));
-    for (let i = 0; i < 50; i++) await turn();
-    expect(durable).toBe(0);
-    // It waits, or it still says what was there before.
-    expect([undefined, before]).toContain(answer);
+      gate.shut();
+      let durable = 0;
+      const publish = pb.PublishRequest.create({
+        stream: 's',
+        records: [pb.NewRecord.create({ value: key, partition: 0 })],
+      });
+      const writes = [
+        bench.fabric.kv.execute(caller, kvRequest({ set: { key, value: key } })),
+        bench.fabric.kv.execute(
+          caller,
+          kvRequest({ hashSet: { key: Buffer.from('h'), fields: [{ field: key, value: key }] } }),
+        ),
+        bench.queues.enqueue(
+          caller,
+          pb.EnqueueRequest.create({ queue: 'q', jobs: [pb.NewJob.create({ payload: key })] }),
+        ),
+        bench.fabric.streams.publish(caller, publish),
+      ].map(async (write) => {
+        await write;
+        durable++;
+      });
+      let answer: string | undefined;
+      const asked = read(bench).then((value) => {
+        answer = text(value);
+        if (answer !== before)
+          expect(durable, 'writes that are durable when a read shows one').toBeGreaterThan(0);
+      });
+      await vi.waitFor(() => expect(gate.waiting, 'syncs that wait').toBeGreaterThan(0));
+      for (let i = 0; i < 50; i++) await turn();
+      expect(durable).toBe(0);
+      // It waits, or it still says what was there before.
+      expect([undefined, before]).toContain(answer);
 
-    gate.release();
-    await Promise.all([...writes, asked]);
-    expect(text(await read(bench)), 'the write shows in the end').not.toBe(before);
-  });
+      gate.release();
+      await Promise.all([...writes, asked]);
+      expect(text(await read(bench)), 'the write shows in the end').not.toBe(before);
+    },
+  );
 });

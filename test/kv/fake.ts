@@ -11,6 +11,7 @@ import type {
   Moment,
   MutationId,
   ShardPort,
+  Timeline,
   View,
   ViewContext,
 } from '../../dataplane/shard/state-machine.ts';
@@ -262,6 +263,10 @@ export class FakeShard<V extends View> implements ShardPort {
 
   settled(): Promise<void> {
     return Promise.resolve();
+  }
+
+  get timeline(): Timeline {
+    return assert.fail('a fake shard keeps no timeline; take a real one');
   }
 
   async *history({ matches }: HistorySubject): AsyncIterable<HistoryEntry> {

@@ -7,7 +7,7 @@ import { createKvService, type KeyValues } from '../../dataplane/kv/service.ts';
 import * as tables from '../../dataplane/kv/tables.ts';
 import { createKvView, type KvView } from '../../dataplane/kv/view.ts';
 import type { Runtime } from '../../dataplane/runtime.ts';
-import { type OpenedShard, openShard } from '../../dataplane/shard/open-shard.ts';
+import { type OpenedShard, openShard, type StorageOptions } from '../../dataplane/shard/open-shard.ts';
 import { ByteWriter } from '../../dataplane/storage/bytes.ts';
 import type { Table } from '../../dataplane/storage/contract.ts';
 import { after } from '../../dataplane/storage/keys.ts';
@@ -17,8 +17,8 @@ const { META, FIELD, ELEMENT, SCORE, ORDER, EXPIRY, GARBAGE } = tables;
 const TABLES: Table<unknown>[] = [META, FIELD, ELEMENT, SCORE, ORDER, EXPIRY, GARBAGE];
 const TENANT = 1;
 
-export async function openRealBench(shards: number): Promise<RealBench> {
-  const bench = new RealBench(shards, await mkdtemp(join(tmpdir(), 'flowmesh-kv-')));
+export async function openRealBench(shards: number, storage?: StorageOptions): Promise<RealBench> {
+  const bench = new RealBench(shards, await mkdtemp(join(tmpdir(), 'flowmesh-kv-')), storage);
   await bench.open();
   return bench;
 }
@@ -26,12 +26,14 @@ export async function openRealBench(shards: number): Promise<RealBench> {
 export class RealBench extends Asking {
   readonly size: number;
   readonly #root: string;
+  readonly #storage: StorageOptions | undefined;
   #life = 0;
   #opened: OpenedShard[] = [];
   readonly #timers = new Map<() => void, number>();
 
-  constructor(shards: number, root: string) {
+  constructor(shards: number, root: string, storage?: StorageOptions) {
     super();
+    this.#storage = storage;
     this.size = shards;
     this.#root = root;
   }
@@ -58,6 +60,7 @@ export class RealBench extends Asking {
         runtime: this.#runtime,
         factories: [createKvView],
         log: () => {},
+        storage: this.#storage,
         onFatal: (error: Error) => {
           throw error;
         },
@@ -105,6 +108,11 @@ export class RealBench extends Asking {
       if ((await rows.scan(GARBAGE, { from, to: after(from), limit: 1 })).length > 0) return false;
     }
     return true;
+  }
+
+  /** Opened anew by a restart. */
+  get shards(): readonly OpenedShard[] {
+    return this.#opened;
   }
 
   async checkpoint(): Promise<void> {

@@ -87,6 +87,7 @@ test('a typed server answers a typed client', async () => {
   const handlers: KvHandlers = {
     execute: (call, callback) => callback(null, { results: call.request.ops.map(() => ({})) }),
     pipeline: (call) => void call.on('data', () => call.write({})).on('end', () => call.end()),
+    watch: (call) => call.end(),
   };
   const server = new Server();
   server.addService(KvService, handlers);

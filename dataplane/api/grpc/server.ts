@@ -17,7 +17,7 @@ import { addBuiltinServices } from './builtin.ts';
 import type { GrpcContext } from './call.ts';
 import { guarded } from './codec.ts';
 import { type ReplyProtocol, replyHandler, WINDOW } from './replies.ts';
-import { consumeProtocol, followHandler, sessionHandler, workProtocol } from './sessions.ts';
+import { consumeProtocol, feedHandler, sessionHandler, workProtocol } from './sessions.ts';
 import { unaryHandler, unaryMethods } from './unary.ts';
 
 export interface Tls {
@@ -140,7 +140,8 @@ function streamHandlers(context: GrpcContext): Map<string, unknown> {
     [path('Queues/Work'), sessionHandler(context, path('Queues/Work'), workProtocol(context))],
     [path('Streams/PublishStream'), replyHandler(context, path('Streams/PublishStream'), publish)],
     [path('Streams/Consume'), sessionHandler(context, path('Streams/Consume'), consumeProtocol(context))],
-    [path('Streams/Follow'), followHandler(context, path('Streams/Follow'))],
+    [path('Streams/Follow'), feedHandler(context, path('Streams/Follow'), streams.openFollow.bind(streams))],
+    [path('Kv/Watch'), feedHandler(context, path('Kv/Watch'), kv.openWatch.bind(kv))],
   ]);
 }
 

@@ -9,6 +9,7 @@
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type grpc from '@grpc/grpc-js';
+import type { Caller } from '../../shard/state-machine.ts';
 import { closing } from '../refusals.ts';
 import { type Admitted, admit, type GrpcContext, StreamCall } from './call.ts';
 import type { Received } from './codec.ts';
@@ -175,22 +176,36 @@ class SessionStream<Request, Response> {
   }
 }
 
-type FollowCall = grpc.ServerWritableStream<Received<pb.FollowRequest>, pb.RecordChunkInput>;
+interface FeedSession {
+  resume(): void;
+  close(): void;
+}
 
-export function followHandler(context: GrpcContext, path: string): (call: FollowCall) => void {
+type Feed<Request, Response> = (
+  caller: Caller,
+  request: Request,
+  send: (message: Response) => boolean,
+  fail: (error: FlowError) => void,
+) => Promise<FeedSession>;
+
+/** One request, then messages until somebody has enough: Streams.Follow and Kv.Watch. */
+export function feedHandler<Request, Response>(
+  context: GrpcContext,
+  path: string,
+  open: Feed<Request, Response>,
+): (call: grpc.ServerWritableStream<Received<Request>, Response>) => void {
   return (call) => {
-    const stream = new StreamCall<pb.RecordChunkInput>(context, path, call);
+    const stream = new StreamCall<Response>(context, path, call);
     stream.guard(() => {
       const { caller } = admit(context, path, call);
       const { message, error } = call.request;
       if (error) throw error;
-      context.fabric.streams
-        .openFollow(
-          caller,
-          message,
-          (chunk) => stream.write(chunk),
-          (failure) => stream.fail(failure),
-        )
+      open(
+        caller,
+        message,
+        (each) => stream.write(each),
+        (failure) => stream.fail(failure),
+      )
         .then((session) => {
           if (!stream.isOpen) return session.close();
           stream.onDrain = () => session.resume();

@@ -26,12 +26,12 @@ const FIRST_GUESS_BYTES = 16 * 1024;
 
 /** Runs commands against one keyspace each. */
 export class KvRunner {
-  readonly #connection: Connection;
+  readonly connection: Connection;
   readonly #lanes = new Map<string, KvLane>();
   readonly pipeline: KvPipelineOf;
 
   constructor(connection: Connection) {
-    this.#connection = connection;
+    this.connection = connection;
     this.pipeline = new Pipeline(
       {
         producerId: `${connection.options.producerId}.k`,
@@ -49,7 +49,7 @@ export class KvRunner {
   lane(keyspace: string): KvLane {
     let lane = this.#lanes.get(keyspace);
     if (lane === undefined) {
-      lane = new KvLane(keyspace, this.#connection, this.pipeline);
+      lane = new KvLane(keyspace, this.connection, this.pipeline);
       this.#lanes.set(keyspace, lane);
     }
     return lane;

@@ -5,6 +5,7 @@ import { HashKey, MembersKey, SortedSetKey } from './kv-collections.ts';
 import type { KeyState, KeyType, KvEntry, Name, SetOptions, SetOutcome } from './kv-commands.ts';
 import * as commands from './kv-commands.ts';
 import type { KvLane, KvRunner } from './kv-pipeline.ts';
+import { type KvChange, type WatchOptions, watchKeys } from './kv-watch.ts';
 
 export interface ScanOptions extends CallOptions {
   /** Only keys that begin with this. */
@@ -93,6 +94,16 @@ export class KeyValue {
       yield* page.items;
       cursor = page.cursor;
     } while (cursor.length > 0);
+  }
+
+  /**
+   * Every durable change of the selected keys, from now on or from where `options` say. Reconnects by itself
+   * and goes on behind the last change that the loop was given; `change.cursor` does the same for a loop that
+   * begins anew, also in another process.
+   * @throws FlowError HISTORY_TRIMMED: the place to go on from is older than the retained history
+   */
+  watch<T = unknown>(options: WatchOptions = {}): AsyncGenerator<KvChange<T>, void, void> {
+    return watchKeys<T>(this.#runner.connection, this.name, options);
   }
 
   /** A hash: fields with values below one key. */
