@@ -38,6 +38,9 @@ export function toStreamSpec({ metadata, spec }: Stream) {
     partitions: spec.partitions,
     retentionMs: durationMs(spec.retention?.time),
     retentionBytes: sizeBytes(spec.retention?.size),
+    cleanup: spec.cleanup?.policy?.toLowerCase(),
+    minCompactionLagMs: durationMs(spec.cleanup?.minCompactionLag),
+    tombstoneRetentionMs: durationMs(spec.cleanup?.tombstoneRetention),
   };
 }
 

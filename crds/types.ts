@@ -318,6 +318,18 @@ export interface StreamSpec {
     /** Bytes of one partition. Unset is no limit. */
     size?: string;
   };
+  /** What happens to records in time. */
+  cleanup?: {
+    /**
+     * Delete: records past their retention go. Compact: the last record of each key stays, for ever; every
+     * record needs a key. Both: compacted, and what is past its retention goes. Default Delete.
+     */
+    policy?: 'Delete' | 'Compact' | 'Both';
+    /** Younger records stay, whatever follows them. Default 0. */
+    minCompactionLag?: string;
+    /** How long the deletion of a key can still be read after cleaning. Default 24h. */
+    tombstoneRetention?: string;
+  };
   /** The Schema that values must match. */
   schemaRef?: {
     /** Its metadata.name. */

@@ -39,7 +39,8 @@ interface Shown {
   offset: number;
   timestamp: number;
   key: Uint8Array;
-  value: Uint8Array;
+  /** null: the key was deleted. */
+  value: Uint8Array | null;
   contentType: string;
   headers: [name: string, value: Uint8Array][];
   envelope: unknown;
@@ -116,7 +117,7 @@ const shown = (record: pb.Record): Shown => ({
   offset: record.offset,
   timestamp: record.timestampMs,
   key: record.key,
-  value: record.value,
+  value: record.tombstone ? null : record.value,
   contentType: record.contentType,
   headers: Object.entries(record.headers),
   envelope: record.envelope,
@@ -169,7 +170,7 @@ function* recordsOf({ partition, batches }: pb.RecordChunk): Generator<Shown> {
         offset: record.offset,
         timestamp: record.appendTimeMs,
         key: record.key ?? new Uint8Array(),
-        value: record.value ?? new Uint8Array(),
+        value: record.value,
         contentType: record.contentType,
         headers: [...(record.headers ?? [])],
         envelope: record.envelope ?? null,
@@ -197,8 +198,9 @@ function recordJson({
     offset,
     timestamp: time,
     ...(key.length > 0 ? jsonField('key', key, 'text/plain') : { key: null }),
-    ...jsonField('value', value, contentType),
-    contentType,
+    ...(value === null
+      ? { value: null, tombstone: true }
+      : { ...jsonField('value', value, contentType), contentType }),
     headers: plain(Object.fromEntries(headers)),
     envelope: plain(envelope),
   };
@@ -220,5 +222,6 @@ function recordLine(
   const room = terminal.isTty
     ? Math.max(10, terminal.columns() - width(`${at}  ${place}  ${name}`))
     : Infinity;
-  return `${dim(at)}  ${cyan(place)}  ${bold(name)}${clip(preview(value), room)}\n`;
+  const text = value === null ? dim('(deleted)') : clip(preview(value), room);
+  return `${dim(at)}  ${cyan(place)}  ${bold(name)}${text}\n`;
 }

@@ -17,6 +17,7 @@ export function addWriteCommand(stream: Command, action: Action): void {
         'key',
       ),
     )
+    .option('--tombstone', 'no value: the key is deleted; compaction forgets it')
     .option('--partition <n>', 'this partition, whatever the key', whole(0))
     .option('-H, --header <name=value>', 'may be given several times', header)
     .option('--file <file>', 'a record for each line; - is standard input')
@@ -27,11 +28,13 @@ interface WriteOptions {
   key?: string;
   keyField?: string;
   partition?: number;
+  tombstone?: boolean;
   header?: Record<string, string>;
   file?: string;
 }
 
 async function write(context: Context, options: WriteOptions, stream: string, value?: string): Promise<void> {
+  if (options.tombstone) return writeTombstone(context, options, stream, value);
   if (value !== undefined && options.file !== undefined)
     throw usage('a value and --file', 'give one of the two');
   if (value === undefined && options.file === undefined && context.terminal.stdin.isTTY) {
@@ -43,6 +46,17 @@ async function write(context: Context, options: WriteOptions, stream: string, va
   const { offsets } = await api.publish({ stream, records, mutation: api.mutation() });
   const [{ partition, offset } = { partition: 0, offset: 0 }] = offsets;
   context.show({ partition, offset }, () => `partition ${partition}, offset ${offset}\n`);
+}
+
+async function writeTombstone(context: Context, options: WriteOptions, stream: string, value?: string) {
+  const { key, file, partition } = options;
+  if (value !== undefined || file !== undefined) throw usage('a tombstone has no value', 'leave it away');
+  if (key === undefined) throw usage('a tombstone needs the key that it deletes', 'give --key');
+  const api = await context.api();
+  const records = [{ ...newRecord('', options, 0), value: undefined, tombstone: true, partition }];
+  const { offsets } = await api.publish({ stream, records, mutation: api.mutation() });
+  const [{ partition: at, offset } = { partition: 0, offset: 0 }] = offsets;
+  context.show({ partition: at, offset }, () => `partition ${at}, offset ${offset}\n`);
 }
 
 function newRecord(text: string, options: WriteOptions, line: number): pb.NewRecordInput {

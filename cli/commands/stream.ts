@@ -5,7 +5,7 @@ import { formatDuration, formatSize } from '../../crds/values.ts';
 import type { Action, Context } from '../context.ts';
 import { usage } from '../failure.ts';
 import { plain, plainWithout } from '../json.ts';
-import { duration, size, timestamp, whole } from '../parsing.ts';
+import { duration, durationOrNone, size, timestamp, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
 import { count, counted, dataSize, printable } from '../text.ts';
@@ -22,6 +22,14 @@ export function addStreamCommands(program: Command, action: Action): void {
     .option('--partitions <n>', 'parts that are read side by side; can grow, not shrink (4)', whole(1, 1024))
     .option('--retention <duration>', 'how long records are kept (7d)', duration)
     .option('--retention-size <size>', 'bytes of one partition at most (no limit)', size)
+    .addOption(
+      new Option(
+        '--cleanup <policy>',
+        'what goes: by retention, by key (the last of each stays), or both',
+      ).choices(['delete', 'compact', 'both']),
+    )
+    .option('--min-compaction-lag <duration>', 'compaction leaves younger records alone (0)', durationOrNone)
+    .option('--tombstone-retention <duration>', 'how long a deleted key can be seen to be (24h)', duration)
     .action(action(declare));
   addWriteCommand(stream, action);
   addReadCommands(stream, action);
@@ -69,7 +77,7 @@ async function list(context: Context): Promise<void> {
             { title: 'PARTITIONS', value: ({ partitions }) => count(partitions.length), align: 'right' },
             { title: 'RECORDS', value: (row) => count(recordsOf(row)), align: 'right' },
             { title: 'SIZE', value: (row) => dataSize(bytesOf(row)), align: 'right' },
-            { title: 'KEPT', value: ({ spec }) => formatDuration(spec?.retentionMs ?? 0), align: 'right' },
+            { title: 'KEPT', value: ({ spec }) => keptShort(spec), align: 'right' },
           ],
           context.terminal,
         ),
@@ -91,7 +99,7 @@ function streamDetails(stream: pb.Stream, { terminal }: Context): string {
     [
       ['stream', printable(spec?.name ?? '')],
       ['records', `${count(recordsOf(stream))} in ${dataSize(bytesOf(stream))}`],
-      ['kept', formatDuration(spec?.retentionMs ?? 0) + sizeLimit],
+      ['kept', keptText(spec, formatDuration(spec?.retentionMs ?? 0) + sizeLimit)],
     ],
     terminal,
   );
@@ -110,10 +118,26 @@ function streamDetails(stream: pb.Stream, { terminal }: Context): string {
   return `${head}\n${rows}`;
 }
 
+function keptShort(spec: pb.StreamSpec | null): string {
+  const retention = formatDuration(spec?.retentionMs ?? 0);
+  if (spec?.cleanup === 'compact') return 'by key';
+  return spec?.cleanup === 'both' ? `by key, ${retention}` : retention;
+}
+
+function keptText(spec: pb.StreamSpec | null, retention: string): string {
+  if (spec === null || spec.cleanup === '' || spec.cleanup === 'delete') return retention;
+  const last = 'the last record of each key';
+  const tombstones = `tombstones ${formatDuration(spec.tombstoneRetentionMs)}`;
+  return spec.cleanup === 'both' ? `${last} within ${retention}; ${tombstones}` : `${last}; ${tombstones}`;
+}
+
 interface DeclareOptions {
   partitions?: number;
   retention?: number;
   retentionSize?: number;
+  cleanup?: string;
+  minCompactionLag?: number;
+  tombstoneRetention?: number;
 }
 
 async function declare(context: Context, options: DeclareOptions, name: string): Promise<void> {
@@ -124,6 +148,9 @@ async function declare(context: Context, options: DeclareOptions, name: string):
     partitions,
     retentionMs,
     retentionBytes,
+    cleanup: options.cleanup,
+    minCompactionLagMs: options.minCompactionLag,
+    tombstoneRetentionMs: options.tombstoneRetention,
     mutation: api.mutation(),
   });
   context.show(streamJson(stream), () => streamDetails(stream, context));

@@ -100,7 +100,26 @@ export interface Chunk {
   readonly nextOffset: number;
 }
 
-/** Append-only batches in segment files, with an in-memory tail. Offsets are dense. */
+/** How a log is cleaned by key (log-compaction.ts). */
+export interface CompactionTerms {
+  readonly nowMs: number;
+  /** Offset up to which everything is durable. */
+  readonly limit: number;
+  /** Segments with records appended after this stay as they are. */
+  readonly untilMs: number;
+  /** How long after its first cleaning a tombstone stays. */
+  readonly tombstoneRetentionMs: number;
+  /** Memory for keys; what does not fit is for another pass. */
+  readonly keyBytesMax?: number;
+  /** Awaited before each slice of work. */
+  pace(): Promise<void>;
+  isStopped(): boolean;
+}
+
+/**
+ * Append-only batches in segment files, with an in-memory tail. Offsets are dense; cleaning by key leaves
+ * gaps, which are batches without records.
+ */
 export interface PartitionLog {
   readonly id: LogId;
   readonly startOffset: number;
@@ -130,6 +149,12 @@ export interface PartitionLog {
    * beyond `bytesMax`; the segment that is being filled goes by age only. For `trimTo`.
    */
   expiredOffset(limits: { olderThanMs?: number; bytesMax?: number }): number;
+  /**
+   * Whether `compact` would be worth its while. Ends the segment that is being filled if that makes it so.
+   */
+  isCompactionDue(terms: CompactionTerms): boolean;
+  /** One pass of cleaning; one at a time. Resolves to whether there is more to do at once. */
+  compact(terms: CompactionTerms): Promise<boolean>;
 }
 
 export interface Logs {

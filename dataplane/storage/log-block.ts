@@ -1,6 +1,7 @@
 // A run of whole batches in one buffer: the growing end of a log, or what was read back from a file.
 //   B1. Bytes below `length` never change: views of them are handed out. Taking back an append ends the
 //       growth of the buffer, so that the next append cannot write where a view may look.
+import { FLAG_GAP } from '@flowmesh/protocol';
 import type { Chunk } from './contract.ts';
 import type { Segment } from './log-segment.ts';
 
@@ -116,11 +117,11 @@ export class Block {
     return { bytes: this.#bytes.subarray(from.position, to), firstOffset: from.offset, nextOffset };
   }
 
-  /** Append times of batches from the one with `offset` on, in order, until `visit` says stop. */
+  /** Append times of batches, not of gaps, from the one with `offset` on, until `visit` says stop. */
   visitTimes(offset: number, visit: (offset: number, timeMs: number) => boolean): boolean {
     let { position, offset: at } = this.#seek(offset);
     while (position < this.length) {
-      if (visit(at, timeAt(this.#bytes, position))) return true;
+      if (!isGapAt(this.#bytes, position) && visit(at, timeAt(this.#bytes, position))) return true;
       at += countAt(this.#bytes, position);
       position += lengthAt(this.#bytes, position);
     }
@@ -175,5 +176,6 @@ export class Block {
 // Places in the head of a batch (docs/reference/record-batch.md); readHead costs an object for each.
 const lengthAt = (bytes: Buffer, at: number) => bytes.readUInt32LE(at);
 const countAt = (bytes: Buffer, at: number) => bytes.readUInt32LE(at + 32);
+const isGapAt = (bytes: Buffer, at: number) => ((bytes[at + 29] ?? 0) & FLAG_GAP) !== 0;
 const timeAt = (bytes: Buffer, at: number) =>
   bytes.readUInt32LE(at + 12) + bytes.readUInt32LE(at + 16) * 0x1_0000_0000;

@@ -6,14 +6,16 @@ import { BATCH_HEAD_BYTES, FlowError } from '@flowmesh/protocol';
 import { eachOf } from './each-of.ts';
 import type { FileHandles } from './file-handles.ts';
 import type { LogFile, LogFiles } from './log-files.ts';
+import type { LogLength } from './log-host.ts';
 import { looseHead, Segment } from './log-segment.ts';
-import type { LogLength } from './partition-log.ts';
 import type { MetaRow } from './row-store.ts';
 
 const OPENS_MAX = 8;
 const SUFFIX = '.log';
 
-export const segmentName = (base: number) => `${String(base).padStart(16, '0')}${SUFFIX}`;
+/** `generation`: of the cleaning that wrote it; 0: as it was appended. */
+export const segmentName = (base: number, generation = 0) =>
+  `${String(base).padStart(16, '0')}${generation === 0 ? '' : `-${generation}`}${SUFFIX}`;
 export const isLogName = (name: string) => /^\d+$/.test(name);
 
 export async function recoverLog(
@@ -22,17 +24,15 @@ export async function recoverLog(
   directory: string,
   length: LogLength,
 ): Promise<Segment[]> {
-  const bases = (await files.list(directory))
-    .filter((name) => /^\d{16}\.log$/.test(name))
-    .map((name) => Number(name.slice(0, -SUFFIX.length)))
-    .sort((a, b) => a - b);
+  const found = await countedOn(files, directory, length);
   const segments: Segment[] = [];
-  for (const [i, base] of bases.entries()) {
-    const end = base === length.segmentBase ? length.endOffset : Math.min(bases[i + 1] ?? length.endOffset);
-    const file = path.join(directory, segmentName(base));
+  for (const [i, { base, generation }] of found.entries()) {
+    const next = found[i + 1]?.base ?? length.endOffset;
+    const end = base === length.segmentBase ? length.endOffset : next;
+    const file = path.join(directory, segmentName(base, generation));
     const isBehind = base > length.segmentBase || (base === length.segmentBase && length.bytes === 0);
     if (isBehind || end <= length.startOffset) await files.unlink(file);
-    else segments.push(Object.assign(new Segment(file, base), { endOffset: end }));
+    else segments.push(Object.assign(new Segment(file, base, generation), { endOffset: end }));
   }
   await eachOf(segments, OPENS_MAX, (segment) =>
     handles.use(segment.path, 'existing', (file) => adopt(file, segment, length)),
@@ -45,6 +45,25 @@ export async function recoverLog(
     throw new FlowError('DATA_DAMAGED', `${found}, ${cure}`);
   }
   return segments;
+}
+
+/**
+ * Of a range that was cleaned the checkpoint counts on one file: the old ones, or the new one. The others go.
+ */
+async function countedOn(files: LogFiles, directory: string, { rewritten = [] }: LogLength) {
+  const newest = new Map(rewritten.map(({ base, generation }) => [base, generation]));
+  const isInside = (base: number) => rewritten.some((each) => each.base < base && base < each.endOffset);
+  const found: { base: number; generation: number }[] = [];
+  for (const name of await files.list(directory)) {
+    const match = /^(\d{16})(?:-(\d+))?\.log$/.exec(name);
+    if (match === null) continue;
+    const base = Number(match[1]);
+    const generation = Number(match[2] ?? 0);
+    const isWanted = generation === (newest.get(base) ?? 0) && (generation > 0 || !isInside(base));
+    if (isWanted) found.push({ base, generation });
+    else await files.unlink(path.join(directory, name));
+  }
+  return found.sort((a, b) => a.base - b.base);
 }
 
 async function adopt(file: LogFile, segment: Segment, length: LogLength): Promise<void> {

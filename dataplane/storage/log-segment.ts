@@ -70,6 +70,8 @@ export function lastIndex<T>(list: readonly T[], holds: (each: T) => boolean): n
 export class Segment {
   readonly path: string;
   readonly base: number;
+  /** 0: as it was appended; else the number of the cleaning that wrote it. */
+  readonly generation: number;
   endOffset: number;
   /** Including what is only in memory. */
   bytes = 0;
@@ -82,6 +84,8 @@ export class Segment {
   /** Trimmed; and not even written any more. */
   isGone = false;
   isDiscarded = false;
+  /** It takes no more batches, although there is room. */
+  isSealed: boolean;
   /** Append time of the first and last batch; undefined: not known yet. */
   firstTimeMs: number | undefined;
   lastTimeMs: number | undefined;
@@ -91,9 +95,11 @@ export class Segment {
   #adoptedEnd = 0;
   #indexing: Promise<void> | null = null;
 
-  constructor(path: string, base: number) {
+  constructor(path: string, base: number, generation = 0) {
     this.path = path;
     this.base = base;
+    this.generation = generation;
+    this.isSealed = generation > 0;
     this.endOffset = base;
   }
 
@@ -106,6 +112,14 @@ export class Segment {
     this.isOnDisk = true;
     this.#indexedFrom = bytes;
     this.#adoptedEnd = endOffset;
+  }
+
+  /** A whole file that is written and synced, with its index. */
+  fill(of: { bytes: number; endOffset: number; firstTimeMs: number; lastTimeMs: number }): void {
+    this.adopt(of.bytes, of.endOffset);
+    this.#indexedFrom = 0;
+    this.firstTimeMs = of.firstTimeMs;
+    this.lastTimeMs = of.lastTimeMs;
   }
 
   async ensureIndexed(handles: FileHandles): Promise<void> {

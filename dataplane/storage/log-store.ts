@@ -15,8 +15,9 @@ import { eachOf } from './each-of.ts';
 import { FileHandles } from './file-handles.ts';
 import { BLOCK_BYTES_MAX } from './log-block.ts';
 import { type LogFiles, memoryLogFiles, realLogFiles } from './log-files.ts';
+import type { LogHost, LogLength } from './log-host.ts';
 import { isLogName, lengthRow, recoverLog, segmentName } from './log-recovery.ts';
-import { type LogHost, type LogLength, SegmentedLog } from './partition-log.ts';
+import { SegmentedLog } from './partition-log.ts';
 import type { MetaRow } from './row-store.ts';
 
 /** What a checkpoint takes down of a log, and what recovery is given back. */
@@ -81,7 +82,9 @@ export class LogStore implements Logs {
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       tails: new BlockCache(options.tailBytesMax ?? MEMORY_BYTES_MAX),
       loads: new BlockCache(options.loadBytesMax ?? MEMORY_BYTES_MAX),
-      segmentPath: (id, base) => path.join(this.#directory(id), segmentName(base)),
+      segmentPath: (id, base, generation) => path.join(this.#directory(id), segmentName(base, generation)),
+      syncNames: (id) => this.#synced(this.#files.syncDirectory(this.#directory(id))),
+      unlink: (file) => this.#files.unlink(file),
       changed: (log) => this.#changed.add(log),
       unwritten: (log, bytes) => this.#addUnwritten(log, bytes),
       doom: (log, file) => this.#doom(log, file, false),

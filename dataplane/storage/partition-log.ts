@@ -7,43 +7,13 @@
 //   P3. Bytes read back from a file are checked before anyone sees them.
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
-import type { BlockCache } from './block-cache.ts';
-import type { Chunk, LogId, PartitionLog } from './contract.ts';
-import type { FileHandles } from './file-handles.ts';
+import type { Chunk, CompactionTerms, LogId, PartitionLog } from './contract.ts';
 import { Block, type BlockOwner, OWN_BLOCK_BYTES } from './log-block.ts';
+import { Cleaning } from './log-cleaning.ts';
+import type { LogHost, LogLength } from './log-host.ts';
 import { readBlock } from './log-read.ts';
 import { lastIndex, looseHead, Segment, unreadable } from './log-segment.ts';
 import { LogWriter } from './log-writer.ts';
-
-/** What a log shares with the others of its store. */
-export interface LogHost {
-  readonly handles: FileHandles;
-  readonly segmentBytes: number;
-  /** Written ends of logs, and what was read back. */
-  readonly tails: BlockCache;
-  readonly loads: BlockCache;
-  segmentPath(id: LogId, base: number): string;
-  /** The lengths differ from those of the last checkpoint. */
-  changed(log: SegmentedLog): void;
-  /** So many bytes more, or less, wait to be written. */
-  unwritten(log: SegmentedLog, bytes: number): void;
-  /** The file goes with the checkpoint after the next capture. */
-  doom(log: SegmentedLog, path: string): void;
-}
-
-/** Where a log ends: recorded in the checkpoint, and what recovery cuts to. */
-export interface LogLength {
-  readonly id: LogId;
-  readonly startOffset: number;
-  readonly endOffset: number;
-  /** Base offset and bytes of the last segment; endOffset and 0 if there is none. */
-  readonly segmentBase: number;
-  readonly bytes: number;
-  /** Of all segments. */
-  readonly totalBytes: number;
-  readonly lastTimeMs: number;
-  readonly isDropped: boolean;
-}
 
 /** A batch that is kept as it came may keep this many times its size in memory: it may be a view of more. */
 const SPARE_FACTOR = 2;
@@ -61,6 +31,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   readonly #blocks: Block[] = [];
   readonly #loaded: Block[] = [];
   readonly #writer: LogWriter;
+  readonly #cleaning: Cleaning;
   readonly #loading = new Map<number, Promise<Block>>();
   /** A checkpoint on its way counts on what lies before it. */
   #capturedEnd = 0;
@@ -70,6 +41,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     this.#host = host;
     this.id = id;
     this.#writer = new LogWriter(host.handles, (bytes, block) => this.#onWritten(bytes, block));
+    this.#cleaning = new Cleaning(host, this, this.#segments, (old, made) => this.#replace(old, made));
   }
 
   append(batch: Buffer, count: number, timeMs: number): void {
@@ -120,18 +92,17 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   }
 
   async offsetAt(timeMs: number): Promise<number> {
-    const at = lastIndex(
+    const first = lastIndex(
       this.#segments,
       (each) => each.firstTimeMs !== undefined && each.firstTimeMs < timeMs,
     );
-    const segment = this.#segments[at];
-    if (segment === undefined) return this.startOffset;
-    await segment.ensureIndexed(this.#host.handles);
-    let offset = Math.max(
-      this.startOffset,
-      segment.index.offsets[segment.index.byTime(timeMs)] ?? segment.base,
-    );
-    while (offset < segment.endOffset) {
+    const segment = this.#segments[first];
+    await segment?.ensureIndexed(this.#host.handles);
+    const indexed = segment?.index.offsets[segment.index.byTime(timeMs)] ?? segment?.base ?? 0;
+    let offset = Math.max(this.startOffset, indexed);
+    const end = this.endOffset;
+    // Nearly always the first block; a segment that was cleaned may have nothing from then on.
+    while (offset < end) {
       const block = await this.#block(offset, OWN_BLOCK_BYTES);
       let found: number | undefined;
       block.visitTimes(offset, (batchOffset, batchTimeMs) => {
@@ -139,7 +110,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
         return found !== undefined;
       });
       if (found !== undefined) return Math.max(this.startOffset, found);
-      offset = block.nextOffset;
+      offset = Math.max(block.nextOffset, this.startOffset);
     }
     return Math.max(this.startOffset, offset);
   }
@@ -167,6 +138,14 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     return this.endOffset;
   }
 
+  isCompactionDue(terms: CompactionTerms): boolean {
+    return this.#cleaning.isDue(terms);
+  }
+
+  compact(terms: CompactionTerms): Promise<boolean> {
+    return this.#cleaning.run(terms);
+  }
+
   forget(block: Block): void {
     remove(this.#blocks, block);
     remove(this.#loaded, block);
@@ -185,6 +164,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
       totalBytes: this.byteLength,
       lastTimeMs: last?.lastTimeMs ?? 0,
       isDropped: this.#isDropped,
+      ...this.#cleaning.capture(),
     };
   }
 
@@ -195,6 +175,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   /** Recovery: what the checkpoint recorded, with the segments that were found. */
   restore(length: LogLength, segments: readonly Segment[]): void {
     this.#segments.push(...segments);
+    this.#cleaning.restore(length);
     this.startOffset = length.startOffset;
     this.endOffset = length.endOffset;
     this.byteLength = segments.reduce((sum, segment) => sum + segment.bytes, 0);
@@ -227,7 +208,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
 
   #segmentFor(bytes: number): Segment {
     const last = this.#segments[this.#segments.length - 1];
-    if (last !== undefined && last.bytes + bytes <= this.#host.segmentBytes) return last;
+    if (last !== undefined && !last.isSealed && last.bytes + bytes <= this.#host.segmentBytes) return last;
     if (last !== undefined && last.bytes === 0) return last;
     const segment = new Segment(this.#host.segmentPath(this.id, this.endOffset), this.endOffset);
     this.#segments.push(segment);
@@ -276,19 +257,24 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
       if (offset < this.startOffset || offset >= this.endOffset) throw this.#outside(offset);
       const block = this.#residentBlock(offset);
       if (block !== undefined) return block;
-      const loading = this.#loading.get(offset) ?? this.#read(offset, maxBytes);
+      const segment = this.#segmentAt(offset);
+      const loading = this.#loading.get(offset) ?? this.#read(segment, offset, maxBytes);
       try {
         return await loading;
       } catch (error) {
-        // Trimmed meanwhile: say that, not that a file is missing.
-        if (offset >= this.startOffset) throw error;
+        // Trimmed meanwhile: say that, not that a file is missing. Cleaned meanwhile: read the new file.
+        if (offset >= this.startOffset && !segment.isGone) throw error;
       }
     }
   }
 
-  #read(offset: number, maxBytes: number): Promise<Block> {
+  #segmentAt(offset: number): Segment {
     const segment = this.#segments[lastIndex(this.#segments, (each) => each.base <= offset)];
     assert(segment !== undefined && segment.endOffset > offset, 'what is not in memory is in a segment');
+    return segment;
+  }
+
+  #read(segment: Segment, offset: number, maxBytes: number): Promise<Block> {
     const reading = readBlock(this.#host.handles, this, segment, { offset, maxBytes })
       .then(
         (block) => {
@@ -299,7 +285,9 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
           throw unreadable(error, segment.path);
         },
       )
-      .finally(() => this.#loading.delete(offset));
+      .finally(() => {
+        if (this.#loading.get(offset) === reading) this.#loading.delete(offset);
+      });
     this.#loading.set(offset, reading);
     return reading;
   }
@@ -321,6 +309,13 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const segment = this.#segments.shift();
     if (segment === undefined) return;
     this.byteLength -= segment.bytes;
+    this.#forgetAll(segment);
+    // P2
+    if (segment.base >= this.#capturedEnd) this.#addUnwritten(-this.#writer.discard(segment));
+    this.#host.doom(this, segment.path);
+  }
+
+  #forgetAll(segment: Segment): void {
     for (const block of [...this.#blocks, ...this.#loaded]) {
       if (block.segment !== segment) continue;
       this.forget(block);
@@ -328,9 +323,22 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
       this.#host.loads.remove(block);
     }
     segment.isGone = true;
-    // P2
-    if (segment.base >= this.#capturedEnd) this.#addUnwritten(-this.#writer.discard(segment));
-    this.#host.doom(this, segment.path);
+  }
+
+  /** A cleaning wrote `made` for some of the segments; they are synced, so nothing waits for a write. */
+  #replace(old: readonly Segment[], made: Segment): boolean {
+    const at = this.#segments.indexOf(old[0] as Segment);
+    if (at === -1 || old.some((segment, i) => this.#segments[at + i] !== segment)) return false;
+    this.#segments.splice(at, old.length, made);
+    this.#loading.clear();
+    for (const segment of old) {
+      this.byteLength -= segment.bytes;
+      this.#forgetAll(segment);
+      this.#host.doom(this, segment.path);
+    }
+    this.byteLength += made.bytes;
+    this.#host.changed(this);
+    return true;
   }
 
   #onWritten(bytes: number, block: Block): void {

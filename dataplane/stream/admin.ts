@@ -49,6 +49,8 @@ export function createStreamAdmin(
 
 function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
   const { name, partitions, retentionMs, retentionBytes, createdAtMs } = stream.cell.value;
+  const { cleanup, minCompactionLagMs, tombstoneRetentionMs } = stream.cell.value;
+  const compaction = { cleanup, minCompactionLagMs, tombstoneRetentionMs };
   const figures = [...locator.partitions(stream)].map(({ partition, log, visibleEnd }) => ({
     partition,
     logStart: log.startOffset,
@@ -56,5 +58,6 @@ function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
     bytes: log.byteLength,
     shard: locator.shardOf(name, partition).id,
   }));
-  return { spec: { name, partitions, retentionMs, retentionBytes }, partitions: figures, createdAtMs };
+  const spec = { name, partitions, retentionMs, retentionBytes, ...compaction };
+  return { spec, partitions: figures, createdAtMs };
 }

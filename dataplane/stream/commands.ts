@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ErrorCode, FlowError } from '@flowmesh/protocol';
 import type { Caller, Command, MutationId } from '../shard/state-machine.ts';
 import { ByteReader, type ByteWriter } from '../storage/bytes.ts';
-import type { StartFrom } from './tables.ts';
+import type { Cleanup, StartFrom } from './tables.ts';
 
 export const VIEW = 'stream';
 
@@ -20,6 +20,9 @@ export interface Declare extends Base<'declare'> {
   readonly retentionMs: number;
   readonly retentionBytes: number;
   readonly createdAtMs: number;
+  readonly cleanup: Cleanup;
+  readonly minCompactionLagMs: number;
+  readonly tombstoneRetentionMs: number;
 }
 
 export interface Delete extends Base<'delete'> {

@@ -1,12 +1,14 @@
 // Decisions about streams as a whole and their partitions: declare, delete, publish, and what time does to
 // them.
-import { FlowError, patchHead } from '@flowmesh/protocol';
+import { FlowError, patchHead, readEntries } from '@flowmesh/protocol';
 import type { Emit, Moment } from '../shard/state-machine.ts';
+import { readEntry } from '../storage/compacted-batch.ts';
 import type { PartitionCell, StreamCell } from './cells.ts';
 import type { Declare, Delete, DeletedReply, Done, Publish, Published } from './commands.ts';
 import { DONE } from './commands.ts';
 import {
   type Appended,
+  type CleanupSet,
   type Declared,
   type Deleted,
   STREAM_EVENT,
@@ -15,6 +17,7 @@ import {
 } from './events.ts';
 import { placementOf, shardOfPartition } from './placement.ts';
 import type { StreamState } from './state.ts';
+import { NO_COMPACTION } from './tables.ts';
 
 /** Rows that one event of a sweep takes. */
 const SWEEP_ROWS_MAX = 256;
@@ -49,11 +52,24 @@ export function decidePublish(state: StreamState, command: Publish, at: Moment, 
   const stream = needStream(state, command);
   const { log } = needPartition(stream, command.partition);
   const { batch, partition, count } = command;
+  if (stream.cell.value.cleanup !== 'delete') checkKeys(stream, batch);
   const firstOffset = log.endOffset;
   patchHead(batch, firstOffset, at.nowMs);
   const event: Appended = { type: STREAM_EVENT.appended, no: stream.no, partition, batch, isOwned: true };
   emit(event);
   return { kind: 'published', partition, firstOffset, count, appendTimeMs: at.nowMs };
+}
+
+/** What has no key could never be cleaned. */
+function checkKeys(stream: StreamCell, batch: Buffer): void {
+  for (const [i, span] of readEntries(batch).entries()) {
+    if (readEntry(batch, span).key !== null) continue;
+    const { name, cleanup } = stream.cell.value;
+    throw new FlowError(
+      'KEY_REQUIRED',
+      `record ${i} has no key; stream ${name} is cleaned by key (${cleanup})`,
+    );
+  }
 }
 
 export interface Place {
@@ -81,21 +97,35 @@ export function decideDeclare(state: StreamState, command: Declare, place: Place
       `stream ${name} has ${known.partitions} partitions: their number can grow, not shrink to ${partitions}`,
     );
   }
+  const isSameCleanup = sameCleanup(known ?? NO_COMPACTION, command);
   const isSame =
     known?.partitions === partitions &&
     known.retentionMs === retentionMs &&
-    known.retentionBytes === retentionBytes;
+    known.retentionBytes === retentionBytes &&
+    isSameCleanup;
   if (isSame) return DONE;
   const no = stream?.no ?? state.nextNumbers().nextStream;
   const { tenant } = command.caller;
   const type = STREAM_EVENT.declared;
   emit({ type, no, tenant, name, uid, partitions, retentionMs, retentionBytes, createdAtMs } as Declared);
+  if (!isSameCleanup) {
+    const { cleanup, minCompactionLagMs, tombstoneRetentionMs } = command;
+    const set = { type: STREAM_EVENT.cleanupSet, no, cleanup, minCompactionLagMs, tombstoneRetentionMs };
+    emit(set as CleanupSet);
+  }
   for (let partition = known?.partitions ?? 0; partition < partitions; partition++) {
     if (shardOfPartition(placement, partition, place.shards) !== place.shard) continue;
     emit({ type: STREAM_EVENT.partitionOpened, no, partition, logId: state.nextNumbers().nextLog } as never);
   }
   return DONE;
 }
+
+type CleanupTerms = Pick<Declare, 'cleanup' | 'minCompactionLagMs' | 'tombstoneRetentionMs'>;
+
+const sameCleanup = (a: CleanupTerms, b: CleanupTerms): boolean =>
+  a.cleanup === b.cleanup &&
+  a.minCompactionLagMs === b.minCompactionLagMs &&
+  a.tombstoneRetentionMs === b.tombstoneRetentionMs;
 
 export function decideDelete(state: StreamState, command: Delete, emit: Emit): DeletedReply {
   const stream = needStream(state, command);
@@ -107,7 +137,8 @@ export function decideDelete(state: StreamState, command: Delete, emit: Emit): D
 
 /** Retention: whole segments that are too old or too many. */
 export function trim(partition: PartitionCell, at: Moment, emit: Emit): void {
-  const { retentionMs, retentionBytes } = partition.stream.cell.value;
+  const { retentionMs, retentionBytes, cleanup } = partition.stream.cell.value;
+  if (cleanup === 'compact') return;
   const { log } = partition;
   const limits = { olderThanMs: at.nowMs - retentionMs };
   const offset = log.expiredOffset(retentionBytes === 0 ? limits : { ...limits, bytesMax: retentionBytes });

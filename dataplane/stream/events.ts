@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
-import type { StartFrom } from './tables.ts';
+import { type Cleanup, readCleanup, type StartFrom, writeCleanup } from './tables.ts';
 
 export const EVENT_RANGE = [112, 159] as const;
 
@@ -24,6 +24,7 @@ export const STREAM_EVENT = {
   cursorGranted: 123,
   committed: 124,
   cursorMoved: 125,
+  cleanupSet: 126,
 } as const;
 
 /** A stream was declared or its declaration changed. */
@@ -151,6 +152,15 @@ export interface CursorMoved extends Event {
   readonly offset: number;
 }
 
+/** How records of a stream go in time, where it is not by retention alone or was not. */
+export interface CleanupSet extends Event {
+  readonly type: typeof STREAM_EVENT.cleanupSet;
+  readonly no: number;
+  readonly cleanup: Cleanup;
+  readonly minCompactionLagMs: number;
+  readonly tombstoneRetentionMs: number;
+}
+
 export type StreamEvent =
   | Declared
   | PartitionOpened
@@ -165,7 +175,8 @@ export type StreamEvent =
   | Revoking
   | CursorGranted
   | Committed
-  | CursorMoved;
+  | CursorMoved
+  | CleanupSet;
 
 interface Codec<E extends StreamEvent> {
   /** Behind the type and the stream's number. */
@@ -304,6 +315,7 @@ const CODECS: { readonly [K in StreamEvent as K['type']]: Codec<K> } = {
     decode: (r) => ({ group: r.text(), partition: r.varint(), offset: r.varint(), metadata: r.text() }),
   },
   [STREAM_EVENT.cursorMoved]: cursor as Codec<CursorMoved>,
+  [STREAM_EVENT.cleanupSet]: { encode: writeCleanup, decode: readCleanup },
 };
 
 /** Writes the event behind its type byte, which the shard writes. */

@@ -8,6 +8,7 @@ import type { PartitionCell, StreamCell } from './cells.ts';
 import { type DeletedReply, VIEW } from './commands.ts';
 import { partitionNotFound, streamNotFound } from './declare.ts';
 import { type Placement, placementOf, shardOfPartition } from './placement.ts';
+import { CLEANUPS, NO_COMPACTION } from './tables.ts';
 import type { StreamView } from './view.ts';
 
 export const STREAM_DEFAULTS = {
@@ -15,6 +16,9 @@ export const STREAM_DEFAULTS = {
   retentionMs: 7 * 24 * 3_600_000,
   /** No limit. */
   retentionBytes: 0,
+  cleanup: 'delete',
+  /** Of streams that are compacted. */
+  tombstoneRetentionMs: 24 * 3_600_000,
 } as const;
 
 /** A declaration journals one event for each partition of a shard in one entry. */
@@ -29,7 +33,21 @@ export interface Spec {
   /** 0: the default. */
   readonly retentionMs: number;
   readonly retentionBytes: number;
+  /** Empty: the default. */
+  readonly cleanup: string;
+  readonly minCompactionLagMs: number;
+  /** 0: the default. */
+  readonly tombstoneRetentionMs: number;
 }
+
+const UNSET = {
+  partitions: 0,
+  retentionMs: 0,
+  retentionBytes: 0,
+  cleanup: '',
+  minCompactionLagMs: 0,
+  tombstoneRetentionMs: 0,
+};
 
 type Waiter = (error: FlowError | null, stream: StreamCell | undefined) => void;
 
@@ -112,7 +130,7 @@ export class Locator {
       for (const each of all) each(stream === undefined ? (error ?? streamNotFound(name)) : null, stream);
       this.#creating.delete(id);
     };
-    const spec = { name, partitions: 0, retentionMs: 0, retentionBytes: 0 };
+    const spec = { ...UNSET, name };
     this.declare(caller, spec).then(
       () => finish(null),
       (error: FlowError) => finish(error),
@@ -146,6 +164,7 @@ export class Locator {
       retentionMs: spec.retentionMs || STREAM_DEFAULTS.retentionMs,
       retentionBytes: spec.retentionBytes,
       createdAtMs: known?.createdAtMs ?? home.nowMs(),
+      ...cleanupOf(spec),
     } as const;
     const others = this.#shardsOf(name, partitions).filter((shard) => shard !== home);
     if (known !== undefined && partitions < known.partitions) others.length = 0; // Home says why not.
@@ -233,6 +252,17 @@ export class Locator {
       if (this.#changing.get(id) === mine) this.#changing.delete(id);
     }
   }
+}
+
+/** A stream that is not compacted has no times of compaction, whatever was asked. */
+function cleanupOf({ cleanup, minCompactionLagMs, tombstoneRetentionMs }: Spec) {
+  const chosen = CLEANUPS.find((each) => each === (cleanup || STREAM_DEFAULTS.cleanup));
+  if (chosen === undefined) {
+    throw new FlowError('INVALID_ARGUMENT', `cleanup is ${CLEANUPS.join(', ')}, not ${cleanup}`);
+  }
+  if (chosen === 'delete') return NO_COMPACTION;
+  const retentionMs = tombstoneRetentionMs || STREAM_DEFAULTS.tombstoneRetentionMs;
+  return { cleanup: chosen, minCompactionLagMs, tombstoneRetentionMs: retentionMs };
 }
 
 /** Names are at most 255 bytes, without control characters. */

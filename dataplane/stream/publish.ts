@@ -202,8 +202,8 @@ const refused = (request: pb.PublishBatch, error: FlowError): Reply => ({
 function toBatchRecord(record: pb.NewRecord, mutation: MutationId | undefined): BatchRecord {
   const names = Object.keys(record.headers);
   return {
-    value: record.value,
-    contentType: record.contentType,
+    value: record.tombstone ? null : record.value,
+    contentType: record.tombstone ? undefined : record.contentType,
     key: record.key.length === 0 ? undefined : record.key,
     headers: names.length === 0 ? undefined : new Map(Object.entries(record.headers)),
     timeMs: record.timeMs === 0 ? undefined : record.timeMs,

@@ -40,6 +40,8 @@ export async function readRecords(
       next = record.offset + 1;
       records.push(toRecord(partition.partition, record));
     }
+    // What cleaning emptied behind the last record is passed over.
+    next = Math.max(next, chunk.nextOffset);
   }
   return { records, nextOffset: next, endOffset: partition.visibleEnd };
 }
@@ -92,4 +94,5 @@ const toRecord = (partition: number, record: DecodedRecord): pb.RecordInput => (
   headers: record.headers === undefined ? undefined : Object.fromEntries(record.headers),
   envelope: record.envelope,
   producerTimeMs: record.timeMs ?? 0,
+  tombstone: record.value === null,
 });

@@ -9,6 +9,7 @@ import { type Cell, Cells, type GroupCell, type PartitionCell, type StreamCell }
 import type {
   Appended,
   Assigned,
+  CleanupSet,
   Committed,
   CursorGranted,
   CursorMoved,
@@ -105,6 +106,9 @@ export class StreamState {
       case STREAM_EVENT.cursorMoved:
         this.#setCursor(event);
         break;
+      case STREAM_EVENT.cleanupSet:
+        this.#setCleanup(event);
+        break;
     }
   }
 
@@ -145,6 +149,8 @@ export class StreamState {
 
   #declare(event: Declared): void {
     const { no, tenant, name } = event;
+    const known = this.byNo.get(no);
+    const { cleanup, minCompactionLagMs, tombstoneRetentionMs } = known?.cell.value ?? t.NO_COMPACTION;
     const row: t.StreamRow = {
       name,
       uid: event.uid,
@@ -153,8 +159,10 @@ export class StreamState {
       retentionBytes: event.retentionBytes,
       createdAtMs: event.createdAtMs,
       isDeleted: false,
+      cleanup,
+      minCompactionLagMs,
+      tombstoneRetentionMs,
     };
-    const known = this.byNo.get(no);
     if (known !== undefined) {
       this.cells.set(known.cell, row);
       for (const group of known.groups.values()) this.outgrown.add(group);
@@ -164,6 +172,11 @@ export class StreamState {
     const cell = this.cells.create(t.STREAMS, t.streamKey(tenant, no), row);
     this.addStream(newStream(no, tenant, cell));
     this.#count({ ...this.nextNumbers(), nextStream: no + 1 });
+  }
+
+  #setCleanup({ no, cleanup, minCompactionLagMs, tombstoneRetentionMs }: CleanupSet): void {
+    const { cell } = this.stream(no);
+    this.cells.set(cell, { ...cell.value, cleanup, minCompactionLagMs, tombstoneRetentionMs });
   }
 
   /** Also used when streams are loaded. */

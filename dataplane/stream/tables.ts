@@ -31,7 +31,35 @@ export interface StreamRow {
   readonly createdAtMs: number;
   /** Its rows are being swept; nobody finds it any more. */
   readonly isDeleted: boolean;
+  readonly cleanup: Cleanup;
+  readonly minCompactionLagMs: number;
+  readonly tombstoneRetentionMs: number;
 }
+
+/** What happens to records in time: see StreamSpec. The place in the list is what is stored. */
+export const CLEANUPS = ['delete', 'compact', 'both'] as const;
+export type Cleanup = (typeof CLEANUPS)[number];
+
+/** As rows of before there was a choice. */
+export const NO_COMPACTION = { cleanup: 'delete', minCompactionLagMs: 0, tombstoneRetentionMs: 0 } as const;
+
+interface CleanupFields {
+  readonly cleanup: Cleanup;
+  readonly minCompactionLagMs: number;
+  readonly tombstoneRetentionMs: number;
+}
+
+export function writeCleanup(v: CleanupFields, w: ByteWriter): void {
+  w.u8(CLEANUPS.indexOf(v.cleanup));
+  w.varint(v.minCompactionLagMs);
+  w.varint(v.tombstoneRetentionMs);
+}
+
+export const readCleanup = (r: ByteReader): CleanupFields => ({
+  cleanup: CLEANUPS[r.u8()] ?? 'delete',
+  minCompactionLagMs: r.varint(),
+  tombstoneRetentionMs: r.varint(),
+});
 
 export interface PartitionRow {
   readonly logId: number;
@@ -111,6 +139,7 @@ export const STREAMS = table<StreamRow>(
     w.varint(v.retentionBytes);
     w.varint(v.createdAtMs);
     writeFlag(w, v.isDeleted);
+    writeCleanup(v, w);
   },
   (r) => ({
     name: r.text(),
@@ -120,6 +149,7 @@ export const STREAMS = table<StreamRow>(
     retentionBytes: r.varint(),
     createdAtMs: r.varint(),
     isDeleted: r.u8() === 1,
+    ...(r.done ? NO_COMPACTION : readCleanup(r)),
   }),
 );
 

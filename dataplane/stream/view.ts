@@ -16,6 +16,7 @@ import { ByteWriter } from '../storage/bytes.ts';
 import { unreachable } from './assert.ts';
 import type { GroupCell, PartitionCell, StreamCell } from './cells.ts';
 import { decodeReply, encodeReply, type StreamCommand, type StreamReply, VIEW } from './commands.ts';
+import { Compactor } from './compactor.ts';
 import {
   decideJoin,
   decideLeave,
@@ -47,6 +48,8 @@ export interface StreamView extends View {
   streams(tenant: number): Iterable<StreamCell>;
   /** Of all tenants. */
   allStreams(): Iterable<StreamCell>;
+  /** A partition is being cleaned by key. */
+  readonly isCleaning: boolean;
   /** A member was heard of. */
   heard(group: GroupCell, member: string): void;
 }
@@ -67,10 +70,12 @@ class ShardStreams implements StreamView {
   #sessionsSeenMs = 0;
   #trimDueMs = 0;
   #trimQueue: PartitionCell[] = [];
+  readonly #compactor: Compactor;
 
   constructor(context: ViewContext) {
     this.#context = context;
     this.#state = new StreamState(context.rows, context.logs);
+    this.#compactor = new Compactor(context.wake);
   }
 
   load(): Promise<void> {
@@ -100,6 +105,10 @@ class ShardStreams implements StreamView {
 
   allStreams(): Iterable<StreamCell> {
     return this.#state.all();
+  }
+
+  get isCleaning(): boolean {
+    return this.#compactor.isRunning;
   }
 
   heard(group: GroupCell, member: string): void {
@@ -158,16 +167,18 @@ class ShardStreams implements StreamView {
 
   tick(at: Moment, emit: TickEmit): void {
     if (this.#port === null) return;
+    this.#compactor.turn();
     if (this.#state.outgrown.size > 0) this.#fillOutgrown(emit);
     if (at.nowMs < this.#dueMs) return;
     if (at.nowMs >= this.#sessionsDueMs) this.#fenceSilent(at, emit);
     this.#trimSome(at, emit);
+    this.#compactor.look(this.#state.all(), at.nowMs);
     for (const stream of this.#state.deleted) {
       sweep(stream, emit);
       break;
     }
     const sweepDueMs = this.#state.deleted.size > 0 ? at.nowMs + SWEEP_EVERY_MS : Number.POSITIVE_INFINITY;
-    this.#dueMs = Math.min(this.#sessionsDueMs, this.#trimDueMs, sweepDueMs);
+    this.#dueMs = Math.min(this.#sessionsDueMs, this.#trimDueMs, sweepDueMs, this.#compactor.dueMs);
   }
 
   wakeAtMs(): number {

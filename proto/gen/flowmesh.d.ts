@@ -1412,6 +1412,8 @@ export interface NewRecord {
   timeMs: number;
   /** Set: this partition; unset: by key (murmur2, as Kafka), or round robin without a key. */
   partition: number | null;
+  /** A deletion of the key: no value, not an empty one. */
+  tombstone: boolean;
 }
 export interface NewRecordInput {
   key?: Uint8Array | null | undefined;
@@ -1423,6 +1425,8 @@ export interface NewRecordInput {
   timeMs?: number | null | undefined;
   /** Set: this partition; unset: by key (murmur2, as Kafka), or round robin without a key. */
   partition?: number | null | undefined;
+  /** A deletion of the key: no value, not an empty one. */
+  tombstone?: boolean | null | undefined;
 }
 export const NewRecord: MessageType<NewRecord, NewRecordInput>;
 
@@ -1671,6 +1675,7 @@ export interface Record {
   headers: { [key: string]: Buffer };
   envelope: Envelope | null;
   producerTimeMs: number;
+  tombstone: boolean;
 }
 export interface RecordInput {
   partition?: number | null | undefined;
@@ -1683,12 +1688,16 @@ export interface RecordInput {
   headers?: { [key: string]: Uint8Array } | null | undefined;
   envelope?: EnvelopeInput | null | undefined;
   producerTimeMs?: number | null | undefined;
+  tombstone?: boolean | null | undefined;
 }
 export const Record: MessageType<Record, RecordInput>;
 
 export interface RecordChunk {
   partition: number;
-  /** One or more RecordBatches as stored. The first may begin before the offset asked for: skip those records. */
+  /**
+   * One or more RecordBatches as stored. The first may begin before the offset asked for: skip those records.
+   * In compacted streams some are gaps: offsets without records.
+   */
   batches: Buffer;
   firstOffset: number;
   nextOffset: number;
@@ -1696,7 +1705,10 @@ export interface RecordChunk {
 }
 export interface RecordChunkInput {
   partition?: number | null | undefined;
-  /** One or more RecordBatches as stored. The first may begin before the offset asked for: skip those records. */
+  /**
+   * One or more RecordBatches as stored. The first may begin before the offset asked for: skip those records.
+   * In compacted streams some are gaps: offsets without records.
+   */
   batches?: Uint8Array | null | undefined;
   firstOffset?: number | null | undefined;
   nextOffset?: number | null | undefined;
@@ -2086,6 +2098,15 @@ export interface StreamSpec {
   /** Per partition; 0: no limit. */
   retentionBytes: number;
   mutation: Mutation | null;
+  /**
+   * delete (default): records past their retention go. compact: the last record of each key stays, for ever.
+   * both: compacted, and what is past its retention goes.
+   */
+  cleanup: string;
+  /** compact: records younger than this stay, whatever follows them. */
+  minCompactionLagMs: number;
+  /** compact: how long the deletion of a key can still be read after cleaning; 0: 24 h. */
+  tombstoneRetentionMs: number;
 }
 export interface StreamSpecInput {
   name?: string | null | undefined;
@@ -2094,6 +2115,15 @@ export interface StreamSpecInput {
   /** Per partition; 0: no limit. */
   retentionBytes?: number | null | undefined;
   mutation?: MutationInput | null | undefined;
+  /**
+   * delete (default): records past their retention go. compact: the last record of each key stays, for ever.
+   * both: compacted, and what is past its retention goes.
+   */
+  cleanup?: string | null | undefined;
+  /** compact: records younger than this stay, whatever follows them. */
+  minCompactionLagMs?: number | null | undefined;
+  /** compact: how long the deletion of a key can still be read after cleaning; 0: 24 h. */
+  tombstoneRetentionMs?: number | null | undefined;
 }
 export const StreamSpec: MessageType<StreamSpec, StreamSpecInput>;
 

@@ -1930,6 +1930,9 @@ export const flowmesh = $root.flowmesh = (() => {
    StreamSpec.prototype.retentionMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    StreamSpec.prototype.retentionBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    StreamSpec.prototype.mutation = null;
+   StreamSpec.prototype.cleanup = "";
+   StreamSpec.prototype.minCompactionLagMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   StreamSpec.prototype.tombstoneRetentionMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    StreamSpec.create = function(properties) {
     return new StreamSpec(properties);
@@ -1952,6 +1955,12 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(32).uint64(message.retentionBytes);
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(42).fork(), _depth + 1).ldelim();
+    if (message.cleanup != null && $Object.hasOwnProperty.call(message, "cleanup") && message.cleanup !== "")
+     writer.uint32(50).string(message.cleanup);
+    if (message.minCompactionLagMs != null && $Object.hasOwnProperty.call(message, "minCompactionLagMs") && (typeof message.minCompactionLagMs === "object" ? message.minCompactionLagMs.low || message.minCompactionLagMs.high : message.minCompactionLagMs !== 0))
+     writer.uint32(56).uint64(message.minCompactionLagMs);
+    if (message.tombstoneRetentionMs != null && $Object.hasOwnProperty.call(message, "tombstoneRetentionMs") && (typeof message.tombstoneRetentionMs === "object" ? message.tombstoneRetentionMs.low || message.tombstoneRetentionMs.high : message.tombstoneRetentionMs !== 0))
+     writer.uint32(64).uint64(message.tombstoneRetentionMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -2027,6 +2036,33 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cleanup = value;
+       else
+        delete message.cleanup;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.minCompactionLagMs = value;
+       else
+        delete message.minCompactionLagMs;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.tombstoneRetentionMs = value;
+       else
+        delete message.tombstoneRetentionMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -2085,6 +2121,29 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.StreamSpec.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.cleanup != null)
+     if (typeof object.cleanup !== "string" || object.cleanup.length)
+      message.cleanup = $String(object.cleanup);
+    if (object.minCompactionLagMs != null)
+     if (typeof object.minCompactionLagMs === "object" ? object.minCompactionLagMs.low || object.minCompactionLagMs.high : $Number(object.minCompactionLagMs) !== 0)
+      if ($util.Long)
+       message.minCompactionLagMs = $util.Long.fromValue(object.minCompactionLagMs, true);
+      else if (typeof object.minCompactionLagMs === "string")
+       message.minCompactionLagMs = $parseInt(object.minCompactionLagMs, 10);
+      else if (typeof object.minCompactionLagMs === "number")
+       message.minCompactionLagMs = object.minCompactionLagMs;
+      else if (typeof object.minCompactionLagMs === "object")
+       message.minCompactionLagMs = new $util.LongBits(object.minCompactionLagMs.low >>> 0, object.minCompactionLagMs.high >>> 0).toNumber(true);
+    if (object.tombstoneRetentionMs != null)
+     if (typeof object.tombstoneRetentionMs === "object" ? object.tombstoneRetentionMs.low || object.tombstoneRetentionMs.high : $Number(object.tombstoneRetentionMs) !== 0)
+      if ($util.Long)
+       message.tombstoneRetentionMs = $util.Long.fromValue(object.tombstoneRetentionMs, true);
+      else if (typeof object.tombstoneRetentionMs === "string")
+       message.tombstoneRetentionMs = $parseInt(object.tombstoneRetentionMs, 10);
+      else if (typeof object.tombstoneRetentionMs === "number")
+       message.tombstoneRetentionMs = object.tombstoneRetentionMs;
+      else if (typeof object.tombstoneRetentionMs === "object")
+       message.tombstoneRetentionMs = new $util.LongBits(object.tombstoneRetentionMs.low >>> 0, object.tombstoneRetentionMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -2110,6 +2169,17 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.retentionBytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.mutation = null;
+     object.cleanup = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.minCompactionLagMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.minCompactionLagMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.tombstoneRetentionMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.tombstoneRetentionMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -2131,6 +2201,22 @@ export const flowmesh = $root.flowmesh = (() => {
       object.retentionBytes = options.longs === $String ? $util.Long.prototype.toString.call(message.retentionBytes) : options.longs === $Number ? new $util.LongBits(message.retentionBytes.low >>> 0, message.retentionBytes.high >>> 0).toNumber(true) : message.retentionBytes;
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.cleanup != null && $Object.hasOwnProperty.call(message, "cleanup"))
+     object.cleanup = message.cleanup;
+    if (message.minCompactionLagMs != null && $Object.hasOwnProperty.call(message, "minCompactionLagMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.minCompactionLagMs = typeof message.minCompactionLagMs === "number" ? $BigInt(message.minCompactionLagMs) : $util.Long.fromBits(message.minCompactionLagMs.low >>> 0, message.minCompactionLagMs.high >>> 0, true).toBigInt();
+     else if (typeof message.minCompactionLagMs === "number")
+      object.minCompactionLagMs = options.longs === $String ? $String(message.minCompactionLagMs) : message.minCompactionLagMs;
+     else
+      object.minCompactionLagMs = options.longs === $String ? $util.Long.prototype.toString.call(message.minCompactionLagMs) : options.longs === $Number ? new $util.LongBits(message.minCompactionLagMs.low >>> 0, message.minCompactionLagMs.high >>> 0).toNumber(true) : message.minCompactionLagMs;
+    if (message.tombstoneRetentionMs != null && $Object.hasOwnProperty.call(message, "tombstoneRetentionMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.tombstoneRetentionMs = typeof message.tombstoneRetentionMs === "number" ? $BigInt(message.tombstoneRetentionMs) : $util.Long.fromBits(message.tombstoneRetentionMs.low >>> 0, message.tombstoneRetentionMs.high >>> 0, true).toBigInt();
+     else if (typeof message.tombstoneRetentionMs === "number")
+      object.tombstoneRetentionMs = options.longs === $String ? $String(message.tombstoneRetentionMs) : message.tombstoneRetentionMs;
+     else
+      object.tombstoneRetentionMs = options.longs === $String ? $util.Long.prototype.toString.call(message.tombstoneRetentionMs) : options.longs === $Number ? new $util.LongBits(message.tombstoneRetentionMs.low >>> 0, message.tombstoneRetentionMs.high >>> 0).toNumber(true) : message.tombstoneRetentionMs;
     return object;
    };
 
@@ -20860,6 +20946,7 @@ export const flowmesh = $root.flowmesh = (() => {
    NewRecord.prototype.envelope = null;
    NewRecord.prototype.timeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    NewRecord.prototype.partition = null;
+   NewRecord.prototype.tombstone = false;
 
    let $oneOfFields;
 
@@ -20895,6 +20982,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(48).uint64(message.timeMs);
     if (message.partition != null && $Object.hasOwnProperty.call(message, "partition"))
      writer.uint32(56).uint32(message.partition);
+    if (message.tombstone != null && $Object.hasOwnProperty.call(message, "tombstone") && message.tombstone !== false)
+     writer.uint32(64).bool(message.tombstone);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -21013,6 +21102,15 @@ export const flowmesh = $root.flowmesh = (() => {
        message._partition = "partition";
        continue;
       }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.tombstone = value;
+       else
+        delete message.tombstone;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -21085,6 +21183,9 @@ export const flowmesh = $root.flowmesh = (() => {
        message.timeMs = new $util.LongBits(object.timeMs.low >>> 0, object.timeMs.high >>> 0).toNumber(true);
     if (object.partition != null)
      message.partition = object.partition >>> 0;
+    if (object.tombstone != null)
+     if (object.tombstone)
+      message.tombstone = $Boolean(object.tombstone);
     return message;
    };
 
@@ -21120,6 +21221,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.timeMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.timeMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.tombstone = false;
     }
     if (message.key != null && $Object.hasOwnProperty.call(message, "key"))
      object.key = options.bytes === $String ? $util.base64.encode(message.key, 0, message.key.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.key) : message.key;
@@ -21147,6 +21249,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.timeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeMs) : options.longs === $Number ? new $util.LongBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0).toNumber(true) : message.timeMs;
     if (message.partition != null && $Object.hasOwnProperty.call(message, "partition"))
      object.partition = message.partition;
+    if (message.tombstone != null && $Object.hasOwnProperty.call(message, "tombstone"))
+     object.tombstone = message.tombstone;
     return object;
    };
 
@@ -22538,6 +22642,7 @@ export const flowmesh = $root.flowmesh = (() => {
    Record.prototype.headers = $util.emptyObject;
    Record.prototype.envelope = null;
    Record.prototype.producerTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Record.prototype.tombstone = false;
 
    Record.create = function(properties) {
     return new Record(properties);
@@ -22569,6 +22674,8 @@ export const flowmesh = $root.flowmesh = (() => {
      $root.flowmesh.v1.Envelope.encode(message.envelope, writer.uint32(66).fork(), _depth + 1).ldelim();
     if (message.producerTimeMs != null && $Object.hasOwnProperty.call(message, "producerTimeMs") && (typeof message.producerTimeMs === "object" ? message.producerTimeMs.low || message.producerTimeMs.high : message.producerTimeMs !== 0))
      writer.uint32(72).uint64(message.producerTimeMs);
+    if (message.tombstone != null && $Object.hasOwnProperty.call(message, "tombstone") && message.tombstone !== false)
+     writer.uint32(80).bool(message.tombstone);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -22707,6 +22814,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.producerTimeMs;
        continue;
       }
+     case 10: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.tombstone = value;
+       else
+        delete message.tombstone;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -22800,6 +22916,9 @@ export const flowmesh = $root.flowmesh = (() => {
        message.producerTimeMs = object.producerTimeMs;
       else if (typeof object.producerTimeMs === "object")
        message.producerTimeMs = new $util.LongBits(object.producerTimeMs.low >>> 0, object.producerTimeMs.high >>> 0).toNumber(true);
+    if (object.tombstone != null)
+     if (object.tombstone)
+      message.tombstone = $Boolean(object.tombstone);
     return message;
    };
 
@@ -22846,6 +22965,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.producerTimeMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.producerTimeMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.tombstone = false;
     }
     if (message.partition != null && $Object.hasOwnProperty.call(message, "partition"))
      object.partition = message.partition;
@@ -22887,6 +23007,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.producerTimeMs = options.longs === $String ? $String(message.producerTimeMs) : message.producerTimeMs;
      else
       object.producerTimeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.producerTimeMs) : options.longs === $Number ? new $util.LongBits(message.producerTimeMs.low >>> 0, message.producerTimeMs.high >>> 0).toNumber(true) : message.producerTimeMs;
+    if (message.tombstone != null && $Object.hasOwnProperty.call(message, "tombstone"))
+     object.tombstone = message.tombstone;
     return object;
    };
 

@@ -70,6 +70,13 @@ export const ERRORS = {
     'A key is longer than 1 KiB',
     'Use a shorter key, or a hash of it.',
   ),
+  KEY_REQUIRED: row(
+    INVALID_ARGUMENT,
+    400,
+    'never',
+    'A record of a compacted stream has no key',
+    'Give each record a key, or declare the stream with cleanup: delete.',
+  ),
   VALUE_TOO_LARGE: row(
     INVALID_ARGUMENT,
     413,

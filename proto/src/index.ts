@@ -11,6 +11,7 @@ export {
   type EntrySpan,
   type Envelope,
   EXT,
+  FLAG_GAP,
   FLAG_PLAIN,
   patchHead,
   readEntries,
@@ -20,6 +21,7 @@ export {
   readU64,
   sealBody,
   sliceBatch,
+  VERSION,
   validateBatch,
   writeU64,
 } from './record-batch.ts';

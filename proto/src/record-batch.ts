@@ -10,6 +10,7 @@
 //            u8 version = 1, u8 flags, u8 contentType, u8 reserved = 0
 //            u32 count, u32 indexLength
 //   flags  = 1 PLAIN: no entry has a key or job options, so a queue need not read the index
+//            2 GAP: `count` offsets that compaction emptied; no index, no bodies. Only the server makes them.
 //   index  = entry * count
 //   entry  = u8 serverFlags (1 INDEXED: the queue keeps a row for this job),
 //            varint bodyLength, varint extLength, ext
@@ -25,6 +26,7 @@ export const BATCH_HEAD_BYTES = 40;
 export const CRC_FROM = 28;
 export const VERSION = 1;
 export const FLAG_PLAIN = 1;
+export const FLAG_GAP = 2;
 export const ENTRY_INDEXED = 1;
 
 export const EXT = {
@@ -49,6 +51,8 @@ export const EXT = {
   lastError: 22,
   /** What a job went through before: attempts and redrives, JSON; see dataplane/queue/attempts.ts. */
   life: 40,
+  /** Tombstones in compacted streams: when cleaning came by first, by shard time. Only the server sets it. */
+  cleanedAtMs: 32,
 } as const;
 
 /** A dead job with all it carries must fit into a journal entry. */
@@ -99,6 +103,8 @@ export interface BatchHead {
   baseOffset: number;
   appendTimeMs: number;
   plain: boolean;
+  /** Offsets without records. */
+  gap: boolean;
   count: number;
   indexLength: number;
   contentTypeCode: number;
@@ -119,7 +125,9 @@ export function readHead(bytes: Buffer, at = 0, verify: 'none' | 'body' | 'all' 
     throw malformed(`version ${bytes[at + 28]}, this program reads version ${VERSION}`);
   if (length > bytes.length - at || length < BATCH_HEAD_BYTES + indexLength)
     throw malformed(`length ${length} does not fit`);
-  if (count === 0 || count * 3 > indexLength)
+  const gap = ((bytes[at + 29] ?? 0) & FLAG_GAP) !== 0;
+  if (gap && length !== BATCH_HEAD_BYTES) throw malformed(`a gap of ${length} bytes`);
+  if (count === 0 || (!gap && count * 3 > indexLength))
     throw malformed(`${count} records in an index of ${indexLength} bytes`);
   if (
     verify !== 'none' &&
@@ -135,6 +143,7 @@ export function readHead(bytes: Buffer, at = 0, verify: 'none' | 'body' | 'all' 
     baseOffset: readU64(bytes, at + 4),
     appendTimeMs: readU64(bytes, at + 12),
     plain: ((bytes[at + 29] ?? 0) & FLAG_PLAIN) !== 0,
+    gap,
     count,
     indexLength,
     contentTypeCode: bytes[at + 30] ?? 0,
@@ -164,6 +173,7 @@ export interface EntrySpan {
 
 /** Positions of all entries of the batch at `at`; checks every length against the batch. */
 export function readEntries(bytes: Buffer, at = 0, head: BatchHead = readHead(bytes, at)): EntrySpan[] {
+  if (head.gap) return [];
   const spans: EntrySpan[] = new Array(head.count);
   const indexEnd = at + BATCH_HEAD_BYTES + head.indexLength;
   const end = at + head.length;
@@ -304,6 +314,7 @@ export function validateBatch(batch: Buffer): BatchHead {
     );
   }
   const head = readHead(batch, 0, 'body');
+  if (head.gap) throw malformed('gaps are made by the server only');
   if (head.length !== batch.length) throw malformed(`length ${head.length}, but ${batch.length} bytes came`);
   if (head.count > LIMITS.batchRecords) {
     throw new FlowError(
@@ -327,6 +338,7 @@ function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
   let headers = 0;
   readExt(batch, span, (tag, from, to) => {
     const size = to - from;
+    if (tag === EXT.cleanedAtMs) throw malformed('cleanedAtMs is set by the server only');
     if (tag === EXT.header && (++headers > LIMITS.headers || size > LIMITS.headerBytes)) {
       throw new FlowError(
         'HEADERS_TOO_LARGE',

@@ -242,6 +242,21 @@ describe.each([1, 3])('shards: %d', (shards) => {
     expect((await ask('GET', '/v1/queues')).body.queues.length).toBeGreaterThanOrEqual(2);
   });
 
+  test('streams cleaned by key: each record has one, and null is not nothing', async () => {
+    const { ask } = await serve({ shards });
+    const spec = { partitions: 1, cleanup: 'compact', tombstoneRetentionMs: 60_000 };
+    expect((await ask('PUT', '/v1/streams/prices', spec)).body.spec).toMatchObject(spec);
+    expect((await ask('PUT', '/v1/streams/prices', { cleanup: 'never' })).status).toBe(400);
+    const write = (record: object) => ask('POST', '/v1/streams/prices/records', { records: [record] });
+    expect((await write({ value: 1 })).body).toMatchObject({ code: 'KEY_REQUIRED', status: 400 });
+    expect((await write({ key: 'a', value: 1, tombstone: true })).body.code).toBe('INVALID_ARGUMENT');
+    await write({ key: 'a', value: null });
+    await write({ key: 'a', tombstone: true });
+    const { body } = await ask('GET', '/v1/streams/prices/partitions/0/records');
+    expect(body.records).toMatchObject([{ value: null }, { value: null, tombstone: true }]);
+    expect(body.records[0].tombstone).toBeUndefined();
+  });
+
   test('streams: write by key, read by offset and time, seek a group', async () => {
     const { ask } = await serve({ shards });
     await ask('PUT', '/v1/streams/orders', { partitions: 2 });

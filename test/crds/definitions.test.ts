@@ -124,7 +124,11 @@ test('a stream as the message that ApplyStream takes', () => {
 apiVersion: flowmesh.io/v1alpha1
 kind: Stream
 metadata: { name: orders }
-spec: { streamName: orders.events, partitions: 12, retention: { time: 7d, size: 50Gi } }
+spec:
+  streamName: orders.events
+  partitions: 12
+  retention: { time: 7d, size: 50Gi }
+  cleanup: { policy: Both, minCompactionLag: 10m, tombstoneRetention: 2d }
 `) as Stream;
   const spec = toStreamSpec(stream);
   expectTypeOf(spec).toExtend<pb.StreamSpecInput>();
@@ -134,5 +138,8 @@ spec: { streamName: orders.events, partitions: 12, retention: { time: 7d, size: 
     partitions: 12,
     retentionMs: 604_800_000,
     retentionBytes: 53_687_091_200,
+    cleanup: 'both',
+    minCompactionLagMs: 600_000,
+    tombstoneRetentionMs: 172_800_000,
   });
 });

@@ -14,6 +14,8 @@ export class FaultFiles implements LogFiles {
   #now = memoryLogFiles();
   /** Errors of the next operations of a kind. */
   readonly fail = { write: null as Error | null, sync: null as Error | null };
+  /** The next read waits for this. */
+  hold: Promise<void> | null = null;
   /** Files that were ever written. */
   readonly written = new Set<string>();
   bytesRead = 0;
@@ -25,8 +27,14 @@ export class FaultFiles implements LogFiles {
       const current = await this.content(file);
       if (current === undefined) continue;
       const isLucky = keeps(file);
-      if (!isLucky && !kept.isNamed) continue;
-      await (await survivors.open(file, 'create')).write([isLucky ? current : kept.bytes], 0);
+      if (!isLucky && !kept.isNamed) {
+        this.#kept.delete(file);
+        continue;
+      }
+      const bytes = isLucky ? current : kept.bytes;
+      await (await survivors.open(file, 'create')).write([bytes], 0);
+      // What is there after a crash was on the disk.
+      this.#kept.set(file, { bytes, isNamed: true });
     }
     this.#now = survivors;
   }
@@ -49,8 +57,11 @@ export class FaultFiles implements LogFiles {
         this.written.add(file);
         await inner.write(pieces, position);
       },
-      read: (into, position) => {
+      read: async (into, position) => {
         this.bytesRead += into.length;
+        const held = this.hold;
+        this.hold = null;
+        await held;
         return inner.read(into, position);
       },
       sync: async () => {

@@ -48,6 +48,16 @@ const golden: [StreamEvent, string][] = [
     '03016702f0a204046e6f7465',
   ],
   [{ type: STREAM_EVENT.cursorMoved, ...cursor, offset: 5 }, '03016702016dac0206'],
+  [
+    {
+      type: STREAM_EVENT.cleanupSet,
+      no: 3,
+      cleanup: 'both',
+      minCompactionLagMs: 300,
+      tombstoneRetentionMs: 86_400_000,
+    },
+    '0302ac0280b89929',
+  ],
 ];
 
 test.each(golden)('event %o', (event, hex) => {
@@ -95,8 +105,11 @@ const rows = [
       retentionBytes: 0,
       createdAtMs: 5,
       isDeleted: true,
+      cleanup: 'compact',
+      minCompactionLagMs: 300,
+      tombstoneRetentionMs: 1000,
     },
-    '01730704e807000501',
+    '01730704e80700050101ac02e807',
   ],
   [t.PARTITIONS, { logId: 6 }, '06'],
   [t.CURSORS, { offset: -1, owner: 'm', epoch: 2, metadata: 'note' }, '00016d02046e6f7465'],
@@ -111,6 +124,11 @@ test.each(rows)('row of $name', (table, row, hex) => {
   table.encode(row, writer);
   expect(writer.view().toString('hex')).toBe(hex);
   expect(table.decode(new ByteReader(Buffer.from(hex, 'hex')))).toEqual(row);
+});
+
+test('a row of a stream from before there was a choice of cleanup', () => {
+  const row = t.STREAMS.decode(new ByteReader(Buffer.from('01730704e807000501', 'hex')));
+  expect(row).toMatchObject({ name: 's', cleanup: 'delete', minCompactionLagMs: 0, tombstoneRetentionMs: 0 });
 });
 
 test('keys lead back to what they name, whatever the names contain', () => {

@@ -62,6 +62,15 @@ export class FakeLog implements PartitionLog {
     this.startOffset = this.batches[0]?.base ?? this.startOffset;
   }
 
+  /** Cleaning is tested on real logs. */
+  isCompactionDue(): boolean {
+    return false;
+  }
+
+  async compact(): Promise<boolean> {
+    return false;
+  }
+
   /** Each batch counts as a segment; the last one is never sealed. */
   expiredOffset(limits: { olderThanMs?: number; bytesMax?: number }): number {
     let bytes = this.byteLength;

@@ -16,6 +16,7 @@ export const aRecord = (value: string, more: Partial<pb.NewRecord> = {}): pb.New
   envelope: null,
   timeMs: 0,
   partition: null,
+  tombstone: false,
   ...more,
 });
 
@@ -28,6 +29,9 @@ export const aSpec = (
   partitions,
   retentionMs: 0,
   retentionBytes: 0,
+  cleanup: '',
+  minCompactionLagMs: 0,
+  tombstoneRetentionMs: 0,
   mutation: null,
   ...more,
 });

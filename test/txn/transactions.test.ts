@@ -72,6 +72,9 @@ describe.each([1, 3])('%i shards', (shards) => {
       partitions: 1,
       retentionMs: 0,
       retentionBytes: 0,
+      cleanup: '',
+      minCompactionLagMs: 0,
+      tombstoneRetentionMs: 0,
       mutation: null,
     });
     const hello = { stream: S, group: 'g', memberId: 'm', creditBytes: 1024, startFrom: '', client: '' };

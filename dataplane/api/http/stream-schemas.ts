@@ -5,6 +5,7 @@ import {
   count,
   durability,
   envelope,
+  flag,
   headers,
   headersBase64,
   list,
@@ -16,6 +17,11 @@ const spec = {
   partitions: count('Number of partitions', { minimum: 1 }),
   retentionMs: count('How long records are kept'),
   retentionBytes: count('How many bytes are kept per partition; 0: no limit'),
+  cleanup: text('By retention, by key (the last record of each stays), or both', {
+    enum: ['delete', 'compact', 'both'],
+  }),
+  minCompactionLagMs: count('Compaction leaves younger records alone'),
+  tombstoneRetentionMs: count('How long a tombstone stays after it was cleaned first; 0: 24 h'),
 };
 
 export const declaration = closed(spec);
@@ -51,6 +57,7 @@ export const newRecords = closed(
         key: text('Records with one key go to one partition'),
         keyBase64,
         ...content,
+        tombstone: flag('Instead of a value: the key is deleted'),
         envelope,
         timestamp: count('Time of the producer, ms'),
         partition: count('This partition, whatever the key'),
@@ -84,6 +91,7 @@ export const records = open({
       key: { type: ['string', 'null'] },
       keyBase64,
       ...content,
+      tombstone: flag('The key was deleted: there is no value'),
       envelope: { type: 'object' },
       producerTimestamp: count('Time of the producer, ms'),
     }),

@@ -1,4 +1,5 @@
 // /v1/streams: declare, write, read, and the consumer groups.
+import { FlowError } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance } from 'fastify';
 import {
@@ -30,6 +31,7 @@ interface GroupParams extends StreamParams {
 interface RecordBody extends HeaderBody {
   timestamp?: number;
   partition?: number;
+  tombstone?: boolean;
   envelope?: pb.EnvelopeInput;
   [field: string]: unknown;
 }
@@ -102,16 +104,23 @@ function addDeclarations(app: FastifyInstance, { fabric }: HttpContext): void {
 }
 
 function newRecord(body: RecordBody, traceparent: string | undefined): pb.NewRecord {
-  const { bytes, contentType } = readContent(body, 'value');
+  const content = body.tombstone ? noContent(body) : readContent(body, 'value');
   return pb.NewRecord.create({
     key: readKey(body),
-    value: bytes,
-    contentType,
+    value: content.bytes,
+    contentType: content.contentType,
+    tombstone: body.tombstone,
     headers: readHeaders(body),
     envelope: readEnvelope(body.envelope, traceparent),
     timeMs: body.timestamp,
     partition: body.partition,
   });
+}
+
+function noContent(body: RecordBody) {
+  const given = ['value', 'valueBase64', 'contentType'].find((field) => Object.hasOwn(body, field));
+  if (given === undefined) return { bytes: undefined, contentType: undefined };
+  throw new FlowError('INVALID_ARGUMENT', `a tombstone has no ${given}`);
 }
 
 function recordFields(record: pb.RecordInput) {
@@ -120,7 +129,9 @@ function recordFields(record: pb.RecordInput) {
     offset: record.offset ?? 0,
     timestamp: record.timestampMs ?? 0,
     ...keyFields(record.key),
-    ...contentFields('value', record.value, record.contentType),
+    ...(record.tombstone
+      ? { value: null, tombstone: true }
+      : contentFields('value', record.value, record.contentType)),
     ...headerFields(record.headers),
     ...envelopeFields(record.envelope),
     ...(record.producerTimeMs ? { producerTimestamp: record.producerTimeMs } : {}),

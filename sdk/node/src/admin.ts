@@ -47,6 +47,16 @@ export interface StreamSettings {
   retention?: Duration | undefined;
   /** Per partition; 0: no limit. */
   retentionBytes?: number | undefined;
+  /**
+   * `delete`: records past their retention go. `compact`: the last record of each key stays, for
+   * ever, and every record needs a key. `both`: compacted, and what is past its
+   * retention goes. Default: delete.
+   */
+  cleanup?: 'delete' | 'compact' | 'both' | undefined;
+  /** Compaction leaves younger records alone. Default: 0. */
+  minCompactionLag?: Duration | undefined;
+  /** How long the deletion of a key can still be read after it was cleaned. Default: 24 h. */
+  tombstoneRetention?: Duration | undefined;
 }
 
 export type JobState = 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'completed' | 'dead';
@@ -221,6 +231,9 @@ export class Admin {
       partitions: settings.partitions,
       retentionMs: optionalMs(settings.retention, 'retention'),
       retentionBytes: settings.retentionBytes,
+      cleanup: settings.cleanup,
+      minCompactionLagMs: optionalMs(settings.minCompactionLag, 'minCompactionLag'),
+      tombstoneRetentionMs: optionalMs(settings.tombstoneRetention, 'tombstoneRetention'),
       mutation: this.#connection.mutation(),
     };
     return this.#admin((s) => s.applyStream, spec, options);

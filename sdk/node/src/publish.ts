@@ -302,6 +302,7 @@ export function newRecord(
     key: record?.key,
     value: event === null ? undefined : encodeValue(event),
     contentType: event === null ? undefined : contentTypeOf(event),
+    tombstone: event === null,
     headers: record?.headers === undefined ? undefined : Object.fromEntries(record.headers),
     envelope: record?.envelope,
     timeMs: record?.timeMs,

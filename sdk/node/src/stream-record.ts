@@ -10,7 +10,7 @@ import {
 } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { decodeHeaders } from './headers.ts';
-import { decodeValue, JSON_TYPE, utf8 } from './values.ts';
+import { decodeValue, utf8 } from './values.ts';
 
 /** A record of a stream. */
 export interface StreamRecord<T = unknown> {
@@ -110,7 +110,7 @@ export function* placesOf(chunk: pb.RecordChunk, from: number): Generator<Place,
 export function recordOf<T>(r: pb.Record): StreamRecord<T> {
   return {
     get value() {
-      return (isTombstone(r) ? null : decodeValue(r.value, r.contentType)) as T;
+      return (r.tombstone ? null : decodeValue(r.value, r.contentType)) as T;
     },
     key: r.key.length === 0 ? undefined : utf8(r.key),
     partition: r.partition,
@@ -122,10 +122,6 @@ export function recordOf<T>(r: pb.Record): StreamRecord<T> {
     envelope: envelopeFrom(r.envelope),
   };
 }
-
-/** No JSON text is empty, so an empty value that says it is JSON stands for no value at all. */
-const isTombstone = (r: pb.Record): boolean =>
-  r.value.length === 0 && (r.contentType === '' || r.contentType === JSON_TYPE);
 
 export function envelopeFrom(e: pb.Envelope | null): Envelope | undefined {
   if (e === null) return undefined;
