@@ -79,6 +79,5 @@ async function* lines(source: Readable, signal: AbortSignal): AsyncGenerator<Lin
   } finally {
     signal.removeEventListener('abort', leave);
   }
-  // Left in the middle of a line, it has half of one.
-  if (rest.length > 0 && !signal.aborted) yield [line(rest, 0)];
+  if (rest.length > 0) yield [line(rest, 0)];
 }

@@ -68,6 +68,8 @@ test.skipIf(!isThere('bash'))('bash offers what can follow, and only that', () =
   );
   expect(offered('flowmesh queue jobs q --limit')).toEqual(['']);
   expect(offered('flowmesh queue jobs q')).toEqual(['']);
+  expect(offered('flowmesh --address')).toEqual(['']);
+  expect(offered('flowmesh --address localhost:7070 kv -k')).toEqual(['']);
 });
 
 test.skipIf(!isThere('zsh'))(`commands, options and choices complete in ${titled('zsh')}`, () => {

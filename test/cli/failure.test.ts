@@ -2,6 +2,7 @@
 import { createServer, type Server } from 'node:net';
 import { FlowError } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import grpc from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connect } from '../../cli/client.ts';
 import { flowmesh, received } from './support.ts';
@@ -80,6 +81,16 @@ test('a port that speaks something else is told apart from one where nobody is',
     `error: what listens at 127.0.0.1:${port} does not speak gRPC (UNAVAILABLE)\n` +
       '  HTTP has a port of its own; the one for gRPC is 7070 unless it was set\n',
   );
+});
+
+test('a server that answers that it is closing is not taken for one that is not there', async () => {
+  const metadata = new grpc.Metadata();
+  metadata.set('flowmesh-code', 'UNAVAILABLE');
+  const closing = new FlowError('UNAVAILABLE', 'the server is closing', { cause: { metadata } });
+  const { err } = await flowmesh('queue get q', failing(closing));
+  expect(err).toMatch(/^error: the server is closing \(UNAVAILABLE\)\n {2}try again/);
+  const gone = await flowmesh('queue get q', failing(new FlowError('UNAVAILABLE', 'ECONNRESET')));
+  expect(gone.err).toBe(`error: no FlowMesh at localhost:7070 (UNAVAILABLE)\n  ${nobody}\n`);
 });
 
 const well = {
