@@ -82,7 +82,14 @@ export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
     loadBytesMax: cacheBytesMax,
   });
   const journal = await openJournal(o);
-  const { last, lastTimeMs } = journal.tail();
+  const { first, last, lastTimeMs } = journal.tail();
+  if (first > position.seq + 1) {
+    throw new FlowError(
+      'DATA_DAMAGED',
+      `the checkpoint in ${dir}/rows stands at ${position.seq}, but the journal begins at ${first}: rows ` +
+        'were lost; restore from a backup',
+    );
+  }
   if (last < position.seq) {
     throw new FlowError(
       'DATA_DAMAGED',

@@ -15,7 +15,7 @@ import { dirname, join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 
 export async function bearLevel(dir: string): Promise<void> {
-  if (existsSync(dir)) return;
+  if (existsSync(dir) && readdirSync(dir).length > 0) return;
   const unborn = `${dir}.new`;
   rmSync(unborn, { recursive: true, force: true });
   mkdirSync(unborn, { recursive: true });

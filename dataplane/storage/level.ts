@@ -6,6 +6,7 @@ import { FlowError } from '@flowmesh/protocol';
 import { ClassicLevel } from 'classic-level';
 import { MemoryLevel } from 'memory-level';
 import { bearLevel } from './level-birth.ts';
+import { checkLevelLogs } from './level-log.ts';
 
 /** What is used of abstract-level. */
 export interface LevelDb {
@@ -54,7 +55,10 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 /** `wrap` lets tests put a database that fails in between. */
 export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb => db): Promise<Level> {
   const isMemory = 'memory' in place;
-  if (!isMemory && !('db' in place)) await bearLevel(place.dir);
+  if (!isMemory && !('db' in place)) {
+    await bearLevel(place.dir);
+    await checkLevelLogs(place.dir);
+  }
   const level = new Level(wrap(databaseOf(place)), isMemory ? 'memory' : place.dir, isMemory);
   await level.run(async () => undefined);
   return level;
@@ -64,7 +68,8 @@ function databaseOf(place: LevelPlace): LevelDb {
   if ('db' in place) return place.db;
   const encodings = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const;
   if ('memory' in place) return new MemoryLevel<Buffer, Buffer>({ ...encodings, storeEncoding: 'buffer' });
-  const sizes = { cacheSize: CACHE_BYTES, writeBufferSize: WRITE_BUFFER_BYTES };
+  // One that is there and cannot be found must not come up as an empty one.
+  const sizes = { cacheSize: CACHE_BYTES, writeBufferSize: WRITE_BUFFER_BYTES, createIfMissing: false };
   return new ClassicLevel<Buffer, Buffer>(place.dir, { ...encodings, ...sizes });
 }
 
@@ -136,7 +141,9 @@ export class Level {
       const message = `${this.where} is used by another process; stop it, or choose another data directory`;
       return new FlowError('DATA_LOCKED', message, { cause: error });
     }
-    if (codes.includes('LEVEL_CORRUPTION')) {
+    // One of its own files is not there, or CURRENT names one that never was.
+    const isMissing = /no such file or directory|does not exist/i.test(text);
+    if (isMissing || codes.includes('LEVEL_CORRUPTION')) {
       return new FlowError('DATA_DAMAGED', `rows in ${this.where}: ${text}`, { cause: error });
     }
     if (/no space left|quota exceeded/i.test(text)) {

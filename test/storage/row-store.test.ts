@@ -1,10 +1,12 @@
 // What the model test cannot see: damage, failed writes, races with a checkpoint, what is resident and for
 // how long.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { FlowError } from '@flowmesh/protocol';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type LevelBatch, type LevelDb, openLevel } from '../../dataplane/storage/level.ts';
+import { checkLevelLogs } from '../../dataplane/storage/level-log.ts';
 import { RowStore } from '../../dataplane/storage/row-store.ts';
 import { keyOf, texts, yields } from './support.ts';
 
@@ -99,6 +101,50 @@ describe('damage', () => {
     await store.fetch([ref('a')]);
     expect(store.get(texts, key('a'))).toBe('value');
     expect((await store.getMeta('name'))?.toString()).toBe('value');
+  });
+
+  test('[W1] [W2] damage in the log of LevelDB is refused, its torn tail is not', async () => {
+    for (const name of ['a', 'b', 'c']) {
+      store.put(texts, key(name), name.repeat(50_000));
+      await checkpoint();
+    }
+    await store.close();
+    const log = (await readdir(dir)).find((name) => name.endsWith('.log')) ?? '';
+    const whole = await readFile(join(dir, log));
+    // Where the last batch starts.
+    const lastAt = whole.indexOf('c'.repeat(100)) - 100;
+    const verdicts: string[] = [];
+    for (let at = 0; at < whole.length; at += 997) {
+      const bytes = Buffer.from(whole);
+      bytes.writeUInt8((bytes[at] ?? 0) ^ 4, at);
+      await writeFile(join(dir, log), bytes);
+      const verdict = await checkLevelLogs(dir).catch((error: FlowError) => error);
+      if (at > lastAt) expect([at, verdict]).toEqual([at, undefined]);
+      else {
+        expect([at, verdict]).toMatchObject([at, { code: 'DATA_DAMAGED' }]);
+        const [, file, byte] = /^(.*) at byte (\d+): /.exec((verdict as FlowError).message) ?? [];
+        expect(file).toBe(join(dir, log));
+        expect(Number(byte)).toBeLessThanOrEqual(at);
+        expect(at - Number(byte)).toBeLessThan(32 * 1024);
+        verdicts.push(String(byte));
+      }
+    }
+    expect(verdicts.length).toBeGreaterThan(100);
+    for (const length of [0, 6, lastAt, lastAt + 40_000, whole.length - 1, whole.length]) {
+      await writeFile(join(dir, log), whole.subarray(0, length));
+      await checkLevelLogs(dir);
+    }
+    store = await open();
+    await store.fetch([ref('a'), ref('c')]);
+    expect(store.get(texts, key('c'))).toBe('c'.repeat(50_000));
+  });
+
+  test('a database whose files are gone is DATA_DAMAGED', async () => {
+    await store.close();
+    await writeFile(join(dir, 'CURRENT'), 'MANIFEST-999999\n');
+    await expect(open()).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
+    await rm(join(dir, 'CURRENT'));
+    await expect(open()).rejects.toMatchObject({ code: 'DATA_DAMAGED' });
   });
 
   test('a directory in use is DATA_LOCKED and named', async () => {
