@@ -1,6 +1,6 @@
 // Arguments and options as values. A wrong one ends with exit code 2 and says what would have been right.
 import { InvalidArgumentError } from 'commander';
-import { parseDurationMs, parseSizeBytes } from '../crds/values.ts';
+import { parseDurationMs, parseRate, parseSizeBytes } from '../crds/values.ts';
 
 /** `90s`, `5m`, `24h`, `7d` in ms. Never 0: on the wire that is "unset", and the default would come. */
 export function duration(text: string): number {
@@ -18,6 +18,13 @@ export function size(text: string): number {
   const bytes = parseSizeBytes(text);
   if (bytes === undefined) throw new InvalidArgumentError('Write a number and a unit: 512Mi, 1Gi or 20Gi.');
   return bytes;
+}
+
+/** `50/s`, `100/m`, `5/h`. */
+export function rate(text: string): { count: number; periodMs: number } {
+  const value = parseRate(text);
+  if (value === undefined) throw new InvalidArgumentError('Write a rate: 50/s, 100/m or 5/h.');
+  return value;
 }
 
 export function whole(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {

@@ -6,7 +6,7 @@
 //        notice.
 import type { FieldProblem } from './problems.ts';
 import type { Queue, Resource, Stream } from './types.ts';
-import { parseDurationMs, parseSizeBytes } from './values.ts';
+import { parseDurationMs, parseRate, parseSizeBytes } from './values.ts';
 import type { Path } from './yaml-source.ts';
 
 export function toQueueSpec({ metadata, spec }: Queue) {
@@ -29,6 +29,13 @@ export function toQueueSpec({ metadata, spec }: Queue) {
     retentionMs: durationMs(retention?.finished),
     retentionBytes: sizeBytes(retention?.size),
     timeoutMs: durationMs(delivery.timeout),
+    limits: limits && {
+      ratePerKey: rate(limits.ratePerKey),
+      concurrencyPerKey: limits.concurrencyPerKey,
+      rate: rate(limits.rate),
+      concurrency: limits.concurrency,
+    },
+    fair: delivery.fair,
   };
 }
 
@@ -45,6 +52,7 @@ export function toStreamSpec({ metadata, spec }: Stream) {
 }
 
 const durationMs = (text: string | undefined) => (text === undefined ? undefined : parseDurationMs(text));
+const rate = (text: string | undefined) => (text === undefined ? undefined : parseRate(text));
 const sizeBytes = (text: string | undefined) => (text === undefined ? undefined : parseSizeBytes(text));
 
 /** Fields of a valid resource that have no effect in this version. */
@@ -53,8 +61,6 @@ export function notices(resource: Resource): FieldProblem[] {
     case 'Queue': {
       const { limits, schedules, schemaRef, scaling } = resource.spec;
       return [
-        ...unserved(['limits', 'ratePerKey'], limits?.ratePerKey, 'jobs are not held back'),
-        ...unserved(['limits', 'concurrencyPerKey'], limits?.concurrencyPerKey, 'jobs are not held back'),
         ...unserved(['limits', 'onFull'], limits?.onFull === 'Block' || undefined, 'a full queue rejects'),
         ...unserved(['schedules'], schedules, 'nothing is enqueued by itself'),
         ...unserved(['schemaRef'], schemaRef, 'payloads are not checked'),

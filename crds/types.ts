@@ -124,6 +124,8 @@ export interface QueueSpec {
     maxAttempts?: number;
     /** Deliveries after which a job is dead, even if its workers only crash. Default 20. */
     maxDeliveries?: number;
+    /** Keys take turns, one job each, so that a key with many jobs does not hold up others. */
+    fair?: boolean;
     /** How long a failed job waits before its next attempt. */
     backoff?: {
       /** Exponential doubles the wait each time, Fixed does not. Default Exponential. */
@@ -152,10 +154,14 @@ export interface QueueSpec {
     maxDepth?: number;
     /** What an enqueue meets at maxDepth; Reject answers QUEUE_FULL, Block waits for room. */
     onFull?: 'Reject' | 'Block';
-    /** Jobs of one key that may start in a time, such as 50/s, 100/m or 5/h. */
+    /** Jobs of one limit key that may start in a time, such as 50/s, 100/m or 5/h. */
     ratePerKey?: string;
-    /** Jobs of one key that may run at the same time. */
+    /** Jobs of one limit key that may run at the same time. */
     concurrencyPerKey?: number;
+    /** Jobs of the queue that may start in a time, such as 500/s. */
+    rate?: string;
+    /** Jobs of the queue that may run at the same time. */
+    concurrency?: number;
   };
   /** Jobs that the queue enqueues by itself. */
   schedules?: {

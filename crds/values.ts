@@ -27,6 +27,18 @@ export function parseDurationMs(text: string): number | undefined {
   return Number.isSafeInteger(ms) ? ms : undefined;
 }
 
+/** `50/s`, `100/m`, `5/h` as so many in a time; undefined: not a rate. */
+export function parseRate(text: string): { count: number; periodMs: number } | undefined {
+  const match = /^([1-9][0-9]{0,6})\/(s|m|h)$/.exec(text);
+  return match === null ? undefined : { count: Number(match[1]), periodMs: MS[match[2] ?? ''] ?? 0 };
+}
+
+/** The inverse of parseRate; other periods in full: 3 in 1500ms. */
+export function formatRate({ count, periodMs }: { count: number; periodMs: number }): string {
+  const unit = ['s', 'm', 'h'].find((name) => MS[name] === periodMs);
+  return unit === undefined ? `${count} in ${formatDuration(periodMs)}` : `${count}/${unit}`;
+}
+
 /** `512Mi`, `1Gi`, `20G`, `4096` in bytes; undefined: not a size. */
 export function parseSizeBytes(text: string): number | undefined {
   const match = /^([1-9][0-9]{0,15})(k|M|G|T|Ki|Mi|Gi|Ti)?$/.exec(text);

@@ -18,6 +18,7 @@ export function addJobCommands(queue: Command, action: Action): void {
     .command('enqueue <queue> [payload]')
     .description('add a job; the payload can come from a pipe')
     .option('--key <key>', 'jobs of one key are handled in order, one at a time')
+    .option('--limit-key <key>', 'jobs of one share the limits per key and take turns with others (--key)')
     .option('--delay <duration>', 'not before this long from now', durationOrNone)
     .option('--priority <n>', '0 to 255, higher first', whole(0, 255))
     .option('--dedup-key <key>', 'enqueue only once within the deduplication window')
@@ -41,6 +42,7 @@ export function addJobCommands(queue: Command, action: Action): void {
 
 interface EnqueueOptions {
   key?: string;
+  limitKey?: string;
   delay?: number;
   priority?: number;
   dedupKey?: string;
@@ -87,6 +89,7 @@ function newJob({ bytes, contentType }: ReturnType<typeof typedValue>, o: Enqueu
     payload: bytes,
     contentType,
     key: o.key === undefined ? null : Buffer.from(o.key),
+    limitKey: o.limitKey === undefined ? null : Buffer.from(o.limitKey),
     delayMs: o.delay,
     priority: o.priority,
     dedupKey: o.dedupKey,
@@ -113,8 +116,9 @@ async function enqueueLines(
 
 function jobJson(job: pb.Job): Record<string, unknown> {
   return {
-    ...plainWithout(job, 'key', 'payload'),
+    ...plainWithout(job, 'key', 'limitKey', 'payload'),
     ...(job.key.length > 0 ? jsonField('key', job.key, 'text/plain') : { key: null }),
+    ...(job.limitKey.length > 0 ? jsonField('limitKey', job.limitKey, 'text/plain') : { limitKey: null }),
     ...jsonField('payload', job.payload, job.contentType),
   };
 }
@@ -233,6 +237,7 @@ function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }
       ['enqueued', `${clock(found.enqueuedAtMs, now)}, ${relative(found.enqueuedAtMs, now)}`],
       ['ready', found.readyAtMs > now ? relative(found.readyAtMs, now) : ''],
       ['key', preview(found.key)],
+      ['limit key', preview(found.limitKey)],
       ['priority', found.priority > 0 ? String(found.priority) : ''],
       ['dedup key', printable(found.dedupKey)],
       ['attempts', isOver ? '' : (tally ?? '')],

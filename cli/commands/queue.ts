@@ -1,10 +1,10 @@
 // flowmesh queue: what queues there are and what they should be. Their jobs are in jobs.ts and work.ts.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Command } from 'commander';
-import { formatDuration, formatSize } from '../../crds/values.ts';
+import { formatDuration, formatRate, formatSize } from '../../crds/values.ts';
 import type { Action, Context } from '../context.ts';
 import { plain, plainWithout } from '../json.ts';
-import { duration, size, whole } from '../parsing.ts';
+import { duration, rate, size, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
 import { count, counted, printable, relative } from '../text.ts';
@@ -57,6 +57,11 @@ function addDeclareCommand(queue: Command, action: Action): void {
     .option('--dead-letter <queue>', 'where dead jobs go (<queue>.dead)')
     .option('--dedup-window <duration>', 'how long a dedup key is remembered (5m)', duration)
     .option('--max-depth <n>', 'unfinished jobs at most (no limit)', whole(1))
+    .option('--rate <rate>', 'jobs that may start in a time, such as 500/s (no limit)', rate)
+    .option('--rate-per-key <rate>', 'the same for each limit key (no limit)', rate)
+    .option('--concurrency <n>', 'jobs that may be leased at the same time (no limit)', whole(1, 1_000_000))
+    .option('--concurrency-per-key <n>', 'the same for each limit key (no limit)', whole(1, 100_000))
+    .option('--fair', 'limit keys take turns, one job each')
     .option('--retention <duration>', 'how long finished jobs stay readable (24h)', duration)
     .option('--retention-size <size>', 'how many bytes of them (1Gi)', size)
     .action(action(declare));
@@ -157,6 +162,8 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['dead letter', printable(spec?.deadLetterQueue ?? '')],
       ['dedup window', formatDuration(spec?.deduplicationWindowMs ?? 0)],
       ['max depth', spec?.maxDepth ? count(spec.maxDepth) : 'no limit'],
+      ['limits', limitsText(spec)],
+      ['turns', spec?.fair ? 'limit keys take turns' : ''],
       ['retention', `${formatDuration(spec?.retentionMs ?? 0)}, ${formatSize(spec?.retentionBytes ?? 0)}`],
       ['shard', String(shard)],
     ],
@@ -164,7 +171,23 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
   );
 }
 
+function limitsText(spec: pb.QueueSpec | null): string {
+  const { ratePerKey, concurrencyPerKey, rate, concurrency } = spec?.limits ?? {};
+  const parts = [
+    rate ? formatRate(rate) : '',
+    concurrency ? `${count(concurrency)} at a time` : '',
+    ratePerKey ? `${formatRate(ratePerKey)} of a key` : '',
+    concurrencyPerKey ? `${count(concurrencyPerKey)} of a key at a time` : '',
+  ];
+  return parts.filter(Boolean).join(', ');
+}
+
 interface DeclareOptions {
+  rate?: pb.RateInput;
+  ratePerKey?: pb.RateInput;
+  concurrency?: number;
+  concurrencyPerKey?: number;
+  fair?: boolean;
   visibilityTimeout?: number;
   timeout?: number;
   maxAttempts?: number;
@@ -193,6 +216,13 @@ async function declare(context: Context, o: DeclareOptions, name: string): Promi
     maxDepth: o.maxDepth,
     retentionMs: o.retention,
     retentionBytes: o.retentionSize,
+    limits: {
+      rate: o.rate,
+      ratePerKey: o.ratePerKey,
+      concurrency: o.concurrency,
+      concurrencyPerKey: o.concurrencyPerKey,
+    },
+    fair: o.fair,
     mutation: api.mutation(),
   });
   context.show(queueJson(queue), () => queueDetails(queue, context));

@@ -3,13 +3,17 @@ import { FlowError, shardOf } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { AdminService } from '../services.ts';
 import type { Caller } from '../shard/state-machine.ts';
+import { after } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
-import { loadEntry } from './dispatch.ts';
 import { checkName, mutationOf } from './messages.ts';
 import { resolveSpec, specMessage } from './policy.ts';
 import type { Queues } from './service.ts';
+import { loadEntry } from './sources.ts';
+import { JOB } from './tables.ts';
 import type { QueueView } from './view.ts';
+
+const OLDEST_ROWS = 64;
 
 export type QueueAdmin = Pick<AdminService, 'applyQueue' | 'getQueue' | 'listQueues' | 'deleteQueue'>;
 
@@ -75,7 +79,7 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
 }
 
 async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueInput> {
-  const oldestReadyAtMs = await oldestReadyAt(cell);
+  const oldestReadyAtMs = await oldestReadyAt(view, cell);
   const s = cell.state;
   return {
     spec: specMessage(cell.name, cell.spec),
@@ -98,11 +102,18 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
 }
 
 /** When the oldest ready job became ready; 0: none is ready. */
-async function oldestReadyAt(cell: QueueCell): Promise<number> {
+async function oldestReadyAt(view: QueueView, cell: QueueCell): Promise<number> {
   const { cursor, plain } = cell.state;
   const ready = cell.ready.first()?.value.readyAtMs ?? Number.POSITIVE_INFINITY;
   const enqueued =
     plain > 0 ? (await loadEntry(cell.log, cursor)).head.appendTimeMs : Number.POSITIVE_INFINITY;
-  const oldest = Math.min(ready, enqueued);
+  const oldest = Math.min(ready, enqueued, await oldestKeyed(view, cell));
   return Number.isFinite(oldest) ? oldest : 0;
+}
+
+/** Of the jobs that wait by limit key, by offset: exact unless many delayed or blocked ones are older. */
+async function oldestKeyed({ context }: QueueView, { state, keys }: QueueCell): Promise<number> {
+  if (state.keyed === 0) return Number.POSITIVE_INFINITY;
+  const rows = await context.rows.scan(JOB, { from: keys.job, to: after(keys.job), limit: OLDEST_ROWS });
+  return rows.find(({ value }) => value.state === 'keyed')?.value.meta.readyAtMs ?? Number.POSITIVE_INFINITY;
 }

@@ -5,7 +5,9 @@
 //       neither leased nor an exception row.
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
+import { LimitKeys, PARKED, RING } from './key-tables.ts';
 import { LifeKeys } from './life-tables.ts';
+import { limitKeyOf } from './limits.ts';
 import type { RedriveTask } from './redrive-decide.ts';
 import {
   DUE,
@@ -63,6 +65,8 @@ export const freshState = (): QueueState => ({
   retrying: 0,
   blocked: 0,
   dying: 0,
+  keyed: 0,
+  fullAtUs: 0,
   enqueuedTotal: 0,
   completedTotal: 0,
   failedTotal: 0,
@@ -77,9 +81,16 @@ export class QueueCell {
   readonly log: PartitionLog;
   readonly keys: QueueKeys;
   readonly life: LifeKeys;
+  readonly limitKeys: LimitKeys;
   readonly ready: Window<JobMeta>;
   readonly due: Window<JobMeta>;
   readonly dying: Window<JobMeta>;
+  readonly ring: Window<true>;
+  readonly parked: Window<true>;
+  /** Leases by limit key. */
+  readonly running = new Map<string, number>();
+  /** Limit keys at their concurrency, and perhaps others with leases: they return when one of these ends. */
+  readonly full = new Set<string>();
   readonly leases = new Map<number, Grant>();
   readonly sessions = new Map<string, SessionRecord>();
   readonly exceptions = new Map<number, number>();
@@ -99,26 +110,31 @@ export class QueueCell {
     this.name = row.name;
     this.createdAtMs = row.createdAtMs;
     this.spec = row.spec;
-    this.state = row.state;
     this.redrive = row.redrive ?? null;
+    // Counters of later versions are absent in older rows.
+    this.state = { ...freshState(), ...row.state };
     this.log = log;
     this.keys = new QueueKeys(row.tenant, queueNo, row.state.generation);
     this.life = new LifeKeys(row.tenant, queueNo);
     this.ready = rows.window(READY, this.keys.ready, after(this.keys.ready));
     this.due = rows.window(DUE, this.keys.due, after(this.keys.due));
     this.dying = rows.window(DYING, this.keys.dying, after(this.keys.dying));
+    const limitKeys = new LimitKeys(row.tenant, queueNo, row.state.generation);
+    this.limitKeys = limitKeys;
+    this.ring = rows.window(RING, limitKeys.ring, after(limitKeys.ring));
+    this.parked = rows.window(PARKED, limitKeys.parked, after(limitKeys.parked));
     for (const s of row.sessions) this.sessions.set(s.id, { ...s });
     for (const [offset, epoch] of row.recentAcks) this.recentAcks.set(offset, epoch);
     for (const [bucket, count] of row.exceptions) this.exceptions.set(bucket, count);
   }
 
   get waiting(): number {
-    return this.state.plain + this.state.ready;
+    return this.state.plain + this.state.ready + this.state.keyed;
   }
 
   get depth(): number {
     const s = this.state;
-    return s.plain + s.ready + s.delayed + s.retrying + s.blocked + s.dying + this.leases.size;
+    return this.waiting + s.delayed + s.retrying + s.blocked + s.dying + this.leases.size;
   }
 
   /** The grant that holds `offset` under exactly this epoch. */
@@ -158,12 +174,24 @@ export class QueueCell {
     return floor;
   }
 
+  /** Counts a lease by its limit key. */
+  countRunning(meta: JobMeta | null, change: 1 | -1): void {
+    const limitKey = meta === null ? '' : limitKeyOf(meta);
+    if (limitKey === '') return;
+    const count = (this.running.get(limitKey) ?? 0) + change;
+    if (count === 0) this.running.delete(limitKey);
+    else this.running.set(limitKey, count);
+  }
+
   setGeneration(generation: number): void {
     this.state.generation = generation;
     this.keys.setGeneration(generation);
     this.ready.reset(this.keys.ready, after(this.keys.ready));
     this.due.reset(this.keys.due, after(this.keys.due));
     this.dying.reset(this.keys.dying, after(this.keys.dying));
+    this.limitKeys.setGeneration(generation);
+    this.ring.reset(this.limitKeys.ring, after(this.limitKeys.ring));
+    this.parked.reset(this.limitKeys.parked, after(this.limitKeys.parked));
   }
 
   /** The row of a checkpoint. Sessions without leases that nobody renews are left behind. */

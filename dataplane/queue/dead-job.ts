@@ -30,8 +30,8 @@ export function deadJobBatch(batch: Buffer, index: number, death: Death): Buffer
 
 /** A fresh job: same key, payload, headers and envelope, counters at zero; it remembers its lives. */
 export function aliveAgain(job: DecodedRecord): BatchRecord {
-  const { value, contentType, key, headers, timeMs, envelope, timeoutMs } = job;
+  const { value, contentType, key, limitKey, headers, timeMs, envelope, timeoutMs } = job;
   const before = decodeLife(job.life);
   const life = encodeLife({ ...before, redrives: before.redrives + 1 });
-  return { value, contentType, key, headers, timeMs, envelope, timeoutMs, life };
+  return { value, contentType, key, limitKey, headers, timeMs, envelope, timeoutMs, life };
 }

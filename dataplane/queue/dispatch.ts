@@ -2,36 +2,19 @@
 // `tick`, so that the lease of a job that was just enqueued is journaled in the same entry.
 //   D1. A grant is emitted before its delivery leaves, and the delivery leaves when the grant is durable.
 //   D2. Ready exceptions (priorities, retries, unblocked) come before the cursor, higher priorities first.
+//       Jobs with a limit key take turns with each other and with all others (key-turns.ts).
 //   D3. A job is only granted when its bytes are in memory: the lease does not run while the disk is read.
-import {
-  type BatchHead,
-  ENTRY_INDEXED,
-  type EntrySpan,
-  EXT,
-  patchHead,
-  readEntries,
-  readExt,
-  readHead,
-  sliceBatch,
-} from '@flowmesh/protocol';
-import type { AfterDurable, Event, Moment } from '../shard/state-machine.ts';
-import type { PartitionLog } from '../storage/contract.ts';
+import { ENTRY_INDEXED } from '@flowmesh/protocol';
+import type { AfterDurable, Event, Moment, ViewContext } from '../shard/state-machine.ts';
 import { readU53be } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
 import * as ev from './events.ts';
-import { freshMeta, type JobMeta, metaBytes } from './tables.ts';
-
-/** Jobs of one stored batch granted together. */
-export interface Granted {
-  readonly batch: Buffer;
-  readonly count: number;
-  /** Offsets of the entries when they are not consecutive from the batch's base offset. */
-  readonly offsets: readonly number[] | null;
-  readonly firstEpoch: number;
-  /** Attempt of each entry; null: all first attempts. */
-  readonly attempts: readonly number[] | null;
-  readonly deadlineMs: number;
-}
+import { type Granted, grantedOf, type Pick } from './grants.ts';
+import * as ke from './key-events.ts';
+import { KeyTurns } from './key-turns.ts';
+import { isByKey, limitKeyOf, nextTokenMs, readyPlace, rebased, spend, tokens } from './limits.ts';
+import { jobKeysOf, type Source, sourceIn, spansOf } from './sources.ts';
+import { freshMeta, metaBytes } from './tables.ts';
 
 /** Somebody who can take jobs: a worker's stream, or one long poll. */
 export interface Waiter {
@@ -56,22 +39,14 @@ const GRANT_BYTES_MAX = 1024 * 1024;
 /** A waiter takes at most this share at a time when others wait too. */
 const TURN_JOBS = 64;
 const LOAD_BYTES = 256 * 1024;
-
-/** One stored batch in memory. */
-interface Source {
-  readonly bytes: Buffer;
-  readonly head: BatchHead;
-  spans: EntrySpan[] | null;
-}
-
-/** Consecutive entries of a source. */
-interface Pick {
-  readonly source: Source;
-  readonly index: number;
-  count: number;
-  readonly meta: JobMeta | null;
-  readonly wasReady: boolean;
-}
+/** Reads from the disk on the way at the same time. */
+const LOADS_MAX = 16;
+const DAMAGED_MAX = 1000;
+/** Ready exceptions that come along with jobs by key: all of a grant's events fit together (bounds.ts). */
+const ALONG_BYTES_MAX = 512 * 1024;
+/** Jobs that go to their limit keys at once. */
+const SORT_JOBS = 256;
+const SORT_BYTES = 256 * 1024;
 
 /** Waiting workers of one queue, and where its cursor reads. */
 export class QueueLine {
@@ -80,25 +55,166 @@ export class QueueLine {
   #turn = 0;
   #source: Source | null = null;
   #isLoading = false;
-  readonly #wake: () => void;
+  /** Batches on their way from the disk for jobs by key, by offset. */
+  readonly #loads = new Set<number>();
+  /** Jobs whose bytes could not be read: their keys lose their turns, the others go on. */
+  readonly #damaged = new Set<number>();
+  #turns: KeyTurns | null = null;
+  /** Shard time before which the queue's own rate lets nothing start. */
+  #notBeforeMs = Number.POSITIVE_INFINITY;
+  readonly #context: ViewContext;
 
-  constructor(cell: QueueCell, wake: () => void) {
+  constructor(cell: QueueCell, context: ViewContext) {
     this.cell = cell;
-    this.#wake = wake;
+    this.#context = context;
+  }
+
+  /** When the next token of the queue's own rate is there, if jobs wait for one. */
+  get wakeAtMs(): number {
+    return this.#notBeforeMs;
+  }
+
+  /** It knows whose turn it is, which is worth keeping between the polls of a worker. */
+  get isWorthKeeping(): boolean {
+    return this.#turns !== null;
+  }
+
+  close(): void {
+    this.#turns?.close();
+    this.#turns = null;
   }
 
   dispatch(at: Moment, nextEpoch: () => number, emit: EmitThen, hasRoom: () => boolean): void {
     const { cell } = this;
+    this.#notBeforeMs = Number.POSITIVE_INFINITY;
     if (cell.state.paused) return;
-    while (cell.state.plain + cell.state.ready > 0 && hasRoom()) {
+    while (cell.waiting > 0 && hasRoom()) {
       const waiter = this.#nextWaiter();
       if (waiter === undefined) return;
       const share = this.waiters.length > 1 ? TURN_JOBS : GRANT_JOBS_MAX;
-      const taken = this.#take(Math.min(waiter.credits, share));
-      if (taken.count === 0) return;
-      waiter.credits = waiter.isOnce ? 0 : waiter.credits - taken.count;
-      this.#grant(waiter, taken.picks, taken.cursor, at, nextEpoch(), emit);
+      const max = Math.min(waiter.credits, share, this.#allowance(at, emit));
+      if (max <= 0) return;
+      const byKey = cell.state.keyed > 0 || isByKey(cell.spec);
+      if (isByKey(cell.spec) && this.#sort(emit)) continue;
+      const count = byKey
+        ? this.#dispatchByKey(waiter, max, at, nextEpoch, emit)
+        : this.#grantTaken(waiter, this.#take(max), at, nextEpoch(), emit);
+      if (count === 0) return;
+      waiter.credits = waiter.isOnce ? 0 : waiter.credits - count;
     }
+  }
+
+  /** Jobs that may start now by the limits of the whole queue. */
+  #allowance(at: Moment, emit: EmitThen): number {
+    const { limits } = this.cell.spec;
+    if (limits === undefined) return GRANT_JOBS_MAX;
+    const { rate, concurrency } = limits;
+    const free = concurrency === undefined ? GRANT_JOBS_MAX : concurrency - this.cell.leases.size;
+    if (rate === undefined || free <= 0) return free;
+    const fullAtUs = rebased(rate, this.cell.state.fullAtUs, at.nowMs);
+    if (fullAtUs < this.cell.state.fullAtUs) this.#meter(fullAtUs, [], emit);
+    const left = tokens(rate, fullAtUs, at.nowMs);
+    if (left < 1) this.#notBeforeMs = nextTokenMs(rate, fullAtUs);
+    return Math.min(free, left);
+  }
+
+  #grantTaken(
+    waiter: Waiter,
+    { picks, count, cursor }: { picks: Pick[]; count: number; cursor: number },
+    at: Moment,
+    firstEpoch: number,
+    emit: EmitThen,
+  ): number {
+    const { spec, state } = this.cell;
+    const rate = spec.limits?.rate;
+    const fullAtUs = rate === undefined || count === 0 ? 0 : spend(rate, state.fullAtUs, at.nowMs, count);
+    this.#meter(fullAtUs, this.#turns?.metered() ?? [], emit);
+    if (count > 0) this.#grant(waiter, picks, cursor, at, firstEpoch, emit);
+    return count;
+  }
+
+  #meter(fullAtUs: number, keys: ke.Metered['keys'], emit: EmitThen): void {
+    if (fullAtUs === 0 && keys.length === 0) return;
+    emit({ type: ke.METERED, queueNo: this.cell.queueNo, fullAtUs, keys } as ke.Metered);
+  }
+
+  /** Jobs with a limit key in their turns; each round of the ring gives one turn to those without. */
+  #dispatchByKey(waiter: Waiter, max: number, at: Moment, nextEpoch: () => number, emit: EmitThen): number {
+    const { cell } = this;
+    if (this.#turns?.isOutdated) this.close();
+    this.#turns ??= new KeyTurns(this.#context, cell);
+    const turns = this.#turns;
+    const others = Math.min(max, turns.rounds, cell.state.plain + cell.state.ready);
+    const picks = turns.take(max - others, at, (offset) => this.#sourceOfKeyed(offset));
+    const first = picks.length;
+    const rest = this.#take(max - first, first === 0 ? GRANT_BYTES_MAX : ALONG_BYTES_MAX);
+    turns.rounds = Math.max(0, turns.rounds - rest.count);
+    // A round in which nobody else waits owes nothing.
+    if (cell.state.plain + cell.state.ready <= rest.count) turns.rounds = 0;
+    picks.push(...rest.picks);
+    const count = this.#grantTaken(
+      waiter,
+      { picks, count: first + rest.count, cursor: rest.cursor },
+      at,
+      nextEpoch(),
+      emit,
+    );
+    const keys = turns.settle();
+    if (keys.length > 0) emit({ type: ke.LEFT, queueNo: cell.queueNo, keys } as ke.Left);
+    return count;
+  }
+
+  /**
+   * Jobs at the cursor that were enqueued before the queue went by key go to their limit keys; false: there
+   * is none, or its bytes are on their way.
+   */
+  #sort(emit: EmitThen): boolean {
+    const { cell } = this;
+    let { cursor } = cell.state;
+    const source = cell.state.plain > 0 ? this.#sourceAt(cursor) : null;
+    if (source === null || source.head.plain) return false;
+    const jobs: ke.Sorted['jobs'][number][] = [];
+    const spans = spansOf(source);
+    const end = source.head.baseOffset + source.head.count;
+    for (let bytes = 0; cursor < end && jobs.length < SORT_JOBS && bytes < SORT_BYTES; cursor++) {
+      const span = spans[cursor - source.head.baseOffset];
+      if (span === undefined || (source.bytes[span.flagsAt] ?? 0) & ENTRY_INDEXED) continue;
+      const keys = jobKeysOf(source.bytes, span);
+      if (limitKeyOf(keys) === '') break;
+      const meta = { ...freshMeta(cell.state.generation, source.head.appendTimeMs), ...keys };
+      jobs.push({ offset: cursor, meta });
+      bytes += metaBytes(meta);
+    }
+    if (jobs.length === 0) return false;
+    emit({ type: ke.SORTED, queueNo: cell.queueNo, cursor, jobs } as ke.Sorted);
+    return true;
+  }
+
+  /** The stored batch of a job that has its turn; null: it is being read; undefined: that failed. */
+  #sourceOfKeyed(offset: number): Source | null | undefined {
+    const held = this.#held(offset);
+    if (held !== null) return held;
+    const chunk = this.cell.log.resident(offset, 1);
+    if (chunk !== undefined) {
+      this.#source = sourceIn(chunk.bytes, offset);
+      return this.#source;
+    }
+    if (this.#damaged.has(offset)) return undefined;
+    if (this.#loads.has(offset) || this.#loads.size >= LOADS_MAX) return null;
+    this.#loads.add(offset);
+    this.cell.log.load(offset, 1).then(
+      () => {
+        this.#loads.delete(offset);
+        this.#context.wake();
+      },
+      () => {
+        this.#loads.delete(offset);
+        if (this.#damaged.size >= DAMAGED_MAX) this.#damaged.clear();
+        this.#damaged.add(offset);
+        this.#context.wake();
+      },
+    );
+    return null;
   }
 
   #nextWaiter(): Waiter | undefined {
@@ -110,9 +226,9 @@ export class QueueLine {
     return undefined;
   }
 
-  #take(max: number): { picks: Pick[]; count: number; cursor: number } {
+  #take(max: number, bytesMax = GRANT_BYTES_MAX): { picks: Pick[]; count: number; cursor: number } {
     const picks: Pick[] = [];
-    const fromReady = this.#takeReady(max, picks);
+    const fromReady = this.#takeReady(max, picks, bytesMax);
     if (fromReady === 'blocked' || picks.length >= max)
       return { picks, count: picks.length, cursor: this.cell.state.cursor };
     return this.#takeAtCursor(max, picks);
@@ -122,7 +238,7 @@ export class QueueLine {
    * Takes ready exceptions; `blocked`: more are ready, but not in memory yet, and nothing may overtake them
    * (D2).
    */
-  #takeReady(max: number, picks: Pick[]): 'done' | 'blocked' {
+  #takeReady(max: number, picks: Pick[], bytesMax: number): 'done' | 'blocked' {
     const { cell } = this;
     if (cell.state.ready === 0) return 'done';
     let bytes = 0;
@@ -130,9 +246,9 @@ export class QueueLine {
       const offset = readU53be(key, key.length - 7);
       const source = this.#sourceAt(offset);
       if (source === null) return 'blocked';
-      picks.push({ source, index: offset - source.head.baseOffset, count: 1, meta, wasReady: true });
+      picks.push({ source, index: offset - source.head.baseOffset, count: 1, meta, from: 'ready' });
       bytes += source.bytes.length / source.head.count + metaBytes(meta);
-      if (bytes > GRANT_BYTES_MAX) return 'blocked';
+      if (bytes > bytesMax) return 'blocked';
     }
     if (cell.ready.isStale()) {
       this.#load(cell.ready.refill());
@@ -155,12 +271,17 @@ export class QueueLine {
       const before = count;
       if (head.plain) {
         const n = Math.min(max - count, head.count - index);
-        picks.push({ source, index, count: n, meta: null, wasReady: false });
+        picks.push({ source, index, count: n, meta: null, from: 'cursor' });
         count += n;
         cursor += n;
       } else {
         const end = this.#pickEntries(source, index, max - count, picks);
-        for (let i = picks.length - 1; i >= 0 && picks[i]?.source === source && !picks[i]?.wasReady; i--)
+        if (end === index) break;
+        for (
+          let i = picks.length - 1;
+          i >= 0 && picks[i]?.source === source && picks[i]?.from === 'cursor';
+          i--
+        )
           count += picks[i]?.count ?? 0;
         cursor = head.baseOffset + end;
       }
@@ -178,29 +299,28 @@ export class QueueLine {
     for (; i < spans.length && taken < max; i++) {
       const span = spans[i];
       if (span === undefined || (source.bytes[span.flagsAt] ?? 0) & ENTRY_INDEXED) continue;
-      const key = keyOf(source.bytes, span);
+      const keys = jobKeysOf(source.bytes, span);
       const last = picks.at(-1);
+      if (limitKeyOf(keys) !== '') {
+        const meta = { ...freshMeta(this.cell.state.generation, source.head.appendTimeMs), ...keys };
+        // It goes to its limit key first.
+        if (readyPlace(this.cell.spec, meta) === 'keyed') break;
+        taken++;
+        picks.push({ source, index: i, count: 1, meta, from: 'cursor' });
+        continue;
+      }
       taken++;
-      if (key !== '') {
-        const meta = { ...freshMeta(this.cell.state.generation, source.head.appendTimeMs), key };
-        picks.push({ source, index: i, count: 1, meta, wasReady: false });
-      } else if (
-        last !== undefined &&
-        last.source === source &&
-        last.meta === null &&
-        last.index + last.count === i
-      )
+      if (last !== undefined && last.source === source && last.meta === null && last.index + last.count === i)
         last.count++;
-      else picks.push({ source, index: i, count: 1, meta: null, wasReady: false });
+      else picks.push({ source, index: i, count: 1, meta: null, from: 'cursor' });
     }
     return i;
   }
 
   /** The stored batch that holds `offset`; null: it is being read from disk, and `wake` follows. */
   #sourceAt(offset: number): Source | null {
-    const held = this.#source;
-    if (held !== null && offset >= held.head.baseOffset && offset < held.head.baseOffset + held.head.count)
-      return held;
+    const held = this.#held(offset);
+    if (held !== null) return held;
     if (this.#isLoading) return null;
     const chunk = this.cell.log.resident(offset, 1);
     if (chunk === undefined) {
@@ -211,12 +331,19 @@ export class QueueLine {
     return this.#source;
   }
 
+  #held(offset: number): Source | null {
+    const held = this.#source;
+    const isIn =
+      held !== null && offset >= held.head.baseOffset && offset < held.head.baseOffset + held.head.count;
+    return isIn ? held : null;
+  }
+
   #load(work: Promise<unknown>): void {
     if (this.#isLoading) return;
     this.#isLoading = true;
     const done = () => {
       this.#isLoading = false;
-      this.#wake();
+      this.#context.wake();
     };
     // Damage is reported by whoever reads the job on purpose; the queue stops here rather than skip what it
     // cannot show.
@@ -247,7 +374,7 @@ export class QueueLine {
         const pick = picks[i] as Pick;
         const offset = pick.source.head.baseOffset + pick.index;
         if (pick.meta === null) runs.push({ offset, count: pick.count, epoch });
-        else singles.push({ offset, epoch, meta: pick.meta, wasReady: pick.wasReady });
+        else singles.push({ offset, epoch, meta: pick.meta, from: pick.from });
         epoch += pick.count;
       }
       granted.push(grantedOf(picks.slice(from, i), groupEpoch, deadlineMs));
@@ -265,65 +392,4 @@ export class QueueLine {
     };
     emit(event, () => waiter.deliver(granted));
   }
-}
-
-const spansOf = (source: Source): EntrySpan[] => {
-  source.spans ??= readEntries(source.bytes, 0, source.head);
-  return source.spans;
-};
-
-function keyOf(bytes: Buffer, span: EntrySpan): string {
-  let key = '';
-  if (span.extLength > 0) {
-    readExt(bytes, span, (tag, from, to) => {
-      if (tag === EXT.key) key = bytes.toString('latin1', from, to);
-    });
-  }
-  return key;
-}
-
-/** The batch of `bytes` (one or more whole batches) that holds `offset`. */
-export function sourceIn(bytes: Buffer, offset: number): Source {
-  let p = 0;
-  let head = readHead(bytes, p);
-  while (offset >= head.baseOffset + head.count) {
-    p += head.length;
-    head = readHead(bytes, p);
-  }
-  return { bytes: bytes.subarray(p, p + head.length), head, spans: null };
-}
-
-function grantedOf(picks: readonly Pick[], firstEpoch: number, deadlineMs: number): Granted {
-  const { source } = picks[0] as Pick;
-  const { head } = source;
-  const attempts = picks.some((p) => p.meta !== null && p.meta.acquired > 0) ? attemptsOf(picks) : null;
-  const count = picks.reduce((sum, p) => sum + p.count, 0);
-  if (count === head.count && picks[0]?.index === 0 && isDense(picks)) {
-    return { batch: source.bytes, count, offsets: null, firstEpoch, attempts, deadlineMs };
-  }
-  const spans = spansOf(source);
-  const chosen = picks.flatMap((p) => spans.slice(p.index, p.index + p.count));
-  const batch = sliceBatch(source.bytes, head, chosen);
-  const firstOffset = head.baseOffset + (picks[0]?.index ?? 0);
-  patchHead(batch, firstOffset, head.appendTimeMs);
-  const offsets = isDense(picks)
-    ? null
-    : picks.flatMap((p) => Array.from({ length: p.count }, (_, i) => head.baseOffset + p.index + i));
-  return { batch, count, offsets, firstEpoch, attempts, deadlineMs };
-}
-
-const isDense = (picks: readonly Pick[]): boolean =>
-  picks.every((p, i) => i === 0 || p.index === (picks[i - 1]?.index ?? 0) + (picks[i - 1]?.count ?? 0));
-
-const attemptsOf = (picks: readonly Pick[]): number[] =>
-  picks.flatMap((p) => new Array<number>(p.count).fill((p.meta?.acquired ?? 0) + 1));
-
-/** A job's bytes, for whoever looks at one on purpose. */
-export async function loadEntry(
-  log: PartitionLog,
-  offset: number,
-): Promise<{ bytes: Buffer; head: BatchHead; index: number }> {
-  const chunk = log.resident(offset, 1) ?? (await log.load(offset, 1));
-  const source = sourceIn(chunk.bytes, offset);
-  return { bytes: source.bytes, head: source.head, index: offset - source.head.baseOffset };
 }

@@ -21,6 +21,7 @@ import type { RowRef, Rows } from '../storage/contract.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply } from './commands.ts';
 import * as ev from './events.ts';
+import { readyPlace } from './limits.ts';
 import { DEDUP, freshMeta, LANE, type Lane, type QueueKeys } from './tables.ts';
 
 interface JobOptions {
@@ -28,17 +29,19 @@ interface JobOptions {
   delayMs: number;
   priority: number;
   dedupKey: string;
+  limitKey: string;
 }
 
 /** Options of every entry of a batch that is not PLAIN. */
 export function readOptions(batch: Buffer, spans: readonly EntrySpan[]): JobOptions[] {
   return spans.map((span) => {
-    const options: JobOptions = { key: '', delayMs: 0, priority: 0, dedupKey: '' };
+    const options: JobOptions = { key: '', delayMs: 0, priority: 0, dedupKey: '', limitKey: '' };
     if (span.extLength === 0) return options;
     readExt(batch, span, (tag, from, to) => {
       if (tag === EXT.key) options.key = batch.toString('latin1', from, to);
       else if (tag === EXT.delayMs) options.delayMs = readNumber(batch, from, to);
       else if (tag === EXT.priority) options.priority = Math.min(255, readNumber(batch, from, to));
+      else if (tag === EXT.limitKey) options.limitKey = batch.toString('latin1', from, to);
       else if (tag === EXT.dedupKey) options.dedupKey = batch.toString('latin1', from, to);
     });
     return options;
@@ -157,6 +160,7 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
       ...freshMeta(cell.state.generation, at.nowMs + o.delayMs),
       priority: o.priority,
       key: o.key,
+      limitKey: o.limitKey,
     };
     const lane = o.key === '' ? undefined : (lanes.get(o.key) ?? rows.get(LANE, cell.keys.laneKey(o.key)));
     if (o.key !== '') lanes.set(o.key, { head: lane?.head ?? offset, tail: offset });
@@ -164,6 +168,7 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
       nexts.push({ offset: lane.tail, next: offset });
       placed.push({ offset, meta, to: 'blocked' });
     } else if (o.delayMs > 0) placed.push({ offset, meta, to: 'delayed' });
+    else if (readyPlace(cell.spec, meta) === 'keyed') placed.push({ offset, meta, to: 'keyed' });
     else if (o.priority > 0) placed.push({ offset, meta, to: 'ready' });
   });
   return { placed, nexts, dedups, lanes: Array.from(lanes, ([key, lane]) => ({ key, lane })) };

@@ -8,20 +8,10 @@ import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { recordAttempt } from './attempts.ts';
 import { freshState, type Grant, QueueCell } from './cell.ts';
 import * as ev from './events.ts';
+import { REFILLED } from './key-events.ts';
+import { delReady, evolveKeyEvent, forgetBuckets, leaseEnded, putReady } from './key-state.ts';
 import type { LeaseClock } from './lease-clock.ts';
-import {
-  COUNTERS,
-  DEDUP,
-  DEDUP_EXPIRY,
-  DUE,
-  DYING,
-  JOB,
-  LANE,
-  NEXT,
-  QUEUE,
-  QueueKeys,
-  READY,
-} from './tables.ts';
+import { COUNTERS, DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, LANE, NEXT, QUEUE, QueueKeys } from './tables.ts';
 
 export class QueueState {
   readonly context: ViewContext;
@@ -49,10 +39,11 @@ export class QueueState {
   evolve(e: ev.QueueEvent, at: Moment): void {
     if (e.type === ev.DECLARED) this.#declare(e, at);
     else if (e.type === ev.DEDUP_EXPIRED) this.#expireDedups(e);
+    else if (e.type === REFILLED) forgetBuckets(this.context.rows, DEFAULT_TENANT, e);
     else this.#evolveQueue(e, at);
   }
 
-  #evolveQueue(e: Exclude<ev.QueueEvent, ev.Declared | ev.DedupExpired>, at: Moment): void {
+  #evolveQueue(e: ev.OfOneQueue, at: Moment): void {
     const cell = this.byNumber.get(e.queueNo);
     assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
     cell.isDirty = true;
@@ -99,6 +90,9 @@ export class QueueState {
         return;
       case ev.TRIMMED:
         cell.log.trimTo(e.offset);
+        return;
+      default:
+        evolveKeyEvent(this.context.rows, cell, e, (offset) => this.#countException(cell, offset, 1));
     }
   }
 
@@ -145,7 +139,7 @@ export class QueueState {
     // Nothing that waits for a time, a lease's end or its turn may speak of the queue again.
     for (const grant of cell.leases.values()) grant.left = 0;
     cell.leases.clear();
-    for (const window of [cell.ready, cell.due, cell.dying]) window.close();
+    for (const window of [cell.ready, cell.due, cell.dying, cell.ring, cell.parked]) window.close();
     this.deleted.push(cell);
   }
 
@@ -172,7 +166,7 @@ export class QueueState {
     const { rows } = this.context;
     const { keys, state } = cell;
     rows.put(JOB, keys.jobKey(offset), { state: to, meta });
-    if (to === 'ready') rows.put(READY, keys.readyKey(offset, meta.priority), meta);
+    if (to === 'ready' || to === 'keyed') putReady(rows, cell, offset, meta, to);
     else if (to === 'dying') rows.put(DYING, keys.dyingKey(offset), meta);
     else if (to !== 'blocked') rows.put(DUE, keys.dueKey(offset, meta.readyAtMs), meta);
     state[to]++;
@@ -199,21 +193,15 @@ export class QueueState {
       worker: e.worker,
       leasedAtMs: at.nowMs,
     };
-    for (const run of e.runs) {
-      state.plain -= run.count;
-      this.#hold(cell, {
-        firstOffset: run.offset,
-        firstEpoch: run.epoch,
-        count: run.count,
-        meta: null,
-        left: run.count,
-        ...common,
-      });
+    for (const { offset, epoch, count } of e.runs) {
+      state.plain -= count;
+      const run = { firstOffset: offset, firstEpoch: epoch, count, left: count };
+      this.#hold(cell, { ...run, meta: null, ...common });
     }
-    for (const { offset, epoch, meta, wasReady } of e.singles) {
-      if (wasReady) {
-        state.ready--;
-        rows.del(READY, keys.readyKey(offset, meta.priority));
+    for (const { offset, epoch, meta, from } of e.singles) {
+      if (from !== 'cursor') {
+        state[from]--;
+        delReady(rows, cell, offset, meta, from);
         rows.del(JOB, keys.jobKey(offset));
         cell.countException(offset, -1);
       } else state.plain--;
@@ -225,6 +213,7 @@ export class QueueState {
   #hold(cell: QueueCell, grant: Grant): void {
     const end = grant.firstOffset + grant.count;
     for (let offset = grant.firstOffset; offset < end; offset++) cell.leases.set(offset, grant);
+    cell.countRunning(grant.meta, 1);
     this.leaseClock.add(cell, grant);
     const next = grant.firstEpoch + grant.count;
     if (next > this.nextEpoch) this.nextEpoch = next;
@@ -256,10 +245,12 @@ export class QueueState {
     cell.leases.delete(offset);
     grant.left--;
     this.leaseClock.released();
+    leaseEnded(this.context.rows, cell, grant.meta);
     if (this.context.rows.isStaging) {
       this.context.rows.onRollback(() => {
         cell.leases.set(offset, grant);
         grant.left++;
+        cell.countRunning(grant.meta, 1);
       });
     }
   }
@@ -304,12 +295,12 @@ export class QueueState {
   #becomeDue(cell: QueueCell, e: ev.BecameDue): void {
     const { rows } = this.context;
     const { keys, state } = cell;
-    for (const { offset, meta, wasRetry } of e.jobs) {
+    for (const { offset, meta, wasRetry, to } of e.jobs) {
       rows.del(DUE, keys.dueKey(offset, meta.readyAtMs));
-      rows.put(READY, keys.readyKey(offset, meta.priority), meta);
-      rows.put(JOB, keys.jobKey(offset), { state: 'ready', meta });
+      putReady(rows, cell, offset, meta, to);
+      rows.put(JOB, keys.jobKey(offset), { state: to, meta });
       state[wasRetry ? 'retrying' : 'delayed']--;
-      state.ready++;
+      state[to]++;
     }
   }
 
@@ -334,7 +325,7 @@ export class QueueState {
     cell.state.cursor = e.cursor;
     cell.state.plain -= e.plain;
     for (const { offset, meta } of e.ready) {
-      rows.del(READY, cell.keys.readyKey(offset, meta.priority));
+      delReady(rows, cell, offset, meta, 'ready');
       rows.del(JOB, cell.keys.jobKey(offset));
       cell.state.ready--;
       this.#countException(cell, offset, -1);
@@ -344,7 +335,14 @@ export class QueueState {
   #purge(cell: QueueCell, e: ev.Purged): void {
     const { state } = cell;
     state.cursor = e.cursor;
-    state.plain = state.ready = state.delayed = state.retrying = state.blocked = state.dying = 0;
+    state.plain =
+      state.ready =
+      state.keyed =
+      state.delayed =
+      state.retrying =
+      state.blocked =
+      state.dying =
+        0;
     cell.exceptions.clear();
     cell.setGeneration(e.generation);
   }

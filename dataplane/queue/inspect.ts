@@ -7,18 +7,24 @@ import type { Rows } from '../storage/contract.ts';
 import { after, readU53be } from '../storage/keys.ts';
 import { ATTEMPTS_MAX, attemptReads, attemptsOf, decodeLife } from './attempts.ts';
 import type { QueueCell } from './cell.ts';
-import { loadEntry } from './dispatch.ts';
 import * as ev from './events.ts';
 import { parseJobId } from './ids.ts';
+import { REFILLED } from './key-events.ts';
 import type { Attempt } from './life-tables.ts';
+import { limitKeyOf } from './limits.ts';
 import { envelopeMessage, headersMessage } from './messages.ts';
 import { heldMeta } from './settle.ts';
+import { loadEntry } from './sources.ts';
 import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
 import type { QueueView } from './view.ts';
 
 const LIST_MAX = 1000;
 /** Where a state is shown by another name than its row has. */
-const SHOWN_STATES: Partial<Record<ExceptionState, string>> = { ready: 'waiting', dying: 'dead' };
+const SHOWN_STATES: Partial<Record<ExceptionState, string>> = {
+  ready: 'waiting',
+  keyed: 'waiting',
+  dying: 'dead',
+};
 
 function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
   const place = parseJobId(id);
@@ -75,6 +81,7 @@ async function describe(
     priority: record.priority ?? 0,
     key: record.key ?? new Uint8Array(),
     dedupKey: record.dedupKey ?? '',
+    limitKey: record.limitKey ?? new Uint8Array(),
     enqueuedAtMs: record.appendTimeMs,
     readyAtMs: meta?.readyAtMs ?? record.appendTimeMs,
     leaseEpoch: grant === undefined ? 0 : grant.firstEpoch + offset - grant.firstOffset,
@@ -120,6 +127,8 @@ function statusOf(
   const waits = cell.state.paused ? 'the queue is paused' : 'waits for a free worker';
   const dueIn = `${Math.max(0, Math.ceil(((meta?.readyAtMs ?? nowMs) - nowMs) / 1000))} s`;
   if (row === 'ready') return { state: 'waiting', reason: waits };
+  if (row === 'keyed' && meta !== undefined)
+    return { state: 'waiting', reason: cell.state.paused ? waits : turnReason(cell, meta) };
   if (row === 'delayed') return { state: 'delayed', reason: `delayed: ready in ${dueIn}` };
   if (row === 'retrying')
     return {
@@ -134,6 +143,16 @@ function statusOf(
     state: 'completed',
     reason: 'finished: acked, dead-lettered, redriven or purged; its history says which',
   };
+}
+
+/** Why a job that waits by limit key has not started. */
+function turnReason(cell: QueueCell, meta: JobMeta): string {
+  const { concurrencyPerKey = Number.POSITIVE_INFINITY, ratePerKey } = cell.spec.limits ?? {};
+  const running = cell.running.get(limitKeyOf(meta)) ?? 0;
+  if (running >= concurrencyPerKey) return `${running} jobs of its limit key are leased, as many as may be`;
+  if (ratePerKey === undefined) return 'waits for the turn of its limit key and a free worker';
+  const { count, periodMs } = ratePerKey;
+  return `waits for the turn of its limit key; ${count} of it may start in ${periodMs} ms`;
 }
 
 export async function listJobs(
@@ -232,7 +251,7 @@ export async function jobHistory(
 /** What an event did to one job; null: nothing. */
 export function transitionOf(event: Event, queueNo: number, offset: number): pb.JobTransitionInput | null {
   const e = event as ev.QueueEvent;
-  if (e.type === ev.DEDUP_EXPIRED || e.queueNo !== queueNo) return null;
+  if (e.type === ev.DEDUP_EXPIRED || e.type === REFILLED || e.queueNo !== queueNo) return null;
   const inRun = (run: ev.Run) => offset >= run.offset && offset < run.offset + run.count;
   switch (e.type) {
     case ev.ENQUEUED: {

@@ -3,7 +3,7 @@ import { type BatchRecord, type DecodedRecord, decodeBatch, FlowError, readHead 
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { MutationId } from '../shard/state-machine.ts';
 import type { EnqueueReply, SettleReply } from './commands.ts';
-import type { Granted } from './dispatch.ts';
+import type { Granted } from './grants.ts';
 import { parseJobId } from './ids.ts';
 
 export function settleResponse(request: pb.SettleRequest, reply: SettleReply): pb.SettleResponseInput {
@@ -56,6 +56,7 @@ export function toBatchRecord(job: pb.NewJob): BatchRecord {
     delayMs: job.delayMs,
     priority: job.priority,
     dedupKey: job.dedupKey,
+    limitKey: job.limitKey.length > 0 ? job.limitKey : undefined,
     timeoutMs: job.timeoutMs,
     headers: headers.length > 0 ? new Map(headers) : undefined,
     envelope: e

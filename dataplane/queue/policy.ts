@@ -4,6 +4,7 @@ import { FlowError } from '@flowmesh/protocol';
 import type { QueueSpec, QueueSpecInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import { VISIBILITY_MS_MAX } from './cell.ts';
 import type { PlacedJob, ReturnReason } from './events.ts';
+import { readyPlace, resolveDispatch } from './limits.ts';
 import type { JobMeta, ResolvedSpec } from './tables.ts';
 
 const SECOND = 1000;
@@ -60,6 +61,7 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
     retentionMs: spec.retentionMs || d.retentionMs,
     retentionBytes: spec.retentionBytes || d.retentionBytes,
     timeoutMs: spec.timeoutMs || d.timeoutMs,
+    ...resolveDispatch(spec),
   };
   if (resolved.visibilityTimeoutMs > VISIBILITY_MS_MAX) {
     throw new FlowError(
@@ -106,7 +108,7 @@ export function decideReturn(
 ): PlacedJob {
   if (terms.reason === 'released') {
     const meta = { ...held, acquired: held.acquired - 1, released: held.released + 1, readyAtMs: at.nowMs };
-    return { offset, meta, to: 'ready' };
+    return { offset, meta, to: readyPlace(spec, meta) };
   }
   const timedOut = terms.reason === 'timed_out';
   const meta = {
@@ -121,6 +123,6 @@ export function decideReturn(
   if (!terms.neverDies && (terms.unrecoverable || exhausted)) return { offset, meta, to: 'dying' };
   const askedMs = terms.retryAfterMs ?? backoffMs(spec.backoff, failures, at.random);
   const delayMs = Math.min(askedMs, RETRY_AFTER_MS_MAX);
-  if (delayMs <= 0) return { offset, meta, to: 'ready' };
+  if (delayMs <= 0) return { offset, meta, to: readyPlace(spec, meta) };
   return { offset, meta: { ...meta, readyAtMs: at.nowMs + delayMs }, to: 'retrying' };
 }

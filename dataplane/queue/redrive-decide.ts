@@ -110,7 +110,11 @@ export function decideTake(
   emit: Emit,
 ): { firstEpoch: number } {
   running(cell, c.no);
-  const singles = unmoved(cell, c).map((job, i) => ({ ...job, epoch: nextEpoch + i, wasReady: true }));
+  const singles = unmoved(cell, c).map((job, i) => ({
+    ...job,
+    epoch: nextEpoch + i,
+    from: 'ready' as const,
+  }));
   const runs = c.plain.map((offset, i) => ({ offset, count: 1, epoch: nextEpoch + singles.length + i }));
   emit({
     type: ev.LEASED,

@@ -16,8 +16,8 @@ import { readU53be } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueueCommand, RemoveCommand } from './commands.ts';
 import { aliveAgain } from './dead-job.ts';
-import { loadEntry } from './dispatch.ts';
 import type { Queues } from './service.ts';
+import { loadEntry } from './sources.ts';
 
 const REDRIVE_MAX = 1000;
 const STEP = 100;

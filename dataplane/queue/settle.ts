@@ -10,6 +10,7 @@ import type { RowRef, Rows } from '../storage/contract.ts';
 import { type Grant, type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
 import * as ev from './events.ts';
+import { readyPlace } from './limits.ts';
 import { decideReturn, isDeadLetterName } from './policy.ts';
 import { freshMeta, JOB, type JobMeta, LANE, metaBytes, NEXT } from './tables.ts';
 
@@ -66,11 +67,11 @@ export function unblock(
   if (next === undefined) return { change: { key: meta.key, lane: null }, dropNext: -1, released: null };
   const row = rows.get(JOB, cell.keys.jobKey(next));
   const waits = row?.meta ?? freshMeta(cell.state.generation, at.nowMs);
-  const to = waits.readyAtMs > at.nowMs ? 'delayed' : 'ready';
+  const to = waits.readyAtMs > at.nowMs ? 'delayed' : readyPlace(cell.spec, waits);
   return {
     change: { key: meta.key, lane: { head: next, tail: lane.tail } },
     dropNext: offset,
-    released: { offset: next, to, meta: to === 'ready' ? { ...waits, readyAtMs: at.nowMs } : waits },
+    released: { offset: next, to, meta: to === 'delayed' ? waits : { ...waits, readyAtMs: at.nowMs } },
   };
 }
 

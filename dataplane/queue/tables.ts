@@ -9,6 +9,7 @@ import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { part, u32be, u53be } from '../storage/keys.ts';
 import type { SessionRecord } from './cell.ts';
+import type { DispatchSpec } from './limits.ts';
 import type { RedriveTask } from './redrive-decide.ts';
 
 /** What is known of a job beyond its place in the log. */
@@ -24,6 +25,8 @@ export interface JobMeta {
   readonly timedOut: number;
   readonly released: number;
   readonly lastError: string;
+  /** Key of limits and turns where the job names one; empty: they go by `key`. */
+  readonly limitKey: string;
 }
 
 export const freshMeta = (generation: number, readyAtMs: number): JobMeta => ({
@@ -36,9 +39,11 @@ export const freshMeta = (generation: number, readyAtMs: number): JobMeta => ({
   timedOut: 0,
   released: 0,
   lastError: '',
+  limitKey: '',
 });
 
-export const JOB_STATES = ['delayed', 'retrying', 'ready', 'blocked', 'dying'] as const;
+/** `keyed`: ready, and waiting by limit key. */
+export const JOB_STATES = ['delayed', 'retrying', 'ready', 'blocked', 'dying', 'keyed'] as const;
 export type ExceptionState = (typeof JOB_STATES)[number];
 
 export interface JobRow {
@@ -65,8 +70,16 @@ export interface DedupRow {
   readonly untilMs: number;
 }
 
+/**
+ * Added to the generation of a meta that is followed by extensions: a list of (tag, bytes). Readers skip tags
+ * that they do not know.
+ */
+const META_EXTENDED = 2 ** 45;
+const META_TAGS = { limitKey: 1 } as const;
+
 export function encodeMeta(m: JobMeta, w: ByteWriter): void {
-  w.varint(m.generation);
+  const isExtended = m.limitKey !== '';
+  w.varint(isExtended ? META_EXTENDED + m.generation : m.generation);
   w.u8(m.priority);
   w.latin1(m.key);
   w.varint(m.readyAtMs);
@@ -75,23 +88,38 @@ export function encodeMeta(m: JobMeta, w: ByteWriter): void {
   w.varint(m.timedOut);
   w.varint(m.released);
   w.text(m.lastError);
+  if (!isExtended) return;
+  w.varint(1);
+  w.varint(META_TAGS.limitKey);
+  w.latin1(m.limitKey);
 }
 
-export const decodeMeta = (r: ByteReader): JobMeta => ({
-  generation: r.varint(),
-  priority: r.u8(),
-  key: r.latin1(),
-  readyAtMs: r.varint(),
-  acquired: r.varint(),
-  failed: r.varint(),
-  timedOut: r.varint(),
-  released: r.varint(),
-  lastError: r.text(),
-});
+export function decodeMeta(r: ByteReader): JobMeta {
+  const first = r.varint();
+  const isExtended = first >= META_EXTENDED;
+  const meta = {
+    generation: isExtended ? first - META_EXTENDED : first,
+    priority: r.u8(),
+    key: r.latin1(),
+    readyAtMs: r.varint(),
+    acquired: r.varint(),
+    failed: r.varint(),
+    timedOut: r.varint(),
+    released: r.varint(),
+    lastError: r.text(),
+    limitKey: '',
+  };
+  for (let left = isExtended ? r.varint() : 0; left > 0; left--) {
+    const tag = r.varint();
+    if (tag === META_TAGS.limitKey) meta.limitKey = r.latin1();
+    else r.bytes();
+  }
+  return meta;
+}
 
 /** About what a job with this takes in an event. */
 export const metaBytes = (meta: JobMeta | null): number =>
-  32 + (meta === null ? 0 : meta.key.length + 3 * meta.lastError.length);
+  32 + (meta === null ? 0 : meta.key.length + meta.limitKey.length + 3 * meta.lastError.length);
 
 const metaTable = (id: number, name: string): Table<JobMeta> => ({
   id,
@@ -120,7 +148,7 @@ export interface QueueRow {
   readonly redrive?: RedriveTask | null;
 }
 
-export interface ResolvedSpec {
+export interface ResolvedSpec extends DispatchSpec {
   readonly visibilityTimeoutMs: number;
   readonly maxAttempts: number;
   readonly maxDeliveries: number;
@@ -151,6 +179,10 @@ export interface QueueState {
   retrying: number;
   blocked: number;
   dying: number;
+  /** Ready by limit key. */
+  keyed: number;
+  /** The queue's own token bucket (limits.ts). */
+  fullAtUs: number;
   enqueuedTotal: number;
   completedTotal: number;
   failedTotal: number;

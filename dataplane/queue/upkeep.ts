@@ -8,13 +8,16 @@ import { after, DEFAULT_TENANT, readPart, readU32be, readU53be } from '../storag
 import { attemptReads, attemptsOf } from './attempts.ts';
 import type { QueueCell } from './cell.ts';
 import { deadJobBatch } from './dead-job.ts';
-import { sourceIn, type Waiter } from './dispatch.ts';
+import type { Waiter } from './dispatch.ts';
 import * as ev from './events.ts';
 import type { QueueState } from './evolve.ts';
 import type { LeaseClock } from './lease-clock.ts';
 import { LifeSweeper } from './life-sweeper.ts';
+import { readyPlace } from './limits.ts';
+import { Parking } from './parking.ts';
 import { endedGrant } from './sessions.ts';
 import { laneReads, unblock } from './settle.ts';
+import { sourceIn } from './sources.ts';
 import { DEDUP_EXPIRY, tablePrefix } from './tables.ts';
 
 /** Work of one kind that a single run does at most. */
@@ -36,6 +39,7 @@ export class Upkeep {
   readonly #state: QueueState;
   readonly #leaseClock: LeaseClock;
   readonly #hooks: UpkeepHooks;
+  readonly #parking: Parking;
   readonly #hasDue = new Set<QueueCell>();
   readonly #hasDying = new Set<QueueCell>();
   readonly #dedupExpiry: Window<true>;
@@ -50,6 +54,7 @@ export class Upkeep {
     this.#leaseClock = leaseClock;
     this.#hooks = hooks;
     this.sweeper = new LifeSweeper(context);
+    this.#parking = new Parking(context);
     const prefix = tablePrefix(DEFAULT_TENANT, DEDUP_EXPIRY);
     this.#dedupExpiry = context.rows.window(DEDUP_EXPIRY, prefix, after(prefix));
   }
@@ -63,23 +68,26 @@ export class Upkeep {
     if (this.#leaseClock.nextAtMs() <= at.nowMs) this.#endLeases(at, emit, hasRoom);
     if (this.#hasDue.size > 0 && this.#nextDueMs <= at.nowMs) this.#makeDue(at, emit, hasRoom);
     if (this.#hasDying.size > 0 && at.nowMs >= this.#nextBurialMs) this.#buryDying(at, emit, hasRoom);
+    this.#parking.run(at, emit, hasRoom);
     if (at.nowMs >= this.#nextHousekeepingMs) this.#keepHouse(at, emit);
     this.sweeper.run(at, emit);
   }
 
   wakeAtMs(): number {
     const dueMs = this.#hasDue.size > 0 ? this.#nextDueMs : Number.POSITIVE_INFINITY;
-    return Math.min(this.#leaseClock.nextAtMs(), dueMs, this.#nextHousekeepingMs);
+    return Math.min(this.#leaseClock.nextAtMs(), dueMs, this.#parking.wakeAtMs(), this.#nextHousekeepingMs);
   }
 
   forget(cell: QueueCell): void {
     this.#hasDue.delete(cell);
     this.#hasDying.delete(cell);
+    this.#parking.forget(cell);
   }
 
   /** A cell may have got jobs that wait for a time, or for their burial. */
   note(cell: QueueCell): void {
     const { delayed, retrying, dying } = cell.state;
+    this.#parking.note(cell);
     if (delayed + retrying > 0) {
       this.#hasDue.add(cell);
       const first = cell.due.first();
@@ -111,7 +119,8 @@ export class Upkeep {
       const jobs: ev.BecameDue['jobs'][number][] = [];
       for (const { key, value: meta } of cell.due.take(SLICE)) {
         if (meta.readyAtMs > at.nowMs) break;
-        jobs.push({ offset: readU53be(key, key.length - 7), meta, wasRetry: meta.acquired > 0 });
+        const to = readyPlace(cell.spec, meta);
+        jobs.push({ offset: readU53be(key, key.length - 7), meta, wasRetry: meta.acquired > 0, to });
       }
       if (jobs.length > 0) emit({ type: ev.BECAME_DUE, queueNo: cell.queueNo, jobs } as ev.BecameDue);
       const first = cell.due.first();

@@ -11,18 +11,24 @@ import { type Grant, QueueCell } from './cell.ts';
 import type { EnqueueReply, QueueCommand, RemoveCommand, SettleCommand } from './commands.ts';
 import { QueueLine, type Waiter } from './dispatch.ts';
 import { decideEnqueue, enqueueReads } from './enqueue.ts';
+import { decodeEvent, encodeEvent } from './event-bytes.ts';
 import * as ev from './events.ts';
 import { logIdOf, QueueState } from './evolve.ts';
+import { REFILLED } from './key-events.ts';
 import { LeaseClock } from './lease-clock.ts';
 import { decideLife } from './life-decide.ts';
 import * as life from './life-events.ts';
 import { evolveLife } from './life-evolve.ts';
+import { limitKeyOf } from './limits.ts';
 import { defaultsFor } from './policy.ts';
 import { unmoved } from './redrive-decide.ts';
 import { decideRenew, releaseSession } from './sessions.ts';
 import { decideSettle, laneReads } from './settle.ts';
 import { COUNTERS, LEASE, QUEUE, tablePrefix } from './tables.ts';
 import { type EmitThen, Upkeep } from './upkeep.ts';
+
+/** Lines without workers whose turns are kept. */
+const IDLE_LINES_MAX = 64;
 
 export class QueueView implements View {
   readonly name = 'queue';
@@ -57,7 +63,7 @@ export class QueueView implements View {
   addWaiter(cell: QueueCell, waiter: Waiter): void {
     let line = this.#lines.get(cell.queueNo);
     if (line === undefined) {
-      line = new QueueLine(cell, this.context.wake);
+      line = new QueueLine(cell, this.context);
       this.#lines.set(cell.queueNo, line);
     }
     line.waiters.push(waiter);
@@ -75,7 +81,25 @@ export class QueueView implements View {
     const index = line?.waiters.indexOf(waiter) ?? -1;
     if (line === undefined || index < 0) return;
     line.waiters.splice(index, 1);
-    if (line.waiters.length === 0) this.#lines.delete(cell.queueNo);
+    if (line.waiters.length > 0) return;
+    if (!line.isWorthKeeping) {
+      this.#closeLine(cell.queueNo);
+      return;
+    }
+    // Behind those that were used later.
+    this.#lines.delete(cell.queueNo);
+    this.#lines.set(cell.queueNo, line);
+    if (this.#lines.size <= IDLE_LINES_MAX) return;
+    for (const [queueNo, { waiters }] of this.#lines) {
+      if (waiters.length > 0) continue;
+      this.#closeLine(queueNo);
+      return;
+    }
+  }
+
+  #closeLine(queueNo: number): void {
+    this.#lines.get(queueNo)?.close();
+    this.#lines.delete(queueNo);
   }
 
   workers(cell: QueueCell): number {
@@ -114,6 +138,8 @@ export class QueueView implements View {
       cell.leases.set(offset, grant);
       cell.persistedLeases.set(offset, grant);
       this.#leaseClock.add(cell, grant);
+      cell.countRunning(meta, 1);
+      if (meta !== null) cell.full.add(limitKeyOf(meta));
     }
     for (const cell of this.state.byNumber.values()) this.#upkeep.note(cell);
   }
@@ -171,7 +197,7 @@ export class QueueView implements View {
       case 'delete':
         if (c.ifEmpty && cell.depth > 0)
           throw new FlowError('NOT_EMPTY', `queue ${c.name} holds ${cell.depth} jobs`);
-        this.#lines.delete(queueNo);
+        this.#closeLine(queueNo);
         emit({ type: ev.DELETED, queueNo } as ev.Deleted);
         return {};
       case 'renew':
@@ -259,7 +285,7 @@ export class QueueView implements View {
       this.#upkeep.forget(gone);
       this.#upkeep.sweeper.note(gone, true);
     }
-    if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED) return;
+    if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED || e.type === REFILLED) return;
     if (e.type === ev.ENQUEUED && e.placed.length === 0) return;
     const cell = this.state.byNumber.get(e.queueNo);
     if (cell === undefined) return;
@@ -269,11 +295,11 @@ export class QueueView implements View {
 
   encode(event: Event, into: ByteWriter): void {
     if (life.isLifeEvent(event)) life.encodeLifeEvent(event, into);
-    else ev.encodeEvent(event as ev.QueueEvent, into);
+    else encodeEvent(event as ev.QueueEvent, into);
   }
 
   decode(type: number, from: ByteReader): Event {
-    return life.isLifeEvent({ type }) ? life.decodeLifeEvent(type, from) : ev.decodeEvent(type, from);
+    return life.isLifeEvent({ type }) ? life.decodeLifeEvent(type, from) : decodeEvent(type, from);
   }
 
   tick(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
@@ -283,7 +309,9 @@ export class QueueView implements View {
   }
 
   wakeAtMs(): number {
-    return this.#upkeep.wakeAtMs();
+    let nextMs = this.#upkeep.wakeAtMs();
+    for (const { wakeAtMs } of this.#lines.values()) nextMs = Math.min(nextMs, wakeAtMs);
+    return nextMs;
   }
 
   flush(): void {

@@ -6,7 +6,8 @@ import type { WorkSession } from '../services.ts';
 import type { Caller, ShardPort } from '../shard/state-machine.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
-import type { Granted, Waiter } from './dispatch.ts';
+import type { Waiter } from './dispatch.ts';
+import type { Granted } from './grants.ts';
 import type { QueueView } from './view.ts';
 
 /** Most jobs that one worker may hold: what it cannot handle in time others should have. */

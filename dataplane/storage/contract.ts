@@ -62,8 +62,11 @@ export interface Rows extends Reader {
   fetch(refs: readonly RowRef[]): Promise<void>;
   /** Rows in key order as of the call, memory and disk merged. Not for decide or evolve. */
   scan<V>(table: Table<V>, range: Range): Promise<Row<V>[]>;
-  /** A resident view on the first rows of a key range that is consumed from the front. */
-  window<V>(table: Table<V>, from: string, to: string): Window<V>;
+  /**
+   * A resident view on the first rows of a key range that is consumed from the front. `rows`: how many one
+   * refill brings, four times as many are kept at most; unset: 1,024.
+   */
+  window<V>(table: Table<V>, from: string, to: string, rows?: number): Window<V>;
 }
 
 /**
@@ -75,6 +78,14 @@ export interface Window<V> {
   first(): Row<V> | undefined;
   /** Up to `max` rows from the front that are resident now. */
   take(max: number): Row<V>[];
+  /** The row that has `index` rows before it, if it is resident. */
+  at(index: number): Row<V> | undefined;
+  /** The first resident row whose key is `key` or behind it. */
+  firstFrom(key: string): Row<V> | undefined;
+  /** Nothing lies behind the resident part. */
+  isWhole(): boolean;
+  /** Where the range begins. */
+  readonly from: string;
   /** The resident part is used up, but disk holds more: call `refill` and look again. */
   isStale(): boolean;
   /** Makes the next rows resident. */

@@ -164,8 +164,8 @@ export class RowStore implements Rows {
     });
   }
 
-  window<V>(table: Table<V>, from: string, to: string): RowWindow<V> {
-    const window = new RowWindow(this.#windowSource, table, { from, to });
+  window<V>(table: Table<V>, from: string, to: string, size?: number): RowWindow<V> {
+    const window = new RowWindow(this.#windowSource, table, { from, to }, size);
     this.#registerOf(table.id).add(window as RowWindow<unknown>);
     return window;
   }

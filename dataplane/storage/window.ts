@@ -8,9 +8,8 @@ import type { Range, Row, Table, Window } from './contract.ts';
 
 /** A refill makes up to this many rows resident. */
 export const WINDOW_ROWS = 1024;
-/** Above this the tail is given up, down to WINDOW_ROWS_KEPT. */
-export const WINDOW_ROWS_MAX = 4096;
-const WINDOW_ROWS_KEPT = 2048;
+/** Above this the tail is given up, down to half of it. */
+export const WINDOW_ROWS_MAX = 4 * WINDOW_ROWS;
 
 /** What a window needs of the row store. */
 export interface WindowSource {
@@ -26,6 +25,7 @@ export class RowWindow<V> implements Window<V> {
   from: string;
   to: string;
   readonly #source: WindowSource;
+  readonly #size: number;
   #rows: Row<V>[] = [];
   /** Rows before it are consumed. */
   #head = 0;
@@ -35,8 +35,14 @@ export class RowWindow<V> implements Window<V> {
   /** Raised when what a scan on its way brings is of no use any more. */
   #generation = 0;
 
-  constructor(source: WindowSource, table: Table<V>, range: { from: string; to: string }) {
+  constructor(
+    source: WindowSource,
+    table: Table<V>,
+    range: { from: string; to: string },
+    size = WINDOW_ROWS,
+  ) {
     this.#source = source;
+    this.#size = size;
     this.table = table;
     this.from = range.from;
     this.to = range.to;
@@ -49,6 +55,18 @@ export class RowWindow<V> implements Window<V> {
 
   take(max: number): Row<V>[] {
     return this.#rows.slice(this.#head, this.#head + max);
+  }
+
+  at(index: number): Row<V> | undefined {
+    return this.#rows[this.#head + index];
+  }
+
+  firstFrom(key: string): Row<V> | undefined {
+    return this.#rows[this.#find(key)];
+  }
+
+  isWhole(): boolean {
+    return this.#edge >= this.to;
   }
 
   isStale(): boolean {
@@ -108,7 +126,7 @@ export class RowWindow<V> implements Window<V> {
 
   async #refill(): Promise<void> {
     for (;;) {
-      const room = WINDOW_ROWS - (this.#rows.length - this.#head);
+      const room = this.#size - (this.#rows.length - this.#head);
       if (room <= 0 || this.#edge >= this.to) return;
       const generation = this.#generation;
       const arrived = new Map<string, V | undefined>();
@@ -143,15 +161,15 @@ export class RowWindow<V> implements Window<V> {
 
   /** During a refill the edge must stay where the scan began. */
   #limit(): void {
-    if (this.#rows.length - this.#head <= WINDOW_ROWS_MAX || this.#refilling !== null) return;
-    const cut = this.#head + WINDOW_ROWS_KEPT;
+    if (this.#rows.length - this.#head <= 4 * this.#size || this.#refilling !== null) return;
+    const cut = this.#head + 2 * this.#size;
     this.#edge = this.#rows[cut]?.key ?? this.#edge;
     this.#rows.length = cut;
   }
 
   #remove(at: number): void {
     if (at !== this.#head) this.#rows.splice(at, 1);
-    else if (++this.#head >= WINDOW_ROWS) {
+    else if (++this.#head >= this.#size) {
       this.#rows = this.#rows.slice(this.#head);
       this.#head = 0;
     }

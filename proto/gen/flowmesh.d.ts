@@ -725,6 +725,7 @@ export interface Job {
   /** Dead and redriven jobs: when it was enqueued for the first time, and the id it had then. */
   firstEnqueuedAtMs: number;
   firstId: string;
+  limitKey: Buffer;
 }
 export interface JobInput {
   id?: string | null | undefined;
@@ -758,6 +759,7 @@ export interface JobInput {
   /** Dead and redriven jobs: when it was enqueued for the first time, and the id it had then. */
   firstEnqueuedAtMs?: number | null | undefined;
   firstId?: string | null | undefined;
+  limitKey?: Uint8Array | null | undefined;
 }
 export const Job: MessageType<Job, JobInput>;
 
@@ -1384,6 +1386,8 @@ export interface NewJob {
   envelope: Envelope | null;
   /** How long one attempt may run (ms); 0: the queue's default. */
   timeoutMs: number;
+  /** Jobs with one limit key share the limits per key of the queue and one place in its turns; default: key. */
+  limitKey: Buffer;
 }
 export interface NewJobInput {
   payload?: Uint8Array | null | undefined;
@@ -1399,6 +1403,8 @@ export interface NewJobInput {
   envelope?: EnvelopeInput | null | undefined;
   /** How long one attempt may run (ms); 0: the queue's default. */
   timeoutMs?: number | null | undefined;
+  /** Jobs with one limit key share the limits per key of the queue and one place in its turns; default: key. */
+  limitKey?: Uint8Array | null | undefined;
 }
 export const NewJob: MessageType<NewJob, NewJobInput>;
 
@@ -1585,6 +1591,25 @@ export interface QueueFiguresInput {
 }
 export const QueueFigures: MessageType<QueueFigures, QueueFiguresInput>;
 
+/** How fast and how many jobs are handed out; what is unset is not limited. Retries count, too. */
+export interface QueueLimits {
+  /** Jobs of one key that start; keys are limit keys. */
+  ratePerKey: Rate | null;
+  /** Jobs of one key that are leased at the same time. */
+  concurrencyPerKey: number;
+  rate: Rate | null;
+  concurrency: number;
+}
+export interface QueueLimitsInput {
+  /** Jobs of one key that start; keys are limit keys. */
+  ratePerKey?: RateInput | null | undefined;
+  /** Jobs of one key that are leased at the same time. */
+  concurrencyPerKey?: number | null | undefined;
+  rate?: RateInput | null | undefined;
+  concurrency?: number | null | undefined;
+}
+export const QueueLimits: MessageType<QueueLimits, QueueLimitsInput>;
+
 /** Unset fields take the defaults of docs/reference/defaults.md. */
 export interface QueueSpec {
   name: string;
@@ -1605,6 +1630,9 @@ export interface QueueSpec {
   /** How long one attempt may run. */
   timeoutMs: number;
   mutation: Mutation | null;
+  limits: QueueLimits | null;
+  /** Keys with ready jobs take turns, one job each, so that many jobs of one key do not hold up the others. */
+  fair: boolean;
 }
 export interface QueueSpecInput {
   name?: string | null | undefined;
@@ -1625,8 +1653,22 @@ export interface QueueSpecInput {
   /** How long one attempt may run. */
   timeoutMs?: number | null | undefined;
   mutation?: MutationInput | null | undefined;
+  limits?: QueueLimitsInput | null | undefined;
+  /** Keys with ready jobs take turns, one job each, so that many jobs of one key do not hold up the others. */
+  fair?: boolean | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
+
+/** A token bucket of `count` that fills within `period_ms`. */
+export interface Rate {
+  count: number;
+  periodMs: number;
+}
+export interface RateInput {
+  count?: number | null | undefined;
+  periodMs?: number | null | undefined;
+}
+export const Rate: MessageType<Rate, RateInput>;
 
 export type ReadRequest = {
   stream: string;

@@ -56,7 +56,7 @@ function readVarint(reader) {
 const numberUtil = Object.assign(Object.create($protobuf.util), { Long: null });
 
 const $Reader = NumberReader, $Writer = $protobuf.Writer, $util = numberUtil;
-const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $BigInt = $util.global.BigInt, $Boolean = $util.global.Boolean, $Array = $util.global.Array, $isFinite = $util.global.isFinite;
+const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $Boolean = $util.global.Boolean, $BigInt = $util.global.BigInt, $Array = $util.global.Array, $isFinite = $util.global.isFinite;
 
 const $root = {};
 
@@ -89,6 +89,8 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSpec.prototype.retentionBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueSpec.prototype.timeoutMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueSpec.prototype.mutation = null;
+   QueueSpec.prototype.limits = null;
+   QueueSpec.prototype.fair = false;
 
    QueueSpec.create = function(properties) {
     return new QueueSpec(properties);
@@ -125,6 +127,10 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(88).uint64(message.timeoutMs);
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(98).fork(), _depth + 1).ldelim();
+    if (message.limits != null && $Object.hasOwnProperty.call(message, "limits"))
+     $root.flowmesh.v1.QueueLimits.encode(message.limits, writer.uint32(162).fork(), _depth + 1).ldelim();
+    if (message.fair != null && $Object.hasOwnProperty.call(message, "fair") && message.fair !== false)
+     writer.uint32(168).bool(message.fair);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -260,6 +266,21 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 20: {
+       if (wireType !== 2)
+        break;
+       message.limits = $root.flowmesh.v1.QueueLimits.decode(reader, reader.size(), $undefined, _depth + 1, message.limits);
+       continue;
+      }
+     case 21: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.fair = value;
+       else
+        delete message.fair;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -369,6 +390,14 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.QueueSpec.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.limits != null) {
+     if (!$util.isObject(object.limits))
+      throw $TypeError(".flowmesh.v1.QueueSpec.limits: object expected");
+     message.limits = $root.flowmesh.v1.QueueLimits.fromObject(object.limits, _depth + 1);
+    }
+    if (object.fair != null)
+     if (object.fair)
+      message.fair = $Boolean(object.fair);
     return message;
    };
 
@@ -417,6 +446,8 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.timeoutMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.mutation = null;
+     object.limits = null;
+     object.fair = false;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -472,6 +503,10 @@ export const flowmesh = $root.flowmesh = (() => {
       object.timeoutMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeoutMs) : options.longs === $Number ? new $util.LongBits(message.timeoutMs.low >>> 0, message.timeoutMs.high >>> 0).toNumber(true) : message.timeoutMs;
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.limits != null && $Object.hasOwnProperty.call(message, "limits"))
+     object.limits = $root.flowmesh.v1.QueueLimits.toObject(message.limits, options, _depth + 1);
+    if (message.fair != null && $Object.hasOwnProperty.call(message, "fair"))
+     object.fair = message.fair;
     return object;
    };
 
@@ -480,6 +515,336 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return QueueSpec;
+  })();
+
+  v1.QueueLimits = (function() {
+
+   const QueueLimits = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   QueueLimits.prototype.ratePerKey = null;
+   QueueLimits.prototype.concurrencyPerKey = 0;
+   QueueLimits.prototype.rate = null;
+   QueueLimits.prototype.concurrency = 0;
+
+   QueueLimits.create = function(properties) {
+    return new QueueLimits(properties);
+   };
+
+   QueueLimits.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.ratePerKey != null && $Object.hasOwnProperty.call(message, "ratePerKey"))
+     $root.flowmesh.v1.Rate.encode(message.ratePerKey, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.concurrencyPerKey != null && $Object.hasOwnProperty.call(message, "concurrencyPerKey") && message.concurrencyPerKey !== 0)
+     writer.uint32(16).uint32(message.concurrencyPerKey);
+    if (message.rate != null && $Object.hasOwnProperty.call(message, "rate"))
+     $root.flowmesh.v1.Rate.encode(message.rate, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.concurrency != null && $Object.hasOwnProperty.call(message, "concurrency") && message.concurrency !== 0)
+     writer.uint32(32).uint32(message.concurrency);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   QueueLimits.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.QueueLimits();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.ratePerKey = $root.flowmesh.v1.Rate.decode(reader, reader.size(), $undefined, _depth + 1, message.ratePerKey);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.concurrencyPerKey = value;
+       else
+        delete message.concurrencyPerKey;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       message.rate = $root.flowmesh.v1.Rate.decode(reader, reader.size(), $undefined, _depth + 1, message.rate);
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.concurrency = value;
+       else
+        delete message.concurrency;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   QueueLimits.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.QueueLimits)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.QueueLimits: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.QueueLimits();
+    if (object.ratePerKey != null) {
+     if (!$util.isObject(object.ratePerKey))
+      throw $TypeError(".flowmesh.v1.QueueLimits.ratePerKey: object expected");
+     message.ratePerKey = $root.flowmesh.v1.Rate.fromObject(object.ratePerKey, _depth + 1);
+    }
+    if (object.concurrencyPerKey != null)
+     if ($Number(object.concurrencyPerKey) !== 0)
+      message.concurrencyPerKey = object.concurrencyPerKey >>> 0;
+    if (object.rate != null) {
+     if (!$util.isObject(object.rate))
+      throw $TypeError(".flowmesh.v1.QueueLimits.rate: object expected");
+     message.rate = $root.flowmesh.v1.Rate.fromObject(object.rate, _depth + 1);
+    }
+    if (object.concurrency != null)
+     if ($Number(object.concurrency) !== 0)
+      message.concurrency = object.concurrency >>> 0;
+    return message;
+   };
+
+   QueueLimits.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.ratePerKey = null;
+     object.concurrencyPerKey = 0;
+     object.rate = null;
+     object.concurrency = 0;
+    }
+    if (message.ratePerKey != null && $Object.hasOwnProperty.call(message, "ratePerKey"))
+     object.ratePerKey = $root.flowmesh.v1.Rate.toObject(message.ratePerKey, options, _depth + 1);
+    if (message.concurrencyPerKey != null && $Object.hasOwnProperty.call(message, "concurrencyPerKey"))
+     object.concurrencyPerKey = message.concurrencyPerKey;
+    if (message.rate != null && $Object.hasOwnProperty.call(message, "rate"))
+     object.rate = $root.flowmesh.v1.Rate.toObject(message.rate, options, _depth + 1);
+    if (message.concurrency != null && $Object.hasOwnProperty.call(message, "concurrency"))
+     object.concurrency = message.concurrency;
+    return object;
+   };
+
+   QueueLimits.prototype.toJSON = function() {
+    return QueueLimits.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return QueueLimits;
+  })();
+
+  v1.Rate = (function() {
+
+   const Rate = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   Rate.prototype.count = 0;
+   Rate.prototype.periodMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   Rate.create = function(properties) {
+    return new Rate(properties);
+   };
+
+   Rate.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.count != null && $Object.hasOwnProperty.call(message, "count") && message.count !== 0)
+     writer.uint32(8).uint32(message.count);
+    if (message.periodMs != null && $Object.hasOwnProperty.call(message, "periodMs") && (typeof message.periodMs === "object" ? message.periodMs.low || message.periodMs.high : message.periodMs !== 0))
+     writer.uint32(16).uint64(message.periodMs);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   Rate.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.Rate();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.count = value;
+       else
+        delete message.count;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.periodMs = value;
+       else
+        delete message.periodMs;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   Rate.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.Rate)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.Rate: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.Rate();
+    if (object.count != null)
+     if ($Number(object.count) !== 0)
+      message.count = object.count >>> 0;
+    if (object.periodMs != null)
+     if (typeof object.periodMs === "object" ? object.periodMs.low || object.periodMs.high : $Number(object.periodMs) !== 0)
+      if ($util.Long)
+       message.periodMs = $util.Long.fromValue(object.periodMs, true);
+      else if (typeof object.periodMs === "string")
+       message.periodMs = $parseInt(object.periodMs, 10);
+      else if (typeof object.periodMs === "number")
+       message.periodMs = object.periodMs;
+      else if (typeof object.periodMs === "object")
+       message.periodMs = new $util.LongBits(object.periodMs.low >>> 0, object.periodMs.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   Rate.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.count = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.periodMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.periodMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.count != null && $Object.hasOwnProperty.call(message, "count"))
+     object.count = message.count;
+    if (message.periodMs != null && $Object.hasOwnProperty.call(message, "periodMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.periodMs = typeof message.periodMs === "number" ? $BigInt(message.periodMs) : $util.Long.fromBits(message.periodMs.low >>> 0, message.periodMs.high >>> 0, true).toBigInt();
+     else if (typeof message.periodMs === "number")
+      object.periodMs = options.longs === $String ? $String(message.periodMs) : message.periodMs;
+     else
+      object.periodMs = options.longs === $String ? $util.Long.prototype.toString.call(message.periodMs) : options.longs === $Number ? new $util.LongBits(message.periodMs.low >>> 0, message.periodMs.high >>> 0).toNumber(true) : message.periodMs;
+    return object;
+   };
+
+   Rate.prototype.toJSON = function() {
+    return Rate.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return Rate;
   })();
 
   v1.Backoff = (function() {
@@ -11142,6 +11507,7 @@ export const flowmesh = $root.flowmesh = (() => {
    NewJob.prototype.headers = $util.emptyObject;
    NewJob.prototype.envelope = null;
    NewJob.prototype.timeoutMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   NewJob.prototype.limitKey = $util.newBuffer([]);
 
    NewJob.create = function(properties) {
     return new NewJob(properties);
@@ -11173,6 +11539,8 @@ export const flowmesh = $root.flowmesh = (() => {
      $root.flowmesh.v1.Envelope.encode(message.envelope, writer.uint32(66).fork(), _depth + 1).ldelim();
     if (message.timeoutMs != null && $Object.hasOwnProperty.call(message, "timeoutMs") && (typeof message.timeoutMs === "object" ? message.timeoutMs.low || message.timeoutMs.high : message.timeoutMs !== 0))
      writer.uint32(72).uint64(message.timeoutMs);
+    if (message.limitKey != null && $Object.hasOwnProperty.call(message, "limitKey") && message.limitKey.length)
+     writer.uint32(162).bytes(message.limitKey);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -11311,6 +11679,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.timeoutMs;
        continue;
       }
+     case 20: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.limitKey = value;
+       else
+        delete message.limitKey;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -11397,6 +11774,12 @@ export const flowmesh = $root.flowmesh = (() => {
        message.timeoutMs = object.timeoutMs;
       else if (typeof object.timeoutMs === "object")
        message.timeoutMs = new $util.LongBits(object.timeoutMs.low >>> 0, object.timeoutMs.high >>> 0).toNumber(true);
+    if (object.limitKey != null)
+     if (object.limitKey.length)
+      if (typeof object.limitKey === "string")
+       $util.base64.decode(object.limitKey, message.limitKey = $util.newBuffer($util.base64.length(object.limitKey)), 0);
+      else if (object.limitKey.length >= 0)
+       message.limitKey = object.limitKey;
     return message;
    };
 
@@ -11439,6 +11822,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.timeoutMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.timeoutMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if (options.bytes === $String)
+      object.limitKey = "";
+     else {
+      object.limitKey = [];
+      if (options.bytes !== $Array)
+       object.limitKey = $util.newBuffer(object.limitKey);
+     }
     }
     if (message.payload != null && $Object.hasOwnProperty.call(message, "payload"))
      object.payload = options.bytes === $String ? $util.base64.encode(message.payload, 0, message.payload.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.payload) : message.payload;
@@ -11475,6 +11865,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.timeoutMs = options.longs === $String ? $String(message.timeoutMs) : message.timeoutMs;
      else
       object.timeoutMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeoutMs) : options.longs === $Number ? new $util.LongBits(message.timeoutMs.low >>> 0, message.timeoutMs.high >>> 0).toNumber(true) : message.timeoutMs;
+    if (message.limitKey != null && $Object.hasOwnProperty.call(message, "limitKey"))
+     object.limitKey = options.bytes === $String ? $util.base64.encode(message.limitKey, 0, message.limitKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.limitKey) : message.limitKey;
     return object;
    };
 
@@ -17304,6 +17696,7 @@ export const flowmesh = $root.flowmesh = (() => {
    Job.prototype.redrives = 0;
    Job.prototype.firstEnqueuedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Job.prototype.firstId = "";
+   Job.prototype.limitKey = $util.newBuffer([]);
 
    Job.create = function(properties) {
     return new Job(properties);
@@ -17357,6 +17750,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(154).string(message.sourceQueue);
     if (message.sourceId != null && $Object.hasOwnProperty.call(message, "sourceId") && message.sourceId !== "")
      writer.uint32(162).string(message.sourceId);
+    if (message.limitKey != null && $Object.hasOwnProperty.call(message, "limitKey") && message.limitKey.length)
+     writer.uint32(322).bytes(message.limitKey);
     if (message.attempts != null && message.attempts.length)
      for (let i = 0; i < message.attempts.length; ++i)
       $root.flowmesh.v1.JobAttempt.encode(message.attempts[i], writer.uint32(402).fork(), _depth + 1).ldelim();
@@ -17635,6 +18030,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.firstId;
        continue;
       }
+     case 40: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.limitKey = value;
+       else
+        delete message.limitKey;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -17796,6 +18200,12 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.firstId != null)
      if (typeof object.firstId !== "string" || object.firstId.length)
       message.firstId = $String(object.firstId);
+    if (object.limitKey != null)
+     if (object.limitKey.length)
+      if (typeof object.limitKey === "string")
+       $util.base64.decode(object.limitKey, message.limitKey = $util.newBuffer($util.base64.length(object.limitKey)), 0);
+      else if (object.limitKey.length >= 0)
+       message.limitKey = object.limitKey;
     return message;
    };
 
@@ -17859,6 +18269,13 @@ export const flowmesh = $root.flowmesh = (() => {
      object.envelope = null;
      object.sourceQueue = "";
      object.sourceId = "";
+     if (options.bytes === $String)
+      object.limitKey = "";
+     else {
+      object.limitKey = [];
+      if (options.bytes !== $Array)
+       object.limitKey = $util.newBuffer(object.limitKey);
+     }
      object.redrives = 0;
      if ($util.Long) {
       let long = new $util.Long(0, 0, true);
@@ -17934,6 +18351,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.sourceQueue = message.sourceQueue;
     if (message.sourceId != null && $Object.hasOwnProperty.call(message, "sourceId"))
      object.sourceId = message.sourceId;
+    if (message.limitKey != null && $Object.hasOwnProperty.call(message, "limitKey"))
+     object.limitKey = options.bytes === $String ? $util.base64.encode(message.limitKey, 0, message.limitKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.limitKey) : message.limitKey;
     if (message.attempts && message.attempts.length) {
      object.attempts = $Array(message.attempts.length);
      for (let j = 0; j < message.attempts.length; ++j)
@@ -28346,52 +28765,54 @@ const $95 = flowmesh.v1.PurgeRequest;
 const $96 = flowmesh.v1.PurgeResponse;
 const $97 = flowmesh.v1.Queue;
 const $98 = flowmesh.v1.QueueFigures;
-const $99 = flowmesh.v1.QueueSpec;
-const $100 = flowmesh.v1.ReadRequest;
-const $101 = flowmesh.v1.ReadResponse;
-const $102 = flowmesh.v1.Record;
-const $103 = flowmesh.v1.RecordChunk;
-const $104 = flowmesh.v1.RedriveRequest;
-const $105 = flowmesh.v1.RedriveResponse;
-const $106 = flowmesh.v1.RedriveTask;
-const $107 = flowmesh.v1.RenewSessionRequest;
-const $108 = flowmesh.v1.RenewSessionResponse;
-const $109 = flowmesh.v1.ScoredMember;
-const $110 = flowmesh.v1.SeekRequest;
-const $111 = flowmesh.v1.SeekResponse;
-const $112 = flowmesh.v1.SetAdd;
-const $113 = flowmesh.v1.SetContains;
-const $114 = flowmesh.v1.SetPausedRequest;
-const $115 = flowmesh.v1.SetPausedResponse;
-const $116 = flowmesh.v1.SetRemove;
-const $117 = flowmesh.v1.SetScan;
-const $118 = flowmesh.v1.SettleRequest;
-const $119 = flowmesh.v1.SettleResponse;
-const $120 = flowmesh.v1.Settlement;
-const $121 = flowmesh.v1.ShardFigures;
-const $122 = flowmesh.v1.SortedSetAdd;
-const $123 = flowmesh.v1.SortedSetIncrement;
-const $124 = flowmesh.v1.SortedSetRange;
-const $125 = flowmesh.v1.SortedSetRemove;
-const $126 = flowmesh.v1.SortedSetScore;
-const $127 = flowmesh.v1.StartRedriveRequest;
-const $128 = flowmesh.v1.Stream;
-const $129 = flowmesh.v1.StreamSpec;
-const $130 = flowmesh.v1.TransactionOp;
-const $131 = flowmesh.v1.TransactionRequest;
-const $132 = flowmesh.v1.TransactionResponse;
-const $133 = flowmesh.v1.TransactionResult;
-const $134 = flowmesh.v1.Window;
-const $135 = flowmesh.v1.WorkExtend;
-const $136 = flowmesh.v1.WorkHello;
-const $137 = flowmesh.v1.WorkLost;
-const $138 = flowmesh.v1.WorkNack;
-const $139 = flowmesh.v1.WorkRequest;
-const $140 = flowmesh.v1.WorkResponse;
-const $141 = flowmesh.v1.WorkSettle;
-const $142 = flowmesh.v1.WorkSettled;
-const $143 = flowmesh.v1.WorkWelcome;
-const $144 = flowmesh.v1.Durability;
+const $99 = flowmesh.v1.QueueLimits;
+const $100 = flowmesh.v1.QueueSpec;
+const $101 = flowmesh.v1.Rate;
+const $102 = flowmesh.v1.ReadRequest;
+const $103 = flowmesh.v1.ReadResponse;
+const $104 = flowmesh.v1.Record;
+const $105 = flowmesh.v1.RecordChunk;
+const $106 = flowmesh.v1.RedriveRequest;
+const $107 = flowmesh.v1.RedriveResponse;
+const $108 = flowmesh.v1.RedriveTask;
+const $109 = flowmesh.v1.RenewSessionRequest;
+const $110 = flowmesh.v1.RenewSessionResponse;
+const $111 = flowmesh.v1.ScoredMember;
+const $112 = flowmesh.v1.SeekRequest;
+const $113 = flowmesh.v1.SeekResponse;
+const $114 = flowmesh.v1.SetAdd;
+const $115 = flowmesh.v1.SetContains;
+const $116 = flowmesh.v1.SetPausedRequest;
+const $117 = flowmesh.v1.SetPausedResponse;
+const $118 = flowmesh.v1.SetRemove;
+const $119 = flowmesh.v1.SetScan;
+const $120 = flowmesh.v1.SettleRequest;
+const $121 = flowmesh.v1.SettleResponse;
+const $122 = flowmesh.v1.Settlement;
+const $123 = flowmesh.v1.ShardFigures;
+const $124 = flowmesh.v1.SortedSetAdd;
+const $125 = flowmesh.v1.SortedSetIncrement;
+const $126 = flowmesh.v1.SortedSetRange;
+const $127 = flowmesh.v1.SortedSetRemove;
+const $128 = flowmesh.v1.SortedSetScore;
+const $129 = flowmesh.v1.StartRedriveRequest;
+const $130 = flowmesh.v1.Stream;
+const $131 = flowmesh.v1.StreamSpec;
+const $132 = flowmesh.v1.TransactionOp;
+const $133 = flowmesh.v1.TransactionRequest;
+const $134 = flowmesh.v1.TransactionResponse;
+const $135 = flowmesh.v1.TransactionResult;
+const $136 = flowmesh.v1.Window;
+const $137 = flowmesh.v1.WorkExtend;
+const $138 = flowmesh.v1.WorkHello;
+const $139 = flowmesh.v1.WorkLost;
+const $140 = flowmesh.v1.WorkNack;
+const $141 = flowmesh.v1.WorkRequest;
+const $142 = flowmesh.v1.WorkResponse;
+const $143 = flowmesh.v1.WorkSettle;
+const $144 = flowmesh.v1.WorkSettled;
+const $145 = flowmesh.v1.WorkWelcome;
+const $146 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -28492,50 +28913,52 @@ export {
   $96 as PurgeResponse,
   $97 as Queue,
   $98 as QueueFigures,
-  $99 as QueueSpec,
-  $100 as ReadRequest,
-  $101 as ReadResponse,
-  $102 as Record,
-  $103 as RecordChunk,
-  $104 as RedriveRequest,
-  $105 as RedriveResponse,
-  $106 as RedriveTask,
-  $107 as RenewSessionRequest,
-  $108 as RenewSessionResponse,
-  $109 as ScoredMember,
-  $110 as SeekRequest,
-  $111 as SeekResponse,
-  $112 as SetAdd,
-  $113 as SetContains,
-  $114 as SetPausedRequest,
-  $115 as SetPausedResponse,
-  $116 as SetRemove,
-  $117 as SetScan,
-  $118 as SettleRequest,
-  $119 as SettleResponse,
-  $120 as Settlement,
-  $121 as ShardFigures,
-  $122 as SortedSetAdd,
-  $123 as SortedSetIncrement,
-  $124 as SortedSetRange,
-  $125 as SortedSetRemove,
-  $126 as SortedSetScore,
-  $127 as StartRedriveRequest,
-  $128 as Stream,
-  $129 as StreamSpec,
-  $130 as TransactionOp,
-  $131 as TransactionRequest,
-  $132 as TransactionResponse,
-  $133 as TransactionResult,
-  $134 as Window,
-  $135 as WorkExtend,
-  $136 as WorkHello,
-  $137 as WorkLost,
-  $138 as WorkNack,
-  $139 as WorkRequest,
-  $140 as WorkResponse,
-  $141 as WorkSettle,
-  $142 as WorkSettled,
-  $143 as WorkWelcome,
-  $144 as Durability,
+  $99 as QueueLimits,
+  $100 as QueueSpec,
+  $101 as Rate,
+  $102 as ReadRequest,
+  $103 as ReadResponse,
+  $104 as Record,
+  $105 as RecordChunk,
+  $106 as RedriveRequest,
+  $107 as RedriveResponse,
+  $108 as RedriveTask,
+  $109 as RenewSessionRequest,
+  $110 as RenewSessionResponse,
+  $111 as ScoredMember,
+  $112 as SeekRequest,
+  $113 as SeekResponse,
+  $114 as SetAdd,
+  $115 as SetContains,
+  $116 as SetPausedRequest,
+  $117 as SetPausedResponse,
+  $118 as SetRemove,
+  $119 as SetScan,
+  $120 as SettleRequest,
+  $121 as SettleResponse,
+  $122 as Settlement,
+  $123 as ShardFigures,
+  $124 as SortedSetAdd,
+  $125 as SortedSetIncrement,
+  $126 as SortedSetRange,
+  $127 as SortedSetRemove,
+  $128 as SortedSetScore,
+  $129 as StartRedriveRequest,
+  $130 as Stream,
+  $131 as StreamSpec,
+  $132 as TransactionOp,
+  $133 as TransactionRequest,
+  $134 as TransactionResponse,
+  $135 as TransactionResult,
+  $136 as Window,
+  $137 as WorkExtend,
+  $138 as WorkHello,
+  $139 as WorkLost,
+  $140 as WorkNack,
+  $141 as WorkRequest,
+  $142 as WorkResponse,
+  $143 as WorkSettle,
+  $144 as WorkSettled,
+  $145 as WorkWelcome,
+  $146 as Durability,
 };

@@ -123,7 +123,8 @@ export class RecordBatchBuilder {
     if (record.sourceId) ext.text(EXT.sourceId, record.sourceId);
     if (record.lastError) ext.text(EXT.lastError, record.lastError);
     if (record.life) ext.bytes(EXT.life, record.life);
-    if (record.key !== undefined || record.delayMs || record.priority || record.dedupKey) this.#plain = false;
+    if (record.limitKey !== undefined) ext.bytes(EXT.limitKey, record.limitKey);
+    if (hasJobOptions(record)) this.#plain = false;
   }
 
   #reserveIndex(bytes: number): void {
@@ -159,9 +160,14 @@ export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
   return builder.finish();
 }
 
+/** Such a job is looked at one by one: its batch is not PLAIN. */
+const hasJobOptions = (r: RecordOptions) =>
+  r.key !== undefined || r.limitKey !== undefined || !!r.delayMs || !!r.priority || !!r.dedupKey;
+
 /** Whether a record needs no extensions beside its content type and tombstone. */
 const isBare = (r: RecordOptions) =>
   r.key === undefined &&
+  r.limitKey === undefined &&
   r.headers === undefined &&
   r.timeMs === undefined &&
   r.envelope === undefined &&

@@ -53,13 +53,20 @@ export const EXT = {
   life: 40,
   /** Tombstones in compacted streams: when cleaning came by first, by shard time. Only the server sets it. */
   cleanedAtMs: 32,
+  limitKey: 48,
 } as const;
 
 /** A dead job with all it carries must fit into a journal entry. */
 const LIFE_BYTES_MAX = 32 * 1024;
 
 /** Tags that make a queue look at a job one by one. */
-const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([EXT.key, EXT.delayMs, EXT.priority, EXT.dedupKey]);
+const JOB_OPTION_TAGS: ReadonlySet<number> = new Set([
+  EXT.key,
+  EXT.delayMs,
+  EXT.priority,
+  EXT.dedupKey,
+  EXT.limitKey,
+]);
 
 export const CONTENT_TYPES = ['application/octet-stream', 'application/json', 'text/plain'] as const;
 
@@ -88,6 +95,7 @@ export interface BatchRecord {
   sourceId?: string | undefined;
   lastError?: string | undefined;
   life?: Uint8Array | undefined;
+  limitKey?: Uint8Array | undefined;
 }
 
 /** A record read back from a batch. `value` and `key` are views on the batch's bytes. */
@@ -263,6 +271,7 @@ export function decodeEntry(bytes: Buffer, head: BatchHead, span: EntrySpan, off
     else if (tag === EXT.sourceId) record.sourceId = bytes.toString('utf8', from, to);
     else if (tag === EXT.life) record.life = bytes.subarray(from, to);
     else if (tag === EXT.lastError) record.lastError = bytes.toString('utf8', from, to);
+    else if (tag === EXT.limitKey) record.limitKey = bytes.subarray(from, to);
     else if (tag === EXT.header) readHeader(bytes, from, to, headers);
     else if (tag === EXT.cause) record.cause = readCause(bytes.toString('utf8', from, to));
     else readEnvelope(envelope, tag, bytes, from, to);

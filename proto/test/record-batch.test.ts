@@ -31,6 +31,7 @@ const record: fc.Arbitrary<BatchRecord> = fc.record({
   delayMs: optional(fc.integer({ min: 1, max: 2 ** 40 })),
   priority: optional(fc.integer({ min: 1, max: 255 })),
   dedupKey: optional(fc.string({ minLength: 1, maxLength: 20 })),
+  limitKey: optional(bytes(30)),
   envelope: optional(
     fc.record({
       traceparent: fc.string({ minLength: 1 }),
@@ -60,6 +61,7 @@ describe('record batch', () => {
           );
           expect(got.timeMs).toBe(sent.timeMs);
           expect(got.delayMs).toBe(sent.delayMs);
+          expect(got.limitKey && Buffer.from(got.limitKey)).toEqual(sent.limitKey);
           expect(got.priority).toBe(sent.priority);
           expect(got.dedupKey).toBe(sent.dedupKey);
           expect(got.envelope).toEqual(sent.envelope);

@@ -156,7 +156,7 @@ test('enqueue sends every option once, and says when the job was there already',
   const { calls, out } = await flowmesh(
     [
       ...['queue', 'enqueue', 'q', '{"n":1}', '--key', 'k', '--delay', '1h', '--priority', '9'],
-      ...['--dedup-key', 'd', '--timeout', '5m', '-H', 'a=1', '-H', 'b=x=y'],
+      ...['--limit-key', 't', '--dedup-key', 'd', '--timeout', '5m', '-H', 'a=1', '-H', 'b=x=y'],
     ],
     { enqueue: () => ({ jobs: [{ id: '0-1-7', deduplicated: true }] }) },
   );
@@ -167,6 +167,7 @@ test('enqueue sends every option once, and says when the job was there already',
       {
         ...{ payload: Buffer.from('{"n":1}'), contentType: 'application/json', key: Buffer.from('k') },
         ...{ delayMs: 3_600_000, priority: 9, dedupKey: 'd', timeoutMs: 300_000 },
+        limitKey: Buffer.from('t'),
         headers: { a: Buffer.from('1'), b: Buffer.from('x=y') },
       },
     ],

@@ -86,10 +86,11 @@ spec:
     timeout: 1h30m
     maxAttempts: 7
     maxDeliveries: 9
+    fair: true
     backoff: { type: Fixed, initial: 500ms, max: 10m, jitter: None }
   deadLetter: { queueName: graveyard }
   deduplication: { window: 7d }
-  limits: { maxDepth: 1000000 }
+  limits: { maxDepth: 1000000, ratePerKey: 50/s, concurrencyPerKey: 5, rate: 100/m, concurrency: 9 }
   retention: { finished: 24h, size: 1Gi }
 `) as Queue;
   const spec = toQueueSpec(queue);
@@ -107,6 +108,13 @@ spec:
     deadLetterQueue: 'graveyard',
     deduplicationWindowMs: 604_800_000,
     maxDepth: 1_000_000,
+    limits: {
+      ratePerKey: { count: 50, periodMs: 1000 },
+      concurrencyPerKey: 5,
+      rate: { count: 100, periodMs: 60_000 },
+      concurrency: 9,
+    },
+    fair: true,
     retentionMs: 86_400_000,
     retentionBytes: 1_073_741_824,
   });

@@ -189,12 +189,12 @@ test('what kubectl get -o yaml adds is accepted and status is dropped', () => {
 
 test('fields that are not served are accepted with a notice that points at them', () => {
   const { resources, notices } = parse(
-    `${head('Queue')}spec:\n  limits: { ratePerKey: 50/s }\n  schemaRef: { name: a }\n`,
+    `${head('Queue')}spec:\n  scaling: { targetRef: { kind: Job, name: w } }\n  schemaRef: { name: a }\n`,
   );
   expect(resources).toHaveLength(1);
   expect(notices.map(({ line, field }) => `${line} ${field}`)).toEqual([
-    '6 spec.limits.ratePerKey',
     '7 spec.schemaRef',
+    '6 spec.scaling',
   ]);
 });
 

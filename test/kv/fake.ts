@@ -115,8 +115,12 @@ export class FakeRows implements Rows {
     const take = (max: number) =>
       isStale ? [] : (this.#all(range.from, range.to) as Row<V>[]).slice(0, max);
     return {
+      from,
       first: () => take(1)[0],
       take,
+      at: (index) => take(index + 1)[index],
+      firstFrom: (key) => take(Number.MAX_SAFE_INTEGER).find((row) => row.key >= key),
+      isWhole: () => !isStale,
       isStale: () => isStale,
       refill: () => {
         isStale = false;

@@ -18,6 +18,7 @@ export interface JobOptions {
   delayMs?: number;
   priority?: number;
   dedupKey?: string;
+  limitKey?: string;
 }
 
 export const aJob = (payload: string, o: JobOptions = {}): pb.NewJob => ({
@@ -30,6 +31,7 @@ export const aJob = (payload: string, o: JobOptions = {}): pb.NewJob => ({
   headers: {},
   envelope: null,
   timeoutMs: 0,
+  limitKey: Buffer.from(o.limitKey ?? ''),
 });
 
 export const aQueue = (name: string, more: Partial<pb.QueueSpec> = {}): pb.QueueSpec => ({
@@ -45,6 +47,8 @@ export const aQueue = (name: string, more: Partial<pb.QueueSpec> = {}): pb.Queue
   retentionBytes: 0,
   timeoutMs: 0,
   mutation: null,
+  limits: null,
+  fair: false,
   ...more,
 });
 

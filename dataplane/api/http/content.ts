@@ -74,19 +74,21 @@ function jsonText(bytes: Buffer): string | undefined {
 }
 
 /** `key`, or `keyBase64` when it is not text; null: none. */
-export function keyFields(value: Bytes): Body {
+export function keyFields(value: Bytes, name = 'key'): Body {
   const bytes = bufferOf(value);
-  if (bytes.length === 0) return { key: null };
-  return isUtf8(bytes) ? { key: bytes.toString('utf8') } : { keyBase64: bytes.toString('base64') };
+  if (bytes.length === 0) return { [name]: null };
+  const isText = isUtf8(bytes);
+  return isText ? { [name]: bytes.toString('utf8') } : { [`${name}Base64`]: bytes.toString('base64') };
 }
 
-export function readKey(body: Body): Buffer {
-  const { key, keyBase64 } = body;
-  if (typeof key === 'string' && keyBase64 !== undefined) {
-    throw new FlowError('INVALID_ARGUMENT', 'give key or keyBase64, not both');
+export function readKey(body: Body, name = 'key'): Buffer {
+  const key = body[name];
+  const base64 = body[`${name}Base64`];
+  if (typeof key === 'string' && base64 !== undefined) {
+    throw new FlowError('INVALID_ARGUMENT', `give ${name} or ${name}Base64, not both`);
   }
   if (typeof key === 'string') return Buffer.from(key);
-  return keyBase64 === undefined ? Buffer.alloc(0) : fromBase64(keyBase64, 'keyBase64');
+  return base64 === undefined ? Buffer.alloc(0) : fromBase64(base64, `${name}Base64`);
 }
 
 type Headers = { readonly [name: string]: Uint8Array } | null | undefined;

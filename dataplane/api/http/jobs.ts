@@ -64,6 +64,7 @@ function newJob(body: JobBody, traceparent: string | undefined): pb.NewJob {
     payload: bytes,
     contentType,
     key: readKey(body),
+    limitKey: readKey(body, 'limitKey'),
     delayMs: body.delayMs,
     priority: body.priority,
     dedupKey: body.dedupKey,
@@ -230,11 +231,12 @@ function refusal({ code, message, retryAfterMs }: pb.ErrorInput): FlowError {
 }
 
 function jobFields(job: pb.JobInput) {
-  const { payload, contentType, key, headers, envelope, ...rest } = job;
+  const { payload, contentType, key, limitKey, headers, envelope, ...rest } = job;
   const {
     payload: _p,
     contentType: _c,
     key: _k,
+    limitKey: _l,
     headers: _h,
     envelope: _e,
     ...plain
@@ -243,6 +245,7 @@ function jobFields(job: pb.JobInput) {
     ...plain,
     ...contentFields('payload', payload, contentType),
     ...keyFields(key),
+    ...keyFields(limitKey, 'limitKey'),
     ...headerFields(headers),
     ...envelopeFields(envelope),
   };

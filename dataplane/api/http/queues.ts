@@ -10,6 +10,11 @@ interface QueueParams {
   queue: string;
 }
 
+const rate = closed({
+  count: count('Jobs that may start', { minimum: 1 }),
+  periodMs: count('Within this time', { minimum: 1 }),
+});
+
 const spec = {
   visibilityTimeoutMs: count('How long a lease lasts'),
   maxAttempts: count('Failed and timed out attempts before a job is dead'),
@@ -26,6 +31,13 @@ const spec = {
   retentionMs: count('How long finished jobs stay readable'),
   retentionBytes: count('How many bytes of finished jobs stay readable'),
   timeoutMs: count('How long one attempt may run'),
+  limits: closed({
+    ratePerKey: rate,
+    concurrencyPerKey: count('Jobs of one limit key that may be leased at the same time'),
+    rate,
+    concurrency: count('Jobs that may be leased at the same time'),
+  }),
+  fair: flag('Limit keys with waiting jobs take turns'),
 };
 
 type SpecBody = Pick<pb.QueueSpecInput, keyof typeof spec>;
@@ -37,7 +49,12 @@ const figures = Object.fromEntries(
 );
 
 const queueSchema = open({
-  spec: open({ name: text('Name'), ...spec, backoff: { type: ['object', 'null'] } }),
+  spec: open({
+    name: text('Name'),
+    ...spec,
+    backoff: { type: ['object', 'null'] },
+    limits: { type: ['object', 'null'] },
+  }),
   paused: flag('Nothing is delivered while it is paused'),
   figures: open(figures),
   shard: count('Where it lives'),
@@ -91,11 +108,12 @@ export function addQueueRoutes(app: FastifyInstance, { fabric }: HttpContext): v
       },
     },
     async (request) => {
-      const { backoff, ...body } = request.body ?? {};
+      const { backoff, limits, ...body } = request.body ?? {};
       const message = pb.QueueSpec.create({
         ...body,
         name: request.params.queue,
         backoff: backoff ? pb.Backoff.create(backoff) : null,
+        limits: limits ? pb.QueueLimits.create(limits) : null,
         mutation: mutationOf(request),
       });
       return queueFields(await admin.applyQueue(request.caller, message));

@@ -10,7 +10,7 @@ import type {
 } from '@flowmesh/protocol/gen/services.js';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
-import { type Duration, optionalMs } from './durations.ts';
+import { type Duration, durationMs, optionalMs } from './durations.ts';
 import { decodeHeaders } from './headers.ts';
 import { envelopeFrom } from './stream-record.ts';
 import { decodeValue, utf8 } from './values.ts';
@@ -40,7 +40,30 @@ export interface QueueSettings {
   retentionBytes?: number | undefined;
   /** How long one attempt may run. */
   timeout?: Duration | undefined;
+  /** What is left out is not limited. Each start counts, retries too. */
+  limits?: QueueLimits | undefined;
+  /** Limit keys with waiting jobs take turns, one job each. */
+  fair?: boolean | undefined;
 }
+
+/** How fast and how many jobs a queue hands out. */
+export interface QueueLimits {
+  /** Jobs of one limit key that may start in a time. */
+  ratePerKey?: Rate | undefined;
+  /** Jobs of one limit key that may be leased at the same time. */
+  concurrencyPerKey?: number | undefined;
+  rate?: Rate | undefined;
+  concurrency?: number | undefined;
+}
+
+/** A token bucket: after a pause `count` at once, then one more each `per / count`. */
+export interface Rate {
+  count: number;
+  per: Duration;
+}
+
+const rateOf = (rate: Rate | undefined, name: string): pb.RateInput | undefined =>
+  rate && { count: rate.count, periodMs: durationMs(rate.per, name) };
 
 export interface StreamSettings {
   partitions?: number | undefined;
@@ -62,10 +85,12 @@ export interface StreamSettings {
 export type JobState = 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'completed' | 'dead';
 
 /** A job as it lies in its queue; `payload` and `headers` are decoded. */
-export interface JobView extends Omit<pb.Job, 'payload' | 'headers' | 'key' | 'envelope' | 'state'> {
+export interface JobView
+  extends Omit<pb.Job, 'payload' | 'headers' | 'key' | 'limitKey' | 'envelope' | 'state'> {
   state: JobState;
   payload: unknown;
   key: string | undefined;
+  limitKey: string | undefined;
   headers: Record<string, string>;
   envelope: Envelope | undefined;
 }
@@ -92,7 +117,7 @@ export class Admin {
 
   /** Creates or changes a queue. Idempotent. */
   applyQueue(name: string, settings: QueueSettings = {}, options?: CallOptions): Promise<pb.Queue> {
-    const { backoff } = settings;
+    const { backoff, limits } = settings;
     const spec: pb.QueueSpecInput = {
       name,
       visibilityTimeoutMs: optionalMs(settings.visibilityTimeout, 'visibilityTimeout'),
@@ -110,6 +135,13 @@ export class Admin {
       retentionMs: optionalMs(settings.retention, 'retention'),
       retentionBytes: settings.retentionBytes,
       timeoutMs: optionalMs(settings.timeout, 'timeout'),
+      limits: limits && {
+        ratePerKey: rateOf(limits.ratePerKey, 'limits.ratePerKey.per'),
+        concurrencyPerKey: limits.concurrencyPerKey,
+        rate: rateOf(limits.rate, 'limits.rate.per'),
+        concurrency: limits.concurrency,
+      },
+      fair: settings.fair,
       mutation: this.#connection.mutation(),
     };
     return this.#admin((s) => s.applyQueue, spec, options);
@@ -319,12 +351,13 @@ export class Admin {
 }
 
 function jobView(job: pb.Job): JobView {
-  const { payload, contentType, key, headers, envelope, state } = job;
+  const { payload, contentType, key, limitKey, headers, envelope, state } = job;
   return {
     ...job,
     state: state as JobState,
     payload: decodeValue(payload, contentType),
     key: key.length === 0 ? undefined : utf8(key),
+    limitKey: limitKey.length === 0 ? undefined : utf8(limitKey),
     headers: decodeHeaders(new Map(Object.entries(headers))),
     envelope: envelopeFrom(envelope),
   };

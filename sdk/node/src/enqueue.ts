@@ -29,6 +29,11 @@ export interface EnqueueOptions extends CallOptions {
   priority?: number | undefined;
   /** Jobs with one key are handled in order, one at a time. At most 1 KiB. */
   key?: string | Uint8Array | undefined;
+  /**
+   * Jobs with one limitKey share the limits per key of the queue, and one place in its turns; they may run
+   * side by side and in any order. Default: key. At most 1 KiB.
+   */
+  limitKey?: string | Uint8Array | undefined;
   /** A second job with the same dedupKey within the queue's deduplication window is not enqueued. */
   dedupKey?: string | undefined;
   /** At most 64, each at most 1 KiB with its name. */
@@ -149,6 +154,7 @@ const hasRecordOptions = (o: EnqueueOptions): boolean =>
   o.priority !== undefined ||
   o.key !== undefined ||
   o.dedupKey !== undefined ||
+  o.limitKey !== undefined ||
   o.headers !== undefined ||
   o.timeout !== undefined ||
   o.envelope !== undefined;
@@ -157,6 +163,7 @@ export function jobOptions(o: EnqueueOptions, record: RecordOptions): void {
   if (o.delay !== undefined) record.delayMs = durationMs(o.delay, 'delay');
   if (o.priority !== undefined) record.priority = checkPriority(o.priority);
   if (o.key !== undefined) record.key = checkKey(o.key);
+  if (o.limitKey !== undefined) record.limitKey = checkKey(o.limitKey);
   if (o.dedupKey !== undefined) record.dedupKey = checkText(o.dedupKey, 'dedupKey');
   if (o.headers !== undefined) record.headers = headersOf(o.headers);
   if (o.timeout !== undefined) record.timeoutMs = durationMs(o.timeout, 'timeout');

@@ -4,7 +4,9 @@ export type {
   JobPage,
   JobState,
   JobView,
+  QueueLimits,
   QueueSettings,
+  Rate,
   SeekTarget,
   StreamSettings,
 } from './admin.ts';

@@ -195,6 +195,7 @@ export class TransactionQueue {
       delayMs: o.delayMs,
       priority: o.priority,
       dedupKey: o.dedupKey,
+      limitKey: o.limitKey,
       headers: o.headers === undefined ? undefined : Object.fromEntries(o.headers),
       envelope: o.envelope,
       timeoutMs: o.timeoutMs,
