@@ -20,7 +20,6 @@ export {
   readNumber,
   readU64,
   sealBody,
-  sliceBatch,
   VERSION,
   validateBatch,
   writeU64,

@@ -3,12 +3,15 @@
 import { FlowError } from './errors.ts';
 import {
   BATCH_HEAD_BYTES,
+  type BatchHead,
   type BatchRecord,
   CONTENT_TYPES,
   CRC_FROM,
+  type EntrySpan,
   type Envelope,
   EXT,
   FLAG_PLAIN,
+  patchHead,
   sealBody,
   VERSION,
 } from './record-batch.ts';
@@ -158,6 +161,34 @@ export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
   const builder = new RecordBatchBuilder();
   for (const record of records) builder.add(record);
   return builder.finish();
+}
+
+/** A batch of some entries of another; extensions are copied as they are. */
+export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly EntrySpan[]): Buffer {
+  let indexLength = 0;
+  let bodyLength = 0;
+  for (const s of spans) {
+    indexLength += s.extAt + s.extLength - s.flagsAt;
+    bodyLength += s.bodyLength;
+  }
+  const out = Buffer.allocUnsafe(BATCH_HEAD_BYTES + indexLength + bodyLength);
+  out.fill(0, 0, CRC_FROM);
+  out.writeUInt32LE(out.length, 0);
+  out[28] = VERSION;
+  out[29] = head.plain ? FLAG_PLAIN : 0;
+  out[30] = head.contentTypeCode;
+  out[31] = 0;
+  out.writeUInt32LE(spans.length, 32);
+  out.writeUInt32LE(indexLength, 36);
+  let p = BATCH_HEAD_BYTES;
+  let body = BATCH_HEAD_BYTES + indexLength;
+  for (const s of spans) {
+    p += bytes.copy(out, p, s.flagsAt, s.extAt + s.extLength);
+    body += bytes.copy(out, body, s.bodyAt, s.bodyAt + s.bodyLength);
+  }
+  sealBody(out);
+  patchHead(out, head.baseOffset, head.appendTimeMs);
+  return out;
 }
 
 /** Such a job is looked at one by one: its batch is not PLAIN. */

@@ -284,34 +284,6 @@ export function decodeEntry(bytes: Buffer, head: BatchHead, span: EntrySpan, off
   return record;
 }
 
-/** A batch of some entries of another; extensions are copied as they are. */
-export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly EntrySpan[]): Buffer {
-  let indexLength = 0;
-  let bodyLength = 0;
-  for (const s of spans) {
-    indexLength += s.extAt + s.extLength - s.flagsAt;
-    bodyLength += s.bodyLength;
-  }
-  const out = Buffer.allocUnsafe(BATCH_HEAD_BYTES + indexLength + bodyLength);
-  out.fill(0, 0, CRC_FROM);
-  out.writeUInt32LE(out.length, 0);
-  out[28] = VERSION;
-  out[29] = head.plain ? FLAG_PLAIN : 0;
-  out[30] = head.contentTypeCode;
-  out[31] = 0;
-  out.writeUInt32LE(spans.length, 32);
-  out.writeUInt32LE(indexLength, 36);
-  let p = BATCH_HEAD_BYTES;
-  let body = BATCH_HEAD_BYTES + indexLength;
-  for (const s of spans) {
-    p += bytes.copy(out, p, s.flagsAt, s.extAt + s.extLength);
-    body += bytes.copy(out, body, s.bodyAt, s.bodyAt + s.bodyLength);
-  }
-  sealBody(out);
-  patchHead(out, head.baseOffset, head.appendTimeMs);
-  return out;
-}
-
 /**
  * Checks a batch from the outside against LIMITS, and returns its head. `plain` batches of jobs skip nothing.
  */
