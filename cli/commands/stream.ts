@@ -8,7 +8,7 @@ import { plain, plainWithout } from '../json.ts';
 import { duration, durationOrNone, size, timestamp, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
-import { count, counted, dataSize, printable } from '../text.ts';
+import { count, counted, dataSize, printable, relative, span } from '../text.ts';
 import { addReadCommands } from './stream-read.ts';
 import { addWriteCommand } from './stream-write.ts';
 
@@ -162,6 +162,11 @@ function stateText(state: string, { terminal }: Context): string {
   return state === 'empty' ? dim(state) : yellow(state);
 }
 
+/** `empty 2h 10m`: for how long. */
+function stateWords({ state, idleSinceMs }: pb.Group, { terminal }: Context): string {
+  return idleSinceMs === 0 ? state : `${state} ${span(terminal.nowMs() - idleSinceMs)}`;
+}
+
 async function groups(context: Context, _: unknown, stream: string): Promise<void> {
   const api = await context.api();
   const { groups: found } = await api.listGroups({ stream });
@@ -175,15 +180,23 @@ async function groups(context: Context, _: unknown, stream: string): Promise<voi
             { title: 'GROUP', value: (row) => printable(row.group), flexible: true },
             {
               title: 'STATE',
-              value: ({ state }) => state,
+              value: (row) => stateWords(row, context),
               paint: (text) => text.replace(/\S+/, (state) => stateText(state, context)),
             },
             { title: 'MEMBERS', value: ({ members }) => count(members.length), align: 'right' },
             { title: 'LAG', value: ({ lag }) => count(lag), align: 'right' },
+            {
+              title: 'COMMITTED',
+              value: ({ committedAtMs }) => relative(committedAtMs, context.terminal.nowMs()),
+              align: 'right',
+            },
           ],
           context.terminal,
         ),
   );
+  if (found.some(({ state }) => state === 'idle')) {
+    context.hint('idle: no members for a week. Offsets are kept; nothing expires by itself');
+  }
   if (found.length === 0) context.hint(`nobody reads ${stream} yet`);
 }
 
@@ -201,6 +214,10 @@ function groupDetails(found: pb.Group, context: Context): string {
       ['group', `${printable(found.group)} of ${printable(found.stream)}`],
       ['state', `${stateText(found.state, context)}, ${counted(found.members.length, 'member')}`],
       ['lag', counted(found.lag, 'record')],
+      ['committed', relative(found.committedAtMs, terminal.nowMs())],
+      ...(found.idleSinceMs === 0
+        ? []
+        : [['nobody since', relative(found.idleSinceMs, terminal.nowMs())] as [string, string]]),
     ],
     terminal,
   );
@@ -211,6 +228,11 @@ function groupDetails(found: pb.Group, context: Context): string {
       { title: 'COMMITTED', value: ({ committed }) => String(committed), align: 'right' },
       { title: 'END', value: ({ end }) => String(end), align: 'right' },
       { title: 'LAG', value: ({ lag }) => count(lag), align: 'right' },
+      {
+        title: 'WHEN',
+        value: ({ committedAtMs }) => relative(committedAtMs, terminal.nowMs()),
+        align: 'right',
+      },
       {
         title: 'MEMBER',
         value: ({ memberId }) => printable(clients.get(memberId) ?? memberId) || '-',

@@ -4,15 +4,20 @@ import { NOBODY } from './assignment.ts';
 import type { GroupCell, MemberCell, PartitionCell } from './cells.ts';
 import type { Locator } from './locator.ts';
 
+/** A group without members for this long shows it: its offsets are kept, but maybe nobody knows any more. */
+const IDLE_AFTER_MS = 7 * 24 * 3_600_000;
+
 /** As evolved, so maybe not durable: await `settled` of the stream before the figures leave. */
 export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput {
   const { name } = group.stream.cell.value;
   const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));
+  const committedAtMs = Math.max(0, ...partitions.map((p) => p.committedAtMs));
+  const idleSinceMs = idleSince(group, committedAtMs);
   const owned = (member: string) => partitions.filter((p) => p.memberId === member).map((p) => p.partition);
   return {
     stream: name,
     group: group.group,
-    state: stateOf(group),
+    state: stateOf(group, idleSinceMs, locator.home(name).nowMs()),
     epoch: group.cell.value.epoch,
     members: [...group.members.values()].sort(byName).map(({ member, cell }) => {
       const { client, epoch } = cell.value;
@@ -20,6 +25,8 @@ export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput 
     }),
     partitions,
     lag: partitions.reduce((sum, { lag }) => sum + lag, 0),
+    idleSinceMs,
+    committedAtMs,
   };
 }
 
@@ -39,11 +46,20 @@ export function partitionFigures(group: GroupCell, partition: PartitionCell) {
     memberId: assignment?.owner ?? NOBODY,
     epoch: assignment?.epoch ?? 0,
     metadata: cursor?.metadata ?? '',
+    committedAtMs: cursor?.committedAtMs ?? 0,
   };
 }
 
-function stateOf(group: GroupCell): 'empty' | 'stable' | 'rebalancing' {
-  if (group.members.size === 0) return 'empty';
+function idleSince({ members, cell }: GroupCell, committedAtMs: number): number {
+  if (members.size > 0) return 0;
+  const { emptySinceMs, createdAtMs } = cell.value;
+  return Math.max(emptySinceMs, createdAtMs, committedAtMs);
+}
+
+type State = 'idle' | 'empty' | 'stable' | 'rebalancing';
+
+function stateOf(group: GroupCell, idleSinceMs: number, nowMs: number): State {
+  if (group.members.size === 0) return nowMs - idleSinceMs >= IDLE_AFTER_MS ? 'idle' : 'empty';
   if (group.assignments.size < group.stream.cell.value.partitions) return 'rebalancing';
   for (const { value } of group.assignments.values()) {
     if (value.target !== null || value.owner === NOBODY) return 'rebalancing';

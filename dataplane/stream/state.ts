@@ -67,7 +67,7 @@ export class StreamState {
         this.#append(event, at);
         break;
       case STREAM_EVENT.committed:
-        this.#commit(event);
+        this.#commit(event, at);
         break;
       case STREAM_EVENT.declared:
         this.#declare(event);
@@ -91,7 +91,7 @@ export class StreamState {
         this.#join(event, at);
         break;
       case STREAM_EVENT.memberLeft:
-        this.#leave(event);
+        this.#leave(event, at);
         break;
       case STREAM_EVENT.assigned:
         this.#assign(event, { owner: event.owner, epoch: event.epoch, target: null });
@@ -104,7 +104,7 @@ export class StreamState {
       }
       case STREAM_EVENT.cursorGranted:
       case STREAM_EVENT.cursorMoved:
-        this.#setCursor(event);
+        this.#setCursor(event, at);
         break;
       case STREAM_EVENT.cleanupSet:
         this.#setCleanup(event);
@@ -250,7 +250,8 @@ export class StreamState {
 
   #createGroup(event: GroupCreated, at: Moment): void {
     const stream = this.stream(event.no);
-    const row = { epoch: 0, createdAtMs: at.nowMs, initialPartitions: event.initialPartitions };
+    const { initialPartitions } = event;
+    const row = { epoch: 0, createdAtMs: at.nowMs, initialPartitions, emptySinceMs: at.nowMs };
     const key = t.groupKey(stream.tenant, stream.no, event.group);
     addGroup(stream, event.group, this.cells.create(t.GROUPS, key, row));
   }
@@ -260,7 +261,7 @@ export class StreamState {
     const { tenant, no } = group.stream;
     const epoch = group.cell.value.epoch + 1;
     const row: t.MemberRow = { client: event.client, startFrom: event.startFrom, epoch };
-    this.cells.set(group.cell, { ...group.cell.value, epoch });
+    this.cells.set(group.cell, { ...group.cell.value, epoch, emptySinceMs: 0 });
     const known = group.members.get(event.member);
     if (known !== undefined) {
       this.cells.set(known.cell, row);
@@ -270,11 +271,13 @@ export class StreamState {
     addMember(group, event.member, cell, at.nowMs + SESSION_TIMEOUT_MS);
   }
 
-  #leave(event: MemberLeft): void {
+  #leave(event: MemberLeft, at: Moment): void {
     const group = this.group(event);
     const member = group.members.get(event.member);
     assert(member !== undefined, 'only a member leaves');
-    this.cells.set(group.cell, { ...group.cell.value, epoch: group.cell.value.epoch + 1 });
+    const emptySinceMs = group.members.size === 1 ? at.nowMs : 0;
+    const { value } = group.cell;
+    this.cells.set(group.cell, { ...value, epoch: value.epoch + 1, emptySinceMs });
     this.cells.remove(member.cell as Cell<unknown>);
     group.stream.cells.delete(member.cell.key);
     group.members.delete(event.member);
@@ -292,26 +295,29 @@ export class StreamState {
     addAssignment(group, event.partition, this.cells.create(t.ASSIGNMENTS, key, row));
   }
 
-  #setCursor(event: CursorGranted | CursorMoved): void {
+  #setCursor(event: CursorGranted | CursorMoved, at: Moment): void {
     const partition = this.partition(event.no, event.partition);
     const known = partition.cursors.get(event.group);
     const { owner, epoch } = event;
     if (known !== undefined) {
       const { value } = known;
-      const place = event.offset === -1 ? value : { offset: event.offset, metadata: '' };
+      const moved = { offset: event.offset, metadata: '', committedAtMs: at.nowMs };
+      const place = event.offset === -1 ? value : moved;
       this.cells.set(known, { ...value, ...place, owner, epoch });
       return;
     }
     const { stream } = partition;
     const key = t.cursorKey(stream.tenant, stream.no, event.partition, event.group);
-    const row = { owner, epoch, offset: event.offset, metadata: '' };
+    const committedAtMs = event.offset === -1 ? 0 : at.nowMs;
+    const row = { owner, epoch, offset: event.offset, metadata: '', committedAtMs };
     addCursor(partition, event.group, this.cells.create(t.CURSORS, key, row));
   }
 
-  #commit(event: Committed): void {
+  #commit(event: Committed, at: Moment): void {
     const cursor = this.partition(event.no, event.partition).cursors.get(event.group);
     assert(cursor !== undefined, 'only a granted cursor is committed');
-    this.cells.set(cursor, { ...cursor.value, offset: event.offset, metadata: event.metadata });
+    const { offset, metadata } = event;
+    this.cells.set(cursor, { ...cursor.value, offset, metadata, committedAtMs: at.nowMs });
   }
 }
 

@@ -72,6 +72,8 @@ export interface CursorRow {
   readonly owner: string;
   readonly epoch: number;
   readonly metadata: string;
+  /** When the offset was committed, sought or pinned; 0: never, or before this was noted. */
+  readonly committedAtMs: number;
 }
 
 export interface GroupRow {
@@ -82,6 +84,8 @@ export interface GroupRow {
    * Partitions when the group was made: `latest` is only for these, later ones are read from their beginning.
    */
   readonly initialPartitions: number;
+  /** When the last member left; 0: it has members, or it was before this was noted. */
+  readonly emptySinceMs: number;
 }
 
 export type StartFrom = 'earliest' | 'latest';
@@ -168,8 +172,15 @@ export const CURSORS = table<CursorRow>(
     w.text(v.owner);
     w.varint(v.epoch);
     w.text(v.metadata);
+    w.varint(v.committedAtMs);
   },
-  (r) => ({ offset: r.varint() - 1, owner: r.text(), epoch: r.varint(), metadata: r.text() }),
+  (r) => ({
+    offset: r.varint() - 1,
+    owner: r.text(),
+    epoch: r.varint(),
+    metadata: r.text(),
+    committedAtMs: r.done ? 0 : r.varint(),
+  }),
 );
 
 export const GROUPS = table<GroupRow>(
@@ -179,8 +190,14 @@ export const GROUPS = table<GroupRow>(
     w.varint(v.epoch);
     w.varint(v.createdAtMs);
     w.varint(v.initialPartitions);
+    w.varint(v.emptySinceMs);
   },
-  (r) => ({ epoch: r.varint(), createdAtMs: r.varint(), initialPartitions: r.varint() }),
+  (r) => ({
+    epoch: r.varint(),
+    createdAtMs: r.varint(),
+    initialPartitions: r.varint(),
+    emptySinceMs: r.done ? 0 : r.varint(),
+  }),
 );
 
 export const MEMBERS = table<MemberRow>(

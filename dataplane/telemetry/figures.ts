@@ -3,6 +3,7 @@
 //   F2. At most NAMES_MAX queues and as many streams carry their name; the others are only counted.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { createGroupFigures } from './group-figures.ts';
 
 interface Asker {
   readonly identity: string;
@@ -17,6 +18,9 @@ export interface FiguresSource {
     listStreams(caller: Asker): Promise<pb.ListStreamsResponseInput>;
     listKeyspaces(caller: Asker): Promise<pb.ListKeyspacesResponseInput>;
     getCluster(caller: Asker): Promise<pb.ClusterInput>;
+  };
+  readonly streams: {
+    listGroups(caller: Asker, request: pb.ListGroupsRequest): Promise<pb.ListGroupsResponseInput>;
   };
   state(): string;
 }
@@ -54,7 +58,9 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
 
   const up = gauge('flowmesh_up', 'Whether the fabric answered when it was asked for figures.', []);
   const state = gauge('flowmesh_state', '1 for the state that the fabric is in.', ['state']);
-  const omitted = figure('metrics_omitted', 'Queues and streams beyond the limit of names.', ['kind']);
+  const omitted = figure('metrics_omitted', 'Queues, streams and groups beyond the limit of names.', [
+    'kind',
+  ]);
 
   const jobs = figure('queue_jobs', 'Jobs by state.', ['queue', 'state']);
   const enqueued = total('queue_enqueued_total', 'Jobs ever enqueued.', ['queue']);
@@ -73,6 +79,8 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
   const logStart = figure('stream_log_start_offset', 'First offset that is kept.', partition);
   const logEnd = figure('stream_end_offset', 'Offset of the next record.', partition);
   const logBytes = figure('stream_bytes', 'Bytes kept.', partition);
+
+  const readGroups = createGroupFigures(figure);
 
   const keys = figure('kv_keys', 'Keys, by keyspace.', ['keyspace']);
 
@@ -112,6 +120,10 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
     shardState(1, { shard, state: each.state ?? '' });
   }
 
+  const groupSource = {
+    listGroups: (stream: string) => source.streams.listGroups(METRICS, { stream }),
+  };
+
   async function readFabric(): Promise<void> {
     for (const each of STATES) state.set({ state: each }, source.state() === each ? 1 : 0);
     const { admin } = source;
@@ -121,6 +133,11 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
       admin.listKeyspaces(METRICS),
       admin.getCluster(METRICS),
     ]).catch(() => undefined);
+    const shownStreams = (answers?.[1].streams ?? []).slice(0, NAMES_MAX);
+    const showGroups = await readGroups(
+      groupSource,
+      shownStreams.map(({ spec }) => spec?.name ?? ''),
+    );
     for (const each of all) each.reset();
     up.set(answers ? 1 : 0);
     if (!answers) return;
@@ -131,6 +148,7 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
     shardFigures?.forEach(showShard);
     omitted(Math.max(0, (queues?.length ?? 0) - NAMES_MAX), { kind: 'queue' });
     omitted(Math.max(0, (streams?.length ?? 0) - NAMES_MAX), { kind: 'stream' });
+    omitted(showGroups(), { kind: 'group' });
   }
 
   let underWay: Promise<void> | undefined;

@@ -561,22 +561,30 @@ export const GetStreamRequest: MessageType<GetStreamRequest, GetStreamRequestInp
 export interface Group {
   stream: string;
   group: string;
-  /** empty, stable, rebalancing */
+  /** stable, rebalancing; empty: it has no members; idle: none for 7 days. Its offsets are kept in any case. */
   state: string;
   epoch: number;
   members: GroupMember[];
   partitions: GroupPartition[];
   lag: number;
+  /** Since when it has no members and commits nothing; 0: it has members. */
+  idleSinceMs: number;
+  /** The newest commit or seek in any partition; 0: none yet. */
+  committedAtMs: number;
 }
 export interface GroupInput {
   stream?: string | null | undefined;
   group?: string | null | undefined;
-  /** empty, stable, rebalancing */
+  /** stable, rebalancing; empty: it has no members; idle: none for 7 days. Its offsets are kept in any case. */
   state?: string | null | undefined;
   epoch?: number | null | undefined;
   members?: readonly GroupMemberInput[] | null | undefined;
   partitions?: readonly GroupPartitionInput[] | null | undefined;
   lag?: number | null | undefined;
+  /** Since when it has no members and commits nothing; 0: it has members. */
+  idleSinceMs?: number | null | undefined;
+  /** The newest commit or seek in any partition; 0: none yet. */
+  committedAtMs?: number | null | undefined;
 }
 export const Group: MessageType<Group, GroupInput>;
 
@@ -604,6 +612,8 @@ export interface GroupPartition {
   memberId: string;
   epoch: number;
   metadata: string;
+  /** When `committed` was committed or sought; 0: never. */
+  committedAtMs: number;
 }
 export interface GroupPartitionInput {
   partition?: number | null | undefined;
@@ -615,6 +625,8 @@ export interface GroupPartitionInput {
   memberId?: string | null | undefined;
   epoch?: number | null | undefined;
   metadata?: string | null | undefined;
+  /** When `committed` was committed or sought; 0: never. */
+  committedAtMs?: number | null | undefined;
 }
 export const GroupPartition: MessageType<GroupPartition, GroupPartitionInput>;
 

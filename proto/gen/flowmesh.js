@@ -26863,6 +26863,8 @@ export const flowmesh = $root.flowmesh = (() => {
    Group.prototype.members = $util.emptyArray;
    Group.prototype.partitions = $util.emptyArray;
    Group.prototype.lag = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Group.prototype.idleSinceMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Group.prototype.committedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    Group.create = function(properties) {
     return new Group(properties);
@@ -26891,6 +26893,10 @@ export const flowmesh = $root.flowmesh = (() => {
       $root.flowmesh.v1.GroupPartition.encode(message.partitions[i], writer.uint32(50).fork(), _depth + 1).ldelim();
     if (message.lag != null && $Object.hasOwnProperty.call(message, "lag") && (typeof message.lag === "object" ? message.lag.low || message.lag.high : message.lag !== 0))
      writer.uint32(56).uint64(message.lag);
+    if (message.idleSinceMs != null && $Object.hasOwnProperty.call(message, "idleSinceMs") && (typeof message.idleSinceMs === "object" ? message.idleSinceMs.low || message.idleSinceMs.high : message.idleSinceMs !== 0))
+     writer.uint32(64).uint64(message.idleSinceMs);
+    if (message.committedAtMs != null && $Object.hasOwnProperty.call(message, "committedAtMs") && (typeof message.committedAtMs === "object" ? message.committedAtMs.low || message.committedAtMs.high : message.committedAtMs !== 0))
+     writer.uint32(72).uint64(message.committedAtMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -26985,6 +26991,24 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.lag;
        continue;
       }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.idleSinceMs = value;
+       else
+        delete message.idleSinceMs;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.committedAtMs = value;
+       else
+        delete message.committedAtMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -27061,6 +27085,26 @@ export const flowmesh = $root.flowmesh = (() => {
        message.lag = object.lag;
       else if (typeof object.lag === "object")
        message.lag = new $util.LongBits(object.lag.low >>> 0, object.lag.high >>> 0).toNumber(true);
+    if (object.idleSinceMs != null)
+     if (typeof object.idleSinceMs === "object" ? object.idleSinceMs.low || object.idleSinceMs.high : $Number(object.idleSinceMs) !== 0)
+      if ($util.Long)
+       message.idleSinceMs = $util.Long.fromValue(object.idleSinceMs, true);
+      else if (typeof object.idleSinceMs === "string")
+       message.idleSinceMs = $parseInt(object.idleSinceMs, 10);
+      else if (typeof object.idleSinceMs === "number")
+       message.idleSinceMs = object.idleSinceMs;
+      else if (typeof object.idleSinceMs === "object")
+       message.idleSinceMs = new $util.LongBits(object.idleSinceMs.low >>> 0, object.idleSinceMs.high >>> 0).toNumber(true);
+    if (object.committedAtMs != null)
+     if (typeof object.committedAtMs === "object" ? object.committedAtMs.low || object.committedAtMs.high : $Number(object.committedAtMs) !== 0)
+      if ($util.Long)
+       message.committedAtMs = $util.Long.fromValue(object.committedAtMs, true);
+      else if (typeof object.committedAtMs === "string")
+       message.committedAtMs = $parseInt(object.committedAtMs, 10);
+      else if (typeof object.committedAtMs === "number")
+       message.committedAtMs = object.committedAtMs;
+      else if (typeof object.committedAtMs === "object")
+       message.committedAtMs = new $util.LongBits(object.committedAtMs.low >>> 0, object.committedAtMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -27090,6 +27134,16 @@ export const flowmesh = $root.flowmesh = (() => {
       object.lag = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.lag = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.idleSinceMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.idleSinceMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.committedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.committedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
      object.stream = message.stream;
@@ -27121,6 +27175,20 @@ export const flowmesh = $root.flowmesh = (() => {
       object.lag = options.longs === $String ? $String(message.lag) : message.lag;
      else
       object.lag = options.longs === $String ? $util.Long.prototype.toString.call(message.lag) : options.longs === $Number ? new $util.LongBits(message.lag.low >>> 0, message.lag.high >>> 0).toNumber(true) : message.lag;
+    if (message.idleSinceMs != null && $Object.hasOwnProperty.call(message, "idleSinceMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.idleSinceMs = typeof message.idleSinceMs === "number" ? $BigInt(message.idleSinceMs) : $util.Long.fromBits(message.idleSinceMs.low >>> 0, message.idleSinceMs.high >>> 0, true).toBigInt();
+     else if (typeof message.idleSinceMs === "number")
+      object.idleSinceMs = options.longs === $String ? $String(message.idleSinceMs) : message.idleSinceMs;
+     else
+      object.idleSinceMs = options.longs === $String ? $util.Long.prototype.toString.call(message.idleSinceMs) : options.longs === $Number ? new $util.LongBits(message.idleSinceMs.low >>> 0, message.idleSinceMs.high >>> 0).toNumber(true) : message.idleSinceMs;
+    if (message.committedAtMs != null && $Object.hasOwnProperty.call(message, "committedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.committedAtMs = typeof message.committedAtMs === "number" ? $BigInt(message.committedAtMs) : $util.Long.fromBits(message.committedAtMs.low >>> 0, message.committedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.committedAtMs === "number")
+      object.committedAtMs = options.longs === $String ? $String(message.committedAtMs) : message.committedAtMs;
+     else
+      object.committedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.committedAtMs) : options.longs === $Number ? new $util.LongBits(message.committedAtMs.low >>> 0, message.committedAtMs.high >>> 0).toNumber(true) : message.committedAtMs;
     return object;
    };
 
@@ -27354,6 +27422,7 @@ export const flowmesh = $root.flowmesh = (() => {
    GroupPartition.prototype.memberId = "";
    GroupPartition.prototype.epoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    GroupPartition.prototype.metadata = "";
+   GroupPartition.prototype.committedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    GroupPartition.create = function(properties) {
     return new GroupPartition(properties);
@@ -27382,6 +27451,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(56).uint64(message.epoch);
     if (message.metadata != null && $Object.hasOwnProperty.call(message, "metadata") && message.metadata !== "")
      writer.uint32(66).string(message.metadata);
+    if (message.committedAtMs != null && $Object.hasOwnProperty.call(message, "committedAtMs") && (typeof message.committedAtMs === "object" ? message.committedAtMs.low || message.committedAtMs.high : message.committedAtMs !== 0))
+     writer.uint32(72).uint64(message.committedAtMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -27487,6 +27558,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.metadata;
        continue;
       }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.committedAtMs = value;
+       else
+        delete message.committedAtMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -27573,6 +27653,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.metadata != null)
      if (typeof object.metadata !== "string" || object.metadata.length)
       message.metadata = $String(object.metadata);
+    if (object.committedAtMs != null)
+     if (typeof object.committedAtMs === "object" ? object.committedAtMs.low || object.committedAtMs.high : $Number(object.committedAtMs) !== 0)
+      if ($util.Long)
+       message.committedAtMs = $util.Long.fromValue(object.committedAtMs, true);
+      else if (typeof object.committedAtMs === "string")
+       message.committedAtMs = $parseInt(object.committedAtMs, 10);
+      else if (typeof object.committedAtMs === "number")
+       message.committedAtMs = object.committedAtMs;
+      else if (typeof object.committedAtMs === "object")
+       message.committedAtMs = new $util.LongBits(object.committedAtMs.low >>> 0, object.committedAtMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -27613,6 +27703,11 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.epoch = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.metadata = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.committedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.committedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.partition != null && $Object.hasOwnProperty.call(message, "partition"))
      object.partition = message.partition;
@@ -27655,6 +27750,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.epoch = options.longs === $String ? $util.Long.prototype.toString.call(message.epoch) : options.longs === $Number ? new $util.LongBits(message.epoch.low >>> 0, message.epoch.high >>> 0).toNumber(true) : message.epoch;
     if (message.metadata != null && $Object.hasOwnProperty.call(message, "metadata"))
      object.metadata = message.metadata;
+    if (message.committedAtMs != null && $Object.hasOwnProperty.call(message, "committedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.committedAtMs = typeof message.committedAtMs === "number" ? $BigInt(message.committedAtMs) : $util.Long.fromBits(message.committedAtMs.low >>> 0, message.committedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.committedAtMs === "number")
+      object.committedAtMs = options.longs === $String ? $String(message.committedAtMs) : message.committedAtMs;
+     else
+      object.committedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.committedAtMs) : options.longs === $Number ? new $util.LongBits(message.committedAtMs.low >>> 0, message.committedAtMs.high >>> 0).toNumber(true) : message.committedAtMs;
     return object;
    };
 

@@ -49,6 +49,9 @@ test('metrics: figures of queues, streams, shards and calls', async () => {
   fabric.answer('admin.listStreams', {
     streams: [{ spec: { name: 's' }, partitions: [{ partition: 1, end: 9, logStart: 2, bytes: 100 }] }],
   });
+  const partitions = [{ partition: 1, lag: 5 }];
+  const group = { stream: 's', group: 'billing', members: [{}, {}], partitions, committedAtMs: 3000 };
+  fabric.answer('streams.listGroups', { groups: [group] });
   fabric.answer('admin.listKeyspaces', { keyspaces: [{ name: 'default', keys: 4 }] });
   fabric.answer('admin.getCluster', { shardFigures: [{ shard: 1, state: 'serving', journalBytes: 77 }] });
   fabric.answer('admin.getQueue', flowError('QUEUE_NOT_FOUND', 'none'));
@@ -68,6 +71,10 @@ test('metrics: figures of queues, streams, shards and calls', async () => {
     'flowmesh_queue_dead_total{queue="emails"} 2',
     'flowmesh_queue_paused{queue="emails"} 1',
     'flowmesh_stream_end_offset{stream="s",partition="1"} 9',
+    'flowmesh_stream_group_lag{stream="s",group="billing",partition="1"} 5',
+    'flowmesh_stream_group_members{stream="s",group="billing"} 2',
+    'flowmesh_stream_group_committed_timestamp_seconds{stream="s",group="billing"} 3',
+    'flowmesh_stream_group_idle_since_timestamp_seconds{stream="s",group="billing"} 0',
     'flowmesh_kv_keys{keyspace="default"} 4',
     'flowmesh_shard_journal_bytes{shard="1"} 77',
     'flowmesh_shard_state{shard="1",state="serving"} 1',

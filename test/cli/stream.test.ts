@@ -160,23 +160,36 @@ test('write sends what was typed and says where it is', async () => {
   expect(out).toBe('partition 3, offset 41\n');
 });
 
-test('groups and group say who reads what, and how far behind', async () => {
+test('groups and group say who reads what, how far behind, and since when nobody does', async () => {
   const group = received(pb.Group, {
     ...{ group: 'billing', stream: 'orders.events', state: 'stable', lag: 1200 },
+    committedAtMs: noonMs - 90_000,
     members: [{ memberId: 'm1', client: 'worker\u001b[2J' }],
     partitions: [
-      { partition: 0, committed: 5, end: 1205, lag: 1200, memberId: 'm1' },
+      { partition: 0, committed: 5, end: 1205, lag: 1200, memberId: 'm1', committedAtMs: noonMs - 90_000 },
       { partition: 1, committed: 0, end: 0, lag: 0 },
     ],
   });
-  const listed = await flowmesh('stream groups orders.events', { listGroups: () => ({ groups: [group] }) });
-  expect(listed.out).toBe('GROUP    STATE   MEMBERS    LAG\nbilling  stable        1  1,200\n');
+  const old = received(pb.Group, {
+    ...{ group: 'audit', stream: 'orders.events', state: 'idle', lag: 3 },
+    idleSinceMs: noonMs - 8 * 86_400_000,
+  });
+  const listed = await flowmesh('stream groups orders.events', {
+    listGroups: () => ({ groups: [group, old] }),
+  });
+  expect(listed.out).toBe(
+    'GROUP    STATE    MEMBERS    LAG   COMMITTED\n' +
+      'audit    idle 8d        0      3           -\n' +
+      'billing  stable         1  1,200  1m 30s ago\n',
+  );
+  expect(listed.err).toContain('Offsets are kept');
   const { out } = await flowmesh('stream group orders.events billing', { getGroup: () => group }, terminal);
   expect(out).toBe(
-    'group  billing of orders.events\nstate  stable, 1 member\nlag    1,200 records\n\n' +
-      'PARTITION  COMMITTED   END    LAG  MEMBER\n' +
-      '        0          5  1205  1,200  worker\\e[2J\n' +
-      '        1          0     0      0  -\n',
+    'group      billing of orders.events\nstate      stable, 1 member\nlag        1,200 records\n' +
+      'committed  1m 30s ago\n\n' +
+      'PARTITION  COMMITTED   END    LAG        WHEN  MEMBER\n' +
+      '        0          5  1205  1,200  1m 30s ago  worker\\e[2J\n' +
+      '        1          0     0      0           -  -\n',
   );
 });
 

@@ -112,8 +112,12 @@ const rows = [
     '01730704e80700050101ac02e807',
   ],
   [t.PARTITIONS, { logId: 6 }, '06'],
-  [t.CURSORS, { offset: -1, owner: 'm', epoch: 2, metadata: 'note' }, '00016d02046e6f7465'],
-  [t.GROUPS, { epoch: 9, createdAtMs: 5, initialPartitions: 4 }, '090504'],
+  [
+    t.CURSORS,
+    { offset: -1, owner: 'm', epoch: 2, metadata: 'note', committedAtMs: 300 },
+    '00016d02046e6f7465ac02',
+  ],
+  [t.GROUPS, { epoch: 9, createdAtMs: 5, initialPartitions: 4, emptySinceMs: 300 }, '090504ac02'],
   [t.MEMBERS, { client: 'c', startFrom: 'latest', epoch: 2 }, '01630102'],
   [t.ASSIGNMENTS, { owner: 'm', epoch: 2, target: null }, '016d0200'],
   [t.ASSIGNMENTS, { owner: 'm', epoch: 2, target: '' }, '016d020100'],
@@ -124,6 +128,12 @@ test.each(rows)('row of $name', (table, row, hex) => {
   table.encode(row, writer);
   expect(writer.view().toString('hex')).toBe(hex);
   expect(table.decode(new ByteReader(Buffer.from(hex, 'hex')))).toEqual(row);
+});
+
+test('rows of groups and cursors from before their times were noted', () => {
+  const of = (hex: string) => new ByteReader(Buffer.from(hex, 'hex'));
+  expect(t.CURSORS.decode(of('00016d02046e6f7465'))).toMatchObject({ metadata: 'note', committedAtMs: 0 });
+  expect(t.GROUPS.decode(of('090504'))).toMatchObject({ initialPartitions: 4, emptySinceMs: 0 });
 });
 
 test('a row of a stream from before there was a choice of cleanup', () => {

@@ -230,6 +230,33 @@ test('[ST38] a member that retention overtakes while it waits goes on at the sta
   expect(await codeOf(slow, 0, 4)).toBe('');
 });
 
+test('[ST39] [ST43] figures tell when a group committed last and since when nobody reads', async () => {
+  const world = await aWorld(3, 2, 2);
+  const show = () => world.service.getGroup(caller, group);
+  const a = await join(world, 'a');
+  expect(await show()).toMatchObject({ state: 'stable', idleSinceMs: 0, committedAtMs: 0 });
+  await wait(world, 5000, [a]);
+  const committedMs = world.time.now;
+  expect(await codeOf(a, 1, 1)).toBe('');
+  await wait(world, 5000, [a]);
+  a.leave();
+  await turns();
+  const leftMs = world.time.now;
+  for (const restart of [false, true]) {
+    if (restart) await world.restart();
+    expect(await show()).toMatchObject({
+      state: 'empty',
+      idleSinceMs: leftMs,
+      committedAtMs: committedMs,
+      partitions: [{ committedAtMs: 0 }, { committedAtMs: committedMs }],
+    });
+  }
+  world.time.now += 7 * 86_400_000;
+  expect(await show()).toMatchObject({ state: 'idle', idleSinceMs: leftMs });
+  await join(world, 'b');
+  expect(await show()).toMatchObject({ state: 'stable', idleSinceMs: 0 });
+});
+
 test('[ST39] what was committed is still there after a year without members', async () => {
   const world = await aWorld(1, 1, 2);
   const a = await join(world, 'a');

@@ -197,7 +197,8 @@ export class Model {
     await seek;
     for (const each of asked) {
       const end = this.#records[each]?.length ?? 0;
-      this.#committed.set(each, to === 11 ? 0 : Math.min(to, end));
+      const ends: Record<number, number> = { 11: 0, 12: end };
+      this.#committed.set(each, ends[to] ?? Math.min(to, end));
     }
   }
 

@@ -109,12 +109,13 @@ export const groupPartition = open({
   memberId: text('Who reads it'),
   epoch: count('Epoch of the assignment'),
   metadata: text('As it was committed'),
+  committedAtMs: count('When it was committed or sought; 0: never'),
 });
 
 export const group = open({
   stream: text('Stream'),
   group: text('Group'),
-  state: text('empty, stable or rebalancing'),
+  state: text('stable, rebalancing, empty, or idle: no members for 7 days'),
   epoch: count('Epoch'),
   members: list(
     open({
@@ -126,6 +127,8 @@ export const group = open({
   ),
   partitions: list(groupPartition),
   lag: count('Records still to read, in all partitions'),
+  idleSinceMs: count('Since when nobody reads; 0: it has members'),
+  committedAtMs: count('The newest commit or seek; 0: none yet'),
 });
 
 export const seek = {
