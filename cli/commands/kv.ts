@@ -5,7 +5,7 @@ import type { Action, Context } from '../context.ts';
 import { CliError, throwWireError, usage } from '../failure.ts';
 import { readInput } from '../input.ts';
 import { jsonField } from '../json.ts';
-import { duration, typedValue, whole, wholeOrNegative } from '../parsing.ts';
+import { duration, timestamp, typedValue, whole, wholeOrNegative } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { count, preview, printable, span, textOf } from '../text.ts';
 import { addCollectionCommands, member } from './kv-collections.ts';
@@ -25,7 +25,19 @@ export function addKvCommands(program: Command, action: Action): void {
 }
 
 function addStringCommands(kv: Command, action: Action): void {
-  kv.command('get <key>').description('print the value, byte for byte').action(action(get));
+  kv.command('get <key>')
+    .description('print the value, byte for byte')
+    .addOption(
+      new Option('--at <time>', 'as it was at a time: 2026-01-31T12:00:00Z, or how long ago: 15m').argParser(
+        timestamp,
+      ),
+    )
+    .addOption(
+      new Option('--at-revision <n>', 'as the change with this revision left it')
+        .argParser(whole(1))
+        .conflicts('at'),
+    )
+    .action(action(get));
   kv.command('set <key> [value]')
     .description('set a key; the value can come from a pipe')
     .option('--ttl <duration>', 'goes away after this long', duration)
@@ -66,11 +78,12 @@ export async function run(
   { keyspace }: KeyspaceOption,
   op: pb.KvOpInput,
   isMutation = false,
+  asOf?: pb.KvAsOfInput,
 ): Promise<pb.KvResult> {
   const api = await context.api();
   const mutation = isMutation ? api.mutation() : null;
   const space = keyspace === 'default' ? '' : keyspace;
-  const { results } = await api.execute({ keyspace: space, ops: [op], mutation });
+  const { results } = await api.execute({ keyspace: space, ops: [op], mutation, ...(asOf && { asOf }) });
   const [result] = results;
   if (result === undefined) throw new CliError('the server answered without a result');
   throwWireError(result.error);
@@ -79,10 +92,20 @@ export async function run(
 
 export const noSuchKey = (key: string): CliError => new CliError(`there is no key ${key}`);
 
-async function get(context: Context, options: KeyspaceOption, key: string): Promise<void> {
-  const { found, value, contentType, revision, ttlMs } = await run(context, options, {
-    get: { key: bytes(key) },
-  });
+interface GetOptions extends KeyspaceOption {
+  at?: (nowMs: number) => number;
+  atRevision?: number;
+}
+
+async function get(context: Context, options: GetOptions, key: string): Promise<void> {
+  const { at, atRevision } = options;
+  const asOf = at
+    ? { timeMs: at(context.terminal.nowMs()) }
+    : atRevision
+      ? { revision: atRevision }
+      : undefined;
+  const op = { get: { key: bytes(key) } };
+  const { found, value, contentType, revision, ttlMs } = await run(context, options, op, false, asOf);
   if (!found) throw noSuchKey(key);
   if (context.isJson) {
     const ttl = ttlMs > 0 ? { ttlMs } : {};

@@ -29,6 +29,8 @@ export interface KvCommand extends Command {
   readonly isAtomic: boolean;
   /** Answers the META row of this key instead: what scans need to know before they start. */
   readonly peek?: string;
+  /** `peek` answers the row also if it is expired. */
+  readonly alsoExpired?: boolean;
 }
 
 type OpName = Exclude<KvOp['op'], undefined>;
@@ -117,6 +119,7 @@ export function kvCommand(
   shard: Pick<ShardPort, 'id' | 'shards'>,
 ): KvCommand {
   checkSize(request.ops.length);
+  if (request.asOf) throw new FlowError('INVALID_ARGUMENT', 'a transaction is about now: it takes no as_of');
   const prefix = keyspacePrefix(caller.tenant, keyspaceOf(request));
   const plans = request.ops.map((op, index) => planOf(prefix, op, index));
   checkSize(plans.reduce((members, { names }) => members + names.length, 0));
@@ -132,7 +135,7 @@ export const kvReply = (reply: unknown): KvResponseInput => ({
   durability: Durability.DURABILITY_FSYNC,
 });
 
-export const peekCommand = (caller: Caller, key: string): KvCommand => ({
+export const peekCommand = (caller: Caller, key: string, alsoExpired = false): KvCommand => ({
   view: 'kv',
   caller,
   mutation: undefined,
@@ -142,6 +145,7 @@ export const peekCommand = (caller: Caller, key: string): KvCommand => ({
   namesMembers: false,
   isAtomic: false,
   peek: key,
+  alsoExpired,
 });
 
 export function keyspaceOf({ keyspace }: { readonly keyspace: string }): string {

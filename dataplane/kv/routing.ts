@@ -5,7 +5,8 @@ import { partitionOf } from '@flowmesh/protocol';
 
 const OPEN = 0x7b;
 const CLOSE = 0x7d;
-const DEAD = Buffer.from('.dead');
+/** What a queue's own queues are called. */
+const SUFFIXES = [Buffer.from('.dead'), Buffer.from('.parked')];
 
 export const kvShardOf = (key: Uint8Array, shards: number): number =>
   shards === 1 ? 0 : partitionOf(shardBytes(key), shards);
@@ -16,7 +17,10 @@ function shardBytes(key: Uint8Array): Uint8Array {
     const close = key.indexOf(CLOSE, open + 1);
     if (close > open + 1) return key.subarray(open + 1, close);
   }
-  let end = key.length;
-  while (end >= DEAD.length && DEAD.equals(key.subarray(end - DEAD.length, end))) end -= DEAD.length;
-  return key.subarray(0, end);
+  for (let source = key; ; ) {
+    const suffix = SUFFIXES.find((each) => each.equals(source.subarray(-each.length)));
+    // The suffix alone is a name like any other.
+    if (suffix === undefined || source.length === suffix.length) return source;
+    source = source.subarray(0, -suffix.length);
+  }
 }

@@ -30,7 +30,7 @@ import {
 const ROWS_DEFAULT = 100;
 const ROWS_MAX = 1000;
 /** Rows that bring values of up to 1 MiB along are read in small portions. */
-const VALUES_MAX = 100;
+export const VALUES_MAX = 100;
 const PAGE_BYTES_MAX = 1024 * 1024;
 /** Rows that a range may skip; further on, start at a score. */
 const OFFSET_MAX = 100_000;
@@ -63,17 +63,24 @@ export function runScan(parts: ScanParts, op: pb.KvOp): Promise<pb.KvResultInput
   }
 }
 
-async function scanKeys(parts: ScanParts, scan: pb.KvScan): Promise<pb.KvResultInput> {
-  const { places, caller, keyspace } = parts;
+/** Where a page of keys begins, and what it takes. */
+export function planScan({ places, caller, keyspace }: ScanParts, scan: pb.KvScan) {
   const wanted = scan.type === '' ? 0 : TYPE_NAMES.indexOf(scan.type as 'hash');
   if (wanted === -1) throw invalid('type must be string, hash, set or zset');
   if (scan.prefix.length > LIMITS.keyBytes) throw invalid(`prefix is longer than ${LIMITS.keyBytes} bytes`);
   const keyspaceStart = keyspacePrefix(caller.tenant, keyspace);
   const prefix = keyspaceStart + part(toByteString(scan.prefix)).slice(0, -2);
-  const limit = pageSize(scan.limit, ROWS_MAX);
+  const { shard, last } = readKeyCursor(scan.cursor, places.length);
+  const from = last === undefined ? prefix : `${keyspaceStart}${part(last)}\0`;
+  return { keyspaceStart, prefix, wanted, limit: pageSize(scan.limit, ROWS_MAX), shard, last, from };
+}
+
+async function scanKeys(parts: ScanParts, scan: pb.KvScan): Promise<pb.KvResultInput> {
+  const { places } = parts;
+  const plan = planScan(parts, scan);
+  const { keyspaceStart, prefix, wanted } = plan;
   const entries: pb.KvEntryInput[] = [];
-  let { shard: at, last } = readKeyCursor(scan.cursor, places.length);
-  let left = limit;
+  let { shard: at, last, limit: left } = plan;
   while (left > 0 && at < places.length) {
     const { shard, rows } = places[at] as Place;
     const from = last === undefined ? prefix : `${keyspaceStart}${part(last)}\0`;
@@ -204,7 +211,7 @@ function readCursor(cursor: Buffer): string | undefined {
   return toByteString(cursor.subarray(1));
 }
 
-const keyCursor = (shard: number, last: string | undefined): Buffer =>
+export const keyCursor = (shard: number, last: string | undefined): Buffer =>
   Buffer.concat([
     Buffer.of(CURSOR, shard >>> 8, shard & 255, last === undefined ? 0 : 1),
     fromByteString(last ?? ''),

@@ -8,6 +8,7 @@ import type { KvService } from '../services.ts';
 import type { Caller, ShardPort } from '../shard/state-machine.ts';
 import type { Rows } from '../storage/contract.ts';
 import { errorResult, type KvCommand, keyspaceOf, kvReply, planRequest, type Step } from './command.ts';
+import { createPast } from './past.ts';
 import { type Place, runScan } from './scans.ts';
 import type { KvView } from './view.ts';
 import { createWatches } from './watches.ts';
@@ -26,8 +27,10 @@ export interface KeyValues extends KvService {
 
 export function createKvService({ shards, rows, views }: KvServiceParts): KeyValues {
   const places: Place[] = shards.map((shard, i) => ({ shard, rows: rows[i] as Rows }));
+  const past = createPast(places);
   return {
     async execute(caller, request) {
+      if (request.asOf) return past(caller, request, request.asOf);
       const { steps, results } = planRequest(caller, request, shards.length);
       for (const step of steps) {
         if (step.commands.length > 0) await submitAll(shards, step, results);

@@ -56,7 +56,8 @@ export class KvView implements View {
   }
 
   decide(command: Command, at: Moment, emit: Emit): unknown {
-    const { plans, isAtomic, peek } = command as KvCommand;
+    const { plans, isAtomic, peek, alsoExpired } = command as KvCommand;
+    if (peek !== undefined && alsoExpired) return this.#rows.get(META, peek);
     this.#turn.begin(at, emit, isAtomic);
     if (peek !== undefined) return this.#turn.look(peek);
     const results = new Array<KvResultInput>(plans.length);

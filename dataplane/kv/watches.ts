@@ -99,7 +99,10 @@ const revisionOf = (event: Event): number | undefined =>
   isGone(event) || event.type === SWEPT ? undefined : (event as KeyPut).meta.revision;
 
 /** Behind the change that has the revision, or the last one below it. Revisions grow with positions. */
-export async function placeBehind(shard: ShardPort, revision: number): Promise<PlaceInHistory> {
+export async function placeBehind(
+  shard: ShardPort,
+  revision: number,
+): Promise<PlaceInHistory & { timeMs: number }> {
   let { first: low, next: high } = shard.timeline.window;
   while (high - low > SEARCH_ENTRIES) {
     const middle = Math.floor((low + high) / 2);
@@ -107,20 +110,20 @@ export async function placeBehind(shard: ShardPort, revision: number): Promise<P
     if (found === undefined || found > revision) high = middle;
     else low = middle;
   }
-  let place: PlaceInHistory | undefined;
+  let place: (PlaceInHistory & { timeMs: number }) | undefined;
   let events = 0;
   let entry = 0;
-  for await (const { position, event } of shard.history(ALL, low)) {
+  for await (const { position, event, timeMs } of shard.history(ALL, low)) {
     events = position === entry ? events + 1 : 1;
     entry = position;
     const found = revisionOf(event);
     if (found === undefined) continue;
     if (found > revision) break;
-    place = { position, events };
+    place = { position, events, timeMs };
   }
   if (place !== undefined) return place;
   if (low > 1) throw trimmed(shard);
-  return { position: 1, events: 0 };
+  return { position: 1, events: 0, timeMs: 0 };
 }
 
 async function revisionFrom(shard: ShardPort, from: number, to: number): Promise<number | undefined> {

@@ -37,13 +37,18 @@ export class History {
     return { first, next: last + 1 };
   }
 
-  async *read({ view, matches }: HistorySubject, from?: number): AsyncIterable<HistoryEntry> {
+  async *read(
+    { view, matches }: HistorySubject,
+    from?: number,
+    to = Number.POSITIVE_INFINITY,
+  ): AsyncIterable<HistoryEntry> {
     await this.#p.settled();
     for await (const entry of this.#p.journal.read(from ?? this.window.first)) {
+      if (entry.seq >= to) return;
       const reader = new ByteReader(entry.payload);
       while (!reader.done) {
         const { view: owner, event } = this.#p.views.decodeEvent(reader);
-        if (owner.name === view && matches(event)) {
+        if (owner.name === view && matches(event, entry.seq)) {
           yield { position: entry.seq, timeMs: entry.timeMs, event };
         }
       }

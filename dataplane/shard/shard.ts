@@ -145,8 +145,8 @@ export class Shard implements ShardPort {
     this.#p.rows.openBatch = seq + 1;
   }
 
-  history(subject: HistorySubject, from?: number): AsyncIterable<HistoryEntry> {
-    return this.timeline.read(subject, from);
+  history(subject: HistorySubject, from?: number, to?: number): AsyncIterable<HistoryEntry> {
+    return this.timeline.read(subject, from, to);
   }
 
   /** Stops taking commands, lets everything decided become durable, and keeps quiet afterwards. */

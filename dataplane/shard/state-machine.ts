@@ -141,9 +141,9 @@ export interface ShardPort {
   nowMs(): number;
   /**
    * Entries of the retained journal that touch `subject` (see history.ts), oldest first, from the position
-   * `from` on: HISTORY_TRIMMED if that is not retained any more.
+   * `from` on (HISTORY_TRIMMED if that is not retained any more), in front of `to`.
    */
-  history(subject: HistorySubject, from?: number): AsyncIterable<HistoryEntry>;
+  history(subject: HistorySubject, from?: number, to?: number): AsyncIterable<HistoryEntry>;
   readonly timeline: Timeline;
 }
 
@@ -151,7 +151,7 @@ export interface ShardPort {
 export interface HistorySubject {
   readonly view: string;
   /** Whether an event is about the subject. */
-  readonly matches: (event: Event) => boolean;
+  readonly matches: (event: Event, position: number) => boolean;
 }
 
 /** Where the history begins and ends, and what is added to it. */

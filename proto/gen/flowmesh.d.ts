@@ -861,6 +861,34 @@ export interface KeyspaceInput {
 }
 export const Keyspace: MessageType<Keyspace, KeyspaceInput>;
 
+export type KvAsOf = {
+  /** Of a change, of a watch, or of an earlier answer as of some moment. */
+  cursor: string | null;
+  /** At the end of this millisecond. */
+  timeMs: number | null;
+  /** Right behind the change that had this revision; all keys of the request live on one shard. Not for KvScan. */
+  revision: number | null;
+  /** What is durable now; the answer says which cursor that is, for further pages or for a watch. */
+  now: boolean | null;
+} & (
+  | { at: 'cursor'; cursor: string }
+  | { at: 'timeMs'; timeMs: number }
+  | { at: 'revision'; revision: number }
+  | { at: 'now'; now: boolean }
+  | { at: undefined; cursor: null; timeMs: null; revision: null; now: null }
+);
+export interface KvAsOfInput {
+  /** Of a change, of a watch, or of an earlier answer as of some moment. */
+  cursor?: string | null | undefined;
+  /** At the end of this millisecond. */
+  timeMs?: number | null | undefined;
+  /** Right behind the change that had this revision; all keys of the request live on one shard. Not for KvScan. */
+  revision?: number | null | undefined;
+  /** What is durable now; the answer says which cursor that is, for further pages or for a watch. */
+  now?: boolean | null | undefined;
+}
+export const KvAsOf: MessageType<KvAsOf, KvAsOfInput>;
+
 export interface KvChange {
   key: Buffer;
   /** set, delete, expire, evict */
@@ -1056,12 +1084,16 @@ export interface KvRequest {
   keyspace: string;
   ops: KvOp[];
   mutation: Mutation | null;
+  /** Read an earlier state instead: only KvGet, KvInspect and KvScan. Older than the history: HISTORY_TRIMMED. */
+  asOf: KvAsOf | null;
 }
 export interface KvRequestInput {
   /** Empty: `default`. */
   keyspace?: string | null | undefined;
   ops?: readonly KvOpInput[] | null | undefined;
   mutation?: MutationInput | null | undefined;
+  /** Read an earlier state instead: only KvGet, KvInspect and KvScan. Older than the history: HISTORY_TRIMMED. */
+  asOf?: KvAsOfInput | null | undefined;
 }
 export const KvRequest: MessageType<KvRequest, KvRequestInput>;
 
@@ -1071,6 +1103,8 @@ export interface KvResponse {
   durability: Durability;
   /** Pipeline only: the whole request was refused; `results` is empty. */
   error: Error | null;
+  /** With `as_of`: the cursor of the state that was read. */
+  asOf: string;
 }
 export interface KvResponseInput {
   /** One per operation, in order. */
@@ -1078,6 +1112,8 @@ export interface KvResponseInput {
   durability?: Durability | null | undefined;
   /** Pipeline only: the whole request was refused; `results` is empty. */
   error?: ErrorInput | null | undefined;
+  /** With `as_of`: the cursor of the state that was read. */
+  asOf?: string | null | undefined;
 }
 export const KvResponse: MessageType<KvResponse, KvResponseInput>;
 

@@ -5237,6 +5237,7 @@ export const flowmesh = $root.flowmesh = (() => {
    KvRequest.prototype.keyspace = "";
    KvRequest.prototype.ops = $util.emptyArray;
    KvRequest.prototype.mutation = null;
+   KvRequest.prototype.asOf = null;
 
    KvRequest.create = function(properties) {
     return new KvRequest(properties);
@@ -5256,6 +5257,8 @@ export const flowmesh = $root.flowmesh = (() => {
       $root.flowmesh.v1.KvOp.encode(message.ops[i], writer.uint32(18).fork(), _depth + 1).ldelim();
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.asOf != null && $Object.hasOwnProperty.call(message, "asOf"))
+     $root.flowmesh.v1.KvAsOf.encode(message.asOf, writer.uint32(34).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -5312,6 +5315,12 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.asOf = $root.flowmesh.v1.KvAsOf.decode(reader, reader.size(), $undefined, _depth + 1, message.asOf);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -5357,6 +5366,11 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.KvRequest.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.asOf != null) {
+     if (!$util.isObject(object.asOf))
+      throw $TypeError(".flowmesh.v1.KvRequest.asOf: object expected");
+     message.asOf = $root.flowmesh.v1.KvAsOf.fromObject(object.asOf, _depth + 1);
+    }
     return message;
    };
 
@@ -5373,6 +5387,7 @@ export const flowmesh = $root.flowmesh = (() => {
     if (options.defaults) {
      object.keyspace = "";
      object.mutation = null;
+     object.asOf = null;
     }
     if (message.keyspace != null && $Object.hasOwnProperty.call(message, "keyspace"))
      object.keyspace = message.keyspace;
@@ -5383,6 +5398,8 @@ export const flowmesh = $root.flowmesh = (() => {
     }
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.asOf != null && $Object.hasOwnProperty.call(message, "asOf"))
+     object.asOf = $root.flowmesh.v1.KvAsOf.toObject(message.asOf, options, _depth + 1);
     return object;
    };
 
@@ -5391,6 +5408,207 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return KvRequest;
+  })();
+
+  v1.KvAsOf = (function() {
+
+   const KvAsOf = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   KvAsOf.prototype.cursor = null;
+   KvAsOf.prototype.timeMs = null;
+   KvAsOf.prototype.revision = null;
+   KvAsOf.prototype.now = null;
+
+   let $oneOfFields;
+
+   $Object.defineProperty(KvAsOf.prototype, "at", {
+    get: $util.oneOfGetter($oneOfFields = ["cursor", "timeMs", "revision", "now"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
+
+   KvAsOf.create = function(properties) {
+    return new KvAsOf(properties);
+   };
+
+   KvAsOf.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     writer.uint32(10).string(message.cursor);
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs"))
+     writer.uint32(16).uint64(message.timeMs);
+    if (message.revision != null && $Object.hasOwnProperty.call(message, "revision"))
+     writer.uint32(24).uint64(message.revision);
+    if (message.now != null && $Object.hasOwnProperty.call(message, "now"))
+     writer.uint32(32).bool(message.now);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   KvAsOf.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.KvAsOf();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.cursor = reader.stringVerify();
+       message.at = "cursor";
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       message.timeMs = reader.uint64();
+       message.at = "timeMs";
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       message.revision = reader.uint64();
+       message.at = "revision";
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       message.now = reader.bool();
+       message.at = "now";
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   KvAsOf.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.KvAsOf)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.KvAsOf: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.KvAsOf();
+    if (object.cursor != null)
+     message.cursor = $String(object.cursor);
+    if (object.timeMs != null)
+     if ($util.Long)
+      message.timeMs = $util.Long.fromValue(object.timeMs, true);
+     else if (typeof object.timeMs === "string")
+      message.timeMs = $parseInt(object.timeMs, 10);
+     else if (typeof object.timeMs === "number")
+      message.timeMs = object.timeMs;
+     else if (typeof object.timeMs === "object")
+      message.timeMs = new $util.LongBits(object.timeMs.low >>> 0, object.timeMs.high >>> 0).toNumber(true);
+    if (object.revision != null)
+     if ($util.Long)
+      message.revision = $util.Long.fromValue(object.revision, true);
+     else if (typeof object.revision === "string")
+      message.revision = $parseInt(object.revision, 10);
+     else if (typeof object.revision === "number")
+      message.revision = object.revision;
+     else if (typeof object.revision === "object")
+      message.revision = new $util.LongBits(object.revision.low >>> 0, object.revision.high >>> 0).toNumber(true);
+    if (object.now != null)
+     message.now = $Boolean(object.now);
+    return message;
+   };
+
+   KvAsOf.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor")) {
+     object.cursor = message.cursor;
+     if (options.oneofs)
+      object.at = "cursor";
+    }
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs")) {
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.timeMs = typeof message.timeMs === "number" ? $BigInt(message.timeMs) : $util.Long.fromBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0, true).toBigInt();
+     else if (typeof message.timeMs === "number")
+      object.timeMs = options.longs === $String ? $String(message.timeMs) : message.timeMs;
+     else
+      object.timeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeMs) : options.longs === $Number ? new $util.LongBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0).toNumber(true) : message.timeMs;
+     if (options.oneofs)
+      object.at = "timeMs";
+    }
+    if (message.revision != null && $Object.hasOwnProperty.call(message, "revision")) {
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.revision = typeof message.revision === "number" ? $BigInt(message.revision) : $util.Long.fromBits(message.revision.low >>> 0, message.revision.high >>> 0, true).toBigInt();
+     else if (typeof message.revision === "number")
+      object.revision = options.longs === $String ? $String(message.revision) : message.revision;
+     else
+      object.revision = options.longs === $String ? $util.Long.prototype.toString.call(message.revision) : options.longs === $Number ? new $util.LongBits(message.revision.low >>> 0, message.revision.high >>> 0).toNumber(true) : message.revision;
+     if (options.oneofs)
+      object.at = "revision";
+    }
+    if (message.now != null && $Object.hasOwnProperty.call(message, "now")) {
+     object.now = message.now;
+     if (options.oneofs)
+      object.at = "now";
+    }
+    return object;
+   };
+
+   KvAsOf.prototype.toJSON = function() {
+    return KvAsOf.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return KvAsOf;
   })();
 
   v1.KvResponse = (function() {
@@ -5406,6 +5624,7 @@ export const flowmesh = $root.flowmesh = (() => {
    KvResponse.prototype.results = $util.emptyArray;
    KvResponse.prototype.durability = 0;
    KvResponse.prototype.error = null;
+   KvResponse.prototype.asOf = "";
 
    KvResponse.create = function(properties) {
     return new KvResponse(properties);
@@ -5425,6 +5644,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(16).int32(message.durability);
     if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
      $root.flowmesh.v1.Error.encode(message.error, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.asOf != null && $Object.hasOwnProperty.call(message, "asOf") && message.asOf !== "")
+     writer.uint32(34).string(message.asOf);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -5479,6 +5700,15 @@ export const flowmesh = $root.flowmesh = (() => {
        if (wireType !== 2)
         break;
        message.error = $root.flowmesh.v1.Error.decode(reader, reader.size(), $undefined, _depth + 1, message.error);
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.asOf = value;
+       else
+        delete message.asOf;
        continue;
       }
      }
@@ -5545,6 +5775,9 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.KvResponse.error: object expected");
      message.error = $root.flowmesh.v1.Error.fromObject(object.error, _depth + 1);
     }
+    if (object.asOf != null)
+     if (typeof object.asOf !== "string" || object.asOf.length)
+      message.asOf = $String(object.asOf);
     return message;
    };
 
@@ -5561,6 +5794,7 @@ export const flowmesh = $root.flowmesh = (() => {
     if (options.defaults) {
      object.durability = options.enums === $String ? "DURABILITY_UNSPECIFIED" : 0;
      object.error = null;
+     object.asOf = "";
     }
     if (message.results && message.results.length) {
      object.results = $Array(message.results.length);
@@ -5571,6 +5805,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.durability = options.enums === $String ? $root.flowmesh.v1.Durability[message.durability] === $undefined ? message.durability : $root.flowmesh.v1.Durability[message.durability] : message.durability;
     if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
      object.error = $root.flowmesh.v1.Error.toObject(message.error, options, _depth + 1);
+    if (message.asOf != null && $Object.hasOwnProperty.call(message, "asOf"))
+     object.asOf = message.asOf;
     return object;
    };
 
@@ -28825,96 +29061,97 @@ const $53 = flowmesh.v1.JobCounters;
 const $54 = flowmesh.v1.JobHistoryResponse;
 const $55 = flowmesh.v1.JobTransition;
 const $56 = flowmesh.v1.Keyspace;
-const $57 = flowmesh.v1.KvChange;
-const $58 = flowmesh.v1.KvDelete;
-const $59 = flowmesh.v1.KvEntry;
-const $60 = flowmesh.v1.KvExpire;
-const $61 = flowmesh.v1.KvGet;
-const $62 = flowmesh.v1.KvIncrement;
-const $63 = flowmesh.v1.KvInspect;
-const $64 = flowmesh.v1.KvOp;
-const $65 = flowmesh.v1.KvRequest;
-const $66 = flowmesh.v1.KvResponse;
-const $67 = flowmesh.v1.KvResult;
-const $68 = flowmesh.v1.KvScan;
-const $69 = flowmesh.v1.KvSet;
-const $70 = flowmesh.v1.KvWatchRequest;
-const $71 = flowmesh.v1.KvWatchResponse;
-const $72 = flowmesh.v1.LeaseRequest;
-const $73 = flowmesh.v1.LeaseResponse;
-const $74 = flowmesh.v1.LeasedJob;
-const $75 = flowmesh.v1.ListGroupsRequest;
-const $76 = flowmesh.v1.ListGroupsResponse;
-const $77 = flowmesh.v1.ListJobsRequest;
-const $78 = flowmesh.v1.ListJobsResponse;
-const $79 = flowmesh.v1.ListKeyspacesRequest;
-const $80 = flowmesh.v1.ListKeyspacesResponse;
-const $81 = flowmesh.v1.ListQueuesRequest;
-const $82 = flowmesh.v1.ListQueuesResponse;
-const $83 = flowmesh.v1.ListStreamsRequest;
-const $84 = flowmesh.v1.ListStreamsResponse;
-const $85 = flowmesh.v1.Mutation;
-const $86 = flowmesh.v1.Nack;
-const $87 = flowmesh.v1.NewJob;
-const $88 = flowmesh.v1.NewRecord;
-const $89 = flowmesh.v1.PartitionFigures;
-const $90 = flowmesh.v1.PartitionOffset;
-const $91 = flowmesh.v1.PublishBatch;
-const $92 = flowmesh.v1.PublishBatchReply;
-const $93 = flowmesh.v1.PublishRequest;
-const $94 = flowmesh.v1.PublishResponse;
-const $95 = flowmesh.v1.PurgeRequest;
-const $96 = flowmesh.v1.PurgeResponse;
-const $97 = flowmesh.v1.Queue;
-const $98 = flowmesh.v1.QueueFigures;
-const $99 = flowmesh.v1.QueueLimits;
-const $100 = flowmesh.v1.QueueSpec;
-const $101 = flowmesh.v1.Rate;
-const $102 = flowmesh.v1.ReadRequest;
-const $103 = flowmesh.v1.ReadResponse;
-const $104 = flowmesh.v1.Record;
-const $105 = flowmesh.v1.RecordChunk;
-const $106 = flowmesh.v1.RedriveRequest;
-const $107 = flowmesh.v1.RedriveResponse;
-const $108 = flowmesh.v1.RedriveTask;
-const $109 = flowmesh.v1.RenewSessionRequest;
-const $110 = flowmesh.v1.RenewSessionResponse;
-const $111 = flowmesh.v1.ScoredMember;
-const $112 = flowmesh.v1.SeekRequest;
-const $113 = flowmesh.v1.SeekResponse;
-const $114 = flowmesh.v1.SetAdd;
-const $115 = flowmesh.v1.SetContains;
-const $116 = flowmesh.v1.SetPausedRequest;
-const $117 = flowmesh.v1.SetPausedResponse;
-const $118 = flowmesh.v1.SetRemove;
-const $119 = flowmesh.v1.SetScan;
-const $120 = flowmesh.v1.SettleRequest;
-const $121 = flowmesh.v1.SettleResponse;
-const $122 = flowmesh.v1.Settlement;
-const $123 = flowmesh.v1.ShardFigures;
-const $124 = flowmesh.v1.SortedSetAdd;
-const $125 = flowmesh.v1.SortedSetIncrement;
-const $126 = flowmesh.v1.SortedSetRange;
-const $127 = flowmesh.v1.SortedSetRemove;
-const $128 = flowmesh.v1.SortedSetScore;
-const $129 = flowmesh.v1.StartRedriveRequest;
-const $130 = flowmesh.v1.Stream;
-const $131 = flowmesh.v1.StreamSpec;
-const $132 = flowmesh.v1.TransactionOp;
-const $133 = flowmesh.v1.TransactionRequest;
-const $134 = flowmesh.v1.TransactionResponse;
-const $135 = flowmesh.v1.TransactionResult;
-const $136 = flowmesh.v1.Window;
-const $137 = flowmesh.v1.WorkExtend;
-const $138 = flowmesh.v1.WorkHello;
-const $139 = flowmesh.v1.WorkLost;
-const $140 = flowmesh.v1.WorkNack;
-const $141 = flowmesh.v1.WorkRequest;
-const $142 = flowmesh.v1.WorkResponse;
-const $143 = flowmesh.v1.WorkSettle;
-const $144 = flowmesh.v1.WorkSettled;
-const $145 = flowmesh.v1.WorkWelcome;
-const $146 = flowmesh.v1.Durability;
+const $57 = flowmesh.v1.KvAsOf;
+const $58 = flowmesh.v1.KvChange;
+const $59 = flowmesh.v1.KvDelete;
+const $60 = flowmesh.v1.KvEntry;
+const $61 = flowmesh.v1.KvExpire;
+const $62 = flowmesh.v1.KvGet;
+const $63 = flowmesh.v1.KvIncrement;
+const $64 = flowmesh.v1.KvInspect;
+const $65 = flowmesh.v1.KvOp;
+const $66 = flowmesh.v1.KvRequest;
+const $67 = flowmesh.v1.KvResponse;
+const $68 = flowmesh.v1.KvResult;
+const $69 = flowmesh.v1.KvScan;
+const $70 = flowmesh.v1.KvSet;
+const $71 = flowmesh.v1.KvWatchRequest;
+const $72 = flowmesh.v1.KvWatchResponse;
+const $73 = flowmesh.v1.LeaseRequest;
+const $74 = flowmesh.v1.LeaseResponse;
+const $75 = flowmesh.v1.LeasedJob;
+const $76 = flowmesh.v1.ListGroupsRequest;
+const $77 = flowmesh.v1.ListGroupsResponse;
+const $78 = flowmesh.v1.ListJobsRequest;
+const $79 = flowmesh.v1.ListJobsResponse;
+const $80 = flowmesh.v1.ListKeyspacesRequest;
+const $81 = flowmesh.v1.ListKeyspacesResponse;
+const $82 = flowmesh.v1.ListQueuesRequest;
+const $83 = flowmesh.v1.ListQueuesResponse;
+const $84 = flowmesh.v1.ListStreamsRequest;
+const $85 = flowmesh.v1.ListStreamsResponse;
+const $86 = flowmesh.v1.Mutation;
+const $87 = flowmesh.v1.Nack;
+const $88 = flowmesh.v1.NewJob;
+const $89 = flowmesh.v1.NewRecord;
+const $90 = flowmesh.v1.PartitionFigures;
+const $91 = flowmesh.v1.PartitionOffset;
+const $92 = flowmesh.v1.PublishBatch;
+const $93 = flowmesh.v1.PublishBatchReply;
+const $94 = flowmesh.v1.PublishRequest;
+const $95 = flowmesh.v1.PublishResponse;
+const $96 = flowmesh.v1.PurgeRequest;
+const $97 = flowmesh.v1.PurgeResponse;
+const $98 = flowmesh.v1.Queue;
+const $99 = flowmesh.v1.QueueFigures;
+const $100 = flowmesh.v1.QueueLimits;
+const $101 = flowmesh.v1.QueueSpec;
+const $102 = flowmesh.v1.Rate;
+const $103 = flowmesh.v1.ReadRequest;
+const $104 = flowmesh.v1.ReadResponse;
+const $105 = flowmesh.v1.Record;
+const $106 = flowmesh.v1.RecordChunk;
+const $107 = flowmesh.v1.RedriveRequest;
+const $108 = flowmesh.v1.RedriveResponse;
+const $109 = flowmesh.v1.RedriveTask;
+const $110 = flowmesh.v1.RenewSessionRequest;
+const $111 = flowmesh.v1.RenewSessionResponse;
+const $112 = flowmesh.v1.ScoredMember;
+const $113 = flowmesh.v1.SeekRequest;
+const $114 = flowmesh.v1.SeekResponse;
+const $115 = flowmesh.v1.SetAdd;
+const $116 = flowmesh.v1.SetContains;
+const $117 = flowmesh.v1.SetPausedRequest;
+const $118 = flowmesh.v1.SetPausedResponse;
+const $119 = flowmesh.v1.SetRemove;
+const $120 = flowmesh.v1.SetScan;
+const $121 = flowmesh.v1.SettleRequest;
+const $122 = flowmesh.v1.SettleResponse;
+const $123 = flowmesh.v1.Settlement;
+const $124 = flowmesh.v1.ShardFigures;
+const $125 = flowmesh.v1.SortedSetAdd;
+const $126 = flowmesh.v1.SortedSetIncrement;
+const $127 = flowmesh.v1.SortedSetRange;
+const $128 = flowmesh.v1.SortedSetRemove;
+const $129 = flowmesh.v1.SortedSetScore;
+const $130 = flowmesh.v1.StartRedriveRequest;
+const $131 = flowmesh.v1.Stream;
+const $132 = flowmesh.v1.StreamSpec;
+const $133 = flowmesh.v1.TransactionOp;
+const $134 = flowmesh.v1.TransactionRequest;
+const $135 = flowmesh.v1.TransactionResponse;
+const $136 = flowmesh.v1.TransactionResult;
+const $137 = flowmesh.v1.Window;
+const $138 = flowmesh.v1.WorkExtend;
+const $139 = flowmesh.v1.WorkHello;
+const $140 = flowmesh.v1.WorkLost;
+const $141 = flowmesh.v1.WorkNack;
+const $142 = flowmesh.v1.WorkRequest;
+const $143 = flowmesh.v1.WorkResponse;
+const $144 = flowmesh.v1.WorkSettle;
+const $145 = flowmesh.v1.WorkSettled;
+const $146 = flowmesh.v1.WorkWelcome;
+const $147 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -28973,94 +29210,95 @@ export {
   $54 as JobHistoryResponse,
   $55 as JobTransition,
   $56 as Keyspace,
-  $57 as KvChange,
-  $58 as KvDelete,
-  $59 as KvEntry,
-  $60 as KvExpire,
-  $61 as KvGet,
-  $62 as KvIncrement,
-  $63 as KvInspect,
-  $64 as KvOp,
-  $65 as KvRequest,
-  $66 as KvResponse,
-  $67 as KvResult,
-  $68 as KvScan,
-  $69 as KvSet,
-  $70 as KvWatchRequest,
-  $71 as KvWatchResponse,
-  $72 as LeaseRequest,
-  $73 as LeaseResponse,
-  $74 as LeasedJob,
-  $75 as ListGroupsRequest,
-  $76 as ListGroupsResponse,
-  $77 as ListJobsRequest,
-  $78 as ListJobsResponse,
-  $79 as ListKeyspacesRequest,
-  $80 as ListKeyspacesResponse,
-  $81 as ListQueuesRequest,
-  $82 as ListQueuesResponse,
-  $83 as ListStreamsRequest,
-  $84 as ListStreamsResponse,
-  $85 as Mutation,
-  $86 as Nack,
-  $87 as NewJob,
-  $88 as NewRecord,
-  $89 as PartitionFigures,
-  $90 as PartitionOffset,
-  $91 as PublishBatch,
-  $92 as PublishBatchReply,
-  $93 as PublishRequest,
-  $94 as PublishResponse,
-  $95 as PurgeRequest,
-  $96 as PurgeResponse,
-  $97 as Queue,
-  $98 as QueueFigures,
-  $99 as QueueLimits,
-  $100 as QueueSpec,
-  $101 as Rate,
-  $102 as ReadRequest,
-  $103 as ReadResponse,
-  $104 as Record,
-  $105 as RecordChunk,
-  $106 as RedriveRequest,
-  $107 as RedriveResponse,
-  $108 as RedriveTask,
-  $109 as RenewSessionRequest,
-  $110 as RenewSessionResponse,
-  $111 as ScoredMember,
-  $112 as SeekRequest,
-  $113 as SeekResponse,
-  $114 as SetAdd,
-  $115 as SetContains,
-  $116 as SetPausedRequest,
-  $117 as SetPausedResponse,
-  $118 as SetRemove,
-  $119 as SetScan,
-  $120 as SettleRequest,
-  $121 as SettleResponse,
-  $122 as Settlement,
-  $123 as ShardFigures,
-  $124 as SortedSetAdd,
-  $125 as SortedSetIncrement,
-  $126 as SortedSetRange,
-  $127 as SortedSetRemove,
-  $128 as SortedSetScore,
-  $129 as StartRedriveRequest,
-  $130 as Stream,
-  $131 as StreamSpec,
-  $132 as TransactionOp,
-  $133 as TransactionRequest,
-  $134 as TransactionResponse,
-  $135 as TransactionResult,
-  $136 as Window,
-  $137 as WorkExtend,
-  $138 as WorkHello,
-  $139 as WorkLost,
-  $140 as WorkNack,
-  $141 as WorkRequest,
-  $142 as WorkResponse,
-  $143 as WorkSettle,
-  $144 as WorkSettled,
-  $145 as WorkWelcome,
-  $146 as Durability,
+  $57 as KvAsOf,
+  $58 as KvChange,
+  $59 as KvDelete,
+  $60 as KvEntry,
+  $61 as KvExpire,
+  $62 as KvGet,
+  $63 as KvIncrement,
+  $64 as KvInspect,
+  $65 as KvOp,
+  $66 as KvRequest,
+  $67 as KvResponse,
+  $68 as KvResult,
+  $69 as KvScan,
+  $70 as KvSet,
+  $71 as KvWatchRequest,
+  $72 as KvWatchResponse,
+  $73 as LeaseRequest,
+  $74 as LeaseResponse,
+  $75 as LeasedJob,
+  $76 as ListGroupsRequest,
+  $77 as ListGroupsResponse,
+  $78 as ListJobsRequest,
+  $79 as ListJobsResponse,
+  $80 as ListKeyspacesRequest,
+  $81 as ListKeyspacesResponse,
+  $82 as ListQueuesRequest,
+  $83 as ListQueuesResponse,
+  $84 as ListStreamsRequest,
+  $85 as ListStreamsResponse,
+  $86 as Mutation,
+  $87 as Nack,
+  $88 as NewJob,
+  $89 as NewRecord,
+  $90 as PartitionFigures,
+  $91 as PartitionOffset,
+  $92 as PublishBatch,
+  $93 as PublishBatchReply,
+  $94 as PublishRequest,
+  $95 as PublishResponse,
+  $96 as PurgeRequest,
+  $97 as PurgeResponse,
+  $98 as Queue,
+  $99 as QueueFigures,
+  $100 as QueueLimits,
+  $101 as QueueSpec,
+  $102 as Rate,
+  $103 as ReadRequest,
+  $104 as ReadResponse,
+  $105 as Record,
+  $106 as RecordChunk,
+  $107 as RedriveRequest,
+  $108 as RedriveResponse,
+  $109 as RedriveTask,
+  $110 as RenewSessionRequest,
+  $111 as RenewSessionResponse,
+  $112 as ScoredMember,
+  $113 as SeekRequest,
+  $114 as SeekResponse,
+  $115 as SetAdd,
+  $116 as SetContains,
+  $117 as SetPausedRequest,
+  $118 as SetPausedResponse,
+  $119 as SetRemove,
+  $120 as SetScan,
+  $121 as SettleRequest,
+  $122 as SettleResponse,
+  $123 as Settlement,
+  $124 as ShardFigures,
+  $125 as SortedSetAdd,
+  $126 as SortedSetIncrement,
+  $127 as SortedSetRange,
+  $128 as SortedSetRemove,
+  $129 as SortedSetScore,
+  $130 as StartRedriveRequest,
+  $131 as Stream,
+  $132 as StreamSpec,
+  $133 as TransactionOp,
+  $134 as TransactionRequest,
+  $135 as TransactionResponse,
+  $136 as TransactionResult,
+  $137 as Window,
+  $138 as WorkExtend,
+  $139 as WorkHello,
+  $140 as WorkLost,
+  $141 as WorkNack,
+  $142 as WorkRequest,
+  $143 as WorkResponse,
+  $144 as WorkSettle,
+  $145 as WorkSettled,
+  $146 as WorkWelcome,
+  $147 as Durability,
 };

@@ -139,6 +139,40 @@ describe.each([1, 3])('shards: %d', (shards) => {
       expect((await ask('GET', `/v1/kv/default?${query}`)).body, query).toMatchObject({ code });
   });
 
+  test('[KV37] [KV38] keys as they were: by revision and snapshot, over HTTP and from the SDK', async () => {
+    const { server, base, ask } = await serve({ shards });
+    const fm = await connect({ address: `127.0.0.1:${server.grpcPort}` });
+    atEnd(() => fm.close({ timeout: 0 }));
+    const { revision } = await fm.kv.set('k', 'one');
+    await fm.kv.set('gone', 1);
+    const snapshot = await fm.kv.snapshot();
+    const listed = (await ask('GET', '/v1/kv/default?asOf=now&limit=1')).body;
+    await fm.kv.set('k', 'two');
+    await fm.kv.delete('gone');
+    await fm.kv.set('new', 1);
+    expect(await fm.kv.asOf({ revision }).get('k')).toBe('one');
+    expect(await snapshot.getEntry('k')).toMatchObject({ value: 'one', revision });
+    expect(await snapshot.inspect('new')).toBeUndefined();
+    const keys: string[] = [];
+    for await (const { key } of snapshot.scan({ pageSize: 1 })) keys.push(key);
+    expect(keys.sort()).toEqual(['gone', 'k']);
+    const value = async (query: string) => (await fetch(`${base}/v1/kv/default/k?${query}`)).text();
+    expect(await value(`asOfRevision=${revision}`)).toBe('one');
+    expect(await value(`asOf=${snapshot.cursor}`)).toBe('one');
+    expect(await value('asOf=now')).toBe('two');
+    const found: string[] = [];
+    for (let cursor: string | undefined = ''; cursor !== undefined; ) {
+      const page = `limit=1&cursor=${encodeURIComponent(cursor)}&asOf=${listed.asOf}`;
+      const { body } = await ask('GET', `/v1/kv/default?${page}`);
+      found.push(...body.keys.map(({ key }: { key: string }) => key));
+      cursor = body.cursor;
+    }
+    expect(found.sort()).toEqual(['gone', 'k']);
+    const both = await ask('GET', '/v1/kv/default/k?asOf=now&asOfTimeMs=5');
+    expect(both.body).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(fm.kv.asOf({ cursor: 'x' }).get('k')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
   test('[KV36] a watch says that the server closes, and the SDK goes on at the next one', async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'flowmesh-watch-'));
     atEnd(() => rm(dataDir, { recursive: true }));

@@ -260,3 +260,12 @@ test('watch prints changes as they come, and says where it stands in JSON', asyn
   });
   expect((await run('kv watch user: --key user:1')).code).toBe(2);
 });
+
+test('get --at and --at-revision ask for what was there then', async () => {
+  const asked = async (more: string) =>
+    (await flowmesh(`kv get k ${more}`, found('old'))).calls[0]?.[1]['asOf'] as unknown;
+  expect(await asked('--at-revision 7')).toEqual({ revision: 7 });
+  expect(await asked('--at 2026-01-31T12:00:00Z')).toEqual({ timeMs: Date.UTC(2026, 0, 31, 12) });
+  expect(await asked('')).toBeUndefined();
+  expect((await flowmesh('kv get k --at 5m --at-revision 7', {})).code).toBe(2);
+});

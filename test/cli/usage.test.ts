@@ -15,7 +15,7 @@ test.each([
   ['kv set k v --tl 5s', "unknown option '--tl'", 'did you mean --ttl?'],
   ['kv set k v --zzz', "unknown option '--zzz'", 'what there is: flowmesh kv set --help'],
   ['kv set', "missing required argument 'key'", 'usage: flowmesh kv set [options] <key> [value]'],
-  ['kv get', "missing required argument 'key'", 'usage: flowmesh kv get <key>'],
+  ['kv get', "missing required argument 'key'", 'usage: flowmesh kv get [options] <key>'],
   [
     'kv hset h',
     "missing required argument 'pairs'",

@@ -276,7 +276,7 @@ export class FakeShard<V extends View> implements ShardPort {
   async *history({ matches }: HistorySubject): AsyncIterable<HistoryEntry> {
     for (const { position, timeMs, bytes } of this.journal) {
       const event = this.#decode(bytes);
-      if (matches(event)) yield { position, timeMs, event };
+      if (matches(event, position)) yield { position, timeMs, event };
     }
   }
 

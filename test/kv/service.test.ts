@@ -12,7 +12,7 @@ const set = (key: string, value = 'x') => ({ set: { key: b(key), value: b(value)
 const get = (key: string) => ({ get: { key: b(key) } });
 
 test('[KV7] a key that is text lives where a queue of that name does', () => {
-  const piece = fc.constantFrom('{', '}', 'a', 'é', '.dead', '.', '{t}', '');
+  const piece = fc.constantFrom('{', '}', 'a', 'é', '.dead', '.parked', '.', '{t}', '');
   const name = fc.oneof(
     fc.string({ unit: 'grapheme' }),
     fc.array(piece).map((pieces) => pieces.join('')),

@@ -13,7 +13,7 @@ const enqueue = (producerId: string, seq: number, payload = 'a') =>
   bench.queues.enqueue(caller, { queue: 'q', jobs: [aJob(payload)], mutation: mutation(producerId, seq) });
 const increment = async (producerId: string, seq: number) => {
   const ops = [{ op: 'increment', increment: { key: Buffer.from('n'), delta: 1 } } as never];
-  const request = { keyspace: '', ops, mutation: mutation(producerId, seq) };
+  const request = { keyspace: '', ops, mutation: mutation(producerId, seq), asOf: null };
   return (await bench.fabric.kv.execute(caller, request)).results?.[0]?.integer;
 };
 const count = async () => (await bench.totals('q')).enqueuedTotal;

@@ -124,7 +124,7 @@ describe.each([1, 3])('%i shards', (shards) => {
       request('get', { key: bytes('n') }),
     ];
     return JSON.stringify(
-      (await bench.fabric.kv.execute(caller, { keyspace: '', ops, mutation: null })).results,
+      (await bench.fabric.kv.execute(caller, { keyspace: '', ops, mutation: null, asOf: null })).results,
     );
   };
   /** Everything that somebody could see. */

@@ -17,7 +17,36 @@ import { header } from './request.ts';
 import { count, flag, list, open, params, problems, text } from './schemas.ts';
 import type { HttpContext } from './server.ts';
 
-interface Query {
+export interface AsOfQuery {
+  asOf?: string;
+  asOfTimeMs?: number;
+  asOfRevision?: number;
+}
+
+export const asOfProperties = {
+  asOf: text('The state at this cursor (of a change, or asOf of an answer), or `now`, instead of the newest'),
+  asOfTimeMs: count('The state at the end of this millisecond'),
+  asOfRevision: count('The state right behind the change with this revision; not for pages of keys'),
+};
+
+/** null: the newest state. */
+export function readAsOf({ asOf, asOfTimeMs, asOfRevision }: AsOfQuery): pb.KvAsOf | null {
+  const given = [asOf, asOfTimeMs, asOfRevision].filter((each) => each !== undefined).length;
+  if (given === 0) return null;
+  if (given > 1)
+    throw new FlowError('INVALID_ARGUMENT', 'asOf, asOfTimeMs and asOfRevision exclude each other');
+  const moment: pb.KvAsOfInput =
+    asOfTimeMs !== undefined
+      ? { timeMs: asOfTimeMs }
+      : asOfRevision !== undefined
+        ? { revision: asOfRevision }
+        : asOf === 'now'
+          ? { now: true }
+          : { cursor: asOf };
+  return pb.KvAsOf.create(moment);
+}
+
+interface Query extends AsOfQuery {
   watch?: boolean;
   prefix?: string;
   key?: string;
@@ -40,6 +69,7 @@ const querystring = {
     type: text('Only keys of this type: string, hash, set or zset'),
     afterRevision: count('Watch: begin behind the change that gave the key this revision'),
     fromTimeMs: count('Watch: begin with the first change at or after this time'),
+    ...asOfProperties,
   },
 };
 
@@ -56,7 +86,11 @@ export function addKeyspaceRoutes(app: FastifyInstance, { fabric, drains }: Http
         params: params('keyspace'),
         querystring,
         response: {
-          200: open({ keys: list(entry), cursor: text('Of the next page; absent: this is the last') }),
+          200: open({
+            keys: list(entry),
+            cursor: text('Of the next page; absent: this is the last'),
+            asOf: text('With asOf: for further pages of this state, or for a watch from it'),
+          }),
           ...problems,
         },
       },
@@ -81,12 +115,17 @@ async function listKeys({ caller, params: { keyspace }, query }: KeysRequest, kv
     limit: query.limit,
     type: query.type,
   });
-  const request = pb.KvRequest.create({ keyspace, ops: [pb.KvOp.create({ scan })] });
-  const [result] = (await kv.execute(caller, request)).results ?? [];
+  const request = pb.KvRequest.create({ keyspace, ops: [pb.KvOp.create({ scan })], asOf: readAsOf(query) });
+  const { results, asOf } = await kv.execute(caller, request);
+  const [result] = results ?? [];
   const { error, entries, cursor } = result ?? {};
   if (error?.code) throw new FlowError(error.code as FlowError['code'], error.message ?? '');
   const keys = (entries ?? []).map(({ name, type }) => ({ ...keyFields(name), type }));
-  return cursor?.length ? { keys, cursor: Buffer.from(cursor).toString('base64') } : { keys };
+  return {
+    keys,
+    ...(cursor?.length ? { cursor: Buffer.from(cursor).toString('base64') } : {}),
+    ...(asOf ? { asOf } : {}),
+  };
 }
 
 interface WatchContext {
@@ -96,8 +135,8 @@ interface WatchContext {
 
 async function watchKeys(request: KeysRequest, reply: FastifyReply, { kv, drains }: WatchContext) {
   const { query, caller, params } = request;
-  if (query.limit !== undefined || query.type !== undefined)
-    throw new FlowError('INVALID_ARGUMENT', 'limit and type are for pages of keys, not for a watch');
+  if (query.limit !== undefined || query.type !== undefined || readAsOf(query) !== null)
+    throw new FlowError('INVALID_ARGUMENT', 'limit, type and asOf are for pages of keys, not for a watch');
   const accept = header(request, 'accept') ?? '';
   const form = accept.includes('text/event-stream') ? EVENTS : LINES;
   const message = pb.KvWatchRequest.create({

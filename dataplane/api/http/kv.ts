@@ -4,7 +4,7 @@ import { FlowError, LIMITS } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { durabilityFields } from './content.ts';
-import { addKeyspaceRoutes } from './kv-watch.ts';
+import { type AsOfQuery, addKeyspaceRoutes, asOfProperties, readAsOf } from './kv-watch.ts';
 import { header, mutationOf } from './request.ts';
 import { anyBytes, count, durability, open, params, problems, text } from './schemas.ts';
 import type { HttpContext } from './server.ts';
@@ -39,13 +39,18 @@ export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
     done(null, body),
   );
 
-  async function execute(request: FastifyRequest<{ Params: KeyParams }>, op: pb.KvOpInput, writes: boolean) {
+  async function execute(
+    request: FastifyRequest<{ Params: KeyParams }>,
+    op: pb.KvOpInput,
+    { writes, asOf = null }: { writes: boolean; asOf?: pb.KvAsOf | null },
+  ) {
     const response = await fabric.kv.execute(
       request.caller,
       pb.KvRequest.create({
         keyspace: request.params.keyspace,
         ops: [pb.KvOp.create(op)],
         mutation: writes ? mutationOf(request) : null,
+        asOf,
       }),
     );
     const [result] = response.results ?? [];
@@ -97,7 +102,7 @@ export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
         ifPresent,
         ifAbsent,
       });
-      const { result, durability } = await execute(request, { set }, true);
+      const { result, durability } = await execute(request, { set }, { writes: true });
       const isConditional = ifRevision > 0 || ifPresent || ifAbsent;
       if (isConditional && !result.found) throw mismatch(request, result);
       reply.header('etag', etag(result));
@@ -105,7 +110,7 @@ export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
     },
   );
 
-  app.get<{ Params: KeyParams }>(
+  app.get<{ Params: KeyParams; Querystring: AsOfQuery }>(
     '/v1/kv/:keyspace/:key',
     {
       schema: {
@@ -113,6 +118,7 @@ export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
         tags: ['kv'],
         summary: 'The bytes of the key, with the content type that they were stored with',
         params: params('keyspace', 'key'),
+        querystring: { type: 'object', additionalProperties: false, properties: asOfProperties },
         response: {
           200: { description: 'The value', content: anyBytes },
           304: { type: 'null', description: 'Not modified' },
@@ -121,7 +127,9 @@ export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
       },
     },
     async (request, reply) => {
-      const { result } = await execute(request, { get: pb.KvGet.create({ key: key(request) }) }, false);
+      const get = pb.KvGet.create({ key: key(request) });
+      const asOf = readAsOf(request.query);
+      const { result } = await execute(request, { get }, { writes: false, asOf });
       if (!result.found) throw missing(request);
       reply.header('etag', etag(result));
       if (header(request, 'if-none-match') === etag(result)) return reply.code(304).send();
@@ -146,7 +154,7 @@ export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
     async (request, reply) => {
       const { ifRevision } = readConditions(request);
       const op = pb.KvDelete.create({ key: key(request), ifRevision });
-      const { result } = await execute(request, { delete: op }, true);
+      const { result } = await execute(request, { delete: op }, { writes: true });
       if (result.found) return reply.code(204).send();
       throw ifRevision > 0 ? mismatch(request, result) : missing(request);
     },

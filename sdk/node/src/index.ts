@@ -22,6 +22,7 @@ export type { Job } from './job.ts';
 export type { KeyValue, ScanOptions } from './kv.ts';
 export type { HashKey, MembersKey, RangeOptions, SortedSetKey } from './kv-collections.ts';
 export type { KeyState, KeyType, KvEntry, Name, Scored, SetOptions, SetOutcome } from './kv-commands.ts';
+export type { KvPast, PastMoment, PastScanOptions } from './kv-past.ts';
 export type { ChangedMember, KvChange, WatchOptions } from './kv-watch.ts';
 export type { WriteManyOptions, WriteOptions, WrittenRecord } from './publish.ts';
 export type { Queues } from './queues.ts';

@@ -4,6 +4,7 @@ import type { Duration } from './durations.ts';
 import { HashKey, MembersKey, SortedSetKey } from './kv-collections.ts';
 import type { KeyState, KeyType, KvEntry, Name, SetOptions, SetOutcome } from './kv-commands.ts';
 import * as commands from './kv-commands.ts';
+import { asOfMoment, KvPast, type PastMoment } from './kv-past.ts';
 import type { KvLane, KvRunner } from './kv-pipeline.ts';
 import { type KvChange, type WatchOptions, watchKeys } from './kv-watch.ts';
 
@@ -104,6 +105,19 @@ export class KeyValue {
    */
   watch<T = unknown>(options: WatchOptions = {}): AsyncGenerator<KvChange<T>, void, void> {
     return watchKeys<T>(this.#runner.connection, this.name, options);
+  }
+
+  /** The keys as they were at a moment within the server's history. */
+  asOf(moment: PastMoment): KvPast {
+    return new KvPast(this.#runner.connection, this.name, asOfMoment(moment));
+  }
+
+  /** The keys as they are now, to be read at leisure; with `watch({ cursor })` a listing that goes on. */
+  async snapshot(options?: CallOptions): Promise<KvPast> {
+    const { connection } = this.#runner;
+    const request = { keyspace: this.name, ops: [], asOf: { now: true } };
+    const { asOf } = await connection.call(connection.kv, connection.kv.execute, request, options);
+    return new KvPast(connection, this.name, { cursor: asOf });
   }
 
   /** A hash: fields with values below one key. */
