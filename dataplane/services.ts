@@ -49,6 +49,7 @@ export interface QueueService {
   ): Promise<WorkSession>;
   renewSession(caller: Caller, request: pb.RenewSessionRequest): Promise<pb.RenewSessionResponseInput>;
   endSession(caller: Caller, request: pb.EndSessionRequest): Promise<pb.EndSessionResponseInput>;
+  report(caller: Caller, request: pb.ReportRequest): Promise<pb.ReportResponseInput>;
   getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput>;
   listJobs(caller: Caller, request: pb.ListJobsRequest): Promise<pb.ListJobsResponseInput>;
   jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput>;

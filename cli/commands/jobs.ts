@@ -11,7 +11,7 @@ import { duration, durationOrNone, header, typedValue, whole } from '../parsing.
 import { type Column, details, table } from '../table.ts';
 import { clock, count, preview, printable, relative, span, textOf } from '../text.ts';
 
-const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
+const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'];
 
 export function addJobCommands(queue: Command, action: Action): void {
   queue
@@ -244,13 +244,16 @@ function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }
       ['lease', lease ? `${printable(found.worker)}, epoch ${found.leaseEpoch}, ends ${ends}` : ''],
       ['last error', printable(found.lastError.split('\n', 1)[0] ?? '')],
       ['came from', found.sourceId && `${found.sourceId} of ${printable(found.sourceQueue)}`],
+      ['progress', found.progress && `${printable(found.progress)}, ${relative(found.progressAtMs, now)}`],
+      ['result', found.resultContentType && preview(found.result)],
       ['first enqueued', found.firstId && `${clock(found.firstEnqueuedAtMs, now)} as ${found.firstId}`],
       ['redrives', found.redrives > 0 ? String(found.redrives) : ''],
       ['payload', preview(found.payload)],
     ],
     terminal,
   );
-  return head + attemptsText(found.attempts, terminal) + timelineText(timeline, terminal);
+  const attempts = attemptsText(found.attempts, terminal);
+  return head + attempts + logText(found, terminal) + timelineText(timeline, terminal);
 }
 
 function attemptsText(attempts: readonly pb.JobAttempt[], terminal: Context['terminal']): string {
@@ -265,6 +268,15 @@ function attemptsText(attempts: readonly pb.JobAttempt[], terminal: Context['ter
     { title: 'ERROR', value: ({ error }) => printable(error.split('\n', 1)[0] ?? ''), flexible: true },
   ];
   return `\n${terminal.colors.dim('attempts that failed')}\n${table(attempts, columns, terminal)}`;
+}
+
+function logText({ log, logLines }: pb.Job, terminal: Context['terminal']): string {
+  if (log.length === 0) return '';
+  const { dim } = terminal.colors;
+  const now = terminal.nowMs();
+  const title = log.length < logLines ? `log (the last ${log.length} of ${count(logLines)} lines)` : 'log';
+  const lines = log.map(({ atMs, text }) => `${dim(clock(atMs, now))}  ${printable(text)}\n`);
+  return `\n${dim(title)}\n${lines.join('')}`;
 }
 
 function timelineText(

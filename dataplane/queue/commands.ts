@@ -45,6 +45,13 @@ export interface SettleCommand extends Base {
     readonly epoch: number;
     readonly visibilityMs: number;
   }[];
+  /** Of jobs that are acked; those whose lease is lost have none. */
+  readonly results?: readonly {
+    readonly offset: number;
+    readonly epoch: number;
+    readonly contentType: string;
+    readonly value: Buffer;
+  }[];
   /** A transaction: a lost lease refuses the whole. */
   readonly strict: boolean;
 }

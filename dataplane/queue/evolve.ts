@@ -11,6 +11,7 @@ import * as ev from './events.ts';
 import { REFILLED } from './key-events.ts';
 import { delReady, evolveKeyEvent, forgetBuckets, leaseEnded, putReady } from './key-state.ts';
 import type { LeaseClock } from './lease-clock.ts';
+import { recordOutcome } from './reports.ts';
 import { COUNTERS, DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, LANE, NEXT, QUEUE, QueueKeys } from './tables.ts';
 
 export class QueueState {
@@ -314,6 +315,9 @@ export class QueueState {
     this.#unblock(cell, e.unblocked);
     const dead = this.byNumber.get(e.deadQueueNo);
     assert(dead !== undefined, 'a dead-letter queue is declared before it is used');
+    const place = [this.context.shard, dead.queueNo, dead.log.endOffset].map((n) => n.toString(36)).join('-');
+    const note = `${dead.name} ${place}`;
+    recordOutcome(rows, cell, e.offset, { kind: 'dead', atMs: at.nowMs, note });
     dead.isDirty = true;
     dead.log.append(e.batch, 1, at.nowMs);
     dead.state.enqueuedTotal++;

@@ -3,16 +3,18 @@
 import { decodeEntry, FlowError, readEntries } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Event, HistorySubject, ShardPort } from '../shard/state-machine.ts';
-import type { Rows } from '../storage/contract.ts';
 import { after, readU53be } from '../storage/keys.ts';
 import { ATTEMPTS_MAX, attemptReads, attemptsOf, decodeLife } from './attempts.ts';
 import type { QueueCell } from './cell.ts';
 import * as ev from './events.ts';
+import { listFinished } from './finished.ts';
 import { parseJobId } from './ids.ts';
 import { REFILLED } from './key-events.ts';
-import type { Attempt } from './life-tables.ts';
+import * as life from './life-events.ts';
+import type { Outcome } from './life-tables.ts';
 import { limitKeyOf } from './limits.ts';
 import { envelopeMessage, headersMessage } from './messages.ts';
+import { loadLines, remainReads, remainsOf } from './reports.ts';
 import { heldMeta } from './settle.ts';
 import { loadEntry } from './sources.ts';
 import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
@@ -50,7 +52,7 @@ export async function getJob(
   id: string,
   nowMs: number,
 ): Promise<pb.JobInput> {
-  return describe(view, cell, offsetIn(view, cell, id), nowMs);
+  return describe(view, cell, offsetIn(view, cell, id), nowMs, true);
 }
 
 async function describe(
@@ -58,22 +60,37 @@ async function describe(
   cell: QueueCell,
   offset: number,
   nowMs: number,
+  withLog = false,
 ): Promise<pb.JobInput> {
   const { bytes, head, index } = await loadEntry(cell.log, offset);
   const span = readEntries(bytes, 0, head)[index];
   if (span === undefined)
     throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
   const record = decodeEntry(bytes, head, span, offset);
+  const { rows } = view.context;
   const ref = { table: JOB, key: cell.keys.jobKey(offset) };
-  if (!view.context.rows.isResident(ref)) await view.context.rows.fetch([ref]);
-  const row = view.context.rows.get(JOB, ref.key);
+  const look = () => {
+    const row = rows.get(JOB, ref.key);
+    const grant = cell.leases.get(offset);
+    const meta = grant !== undefined ? heldMeta(cell, grant) : row?.meta;
+    const isWaiting = offset >= cell.state.cursor && !record.indexed;
+    return { row, grant, meta, isWaiting, isFresh: meta === undefined ? isWaiting : meta.acquired === 0 };
+  };
+  await rows.fetch([ref]);
+  let now = look();
+  const isFresh = now.isFresh;
+  const log = withLog && !isFresh ? await loadLines(rows, cell, offset) : [];
+  if (!isFresh) {
+    await rows.fetch([ref, ...remainReads(cell, offset), ...attemptReads(cell, offset)]);
+    // Nothing is awaited any more: what is told of the job is told of one moment.
+    now = look();
+  }
+  const { row, grant, meta, isWaiting } = now;
   const life = decodeLife(record.life);
-  const grant = cell.leases.get(offset);
-  const meta = grant !== undefined ? heldMeta(cell, grant) : row?.meta;
-  const isWaiting = offset >= cell.state.cursor && !record.indexed;
-  const hasNone = meta === undefined ? isWaiting : meta.failed + meta.timedOut === 0;
-  const attempts = hasNone ? [] : await loadAttempts(view.context.rows, cell, offset);
-  const status = statusOf(cell, offset, row?.state ?? (isWaiting ? 'ready' : undefined), nowMs, meta);
+  const attempts = isFresh ? [] : attemptsOf(rows, cell, offset);
+  const remains = isFresh ? undefined : remainsOf(rows, cell, offset);
+  const state = row?.state ?? (isWaiting ? 'ready' : undefined);
+  const status = statusOf(cell, offset, state, nowMs, meta, remains?.outcome);
   return {
     id: view.idPrefix(cell) + offset.toString(36),
     queue: cell.name,
@@ -102,12 +119,14 @@ async function describe(
     redrives: life.redrives,
     firstEnqueuedAtMs: life.enqueuedAtMs,
     firstId: life.firstId,
+    progress: remains?.report?.progress,
+    progressAtMs: remains?.report?.progressAtMs,
+    log,
+    logLines: remains?.report?.lines,
+    result: remains?.result?.value,
+    resultContentType: remains?.result?.contentType,
+    finishedAtMs: remains?.outcome?.atMs ?? remains?.result?.atMs,
   };
-}
-
-async function loadAttempts(rows: Rows, cell: QueueCell, offset: number): Promise<Attempt[]> {
-  await rows.fetch(attemptReads(cell, offset));
-  return attemptsOf(rows, cell, offset);
 }
 
 /** In which state a job is, and why it is not being delivered. */
@@ -117,6 +136,7 @@ function statusOf(
   row: string | undefined,
   nowMs: number,
   meta: JobMeta | undefined,
+  outcome: Outcome | undefined,
 ): { state: string; reason: string } {
   const grant = cell.leases.get(offset);
   if (grant !== undefined)
@@ -139,10 +159,12 @@ function statusOf(
     return { state: 'blocked', reason: 'an earlier job of the same key is not finished' };
   if (row === 'dying')
     return { state: 'dead', reason: 'out of attempts: on its way to the dead-letter queue' };
-  return {
-    state: 'completed',
-    reason: 'finished: acked, dead-lettered, redriven or purged; its history says which',
-  };
+  if (outcome?.kind === 'dead') {
+    const [queue = '', id = ''] = outcome.note.split(' ');
+    return { state: 'dead', reason: `moved to ${queue}, where it is ${id}` };
+  }
+  if (outcome?.kind === 'cancelled') return { state: 'cancelled', reason: outcome.note || 'cancelled' };
+  return { state: 'completed', reason: 'finished: acked, redriven or purged; its history says which' };
 }
 
 /** Why a job that waits by limit key has not started. */
@@ -164,15 +186,23 @@ export async function listJobs(
   const limit = Math.min(LIST_MAX, request.limit || 100);
   const [phase, from] = parseCursor(request.cursor);
   const { state } = request;
-  const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
+  const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'];
   if (!known.includes(state))
     throw new FlowError('INVALID_ARGUMENT', `state is one of ${known.slice(1).join(', ')}, not ${state}`);
+  if (state === 'completed' || state === 'cancelled' || (state === 'dead' && phase === 'f')) {
+    const page = await listFinished(view, cell, { state, from: phase === 'f' ? from : undefined, limit });
+    const jobs = [];
+    for (const offset of page.offsets) jobs.push(await describe(view, cell, offset, nowMs));
+    return { jobs, cursor: page.next };
+  }
   const { offsets, next: nextException } =
     phase === 'x' ? await listExceptions(view, cell, { state, from, limit }) : { offsets: [], next: '' };
   let next = nextException;
   if (next === '' && (state === '' || state === 'waiting') && offsets.length < limit)
     next = await listPlain(cell, phase === 'p' ? from : 0, limit, offsets);
   else if (next === '' && offsets.length === limit && (state === '' || state === 'waiting')) next = 'p0';
+  // Those on their way to the dead-letter queue first, then those that have arrived.
+  if (next === '' && state === 'dead') next = `f${cell.log.endOffset}`;
   const jobs = [];
   for (const offset of offsets) jobs.push(await describe(view, cell, offset, nowMs));
   return { jobs, cursor: next };
@@ -224,7 +254,7 @@ async function listPlain(cell: QueueCell, from: number, limit: number, into: num
 
 function parseCursor(cursor: string): [string, number] {
   if (cursor === '') return ['x', 0];
-  const match = /^([xp])(\d{1,16})$/.exec(cursor);
+  const match = /^([xpf])(\d{1,16})$/.exec(cursor);
   if (match === null) throw new FlowError('INVALID_ARGUMENT', 'cursor: pass back what the last page gave');
   return [match[1] ?? 'x', Number(match[2])];
 }
@@ -250,6 +280,7 @@ export async function jobHistory(
 
 /** What an event did to one job; null: nothing. */
 export function transitionOf(event: Event, queueNo: number, offset: number): pb.JobTransitionInput | null {
+  if (life.isLifeEvent(event)) return lifeTransitionOf(event, queueNo, offset);
   const e = event as ev.QueueEvent;
   if (e.type === ev.DEDUP_EXPIRED || e.type === REFILLED || e.queueNo !== queueNo) return null;
   const inRun = (run: ev.Run) => offset >= run.offset && offset < run.offset + run.count;
@@ -291,6 +322,12 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
     default:
       return null;
   }
+}
+
+function lifeTransitionOf(e: life.LifeEvent, queueNo: number, offset: number): pb.JobTransitionInput | null {
+  if (e.queueNo !== queueNo || !('offset' in e) || e.offset !== offset) return null;
+  if (e.type === life.KEPT) return { kind: 'result', detail: `${e.value.length} bytes` };
+  return { kind: 'reported', detail: e.progress === '' ? e.lines.at(-1) : e.progress };
 }
 
 const unblockedHere = (unblocked: readonly ev.Unblocked[], offset: number): pb.JobTransitionInput | null =>

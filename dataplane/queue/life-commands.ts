@@ -41,4 +41,19 @@ export interface TakeCommand extends Base {
   readonly ready: readonly number[];
 }
 
-export type LifeCommand = RedriveStartCommand | RedriveNoteCommand | RedriveCancelCommand | TakeCommand;
+/** Progress and log lines of a job that is held. */
+export interface ReportCommand extends Base {
+  readonly kind: 'report';
+  readonly offset: number;
+  readonly epoch: number;
+  /** JSON; empty: as before. */
+  readonly progress: string;
+  readonly lines: readonly string[];
+}
+
+export type LifeCommand =
+  | ReportCommand
+  | RedriveStartCommand
+  | RedriveNoteCommand
+  | RedriveCancelCommand
+  | TakeCommand;

@@ -6,6 +6,8 @@ import type { RedriveTask } from './redrive-decide.ts';
 
 export const SESSION_OPENED = 90;
 export const REDRIVE_CHANGED = 91;
+export const KEPT = 93;
+export const REPORTED = 95;
 export const FORGOTTEN = 98;
 
 interface OfQueue extends Event {
@@ -29,6 +31,25 @@ export interface RedriveChanged extends OfQueue {
   readonly task: RedriveTask;
 }
 
+/** The result of a job that has just been acked. */
+export interface Kept extends OfQueue {
+  readonly type: typeof KEPT;
+  readonly offset: number;
+  readonly contentType: string;
+  readonly value: Buffer;
+}
+
+/** What a handler says of its job: new lines of its log, and its progress as it is now. */
+export interface Reported extends OfQueue {
+  readonly type: typeof REPORTED;
+  readonly offset: number;
+  /** Number of the first line. */
+  readonly firstLine: number;
+  readonly lines: readonly string[];
+  readonly progress: string;
+  readonly progressAtMs: number;
+}
+
 /** Rows of jobs that have left the log. The queue may be gone. */
 export interface Forgotten extends OfQueue {
   readonly type: typeof FORGOTTEN;
@@ -36,7 +57,7 @@ export interface Forgotten extends OfQueue {
   readonly keys: readonly string[];
 }
 
-export type LifeEvent = SessionOpened | RedriveChanged | Forgotten;
+export type LifeEvent = SessionOpened | RedriveChanged | Kept | Reported | Forgotten;
 
 export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
 
@@ -53,6 +74,19 @@ export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
       return;
     case REDRIVE_CHANGED:
       w.text(JSON.stringify(e.task));
+      return;
+    case KEPT:
+      w.varint(e.offset);
+      w.text(e.contentType);
+      w.bytes(e.value);
+      return;
+    case REPORTED:
+      w.varint(e.offset);
+      w.varint(e.firstLine);
+      w.varint(e.lines.length);
+      for (const line of e.lines) w.text(line);
+      w.text(e.progress);
+      w.varint(e.progressAtMs);
       return;
     case FORGOTTEN:
       w.u8(e.table);
@@ -77,6 +111,20 @@ export function decodeLifeEvent(type: number, r: ByteReader): LifeEvent {
       };
     case REDRIVE_CHANGED:
       return { type, queueNo, task: JSON.parse(r.text()) as RedriveTask };
+    case KEPT: {
+      const [offset, contentType] = [r.varint(), r.text()];
+      return { type, queueNo, offset, contentType, value: Buffer.from(r.bytes()) };
+    }
+    case REPORTED:
+      return {
+        type,
+        queueNo,
+        offset: r.varint(),
+        firstLine: r.varint(),
+        lines: Array.from({ length: r.varint() }, () => r.text()),
+        progress: r.text(),
+        progressAtMs: r.varint(),
+      };
     default:
       return {
         type: FORGOTTEN,

@@ -5,8 +5,9 @@ import type { QueueCell } from './cell.ts';
 import type { QueueState } from './evolve.ts';
 import * as life from './life-events.ts';
 import { BY_OFFSET } from './life-tables.ts';
+import { evolveKept, evolveReported } from './reports.ts';
 
-export function evolveLife(state: QueueState, e: life.LifeEvent, _at: Moment): void {
+export function evolveLife(state: QueueState, e: life.LifeEvent, at: Moment): void {
   if (e.type === life.FORGOTTEN) {
     forget(state, e);
     return;
@@ -14,8 +15,20 @@ export function evolveLife(state: QueueState, e: life.LifeEvent, _at: Moment): v
   const cell = state.byNumber.get(e.queueNo);
   assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
   cell.isDirty = true;
-  if (e.type === life.SESSION_OPENED) openSession(cell, e);
-  else changeRedrive(state, cell, e);
+  const { rows } = state.context;
+  switch (e.type) {
+    case life.SESSION_OPENED:
+      openSession(cell, e);
+      return;
+    case life.REDRIVE_CHANGED:
+      changeRedrive(state, cell, e);
+      return;
+    case life.KEPT:
+      evolveKept(rows, cell, e, at);
+      return;
+    case life.REPORTED:
+      evolveReported(rows, cell, e, at);
+  }
 }
 
 function changeRedrive({ context: { rows } }: QueueState, cell: QueueCell, e: life.RedriveChanged): void {

@@ -40,8 +40,84 @@ export const ATTEMPT: Table<Attempt> = {
   }),
 };
 
+/** How a job ended, unless it was acked, purged or redriven. */
+export interface Outcome {
+  readonly kind: 'dead' | 'cancelled';
+  readonly atMs: number;
+  /** Dead: the queue it went to and its id there, with a space between; cancelled: why. */
+  readonly note: string;
+}
+
+const OUTCOMES = ['dead', 'cancelled'] as const;
+
+export const OUTCOME: Table<Outcome> = {
+  id: 67,
+  name: 'outcome',
+  encode(v, w) {
+    w.u8(OUTCOMES.indexOf(v.kind));
+    w.varint(v.atMs);
+    w.text(v.note);
+  },
+  decode: (r) => ({ kind: OUTCOMES[r.u8()] ?? 'dead', atMs: r.varint(), note: r.text() }),
+};
+
+/** What the handlers of a job said while they worked on it. */
+export interface Report {
+  /** Lines ever written; the last ones are kept. */
+  readonly lines: number;
+  /** JSON; empty: none. */
+  readonly progress: string;
+  readonly progressAtMs: number;
+}
+
+export const REPORT: Table<Report> = {
+  id: 68,
+  name: 'report',
+  encode(v, w) {
+    w.varint(v.lines);
+    w.text(v.progress);
+    w.varint(v.progressAtMs);
+  },
+  decode: (r) => ({ lines: r.varint(), progress: r.text(), progressAtMs: r.varint() }),
+};
+
+export interface LogLine {
+  readonly number: number;
+  readonly atMs: number;
+  readonly text: string;
+}
+
+export const LOG_LINE: Table<LogLine> = {
+  id: 69,
+  name: 'job-log',
+  encode(v, w) {
+    w.varint(v.number);
+    w.varint(v.atMs);
+    w.text(v.text);
+  },
+  decode: (r) => ({ number: r.varint(), atMs: r.varint(), text: r.text() }),
+};
+
+/** What the handler returned. */
+export interface JobResult {
+  readonly atMs: number;
+  readonly contentType: string;
+  readonly value: Buffer;
+}
+
+export const RESULT: Table<JobResult> = {
+  id: 70,
+  name: 'result',
+  encode(v, w) {
+    w.varint(v.atMs);
+    w.text(v.contentType);
+    w.bytes(v.value);
+  },
+  decode: (r) => ({ atMs: r.varint(), contentType: r.text(), value: Buffer.from(r.bytes()) }),
+};
+
 /** Tables whose keys are queue, offset, and maybe more: they go when the log no longer has the offset. */
-export const BY_OFFSET: readonly Table<unknown>[] = [ATTEMPT];
+export const BY_OFFSET: readonly Table<unknown>[] = [ATTEMPT, OUTCOME, REPORT, LOG_LINE, RESULT];
 
 /** Key prefixes of one queue. */
 export class LifeKeys {
@@ -59,6 +135,9 @@ export class LifeKeys {
     return tablePrefix(this.#tenant, table) + this.#queue;
   }
 
+  /** Of OUTCOME, REPORT and RESULT. */
+  key = (table: Table<unknown>, offset: number): string => this.prefix(table) + u53be(offset);
+  lineKey = (offset: number, slot: number): string => this.key(LOG_LINE, offset) + String.fromCharCode(slot);
   attemptKey = (offset: number, slot: number): string =>
     this.#attempt + u53be(offset) + String.fromCharCode(slot);
 }

@@ -8,7 +8,7 @@ import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
 import type { Waiter } from './dispatch.ts';
-import { parseJobId } from './ids.ts';
+import { type JobPlace, parseJobId } from './ids.ts';
 import { getJob, jobHistory, listJobs } from './inspect.ts';
 import {
   checkName,
@@ -21,6 +21,7 @@ import {
 import { defaultsFor } from './policy.ts';
 import { redrive } from './redrive.ts';
 import { RedriveTasks } from './redrive-tasks.ts';
+import { checkReport, checkResult } from './reports.ts';
 import type { QueueView } from './view.ts';
 import { errorMessage, nackTerms, WorkerSession } from './worker-session.ts';
 
@@ -193,21 +194,22 @@ export class Queues implements QueueService {
   }
 
   settleCommand(caller: Caller, request: pb.SettleRequest, strict: boolean): SettleCommand {
-    const { shard, view } = this.at(request.queue);
-    const cell = view.cell(caller.tenant, request.queue);
+    const cell = this.at(request.queue).view.cell(caller.tenant, request.queue);
     const command = {
       acks: [] as SettleCommand['acks'][number][],
       nacks: [] as SettleCommand['nacks'][number][],
       extends: [] as SettleCommand['extends'][number][],
+      results: [] as NonNullable<SettleCommand['results']>[number][],
     };
     for (const s of request.settlements) {
-      const place = parseJobId(s.id);
-      if (place.shard !== shard.id || place.queueNo !== cell.queueNo)
-        throw new FlowError('JOB_NOT_FOUND', `job ${s.id} is not of queue ${request.queue}`);
-      const { offset } = place;
+      const { offset } = this.#place(caller, request.queue, s.id);
       const epoch = s.leaseEpoch;
-      if (s.ack) command.acks.push({ offset, epoch, count: 1 });
-      else if (s.nack) command.nacks.push({ offset, epoch, ...nackTerms(s.nack) });
+      if (s.ack) {
+        command.acks.push({ offset, epoch, count: 1 });
+        const { result: value, resultContentType: contentType } = s.ack;
+        checkResult(value);
+        if (value.length > 0) command.results.push({ offset, epoch, contentType, value: Buffer.from(value) });
+      } else if (s.nack) command.nacks.push({ offset, epoch, ...nackTerms(s.nack) });
       else if (s.extend)
         command.extends.push({
           offset,
@@ -272,6 +274,14 @@ export class Queues implements QueueService {
     }
   }
 
+  async report(caller: Caller, request: pb.ReportRequest): Promise<pb.ReportResponseInput> {
+    checkReport(request);
+    const { queue, leaseEpoch: epoch, progress, log: lines } = request;
+    const { offset } = this.#place(caller, queue, request.id);
+    const mutation = mutationOf(request.mutation);
+    return this.#call(caller, queue, { kind: 'report', offset, epoch, progress, lines, mutation });
+  }
+
   async getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput> {
     const { shard, view } = this.at(request.queue);
     const job = await getJob(view, view.cell(caller.tenant, request.queue), request.id, shard.nowMs());
@@ -317,6 +327,15 @@ export class Queues implements QueueService {
 
   cancelRedrive(caller: Caller, request: pb.CancelRedriveRequest): Promise<pb.RedriveTaskInput> {
     return this.#redrives.cancel(caller, request);
+  }
+
+  /** Where a job of the queue lies. */
+  #place(caller: Caller, queue: string, id: string): JobPlace {
+    const { shard, view } = this.at(queue);
+    const place = parseJobId(id);
+    if (place.shard !== shard.id || place.queueNo !== view.cell(caller.tenant, queue).queueNo)
+      throw new FlowError('JOB_NOT_FOUND', `job ${id} is not of queue ${queue}`);
+    return place;
   }
 
   /** The queue's cell; created with defaults where autoCreate is on. */

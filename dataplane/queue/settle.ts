@@ -10,6 +10,7 @@ import type { RowRef, Rows } from '../storage/contract.ts';
 import { type Grant, type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
 import * as ev from './events.ts';
+import * as life from './life-events.ts';
 import { readyPlace } from './limits.ts';
 import { decideReturn, isDeadLetterName } from './policy.ts';
 import { freshMeta, JOB, type JobMeta, LANE, metaBytes, NEXT } from './tables.ts';
@@ -91,7 +92,9 @@ export function decideSettle(
     throw new FlowError('LEASE_LOST', `the lease of job ${lost[0]} in queue ${cell.name} is no longer held`);
   }
   const unblocked = unblockAll(rows, cell, ranges, at);
-  const acked = nacks.length > 0 ? offsetsOf(ranges) : NO_OFFSETS;
+  const asked = command.results ?? NO_RESULTS;
+  const acked = nacks.length + asked.length > 0 ? offsetsOf(ranges) : NO_OFFSETS;
+  const results = asked.filter((r) => acked.has(r.offset) && cell.held(r.offset, r.epoch) !== undefined);
   const kept = nacks.filter(({ offset }) => !acked.has(offset));
   const [nacked = [], released = []] = [false, true].map((release) =>
     kept.filter((nack) => nack.release === release).map((nack) => nackedJob(cell, nack, at, random)),
@@ -101,11 +104,14 @@ export function decideSettle(
   for (const { change, released: next } of unblocked)
     bytes += change.key.length + metaBytes(next?.meta ?? null);
   for (const jobs of [nacked, released]) for (const { meta } of jobs) bytes += metaBytes(meta);
+  for (const { value } of results) bytes += 32 + value.length;
   if (bytes > COMMAND_BYTES_MAX) {
     const count = ranges.length + nacks.length + extensions.length;
     throw new FlowError('BATCH_TOO_LARGE', `${count} settlements take ${bytes} bytes: split them`);
   }
   if (ranges.length > 0) emit({ type: ev.ACKED, queueNo: cell.queueNo, ranges, unblocked } as ev.Acked);
+  for (const { offset, contentType, value } of results)
+    emit({ type: life.KEPT, queueNo: cell.queueNo, offset, contentType, value } as life.Kept);
   for (const [reason, jobs] of [
     ['nacked', nacked],
     ['released', released],
@@ -140,6 +146,7 @@ function nackedJob(
   return decideReturn(nack.offset, heldMeta(cell, grant), terms, cell.spec, when);
 }
 
+const NO_RESULTS: NonNullable<SettleCommand['results']> = [];
 const NO_OFFSETS: ReadonlySet<number> = new Set();
 
 function offsetsOf(ranges: readonly ev.Run[]): ReadonlySet<number> {

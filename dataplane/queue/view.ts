@@ -16,7 +16,7 @@ import * as ev from './events.ts';
 import { logIdOf, QueueState } from './evolve.ts';
 import { REFILLED } from './key-events.ts';
 import { LeaseClock } from './lease-clock.ts';
-import { decideLife } from './life-decide.ts';
+import { decideLife, isLifeCommand, lifeReads } from './life-decide.ts';
 import * as life from './life-events.ts';
 import { evolveLife } from './life-evolve.ts';
 import { limitKeyOf } from './limits.ts';
@@ -162,6 +162,7 @@ export class QueueView implements View {
 
   reads(command: Command): readonly RowRef[] {
     const c = command as QueueCommand;
+    if (isLifeCommand(c)) return lifeReads(this.state.cell(c.caller.tenant, c.name), c);
     if (c.kind !== 'enqueue' && c.kind !== 'settle') return NO_ROWS;
     if (c.kind === 'enqueue' && c.head.plain) return NO_ROWS;
     const cell = this.state.cell(c.caller.tenant, c.name);

@@ -8,6 +8,7 @@ import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { SettleCommand, SettleReply } from './commands.ts';
 import type { Waiter } from './dispatch.ts';
 import type { Granted } from './grants.ts';
+import { RESULT_BYTES_MAX } from './reports.ts';
 import type { QueueView } from './view.ts';
 
 /** Most jobs that one worker may hold: what it cannot handle in time others should have. */
@@ -105,6 +106,10 @@ export class WorkerSession implements WorkSession, Waiter {
       acks: settle.acks,
       nacks: settle.nacks.map((n) => ({ offset: n.offset, epoch: n.epoch, ...nackTerms(n.nack) })),
       extends: settle.extends,
+      results: settle.results.map(({ offset, epoch, value, contentType }) => ({
+        ...{ offset, epoch, contentType },
+        value: Buffer.from(value),
+      })),
       strict: false,
       // A settlement that is repeated after a reconnect gets the answer it had.
       mutation: seq > 0 ? { producerId: `worker ${this.sessionId}`, seq } : undefined,
@@ -117,12 +122,15 @@ export class WorkerSession implements WorkSession, Waiter {
 }
 
 /** Ranges are walked job by job: they must be of a size, and their ends must be numbers. */
-function refusalOf({ acks, nacks, extends: extensions }: pb.WorkSettle): FlowError | null {
+function refusalOf(settle: pb.WorkSettle): FlowError | null {
+  const { acks, nacks, extends: extensions } = settle;
   const jobs = acks.reduce((sum, range) => sum + range.count, nacks.length + extensions.length);
   if (jobs > SETTLE_MAX) {
     const message = `${jobs} settlements in one message, at most ${SETTLE_MAX} are accepted`;
     return new FlowError('BATCH_TOO_LARGE', message);
   }
+  if (settle.results.some((r) => r.value.length > RESULT_BYTES_MAX))
+    return new FlowError('VALUE_TOO_LARGE', 'a result has more than 64 KiB');
   const isBeyond = (r: pb.AckRange) =>
     !Number.isSafeInteger(r.offset + r.count) || !Number.isSafeInteger(r.epoch + r.count);
   return acks.some(isBeyond)

@@ -24,8 +24,14 @@ export const Durability: {
 export type Durability = 0 | 1 | 2 | 3;
 
 export interface Ack {
+  /** What the handler returned, at most 64 KiB; kept with the finished job. */
+  result: Buffer;
+  resultContentType: string;
 }
 export interface AckInput {
+  /** What the handler returned, at most 64 KiB; kept with the finished job. */
+  result?: Uint8Array | null | undefined;
+  resultContentType?: string | null | undefined;
 }
 export const Ack: MessageType<Ack, AckInput>;
 
@@ -738,6 +744,17 @@ export interface Job {
   firstEnqueuedAtMs: number;
   firstId: string;
   limitKey: Buffer;
+  /** JSON, as its handler said it last; empty: it said nothing. */
+  progress: string;
+  progressAtMs: number;
+  /** The last 100 lines that its handlers logged; only in GetJob. */
+  log: JobLogLine[];
+  /** Lines logged in all. */
+  logLines: number;
+  result: Buffer;
+  resultContentType: string;
+  /** Where it is known: of jobs with a result, and of dead and cancelled ones. */
+  finishedAtMs: number;
 }
 export interface JobInput {
   id?: string | null | undefined;
@@ -772,6 +789,17 @@ export interface JobInput {
   firstEnqueuedAtMs?: number | null | undefined;
   firstId?: string | null | undefined;
   limitKey?: Uint8Array | null | undefined;
+  /** JSON, as its handler said it last; empty: it said nothing. */
+  progress?: string | null | undefined;
+  progressAtMs?: number | null | undefined;
+  /** The last 100 lines that its handlers logged; only in GetJob. */
+  log?: readonly JobLogLineInput[] | null | undefined;
+  /** Lines logged in all. */
+  logLines?: number | null | undefined;
+  result?: Uint8Array | null | undefined;
+  resultContentType?: string | null | undefined;
+  /** Where it is known: of jobs with a result, and of dead and cancelled ones. */
+  finishedAtMs?: number | null | undefined;
 }
 export const Job: MessageType<Job, JobInput>;
 
@@ -826,6 +854,20 @@ export interface JobHistoryResponseInput {
   trimmed?: boolean | null | undefined;
 }
 export const JobHistoryResponse: MessageType<JobHistoryResponse, JobHistoryResponseInput>;
+
+export interface JobLogLine {
+  /** From 0. */
+  number: number;
+  atMs: number;
+  text: string;
+}
+export interface JobLogLineInput {
+  /** From 0. */
+  number?: number | null | undefined;
+  atMs?: number | null | undefined;
+  text?: string | null | undefined;
+}
+export const JobLogLine: MessageType<JobLogLine, JobLogLineInput>;
 
 export interface JobTransition {
   timeMs: number;
@@ -1311,14 +1353,14 @@ export const ListGroupsResponse: MessageType<ListGroupsResponse, ListGroupsRespo
 
 export interface ListJobsRequest {
   queue: string;
-  /** Empty: every unfinished state. */
+  /** Empty: every unfinished state. completed, cancelled, dead: finished ones, the newest first. */
   state: string;
   limit: number;
   cursor: string;
 }
 export interface ListJobsRequestInput {
   queue?: string | null | undefined;
-  /** Empty: every unfinished state. */
+  /** Empty: every unfinished state. completed, cancelled, dead: finished ones, the newest first. */
   state?: string | null | undefined;
   limit?: number | null | undefined;
   cursor?: string | null | undefined;
@@ -1896,6 +1938,34 @@ export interface RenewSessionResponseInput {
 }
 export const RenewSessionResponse: MessageType<RenewSessionResponse, RenewSessionResponseInput>;
 
+export interface ReportRequest {
+  queue: string;
+  id: string;
+  leaseEpoch: number;
+  /** JSON of at most 4 KiB; empty: as before. */
+  progress: string;
+  /** At most 100 lines of 4 KiB. */
+  log: string[];
+  mutation: Mutation | null;
+}
+export interface ReportRequestInput {
+  queue?: string | null | undefined;
+  id?: string | null | undefined;
+  leaseEpoch?: number | null | undefined;
+  /** JSON of at most 4 KiB; empty: as before. */
+  progress?: string | null | undefined;
+  /** At most 100 lines of 4 KiB. */
+  log?: readonly string[] | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const ReportRequest: MessageType<ReportRequest, ReportRequestInput>;
+
+export interface ReportResponse {
+}
+export interface ReportResponseInput {
+}
+export const ReportResponse: MessageType<ReportResponse, ReportResponseInput>;
+
 export interface ScoredMember {
   member: Buffer;
   score: number;
@@ -2405,17 +2475,35 @@ export interface WorkResponseInput {
 }
 export const WorkResponse: MessageType<WorkResponse, WorkResponseInput>;
 
+export interface WorkResult {
+  offset: number;
+  epoch: number;
+  value: Buffer;
+  contentType: string;
+}
+export interface WorkResultInput {
+  offset?: number | null | undefined;
+  epoch?: number | null | undefined;
+  value?: Uint8Array | null | undefined;
+  contentType?: string | null | undefined;
+}
+export const WorkResult: MessageType<WorkResult, WorkResultInput>;
+
 export interface WorkSettle {
   seq: number;
   acks: AckRange[];
   nacks: WorkNack[];
   extends: WorkExtend[];
+  /** Of jobs that `acks` names. */
+  results: WorkResult[];
 }
 export interface WorkSettleInput {
   seq?: number | null | undefined;
   acks?: readonly AckRangeInput[] | null | undefined;
   nacks?: readonly WorkNackInput[] | null | undefined;
   extends?: readonly WorkExtendInput[] | null | undefined;
+  /** Of jobs that `acks` names. */
+  results?: readonly WorkResultInput[] | null | undefined;
 }
 export const WorkSettle: MessageType<WorkSettle, WorkSettleInput>;
 

@@ -14325,6 +14325,9 @@ export const flowmesh = $root.flowmesh = (() => {
        this[keys[i]] = properties[keys[i]];
    };
 
+   Ack.prototype.result = $util.newBuffer([]);
+   Ack.prototype.resultContentType = "";
+
    Ack.create = function(properties) {
     return new Ack(properties);
    };
@@ -14336,6 +14339,10 @@ export const flowmesh = $root.flowmesh = (() => {
      _depth = 0;
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result.length)
+     writer.uint32(10).bytes(message.result);
+    if (message.resultContentType != null && $Object.hasOwnProperty.call(message, "resultContentType") && message.resultContentType !== "")
+     writer.uint32(18).string(message.resultContentType);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -14349,7 +14356,7 @@ export const flowmesh = $root.flowmesh = (() => {
      _depth = 0;
     if (_depth > $Reader.recursionLimit)
      throw $Error("max depth exceeded");
-    let end, message;
+    let end, message, value;
     if (length === $undefined)
      end = reader.len;
     else {
@@ -14367,7 +14374,28 @@ export const flowmesh = $root.flowmesh = (() => {
       _end = $undefined;
       break;
      }
-     reader.skipType(tag & 7, _depth, tag);
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.result = value;
+       else
+        delete message.result;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.resultContentType = value;
+       else
+        delete message.resultContentType;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
       $util.makeProp(message, "$unknowns", false);
       (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
@@ -14392,11 +14420,42 @@ export const flowmesh = $root.flowmesh = (() => {
      _depth = 0;
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
-    return new $root.flowmesh.v1.Ack();
+    let message = new $root.flowmesh.v1.Ack();
+    if (object.result != null)
+     if (object.result.length)
+      if (typeof object.result === "string")
+       $util.base64.decode(object.result, message.result = $util.newBuffer($util.base64.length(object.result)), 0);
+      else if (object.result.length >= 0)
+       message.result = object.result;
+    if (object.resultContentType != null)
+     if (typeof object.resultContentType !== "string" || object.resultContentType.length)
+      message.resultContentType = $String(object.resultContentType);
+    return message;
    };
 
-   Ack.toObject = function () {
-    return {};
+   Ack.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     if (options.bytes === $String)
+      object.result = "";
+     else {
+      object.result = [];
+      if (options.bytes !== $Array)
+       object.result = $util.newBuffer(object.result);
+     }
+     object.resultContentType = "";
+    }
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+     object.result = options.bytes === $String ? $util.base64.encode(message.result, 0, message.result.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.result) : message.result;
+    if (message.resultContentType != null && $Object.hasOwnProperty.call(message, "resultContentType"))
+     object.resultContentType = message.resultContentType;
+    return object;
    };
 
    Ack.prototype.toJSON = function() {
@@ -15353,6 +15412,7 @@ export const flowmesh = $root.flowmesh = (() => {
     this.acks = [];
     this.nacks = [];
     this["extends"] = [];
+    this.results = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -15363,6 +15423,7 @@ export const flowmesh = $root.flowmesh = (() => {
    WorkSettle.prototype.acks = $util.emptyArray;
    WorkSettle.prototype.nacks = $util.emptyArray;
    WorkSettle.prototype["extends"] = $util.emptyArray;
+   WorkSettle.prototype.results = $util.emptyArray;
 
    WorkSettle.create = function(properties) {
     return new WorkSettle(properties);
@@ -15386,6 +15447,9 @@ export const flowmesh = $root.flowmesh = (() => {
     if (message["extends"] != null && message["extends"].length)
      for (let i = 0; i < message["extends"].length; ++i)
       $root.flowmesh.v1.WorkExtend.encode(message["extends"][i], writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.results != null && message.results.length)
+     for (let i = 0; i < message.results.length; ++i)
+      $root.flowmesh.v1.WorkResult.encode(message.results[i], writer.uint32(242).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -15450,6 +15514,14 @@ export const flowmesh = $root.flowmesh = (() => {
        if (!(message["extends"] && message["extends"].length))
         message["extends"] = [];
        message["extends"].push($root.flowmesh.v1.WorkExtend.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 30: {
+       if (wireType !== 2)
+        break;
+       if (!(message.results && message.results.length))
+        message.results = [];
+       message.results.push($root.flowmesh.v1.WorkResult.decode(reader, reader.size(), $undefined, _depth + 1));
        continue;
       }
      }
@@ -15519,6 +15591,16 @@ export const flowmesh = $root.flowmesh = (() => {
       message["extends"][i] = $root.flowmesh.v1.WorkExtend.fromObject(object["extends"][i], _depth + 1);
      }
     }
+    if (object.results) {
+     if (!$Array.isArray(object.results))
+      throw $TypeError(".flowmesh.v1.WorkSettle.results: array expected");
+     message.results = $Array(object.results.length);
+     for (let i = 0; i < object.results.length; ++i) {
+      if (!$util.isObject(object.results[i]))
+       throw $TypeError(".flowmesh.v1.WorkSettle.results: object expected");
+      message.results[i] = $root.flowmesh.v1.WorkResult.fromObject(object.results[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -15534,6 +15616,7 @@ export const flowmesh = $root.flowmesh = (() => {
      object.acks = [];
      object.nacks = [];
      object["extends"] = [];
+     object.results = [];
     }
     if (options.defaults)
      if ($util.Long) {
@@ -15563,6 +15646,11 @@ export const flowmesh = $root.flowmesh = (() => {
      for (let j = 0; j < message["extends"].length; ++j)
       object["extends"][j] = $root.flowmesh.v1.WorkExtend.toObject(message["extends"][j], options, _depth + 1);
     }
+    if (message.results && message.results.length) {
+     object.results = $Array(message.results.length);
+     for (let j = 0; j < message.results.length; ++j)
+      object.results[j] = $root.flowmesh.v1.WorkResult.toObject(message.results[j], options, _depth + 1);
+    }
     return object;
    };
 
@@ -15571,6 +15659,223 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return WorkSettle;
+  })();
+
+  v1.WorkResult = (function() {
+
+   const WorkResult = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   WorkResult.prototype.offset = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   WorkResult.prototype.epoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   WorkResult.prototype.value = $util.newBuffer([]);
+   WorkResult.prototype.contentType = "";
+
+   WorkResult.create = function(properties) {
+    return new WorkResult(properties);
+   };
+
+   WorkResult.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.offset != null && $Object.hasOwnProperty.call(message, "offset") && (typeof message.offset === "object" ? message.offset.low || message.offset.high : message.offset !== 0))
+     writer.uint32(8).uint64(message.offset);
+    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch") && (typeof message.epoch === "object" ? message.epoch.low || message.epoch.high : message.epoch !== 0))
+     writer.uint32(16).uint64(message.epoch);
+    if (message.value != null && $Object.hasOwnProperty.call(message, "value") && message.value.length)
+     writer.uint32(26).bytes(message.value);
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType") && message.contentType !== "")
+     writer.uint32(34).string(message.contentType);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   WorkResult.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.WorkResult();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.offset = value;
+       else
+        delete message.offset;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.epoch = value;
+       else
+        delete message.epoch;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.value = value;
+       else
+        delete message.value;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.contentType = value;
+       else
+        delete message.contentType;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   WorkResult.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.WorkResult)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.WorkResult: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.WorkResult();
+    if (object.offset != null)
+     if (typeof object.offset === "object" ? object.offset.low || object.offset.high : $Number(object.offset) !== 0)
+      if ($util.Long)
+       message.offset = $util.Long.fromValue(object.offset, true);
+      else if (typeof object.offset === "string")
+       message.offset = $parseInt(object.offset, 10);
+      else if (typeof object.offset === "number")
+       message.offset = object.offset;
+      else if (typeof object.offset === "object")
+       message.offset = new $util.LongBits(object.offset.low >>> 0, object.offset.high >>> 0).toNumber(true);
+    if (object.epoch != null)
+     if (typeof object.epoch === "object" ? object.epoch.low || object.epoch.high : $Number(object.epoch) !== 0)
+      if ($util.Long)
+       message.epoch = $util.Long.fromValue(object.epoch, true);
+      else if (typeof object.epoch === "string")
+       message.epoch = $parseInt(object.epoch, 10);
+      else if (typeof object.epoch === "number")
+       message.epoch = object.epoch;
+      else if (typeof object.epoch === "object")
+       message.epoch = new $util.LongBits(object.epoch.low >>> 0, object.epoch.high >>> 0).toNumber(true);
+    if (object.value != null)
+     if (object.value.length)
+      if (typeof object.value === "string")
+       $util.base64.decode(object.value, message.value = $util.newBuffer($util.base64.length(object.value)), 0);
+      else if (object.value.length >= 0)
+       message.value = object.value;
+    if (object.contentType != null)
+     if (typeof object.contentType !== "string" || object.contentType.length)
+      message.contentType = $String(object.contentType);
+    return message;
+   };
+
+   WorkResult.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.offset = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.offset = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.epoch = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.epoch = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if (options.bytes === $String)
+      object.value = "";
+     else {
+      object.value = [];
+      if (options.bytes !== $Array)
+       object.value = $util.newBuffer(object.value);
+     }
+     object.contentType = "";
+    }
+    if (message.offset != null && $Object.hasOwnProperty.call(message, "offset"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.offset = typeof message.offset === "number" ? $BigInt(message.offset) : $util.Long.fromBits(message.offset.low >>> 0, message.offset.high >>> 0, true).toBigInt();
+     else if (typeof message.offset === "number")
+      object.offset = options.longs === $String ? $String(message.offset) : message.offset;
+     else
+      object.offset = options.longs === $String ? $util.Long.prototype.toString.call(message.offset) : options.longs === $Number ? new $util.LongBits(message.offset.low >>> 0, message.offset.high >>> 0).toNumber(true) : message.offset;
+    if (message.epoch != null && $Object.hasOwnProperty.call(message, "epoch"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.epoch = typeof message.epoch === "number" ? $BigInt(message.epoch) : $util.Long.fromBits(message.epoch.low >>> 0, message.epoch.high >>> 0, true).toBigInt();
+     else if (typeof message.epoch === "number")
+      object.epoch = options.longs === $String ? $String(message.epoch) : message.epoch;
+     else
+      object.epoch = options.longs === $String ? $util.Long.prototype.toString.call(message.epoch) : options.longs === $Number ? new $util.LongBits(message.epoch.low >>> 0, message.epoch.high >>> 0).toNumber(true) : message.epoch;
+    if (message.value != null && $Object.hasOwnProperty.call(message, "value"))
+     object.value = options.bytes === $String ? $util.base64.encode(message.value, 0, message.value.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.value) : message.value;
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType"))
+     object.contentType = message.contentType;
+    return object;
+   };
+
+   WorkResult.prototype.toJSON = function() {
+    return WorkResult.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return WorkResult;
   })();
 
   v1.AckRange = (function() {
@@ -17902,6 +18207,7 @@ export const flowmesh = $root.flowmesh = (() => {
    const Job = function (properties) {
     this.headers = {};
     this.attempts = [];
+    this.log = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -17933,6 +18239,13 @@ export const flowmesh = $root.flowmesh = (() => {
    Job.prototype.firstEnqueuedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Job.prototype.firstId = "";
    Job.prototype.limitKey = $util.newBuffer([]);
+   Job.prototype.progress = "";
+   Job.prototype.progressAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Job.prototype.log = $util.emptyArray;
+   Job.prototype.logLines = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Job.prototype.result = $util.newBuffer([]);
+   Job.prototype.resultContentType = "";
+   Job.prototype.finishedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    Job.create = function(properties) {
     return new Job(properties);
@@ -17997,6 +18310,21 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(416).uint64(message.firstEnqueuedAtMs);
     if (message.firstId != null && $Object.hasOwnProperty.call(message, "firstId") && message.firstId !== "")
      writer.uint32(426).string(message.firstId);
+    if (message.progress != null && $Object.hasOwnProperty.call(message, "progress") && message.progress !== "")
+     writer.uint32(434).string(message.progress);
+    if (message.progressAtMs != null && $Object.hasOwnProperty.call(message, "progressAtMs") && (typeof message.progressAtMs === "object" ? message.progressAtMs.low || message.progressAtMs.high : message.progressAtMs !== 0))
+     writer.uint32(440).uint64(message.progressAtMs);
+    if (message.log != null && message.log.length)
+     for (let i = 0; i < message.log.length; ++i)
+      $root.flowmesh.v1.JobLogLine.encode(message.log[i], writer.uint32(450).fork(), _depth + 1).ldelim();
+    if (message.logLines != null && $Object.hasOwnProperty.call(message, "logLines") && (typeof message.logLines === "object" ? message.logLines.low || message.logLines.high : message.logLines !== 0))
+     writer.uint32(456).uint64(message.logLines);
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result.length)
+     writer.uint32(466).bytes(message.result);
+    if (message.resultContentType != null && $Object.hasOwnProperty.call(message, "resultContentType") && message.resultContentType !== "")
+     writer.uint32(474).string(message.resultContentType);
+    if (message.finishedAtMs != null && $Object.hasOwnProperty.call(message, "finishedAtMs") && (typeof message.finishedAtMs === "object" ? message.finishedAtMs.low || message.finishedAtMs.high : message.finishedAtMs !== 0))
+     writer.uint32(480).uint64(message.finishedAtMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -18275,6 +18603,68 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.limitKey;
        continue;
       }
+     case 54: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.progress = value;
+       else
+        delete message.progress;
+       continue;
+      }
+     case 55: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.progressAtMs = value;
+       else
+        delete message.progressAtMs;
+       continue;
+      }
+     case 56: {
+       if (wireType !== 2)
+        break;
+       if (!(message.log && message.log.length))
+        message.log = [];
+       message.log.push($root.flowmesh.v1.JobLogLine.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 57: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.logLines = value;
+       else
+        delete message.logLines;
+       continue;
+      }
+     case 58: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.result = value;
+       else
+        delete message.result;
+       continue;
+      }
+     case 59: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.resultContentType = value;
+       else
+        delete message.resultContentType;
+       continue;
+      }
+     case 60: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.finishedAtMs = value;
+       else
+        delete message.finishedAtMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -18442,6 +18832,58 @@ export const flowmesh = $root.flowmesh = (() => {
        $util.base64.decode(object.limitKey, message.limitKey = $util.newBuffer($util.base64.length(object.limitKey)), 0);
       else if (object.limitKey.length >= 0)
        message.limitKey = object.limitKey;
+    if (object.progress != null)
+     if (typeof object.progress !== "string" || object.progress.length)
+      message.progress = $String(object.progress);
+    if (object.progressAtMs != null)
+     if (typeof object.progressAtMs === "object" ? object.progressAtMs.low || object.progressAtMs.high : $Number(object.progressAtMs) !== 0)
+      if ($util.Long)
+       message.progressAtMs = $util.Long.fromValue(object.progressAtMs, true);
+      else if (typeof object.progressAtMs === "string")
+       message.progressAtMs = $parseInt(object.progressAtMs, 10);
+      else if (typeof object.progressAtMs === "number")
+       message.progressAtMs = object.progressAtMs;
+      else if (typeof object.progressAtMs === "object")
+       message.progressAtMs = new $util.LongBits(object.progressAtMs.low >>> 0, object.progressAtMs.high >>> 0).toNumber(true);
+    if (object.log) {
+     if (!$Array.isArray(object.log))
+      throw $TypeError(".flowmesh.v1.Job.log: array expected");
+     message.log = $Array(object.log.length);
+     for (let i = 0; i < object.log.length; ++i) {
+      if (!$util.isObject(object.log[i]))
+       throw $TypeError(".flowmesh.v1.Job.log: object expected");
+      message.log[i] = $root.flowmesh.v1.JobLogLine.fromObject(object.log[i], _depth + 1);
+     }
+    }
+    if (object.logLines != null)
+     if (typeof object.logLines === "object" ? object.logLines.low || object.logLines.high : $Number(object.logLines) !== 0)
+      if ($util.Long)
+       message.logLines = $util.Long.fromValue(object.logLines, true);
+      else if (typeof object.logLines === "string")
+       message.logLines = $parseInt(object.logLines, 10);
+      else if (typeof object.logLines === "number")
+       message.logLines = object.logLines;
+      else if (typeof object.logLines === "object")
+       message.logLines = new $util.LongBits(object.logLines.low >>> 0, object.logLines.high >>> 0).toNumber(true);
+    if (object.result != null)
+     if (object.result.length)
+      if (typeof object.result === "string")
+       $util.base64.decode(object.result, message.result = $util.newBuffer($util.base64.length(object.result)), 0);
+      else if (object.result.length >= 0)
+       message.result = object.result;
+    if (object.resultContentType != null)
+     if (typeof object.resultContentType !== "string" || object.resultContentType.length)
+      message.resultContentType = $String(object.resultContentType);
+    if (object.finishedAtMs != null)
+     if (typeof object.finishedAtMs === "object" ? object.finishedAtMs.low || object.finishedAtMs.high : $Number(object.finishedAtMs) !== 0)
+      if ($util.Long)
+       message.finishedAtMs = $util.Long.fromValue(object.finishedAtMs, true);
+      else if (typeof object.finishedAtMs === "string")
+       message.finishedAtMs = $parseInt(object.finishedAtMs, 10);
+      else if (typeof object.finishedAtMs === "number")
+       message.finishedAtMs = object.finishedAtMs;
+      else if (typeof object.finishedAtMs === "object")
+       message.finishedAtMs = new $util.LongBits(object.finishedAtMs.low >>> 0, object.finishedAtMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -18453,8 +18895,10 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
-    if (options.arrays || options.defaults)
+    if (options.arrays || options.defaults) {
      object.attempts = [];
+     object.log = [];
+    }
     if (options.objects || options.defaults)
      object.headers = {};
     if (options.defaults) {
@@ -18519,6 +18963,30 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.firstEnqueuedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.firstId = "";
+     object.progress = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.progressAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.progressAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.logLines = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.logLines = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if (options.bytes === $String)
+      object.result = "";
+     else {
+      object.result = [];
+      if (options.bytes !== $Array)
+       object.result = $util.newBuffer(object.result);
+     }
+     object.resultContentType = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.finishedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.finishedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
      object.id = message.id;
@@ -18605,6 +19073,38 @@ export const flowmesh = $root.flowmesh = (() => {
       object.firstEnqueuedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.firstEnqueuedAtMs) : options.longs === $Number ? new $util.LongBits(message.firstEnqueuedAtMs.low >>> 0, message.firstEnqueuedAtMs.high >>> 0).toNumber(true) : message.firstEnqueuedAtMs;
     if (message.firstId != null && $Object.hasOwnProperty.call(message, "firstId"))
      object.firstId = message.firstId;
+    if (message.progress != null && $Object.hasOwnProperty.call(message, "progress"))
+     object.progress = message.progress;
+    if (message.progressAtMs != null && $Object.hasOwnProperty.call(message, "progressAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.progressAtMs = typeof message.progressAtMs === "number" ? $BigInt(message.progressAtMs) : $util.Long.fromBits(message.progressAtMs.low >>> 0, message.progressAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.progressAtMs === "number")
+      object.progressAtMs = options.longs === $String ? $String(message.progressAtMs) : message.progressAtMs;
+     else
+      object.progressAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.progressAtMs) : options.longs === $Number ? new $util.LongBits(message.progressAtMs.low >>> 0, message.progressAtMs.high >>> 0).toNumber(true) : message.progressAtMs;
+    if (message.log && message.log.length) {
+     object.log = $Array(message.log.length);
+     for (let j = 0; j < message.log.length; ++j)
+      object.log[j] = $root.flowmesh.v1.JobLogLine.toObject(message.log[j], options, _depth + 1);
+    }
+    if (message.logLines != null && $Object.hasOwnProperty.call(message, "logLines"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.logLines = typeof message.logLines === "number" ? $BigInt(message.logLines) : $util.Long.fromBits(message.logLines.low >>> 0, message.logLines.high >>> 0, true).toBigInt();
+     else if (typeof message.logLines === "number")
+      object.logLines = options.longs === $String ? $String(message.logLines) : message.logLines;
+     else
+      object.logLines = options.longs === $String ? $util.Long.prototype.toString.call(message.logLines) : options.longs === $Number ? new $util.LongBits(message.logLines.low >>> 0, message.logLines.high >>> 0).toNumber(true) : message.logLines;
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+     object.result = options.bytes === $String ? $util.base64.encode(message.result, 0, message.result.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.result) : message.result;
+    if (message.resultContentType != null && $Object.hasOwnProperty.call(message, "resultContentType"))
+     object.resultContentType = message.resultContentType;
+    if (message.finishedAtMs != null && $Object.hasOwnProperty.call(message, "finishedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.finishedAtMs = typeof message.finishedAtMs === "number" ? $BigInt(message.finishedAtMs) : $util.Long.fromBits(message.finishedAtMs.low >>> 0, message.finishedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.finishedAtMs === "number")
+      object.finishedAtMs = options.longs === $String ? $String(message.finishedAtMs) : message.finishedAtMs;
+     else
+      object.finishedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.finishedAtMs) : options.longs === $Number ? new $util.LongBits(message.finishedAtMs.low >>> 0, message.finishedAtMs.high >>> 0).toNumber(true) : message.finishedAtMs;
     return object;
    };
 
@@ -18613,6 +19113,522 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return Job;
+  })();
+
+  v1.JobLogLine = (function() {
+
+   const JobLogLine = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   JobLogLine.prototype.number = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   JobLogLine.prototype.atMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   JobLogLine.prototype.text = "";
+
+   JobLogLine.create = function(properties) {
+    return new JobLogLine(properties);
+   };
+
+   JobLogLine.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.number != null && $Object.hasOwnProperty.call(message, "number") && (typeof message.number === "object" ? message.number.low || message.number.high : message.number !== 0))
+     writer.uint32(8).uint64(message.number);
+    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs") && (typeof message.atMs === "object" ? message.atMs.low || message.atMs.high : message.atMs !== 0))
+     writer.uint32(16).uint64(message.atMs);
+    if (message.text != null && $Object.hasOwnProperty.call(message, "text") && message.text !== "")
+     writer.uint32(26).string(message.text);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   JobLogLine.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.JobLogLine();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.number = value;
+       else
+        delete message.number;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.atMs = value;
+       else
+        delete message.atMs;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.text = value;
+       else
+        delete message.text;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   JobLogLine.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.JobLogLine)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.JobLogLine: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.JobLogLine();
+    if (object.number != null)
+     if (typeof object.number === "object" ? object.number.low || object.number.high : $Number(object.number) !== 0)
+      if ($util.Long)
+       message.number = $util.Long.fromValue(object.number, true);
+      else if (typeof object.number === "string")
+       message.number = $parseInt(object.number, 10);
+      else if (typeof object.number === "number")
+       message.number = object.number;
+      else if (typeof object.number === "object")
+       message.number = new $util.LongBits(object.number.low >>> 0, object.number.high >>> 0).toNumber(true);
+    if (object.atMs != null)
+     if (typeof object.atMs === "object" ? object.atMs.low || object.atMs.high : $Number(object.atMs) !== 0)
+      if ($util.Long)
+       message.atMs = $util.Long.fromValue(object.atMs, true);
+      else if (typeof object.atMs === "string")
+       message.atMs = $parseInt(object.atMs, 10);
+      else if (typeof object.atMs === "number")
+       message.atMs = object.atMs;
+      else if (typeof object.atMs === "object")
+       message.atMs = new $util.LongBits(object.atMs.low >>> 0, object.atMs.high >>> 0).toNumber(true);
+    if (object.text != null)
+     if (typeof object.text !== "string" || object.text.length)
+      message.text = $String(object.text);
+    return message;
+   };
+
+   JobLogLine.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.number = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.number = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.atMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.atMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.text = "";
+    }
+    if (message.number != null && $Object.hasOwnProperty.call(message, "number"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.number = typeof message.number === "number" ? $BigInt(message.number) : $util.Long.fromBits(message.number.low >>> 0, message.number.high >>> 0, true).toBigInt();
+     else if (typeof message.number === "number")
+      object.number = options.longs === $String ? $String(message.number) : message.number;
+     else
+      object.number = options.longs === $String ? $util.Long.prototype.toString.call(message.number) : options.longs === $Number ? new $util.LongBits(message.number.low >>> 0, message.number.high >>> 0).toNumber(true) : message.number;
+    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.atMs = typeof message.atMs === "number" ? $BigInt(message.atMs) : $util.Long.fromBits(message.atMs.low >>> 0, message.atMs.high >>> 0, true).toBigInt();
+     else if (typeof message.atMs === "number")
+      object.atMs = options.longs === $String ? $String(message.atMs) : message.atMs;
+     else
+      object.atMs = options.longs === $String ? $util.Long.prototype.toString.call(message.atMs) : options.longs === $Number ? new $util.LongBits(message.atMs.low >>> 0, message.atMs.high >>> 0).toNumber(true) : message.atMs;
+    if (message.text != null && $Object.hasOwnProperty.call(message, "text"))
+     object.text = message.text;
+    return object;
+   };
+
+   JobLogLine.prototype.toJSON = function() {
+    return JobLogLine.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return JobLogLine;
+  })();
+
+  v1.ReportRequest = (function() {
+
+   const ReportRequest = function (properties) {
+    this.log = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ReportRequest.prototype.queue = "";
+   ReportRequest.prototype.id = "";
+   ReportRequest.prototype.leaseEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ReportRequest.prototype.progress = "";
+   ReportRequest.prototype.log = $util.emptyArray;
+   ReportRequest.prototype.mutation = null;
+
+   ReportRequest.create = function(properties) {
+    return new ReportRequest(properties);
+   };
+
+   ReportRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id") && message.id !== "")
+     writer.uint32(18).string(message.id);
+    if (message.leaseEpoch != null && $Object.hasOwnProperty.call(message, "leaseEpoch") && (typeof message.leaseEpoch === "object" ? message.leaseEpoch.low || message.leaseEpoch.high : message.leaseEpoch !== 0))
+     writer.uint32(24).uint64(message.leaseEpoch);
+    if (message.progress != null && $Object.hasOwnProperty.call(message, "progress") && message.progress !== "")
+     writer.uint32(34).string(message.progress);
+    if (message.log != null && message.log.length)
+     for (let i = 0; i < message.log.length; ++i)
+      writer.uint32(42).string(message.log[i]);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(50).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ReportRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ReportRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.id = value;
+       else
+        delete message.id;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.leaseEpoch = value;
+       else
+        delete message.leaseEpoch;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.progress = value;
+       else
+        delete message.progress;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if (!(message.log && message.log.length))
+        message.log = [];
+       message.log.push(reader.stringVerify());
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ReportRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ReportRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ReportRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ReportRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.id != null)
+     if (typeof object.id !== "string" || object.id.length)
+      message.id = $String(object.id);
+    if (object.leaseEpoch != null)
+     if (typeof object.leaseEpoch === "object" ? object.leaseEpoch.low || object.leaseEpoch.high : $Number(object.leaseEpoch) !== 0)
+      if ($util.Long)
+       message.leaseEpoch = $util.Long.fromValue(object.leaseEpoch, true);
+      else if (typeof object.leaseEpoch === "string")
+       message.leaseEpoch = $parseInt(object.leaseEpoch, 10);
+      else if (typeof object.leaseEpoch === "number")
+       message.leaseEpoch = object.leaseEpoch;
+      else if (typeof object.leaseEpoch === "object")
+       message.leaseEpoch = new $util.LongBits(object.leaseEpoch.low >>> 0, object.leaseEpoch.high >>> 0).toNumber(true);
+    if (object.progress != null)
+     if (typeof object.progress !== "string" || object.progress.length)
+      message.progress = $String(object.progress);
+    if (object.log) {
+     if (!$Array.isArray(object.log))
+      throw $TypeError(".flowmesh.v1.ReportRequest.log: array expected");
+     message.log = $Array(object.log.length);
+     for (let i = 0; i < object.log.length; ++i)
+      message.log[i] = $String(object.log[i]);
+    }
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.ReportRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   ReportRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.log = [];
+    if (options.defaults) {
+     object.queue = "";
+     object.id = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.leaseEpoch = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.leaseEpoch = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.progress = "";
+     object.mutation = null;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
+     object.id = message.id;
+    if (message.leaseEpoch != null && $Object.hasOwnProperty.call(message, "leaseEpoch"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.leaseEpoch = typeof message.leaseEpoch === "number" ? $BigInt(message.leaseEpoch) : $util.Long.fromBits(message.leaseEpoch.low >>> 0, message.leaseEpoch.high >>> 0, true).toBigInt();
+     else if (typeof message.leaseEpoch === "number")
+      object.leaseEpoch = options.longs === $String ? $String(message.leaseEpoch) : message.leaseEpoch;
+     else
+      object.leaseEpoch = options.longs === $String ? $util.Long.prototype.toString.call(message.leaseEpoch) : options.longs === $Number ? new $util.LongBits(message.leaseEpoch.low >>> 0, message.leaseEpoch.high >>> 0).toNumber(true) : message.leaseEpoch;
+    if (message.progress != null && $Object.hasOwnProperty.call(message, "progress"))
+     object.progress = message.progress;
+    if (message.log && message.log.length) {
+     object.log = $Array(message.log.length);
+     for (let j = 0; j < message.log.length; ++j)
+      object.log[j] = message.log[j];
+    }
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   ReportRequest.prototype.toJSON = function() {
+    return ReportRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ReportRequest;
+  })();
+
+  v1.ReportResponse = (function() {
+
+   const ReportResponse = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ReportResponse.create = function(properties) {
+    return new ReportResponse(properties);
+   };
+
+   ReportResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ReportResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ReportResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     reader.skipType(tag & 7, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ReportResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ReportResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ReportResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    return new $root.flowmesh.v1.ReportResponse();
+   };
+
+   ReportResponse.toObject = function () {
+    return {};
+   };
+
+   ReportResponse.prototype.toJSON = function() {
+    return ReportResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ReportResponse;
   })();
 
   v1.JobAttempt = (function() {
@@ -29059,99 +30075,103 @@ const $51 = flowmesh.v1.Job;
 const $52 = flowmesh.v1.JobAttempt;
 const $53 = flowmesh.v1.JobCounters;
 const $54 = flowmesh.v1.JobHistoryResponse;
-const $55 = flowmesh.v1.JobTransition;
-const $56 = flowmesh.v1.Keyspace;
-const $57 = flowmesh.v1.KvAsOf;
-const $58 = flowmesh.v1.KvChange;
-const $59 = flowmesh.v1.KvDelete;
-const $60 = flowmesh.v1.KvEntry;
-const $61 = flowmesh.v1.KvExpire;
-const $62 = flowmesh.v1.KvGet;
-const $63 = flowmesh.v1.KvIncrement;
-const $64 = flowmesh.v1.KvInspect;
-const $65 = flowmesh.v1.KvOp;
-const $66 = flowmesh.v1.KvRequest;
-const $67 = flowmesh.v1.KvResponse;
-const $68 = flowmesh.v1.KvResult;
-const $69 = flowmesh.v1.KvScan;
-const $70 = flowmesh.v1.KvSet;
-const $71 = flowmesh.v1.KvWatchRequest;
-const $72 = flowmesh.v1.KvWatchResponse;
-const $73 = flowmesh.v1.LeaseRequest;
-const $74 = flowmesh.v1.LeaseResponse;
-const $75 = flowmesh.v1.LeasedJob;
-const $76 = flowmesh.v1.ListGroupsRequest;
-const $77 = flowmesh.v1.ListGroupsResponse;
-const $78 = flowmesh.v1.ListJobsRequest;
-const $79 = flowmesh.v1.ListJobsResponse;
-const $80 = flowmesh.v1.ListKeyspacesRequest;
-const $81 = flowmesh.v1.ListKeyspacesResponse;
-const $82 = flowmesh.v1.ListQueuesRequest;
-const $83 = flowmesh.v1.ListQueuesResponse;
-const $84 = flowmesh.v1.ListStreamsRequest;
-const $85 = flowmesh.v1.ListStreamsResponse;
-const $86 = flowmesh.v1.Mutation;
-const $87 = flowmesh.v1.Nack;
-const $88 = flowmesh.v1.NewJob;
-const $89 = flowmesh.v1.NewRecord;
-const $90 = flowmesh.v1.PartitionFigures;
-const $91 = flowmesh.v1.PartitionOffset;
-const $92 = flowmesh.v1.PublishBatch;
-const $93 = flowmesh.v1.PublishBatchReply;
-const $94 = flowmesh.v1.PublishRequest;
-const $95 = flowmesh.v1.PublishResponse;
-const $96 = flowmesh.v1.PurgeRequest;
-const $97 = flowmesh.v1.PurgeResponse;
-const $98 = flowmesh.v1.Queue;
-const $99 = flowmesh.v1.QueueFigures;
-const $100 = flowmesh.v1.QueueLimits;
-const $101 = flowmesh.v1.QueueSpec;
-const $102 = flowmesh.v1.Rate;
-const $103 = flowmesh.v1.ReadRequest;
-const $104 = flowmesh.v1.ReadResponse;
-const $105 = flowmesh.v1.Record;
-const $106 = flowmesh.v1.RecordChunk;
-const $107 = flowmesh.v1.RedriveRequest;
-const $108 = flowmesh.v1.RedriveResponse;
-const $109 = flowmesh.v1.RedriveTask;
-const $110 = flowmesh.v1.RenewSessionRequest;
-const $111 = flowmesh.v1.RenewSessionResponse;
-const $112 = flowmesh.v1.ScoredMember;
-const $113 = flowmesh.v1.SeekRequest;
-const $114 = flowmesh.v1.SeekResponse;
-const $115 = flowmesh.v1.SetAdd;
-const $116 = flowmesh.v1.SetContains;
-const $117 = flowmesh.v1.SetPausedRequest;
-const $118 = flowmesh.v1.SetPausedResponse;
-const $119 = flowmesh.v1.SetRemove;
-const $120 = flowmesh.v1.SetScan;
-const $121 = flowmesh.v1.SettleRequest;
-const $122 = flowmesh.v1.SettleResponse;
-const $123 = flowmesh.v1.Settlement;
-const $124 = flowmesh.v1.ShardFigures;
-const $125 = flowmesh.v1.SortedSetAdd;
-const $126 = flowmesh.v1.SortedSetIncrement;
-const $127 = flowmesh.v1.SortedSetRange;
-const $128 = flowmesh.v1.SortedSetRemove;
-const $129 = flowmesh.v1.SortedSetScore;
-const $130 = flowmesh.v1.StartRedriveRequest;
-const $131 = flowmesh.v1.Stream;
-const $132 = flowmesh.v1.StreamSpec;
-const $133 = flowmesh.v1.TransactionOp;
-const $134 = flowmesh.v1.TransactionRequest;
-const $135 = flowmesh.v1.TransactionResponse;
-const $136 = flowmesh.v1.TransactionResult;
-const $137 = flowmesh.v1.Window;
-const $138 = flowmesh.v1.WorkExtend;
-const $139 = flowmesh.v1.WorkHello;
-const $140 = flowmesh.v1.WorkLost;
-const $141 = flowmesh.v1.WorkNack;
-const $142 = flowmesh.v1.WorkRequest;
-const $143 = flowmesh.v1.WorkResponse;
-const $144 = flowmesh.v1.WorkSettle;
-const $145 = flowmesh.v1.WorkSettled;
-const $146 = flowmesh.v1.WorkWelcome;
-const $147 = flowmesh.v1.Durability;
+const $55 = flowmesh.v1.JobLogLine;
+const $56 = flowmesh.v1.JobTransition;
+const $57 = flowmesh.v1.Keyspace;
+const $58 = flowmesh.v1.KvAsOf;
+const $59 = flowmesh.v1.KvChange;
+const $60 = flowmesh.v1.KvDelete;
+const $61 = flowmesh.v1.KvEntry;
+const $62 = flowmesh.v1.KvExpire;
+const $63 = flowmesh.v1.KvGet;
+const $64 = flowmesh.v1.KvIncrement;
+const $65 = flowmesh.v1.KvInspect;
+const $66 = flowmesh.v1.KvOp;
+const $67 = flowmesh.v1.KvRequest;
+const $68 = flowmesh.v1.KvResponse;
+const $69 = flowmesh.v1.KvResult;
+const $70 = flowmesh.v1.KvScan;
+const $71 = flowmesh.v1.KvSet;
+const $72 = flowmesh.v1.KvWatchRequest;
+const $73 = flowmesh.v1.KvWatchResponse;
+const $74 = flowmesh.v1.LeaseRequest;
+const $75 = flowmesh.v1.LeaseResponse;
+const $76 = flowmesh.v1.LeasedJob;
+const $77 = flowmesh.v1.ListGroupsRequest;
+const $78 = flowmesh.v1.ListGroupsResponse;
+const $79 = flowmesh.v1.ListJobsRequest;
+const $80 = flowmesh.v1.ListJobsResponse;
+const $81 = flowmesh.v1.ListKeyspacesRequest;
+const $82 = flowmesh.v1.ListKeyspacesResponse;
+const $83 = flowmesh.v1.ListQueuesRequest;
+const $84 = flowmesh.v1.ListQueuesResponse;
+const $85 = flowmesh.v1.ListStreamsRequest;
+const $86 = flowmesh.v1.ListStreamsResponse;
+const $87 = flowmesh.v1.Mutation;
+const $88 = flowmesh.v1.Nack;
+const $89 = flowmesh.v1.NewJob;
+const $90 = flowmesh.v1.NewRecord;
+const $91 = flowmesh.v1.PartitionFigures;
+const $92 = flowmesh.v1.PartitionOffset;
+const $93 = flowmesh.v1.PublishBatch;
+const $94 = flowmesh.v1.PublishBatchReply;
+const $95 = flowmesh.v1.PublishRequest;
+const $96 = flowmesh.v1.PublishResponse;
+const $97 = flowmesh.v1.PurgeRequest;
+const $98 = flowmesh.v1.PurgeResponse;
+const $99 = flowmesh.v1.Queue;
+const $100 = flowmesh.v1.QueueFigures;
+const $101 = flowmesh.v1.QueueLimits;
+const $102 = flowmesh.v1.QueueSpec;
+const $103 = flowmesh.v1.Rate;
+const $104 = flowmesh.v1.ReadRequest;
+const $105 = flowmesh.v1.ReadResponse;
+const $106 = flowmesh.v1.Record;
+const $107 = flowmesh.v1.RecordChunk;
+const $108 = flowmesh.v1.RedriveRequest;
+const $109 = flowmesh.v1.RedriveResponse;
+const $110 = flowmesh.v1.RedriveTask;
+const $111 = flowmesh.v1.RenewSessionRequest;
+const $112 = flowmesh.v1.RenewSessionResponse;
+const $113 = flowmesh.v1.ReportRequest;
+const $114 = flowmesh.v1.ReportResponse;
+const $115 = flowmesh.v1.ScoredMember;
+const $116 = flowmesh.v1.SeekRequest;
+const $117 = flowmesh.v1.SeekResponse;
+const $118 = flowmesh.v1.SetAdd;
+const $119 = flowmesh.v1.SetContains;
+const $120 = flowmesh.v1.SetPausedRequest;
+const $121 = flowmesh.v1.SetPausedResponse;
+const $122 = flowmesh.v1.SetRemove;
+const $123 = flowmesh.v1.SetScan;
+const $124 = flowmesh.v1.SettleRequest;
+const $125 = flowmesh.v1.SettleResponse;
+const $126 = flowmesh.v1.Settlement;
+const $127 = flowmesh.v1.ShardFigures;
+const $128 = flowmesh.v1.SortedSetAdd;
+const $129 = flowmesh.v1.SortedSetIncrement;
+const $130 = flowmesh.v1.SortedSetRange;
+const $131 = flowmesh.v1.SortedSetRemove;
+const $132 = flowmesh.v1.SortedSetScore;
+const $133 = flowmesh.v1.StartRedriveRequest;
+const $134 = flowmesh.v1.Stream;
+const $135 = flowmesh.v1.StreamSpec;
+const $136 = flowmesh.v1.TransactionOp;
+const $137 = flowmesh.v1.TransactionRequest;
+const $138 = flowmesh.v1.TransactionResponse;
+const $139 = flowmesh.v1.TransactionResult;
+const $140 = flowmesh.v1.Window;
+const $141 = flowmesh.v1.WorkExtend;
+const $142 = flowmesh.v1.WorkHello;
+const $143 = flowmesh.v1.WorkLost;
+const $144 = flowmesh.v1.WorkNack;
+const $145 = flowmesh.v1.WorkRequest;
+const $146 = flowmesh.v1.WorkResponse;
+const $147 = flowmesh.v1.WorkResult;
+const $148 = flowmesh.v1.WorkSettle;
+const $149 = flowmesh.v1.WorkSettled;
+const $150 = flowmesh.v1.WorkWelcome;
+const $151 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -29208,97 +30228,101 @@ export {
   $52 as JobAttempt,
   $53 as JobCounters,
   $54 as JobHistoryResponse,
-  $55 as JobTransition,
-  $56 as Keyspace,
-  $57 as KvAsOf,
-  $58 as KvChange,
-  $59 as KvDelete,
-  $60 as KvEntry,
-  $61 as KvExpire,
-  $62 as KvGet,
-  $63 as KvIncrement,
-  $64 as KvInspect,
-  $65 as KvOp,
-  $66 as KvRequest,
-  $67 as KvResponse,
-  $68 as KvResult,
-  $69 as KvScan,
-  $70 as KvSet,
-  $71 as KvWatchRequest,
-  $72 as KvWatchResponse,
-  $73 as LeaseRequest,
-  $74 as LeaseResponse,
-  $75 as LeasedJob,
-  $76 as ListGroupsRequest,
-  $77 as ListGroupsResponse,
-  $78 as ListJobsRequest,
-  $79 as ListJobsResponse,
-  $80 as ListKeyspacesRequest,
-  $81 as ListKeyspacesResponse,
-  $82 as ListQueuesRequest,
-  $83 as ListQueuesResponse,
-  $84 as ListStreamsRequest,
-  $85 as ListStreamsResponse,
-  $86 as Mutation,
-  $87 as Nack,
-  $88 as NewJob,
-  $89 as NewRecord,
-  $90 as PartitionFigures,
-  $91 as PartitionOffset,
-  $92 as PublishBatch,
-  $93 as PublishBatchReply,
-  $94 as PublishRequest,
-  $95 as PublishResponse,
-  $96 as PurgeRequest,
-  $97 as PurgeResponse,
-  $98 as Queue,
-  $99 as QueueFigures,
-  $100 as QueueLimits,
-  $101 as QueueSpec,
-  $102 as Rate,
-  $103 as ReadRequest,
-  $104 as ReadResponse,
-  $105 as Record,
-  $106 as RecordChunk,
-  $107 as RedriveRequest,
-  $108 as RedriveResponse,
-  $109 as RedriveTask,
-  $110 as RenewSessionRequest,
-  $111 as RenewSessionResponse,
-  $112 as ScoredMember,
-  $113 as SeekRequest,
-  $114 as SeekResponse,
-  $115 as SetAdd,
-  $116 as SetContains,
-  $117 as SetPausedRequest,
-  $118 as SetPausedResponse,
-  $119 as SetRemove,
-  $120 as SetScan,
-  $121 as SettleRequest,
-  $122 as SettleResponse,
-  $123 as Settlement,
-  $124 as ShardFigures,
-  $125 as SortedSetAdd,
-  $126 as SortedSetIncrement,
-  $127 as SortedSetRange,
-  $128 as SortedSetRemove,
-  $129 as SortedSetScore,
-  $130 as StartRedriveRequest,
-  $131 as Stream,
-  $132 as StreamSpec,
-  $133 as TransactionOp,
-  $134 as TransactionRequest,
-  $135 as TransactionResponse,
-  $136 as TransactionResult,
-  $137 as Window,
-  $138 as WorkExtend,
-  $139 as WorkHello,
-  $140 as WorkLost,
-  $141 as WorkNack,
-  $142 as WorkRequest,
-  $143 as WorkResponse,
-  $144 as WorkSettle,
-  $145 as WorkSettled,
-  $146 as WorkWelcome,
-  $147 as Durability,
+  $55 as JobLogLine,
+  $56 as JobTransition,
+  $57 as Keyspace,
+  $58 as KvAsOf,
+  $59 as KvChange,
+  $60 as KvDelete,
+  $61 as KvEntry,
+  $62 as KvExpire,
+  $63 as KvGet,
+  $64 as KvIncrement,
+  $65 as KvInspect,
+  $66 as KvOp,
+  $67 as KvRequest,
+  $68 as KvResponse,
+  $69 as KvResult,
+  $70 as KvScan,
+  $71 as KvSet,
+  $72 as KvWatchRequest,
+  $73 as KvWatchResponse,
+  $74 as LeaseRequest,
+  $75 as LeaseResponse,
+  $76 as LeasedJob,
+  $77 as ListGroupsRequest,
+  $78 as ListGroupsResponse,
+  $79 as ListJobsRequest,
+  $80 as ListJobsResponse,
+  $81 as ListKeyspacesRequest,
+  $82 as ListKeyspacesResponse,
+  $83 as ListQueuesRequest,
+  $84 as ListQueuesResponse,
+  $85 as ListStreamsRequest,
+  $86 as ListStreamsResponse,
+  $87 as Mutation,
+  $88 as Nack,
+  $89 as NewJob,
+  $90 as NewRecord,
+  $91 as PartitionFigures,
+  $92 as PartitionOffset,
+  $93 as PublishBatch,
+  $94 as PublishBatchReply,
+  $95 as PublishRequest,
+  $96 as PublishResponse,
+  $97 as PurgeRequest,
+  $98 as PurgeResponse,
+  $99 as Queue,
+  $100 as QueueFigures,
+  $101 as QueueLimits,
+  $102 as QueueSpec,
+  $103 as Rate,
+  $104 as ReadRequest,
+  $105 as ReadResponse,
+  $106 as Record,
+  $107 as RecordChunk,
+  $108 as RedriveRequest,
+  $109 as RedriveResponse,
+  $110 as RedriveTask,
+  $111 as RenewSessionRequest,
+  $112 as RenewSessionResponse,
+  $113 as ReportRequest,
+  $114 as ReportResponse,
+  $115 as ScoredMember,
+  $116 as SeekRequest,
+  $117 as SeekResponse,
+  $118 as SetAdd,
+  $119 as SetContains,
+  $120 as SetPausedRequest,
+  $121 as SetPausedResponse,
+  $122 as SetRemove,
+  $123 as SetScan,
+  $124 as SettleRequest,
+  $125 as SettleResponse,
+  $126 as Settlement,
+  $127 as ShardFigures,
+  $128 as SortedSetAdd,
+  $129 as SortedSetIncrement,
+  $130 as SortedSetRange,
+  $131 as SortedSetRemove,
+  $132 as SortedSetScore,
+  $133 as StartRedriveRequest,
+  $134 as Stream,
+  $135 as StreamSpec,
+  $136 as TransactionOp,
+  $137 as TransactionRequest,
+  $138 as TransactionResponse,
+  $139 as TransactionResult,
+  $140 as Window,
+  $141 as WorkExtend,
+  $142 as WorkHello,
+  $143 as WorkLost,
+  $144 as WorkNack,
+  $145 as WorkRequest,
+  $146 as WorkResponse,
+  $147 as WorkResult,
+  $148 as WorkSettle,
+  $149 as WorkSettled,
+  $150 as WorkWelcome,
+  $151 as Durability,
 };

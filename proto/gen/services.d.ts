@@ -117,6 +117,10 @@ import type {
   RenewSessionRequestInput,
   RenewSessionResponse,
   RenewSessionResponseInput,
+  ReportRequest,
+  ReportRequestInput,
+  ReportResponse,
+  ReportResponseInput,
   SeekRequest,
   SeekRequestInput,
   SeekResponse,
@@ -269,6 +273,8 @@ export type QueuesHandlers = {
   renewSession: grpc.handleUnaryCall<RenewSessionRequest, RenewSessionResponseInput>;
   /** Goodbye: leases of the session that are not settled are released at once, uncounted. */
   endSession: grpc.handleUnaryCall<EndSessionRequest, EndSessionResponseInput>;
+  /** Progress and log lines of a job that is held. */
+  report: grpc.handleUnaryCall<ReportRequest, ReportResponseInput>;
   getJob: grpc.handleUnaryCall<GetJobRequest, JobInput>;
   listJobs: grpc.handleUnaryCall<ListJobsRequest, ListJobsResponseInput>;
   /** Every retained transition of one job, oldest first. */
@@ -292,6 +298,7 @@ export const QueuesService: {
   readonly work: CallDefinition<WorkRequest, WorkResponseInput, WorkRequestInput, WorkResponse>;
   readonly renewSession: CallDefinition<RenewSessionRequest, RenewSessionResponseInput, RenewSessionRequestInput, RenewSessionResponse>;
   readonly endSession: CallDefinition<EndSessionRequest, EndSessionResponseInput, EndSessionRequestInput, EndSessionResponse>;
+  readonly report: CallDefinition<ReportRequest, ReportResponseInput, ReportRequestInput, ReportResponse>;
   readonly getJob: CallDefinition<GetJobRequest, JobInput, GetJobRequestInput, Job>;
   readonly listJobs: CallDefinition<ListJobsRequest, ListJobsResponseInput, ListJobsRequestInput, ListJobsResponse>;
   readonly jobHistory: CallDefinition<GetJobRequest, JobHistoryResponseInput, GetJobRequestInput, JobHistoryResponse>;
@@ -315,6 +322,8 @@ export interface QueuesClient extends grpc.Client {
   renewSession: UnaryClient<RenewSessionRequestInput, RenewSessionResponse>;
   /** Goodbye: leases of the session that are not settled are released at once, uncounted. */
   endSession: UnaryClient<EndSessionRequestInput, EndSessionResponse>;
+  /** Progress and log lines of a job that is held. */
+  report: UnaryClient<ReportRequestInput, ReportResponse>;
   getJob: UnaryClient<GetJobRequestInput, Job>;
   listJobs: UnaryClient<ListJobsRequestInput, ListJobsResponse>;
   /** Every retained transition of one job, oldest first. */

@@ -61,6 +61,8 @@ const RedriveResponse = { serialize: (message) => pb.RedriveResponse.encode(mess
 const RedriveTask = { serialize: (message) => pb.RedriveTask.encode(message).finish(true), deserialize: (bytes) => pb.RedriveTask.decode(bytes) };
 const RenewSessionRequest = { serialize: (message) => pb.RenewSessionRequest.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionRequest.decode(bytes) };
 const RenewSessionResponse = { serialize: (message) => pb.RenewSessionResponse.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionResponse.decode(bytes) };
+const ReportRequest = { serialize: (message) => pb.ReportRequest.encode(message).finish(true), deserialize: (bytes) => pb.ReportRequest.decode(bytes) };
+const ReportResponse = { serialize: (message) => pb.ReportResponse.encode(message).finish(true), deserialize: (bytes) => pb.ReportResponse.decode(bytes) };
 const SeekRequest = { serialize: (message) => pb.SeekRequest.encode(message).finish(true), deserialize: (bytes) => pb.SeekRequest.decode(bytes) };
 const SeekResponse = { serialize: (message) => pb.SeekResponse.encode(message).finish(true), deserialize: (bytes) => pb.SeekResponse.decode(bytes) };
 const SetPausedRequest = { serialize: (message) => pb.SetPausedRequest.encode(message).finish(true), deserialize: (bytes) => pb.SetPausedRequest.decode(bytes) };
@@ -285,6 +287,16 @@ export const QueuesService = {
     responseSerialize: EndSessionResponse.serialize,
     responseDeserialize: EndSessionResponse.deserialize,
     originalName: 'EndSession',
+  },
+  report: {
+    path: '/flowmesh.v1.Queues/Report',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ReportRequest.serialize,
+    requestDeserialize: ReportRequest.deserialize,
+    responseSerialize: ReportResponse.serialize,
+    responseDeserialize: ReportResponse.deserialize,
+    originalName: 'Report',
   },
   getJob: {
     path: '/flowmesh.v1.Queues/GetJob',

@@ -173,6 +173,22 @@ test('jobs: ack, nack and extend settle one job; a lost lease is a 409 problem',
   });
   await ask('POST', `${base}/extend`, json({ leaseEpoch: 4, visibilityMs: 900 }));
   expect(settled()).toMatchObject({ settlements: [{ action: 'extend', extend: { visibilityMs: 900 } }] });
+  await ask('POST', `${base}/ack`, json({ leaseEpoch: 4, result: { total: 9 } }));
+  const ack = { result: Buffer.from('{"total":9}'), resultContentType: 'application/json' };
+  expect(settled()).toMatchObject({ settlements: [{ action: 'ack', ack }] });
+  const said = { leaseEpoch: 4, progress: { percent: 5 }, log: ['a', 'b'] };
+  expect((await ask('POST', `${base}/report`, json(said))).json()).toEqual({});
+  expect(fabric.last('queues.report').request).toMatchObject({
+    ...{ queue: 'q', id: '0-1-a', leaseEpoch: 4, progress: '{"percent":5}', log: ['a', 'b'] },
+  });
+  const kept = {
+    id: '0-1-a',
+    progress: '5',
+    result: Buffer.from('[1]'),
+    resultContentType: 'application/json',
+  };
+  fabric.answer('queues.getJob', { ...kept, state: 'completed' });
+  expect((await ask('GET', base)).json()).toMatchObject({ progress: 5, result: [1] });
   fabric.answer('queues.settle', { results: [{ code: 'LEASE_LOST', message: 'lease 4 ended' }] });
   const lost = await ask('POST', `${base}/ack`, json({ leaseEpoch: 4 }));
   expect(lost.json()).toMatchObject({ code: 'LEASE_LOST', status: 409, detail: 'lease 4 ended' });

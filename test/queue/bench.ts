@@ -73,7 +73,11 @@ export const heldOf = (job: pb.LeasedJobInput): Held => ({
 
 type Settled = Pick<Held, 'id' | 'leaseEpoch'>;
 export const ackOf = (job: Settled): pb.Settlement =>
-  ({ id: job.id, leaseEpoch: job.leaseEpoch, ack: {} }) as pb.Settlement;
+  ({
+    id: job.id,
+    leaseEpoch: job.leaseEpoch,
+    ack: { result: Buffer.alloc(0), resultContentType: '' },
+  }) as pb.Settlement;
 export const nackOf = (job: Settled, nack: Partial<pb.Nack> = {}): pb.Settlement =>
   ({
     id: job.id,

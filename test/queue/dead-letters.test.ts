@@ -162,7 +162,7 @@ test('[Q25] a dead job keeps every attempt, over redrives and restarts, and so d
   await bench.advance(300);
   const nack = { offset: 0, epoch: delivered?.firstEpoch, nack: { error: 'first', retryAfterMs: 0 } };
   session.disconnect();
-  session.receive({ settle: { seq: 1, acks: [], extends: [], nacks: [nack] } } as never);
+  session.receive({ settle: { seq: 1, acks: [], extends: [], results: [], nacks: [nack] } } as never);
   await bench.idle();
   await bench.leaseOne('q');
   await bench.restart();
@@ -171,7 +171,7 @@ test('[Q25] a dead job keeps every attempt, over redrives and restarts, and so d
     { number: 1, kind: 'failed', durationMs: 300, worker: 'w1', build: 'v7', error: 'first' },
     { number: 2, kind: 'timed_out', durationMs: 1000, worker: 'w', build: '' },
   ];
-  expect(await bench.job('q', id ?? '')).toMatchObject({ state: 'completed', attempts });
+  expect(await bench.job('q', id ?? '')).toMatchObject({ state: 'dead', attempts });
   const deadJob = async () => {
     const page = await bench.queues.listJobs(caller, { queue: 'q.dead', state: '', limit: 0, cursor: '' });
     return page.jobs?.[0];

@@ -51,3 +51,34 @@ test('[Q7] a handler that blocks the process for twice its lease runs once', asy
   expect(figures).toMatchObject({ completedTotal: 2, failedTotal: 0, leased: 0, waiting: 0 });
   expect(id).not.toBe('');
 });
+
+test('[Q41] what a handler says and returns is kept with its job', async () => {
+  const errors: unknown[] = [];
+  const worker = fm.queue.worker<number>(
+    'said',
+    async (job) => {
+      await job.progress({ percent: 50 });
+      await job.log('one', 'two');
+      return job.payload === 1 ? { total: 9 } : 'x'.repeat(70_000);
+    },
+    { keepResults: true },
+  );
+  worker.on('error', (error) => errors.push(error));
+  const [first, second] = await fm.queue.enqueueMany('said', [1, 2]);
+  const finished = async (id = '') => {
+    for (;;) {
+      const job = await fm.admin.getJob('said', id);
+      if (job.state === 'completed') return job;
+    }
+  };
+  expect(await finished(first?.id)).toMatchObject({
+    progress: { percent: 50 },
+    log: [{ text: 'one' }, { text: 'two' }],
+    result: { total: 9 },
+  });
+  expect((await finished(second?.id)).result).toBeUndefined();
+  expect(errors).toMatchObject([{ code: 'VALUE_TOO_LARGE' }]);
+  const { jobs } = await fm.admin.listJobs('said', { state: 'completed' });
+  expect(jobs.map(({ payload }) => payload)).toEqual([2, 1]);
+  await worker.drain();
+});

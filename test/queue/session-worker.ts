@@ -65,7 +65,7 @@ export class SessionWorker {
   ackSoon(...jobs: Delivered[]): void {
     const acks = jobs.map(({ offset, epoch }) => ({ offset, epoch, count: 1 }));
     this.session.receive({
-      settle: { seq: ++this.#seq, acks, nacks: [], extends: [] },
+      settle: { seq: ++this.#seq, acks, nacks: [], extends: [], results: [] },
     } as unknown as pb.WorkRequest);
   }
 

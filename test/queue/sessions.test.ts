@@ -32,7 +32,7 @@ test('[Q14] leases that end all at once are returned in as many entries as it ta
   await bench.advance(31_000);
   expect(await bench.figures('q')).toMatchObject({ leased: 0 });
   expect(await bench.totals('q')).toMatchObject({ failedTotal: 400_000 });
-});
+}, 120_000);
 
 test('[Q14] a session that ends gives back all it held, however much that is', async () => {
   const key = 'k'.repeat(1000);
@@ -51,10 +51,10 @@ test('[Q14] settlements that would not fit into one entry are refused whole', as
   const worker = await Worker.open('q', 's', 1000);
   const error = 'e'.repeat(8000);
   const nacks = worker.jobs.map(({ offset, epoch }) => ({ offset, epoch, nack: { error } }));
-  await worker.tell({ settle: { seq: 1, acks: [], nacks, extends: [] } });
+  await worker.tell({ settle: { seq: 1, acks: [], nacks, extends: [], results: [] } });
   expect(worker.settled).toEqual([{ seq: 1, error: expect.objectContaining({ code: 'BATCH_TOO_LARGE' }) }]);
   expect(await bench.figures('q')).toMatchObject({ leased: 1000 });
-  await worker.tell({ settle: { seq: 2, acks: [], nacks: nacks.slice(0, 100), extends: [] } });
+  await worker.tell({ settle: { seq: 2, acks: [], nacks: nacks.slice(0, 100), extends: [], results: [] } });
   expect(await bench.figures('q')).toMatchObject({ leased: 900 });
 });
 
@@ -63,7 +63,13 @@ test('a range acks what it names', async () => {
   const worker = await Worker.open('q', 's', 3);
   const [a] = worker.jobs;
   await worker.tell({
-    settle: { seq: 1, acks: [{ offset: a?.offset, epoch: a?.epoch, count: 2 }], nacks: [], extends: [] },
+    settle: {
+      seq: 1,
+      acks: [{ offset: a?.offset, epoch: a?.epoch, count: 2 }],
+      nacks: [],
+      extends: [],
+      results: [],
+    },
   });
   expect(worker.settled).toEqual([{ seq: 1, lostOffsets: [] }]);
   expect(await bench.figures('q')).toMatchObject({ leased: 1 });
@@ -74,9 +80,15 @@ test('[Q2] the parts of a range that are not held are reported as lost', async (
   const worker = await Worker.open('q', 's', 3);
   const [a, b] = worker.jobs as [Delivered, Delivered];
   const nacks = [{ offset: b.offset, epoch: b.epoch, nack: { retryAfterMs: 0 } }];
-  await worker.tell({ settle: { seq: 1, acks: [], nacks, extends: [] } });
+  await worker.tell({ settle: { seq: 1, acks: [], nacks, extends: [], results: [] } });
   await worker.tell({
-    settle: { seq: 9, acks: [{ offset: a.offset, epoch: a.epoch, count: 3 }], nacks: [], extends: [] },
+    settle: {
+      seq: 9,
+      acks: [{ offset: a.offset, epoch: a.epoch, count: 3 }],
+      nacks: [],
+      extends: [],
+      results: [],
+    },
   });
   expect(worker.settled.at(-1)).toEqual({ seq: 9, lostOffsets: [b.offset] });
   expect(await bench.totals('q')).toMatchObject({ completedTotal: 2, failedTotal: 1 });
@@ -279,4 +291,4 @@ test('[Q12] 100 workers that connect again 20 times under load finish each job o
   await bench.idle();
   expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 0, blocked: 0, leased: 0 });
   expect(await bench.totals('q')).toMatchObject({ completedTotal: 10_000, failedTotal: 0 });
-}, 60_000);
+}, 120_000);

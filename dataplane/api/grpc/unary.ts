@@ -62,6 +62,7 @@ export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabri
       settle: (caller, request) => queues.settle(caller, request),
       renewSession: (caller, request) => queues.renewSession(caller, request),
       endSession: (caller, request) => queues.endSession(caller, request),
+      report: (caller, request) => queues.report(caller, request),
       getJob: (caller, request) => queues.getJob(caller, request),
       listJobs: (caller, request) => queues.listJobs(caller, request),
       jobHistory: (caller, request) => queues.jobHistory(caller, request),

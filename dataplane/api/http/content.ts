@@ -49,7 +49,7 @@ const bufferOf = (bytes: Bytes): Buffer =>
 
 /** The fields `<field>` or `<field>Base64`, and `contentType`. */
 export function contentFields(
-  field: 'payload' | 'value',
+  field: 'payload' | 'value' | 'result',
   value: Bytes,
   contentType: string | null | undefined,
 ): Body {
@@ -60,6 +60,9 @@ export function contentFields(
     ? { [`${field}Base64`]: bytes.toString('base64'), contentType: type }
     : { [field]: new RawJson(text), contentType: type };
 }
+
+/** Any JSON of a body as bytes. */
+export const jsonBytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
 /** The bytes as text if they are JSON; a producer may call anything application/json. */
 function jsonText(bytes: Buffer): string | undefined {

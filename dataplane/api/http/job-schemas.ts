@@ -79,7 +79,22 @@ export const leased = open({
 
 const leaseEpoch = count('As it came with the lease');
 
-export const ack = closed({ leaseEpoch }, ['leaseEpoch']);
+export const ack = closed(
+  {
+    leaseEpoch,
+    result: anyJson('What came of it, kept with the finished job: any JSON, at most 64 KiB'),
+  },
+  ['leaseEpoch'],
+);
+
+export const report = closed(
+  {
+    leaseEpoch,
+    progress: anyJson('How far it is: any JSON, at most 4 KiB'),
+    log: { type: 'array', maxItems: 100, items: text('A line', { maxLength: 4096 }) },
+  },
+  ['leaseEpoch'],
+);
 
 export const nack = closed(
   {
@@ -101,7 +116,7 @@ export const settled = open({ durability });
 
 export const listQuery = closed({
   state: text('Unset: every unfinished state', {
-    enum: ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'dead'],
+    enum: ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'],
   }),
   limit: count('At most this many', { maximum: 1000 }),
   cursor: text('As it came with the page before'),
@@ -110,7 +125,7 @@ export const listQuery = closed({
 export const job = open({
   id: text('Id'),
   queue: text('Queue'),
-  state: text('waiting, delayed, retrying, blocked, leased, completed or dead'),
+  state: text('waiting, delayed, retrying, blocked, leased, completed, cancelled or dead'),
   reason: text('Why it is in that state'),
   priority: count('Priority'),
   dedupKey: text('Deduplication key'),
@@ -143,6 +158,14 @@ export const job = open({
   redrives: count('How often it came back from a dead-letter queue'),
   firstEnqueuedAtMs: count('Dead and redriven jobs: when it was enqueued for the first time'),
   firstId: text('Dead and redriven jobs: the id it had then'),
+  progress: anyJson('What its handler said last; null: nothing'),
+  progressAtMs: count('When it said so'),
+  log: list(open({ number: count('From 0'), atMs: count('When'), text: text('The line') })),
+  logLines: count('Lines logged in all; the last 100 are kept'),
+  result: anyJson('What its handler returned; null: nothing'),
+  resultContentType: text('Its content type'),
+  resultBase64: text('The same, if it is not JSON'),
+  finishedAtMs: count('Jobs with a result, dead and cancelled ones: when it ended'),
 });
 
 export const jobList = open({ jobs: list(job), cursor: { type: ['string', 'null'] } });

@@ -13,6 +13,7 @@ import {
   envelopeFields,
   type HeaderBody,
   headerFields,
+  jsonBytes,
   keyFields,
   messageFields,
   readContent,
@@ -22,7 +23,7 @@ import {
 } from './content.ts';
 import * as schema from './job-schemas.ts';
 import { ifUnwritten, mutationOf, presenceOf } from './request.ts';
-import { idempotencyHeaders, params, problems } from './schemas.ts';
+import { idempotencyHeaders, open, params, problems } from './schemas.ts';
 import type { HttpContext } from './server.ts';
 
 interface QueueParams {
@@ -55,6 +56,7 @@ export function addJobRoutes(app: FastifyInstance, context: HttpContext): void {
   addEnqueue(app, context);
   addLease(app, context);
   addSettlements(app, context);
+  addReport(app, context);
   addViews(app, context);
 }
 
@@ -195,12 +197,18 @@ function addSettlements(app: FastifyInstance, { fabric }: HttpContext): void {
     },
   });
 
-  app.post<{ Params: JobParams; Body: { leaseEpoch: number } }>(
+  app.post<{ Params: JobParams; Body: { leaseEpoch: number; result?: unknown } }>(
     '/v1/queues/:queue/jobs/:id/ack',
     route('ack', 'The job is done', schema.ack),
     async (request) => {
       const { id, queue } = request.params;
-      return settle(request, { id, leaseEpoch: request.body.leaseEpoch, ack: pb.Ack.create() }, queue);
+      const { leaseEpoch, ...body } = request.body;
+      const ack = pb.Ack.create();
+      if (Object.hasOwn(body, 'result')) {
+        ack.result = jsonBytes(body.result);
+        ack.resultContentType = 'application/json';
+      }
+      return settle(request, { id, leaseEpoch, ack }, queue);
     },
   );
 
@@ -225,13 +233,42 @@ function addSettlements(app: FastifyInstance, { fabric }: HttpContext): void {
   );
 }
 
+function addReport(app: FastifyInstance, { fabric }: HttpContext): void {
+  app.post<{ Params: JobParams; Body: { leaseEpoch: number; progress?: unknown; log?: string[] } }>(
+    '/v1/queues/:queue/jobs/:id/report',
+    {
+      schema: {
+        operationId: 'reportJob',
+        tags,
+        summary: 'Say how far a held job is, and what is worth noting',
+        params: params('queue', 'id'),
+        headers: idempotencyHeaders,
+        body: schema.report,
+        response: { 200: open({}), ...problems },
+      },
+    },
+    async (request) => {
+      const { leaseEpoch, log, ...body } = request.body;
+      const progress = Object.hasOwn(body, 'progress') ? jsonBytes(body.progress).toString() : '';
+      const mutation = mutationOf(request);
+      const message = pb.ReportRequest.create({ ...request.params, leaseEpoch, progress, log, mutation });
+      return fabric.queues.report(request.caller, message);
+    },
+  );
+}
+
 function refusal({ code, message, retryAfterMs }: pb.ErrorInput): FlowError {
   const options = retryAfterMs ? { retryAfterMs } : {};
   return new FlowError(code && isErrorCode(code) ? code : 'INTERNAL', message ?? '', options);
 }
 
+function resultFields(result: pb.JobInput['result'], type: string) {
+  const { contentType, ...fields } = contentFields('result', result, type);
+  return { ...fields, resultContentType: contentType };
+}
+
 function jobFields(job: pb.JobInput) {
-  const { payload, contentType, key, limitKey, headers, envelope, ...rest } = job;
+  const { payload, contentType, key, limitKey, headers, envelope, result, resultContentType, ...rest } = job;
   const {
     payload: _p,
     contentType: _c,
@@ -239,10 +276,15 @@ function jobFields(job: pb.JobInput) {
     limitKey: _l,
     headers: _h,
     envelope: _e,
+    result: _r,
+    resultContentType: _t,
+    progress,
     ...plain
   } = messageFields(pb.Job, { ...rest, counters: rest.counters ?? {} });
   return {
     ...plain,
+    ...(progress === '' ? {} : { progress: JSON.parse(String(progress)) }),
+    ...(resultContentType ? resultFields(result, resultContentType) : {}),
     ...contentFields('payload', payload, contentType),
     ...keyFields(key),
     ...keyFields(limitKey, 'limitKey'),

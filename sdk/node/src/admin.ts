@@ -82,13 +82,28 @@ export interface StreamSettings {
   tombstoneRetention?: Duration | undefined;
 }
 
-export type JobState = 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'completed' | 'dead';
+export type JobState =
+  | 'waiting'
+  | 'delayed'
+  | 'retrying'
+  | 'blocked'
+  | 'leased'
+  | 'completed'
+  | 'cancelled'
+  | 'dead';
 
 /** A job as it lies in its queue; `payload` and `headers` are decoded. */
 export interface JobView
-  extends Omit<pb.Job, 'payload' | 'headers' | 'key' | 'limitKey' | 'envelope' | 'state'> {
+  extends Omit<
+    pb.Job,
+    'payload' | 'headers' | 'key' | 'limitKey' | 'envelope' | 'state' | 'progress' | 'result'
+  > {
   state: JobState;
   payload: unknown;
+  /** What `job.progress` said last; undefined: nothing. */
+  progress: unknown;
+  /** What the handler returned, of workers with `keepResults`. */
+  result: unknown;
   key: string | undefined;
   limitKey: string | undefined;
   headers: Record<string, string>;
@@ -356,6 +371,8 @@ function jobView(job: pb.Job): JobView {
     ...job,
     state: state as JobState,
     payload: decodeValue(payload, contentType),
+    progress: job.progress === '' ? undefined : JSON.parse(job.progress),
+    result: job.resultContentType === '' ? undefined : decodeValue(job.result, job.resultContentType),
     key: key.length === 0 ? undefined : utf8(key),
     limitKey: limitKey.length === 0 ? undefined : utf8(limitKey),
     headers: decodeHeaders(new Map(Object.entries(headers))),

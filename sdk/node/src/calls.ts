@@ -160,3 +160,6 @@ export const deadlineOf = (options: CallOptions | undefined, defaultMs: number):
 
 export const deadlineExceeded = (): FlowError =>
   new FlowError('DEADLINE_EXCEEDED', 'no answer within the deadline; whether it took effect is unknown');
+
+export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && typeof (value as PromiseLike<unknown>).then === 'function';

@@ -102,3 +102,6 @@ function withStack(error: Error): string {
   const frames = (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
   return [message, ...frames.slice(0, STACK_LINES_MAX)].join('\n');
 }
+
+export const attemptTimedOut = (timeoutMs: number): FlowError =>
+  new FlowError('DEADLINE_EXCEEDED', `timed out: the attempt ran longer than ${timeoutMs} ms`);

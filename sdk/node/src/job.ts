@@ -53,6 +53,16 @@ export interface Job<T = unknown> {
    * @throws FlowError LEASE_LOST
    */
   extend(visibility: Duration): Promise<void>;
+  /**
+   * Says how far the job is: anything JSON, at most 4 KiB. Kept with the job; `admin.getJob` shows it.
+   * @throws FlowError LEASE_LOST, VALUE_TOO_LARGE
+   */
+  progress(value: unknown): Promise<void>;
+  /**
+   * Notes lines of at most 4 KiB; the last 100 are kept with the job.
+   * @throws FlowError LEASE_LOST, VALUE_TOO_LARGE, BATCH_TOO_LARGE
+   */
+  log(...lines: string[]): Promise<void>;
 }
 
 /** The worker, as its jobs see it. */
@@ -61,6 +71,7 @@ export interface JobHolder {
   readonly idPrefix: string;
   ack(job: HeldJob): Promise<void>;
   extend(job: HeldJob, visibilityMs: number): Promise<void>;
+  report(job: HeldJob, said: { progress?: string; log?: string[] }): Promise<void>;
 }
 
 export type Phase = 'waiting' | 'running' | 'ended';
@@ -173,6 +184,14 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
 
   async extend(visibility: Duration): Promise<void> {
     return this.holder.extend(this, durationMs(visibility, 'visibility'));
+  }
+
+  async progress(value: unknown): Promise<void> {
+    return this.holder.report(this, { progress: JSON.stringify(value) ?? 'null' });
+  }
+
+  async log(...lines: string[]): Promise<void> {
+    return this.holder.report(this, { log: lines });
   }
 
   /** Tells the handler to stop. */

@@ -13,6 +13,12 @@ import type { HeldJob } from './job.ts';
 
 const SENT_MAX = 8;
 
+/** What is kept of what a handler returned. */
+export interface JobResult {
+  readonly value: Uint8Array;
+  readonly contentType: string;
+}
+
 interface Extension {
   readonly job: HeldJob;
   readonly visibilityMs: number;
@@ -35,11 +41,27 @@ export type Answered =
   /** None of them is settled yet: send the message after the pause. */
   | { readonly kind: 'again'; readonly message: pb.WorkSettleInput; readonly afterMs: number };
 
+/** Results of one message; one more of at most 64 KiB stays far below what a journal entry takes. */
+const RESULT_BYTES_MAX = 512 * 1024;
+
+/** What the next message says. */
+class Draft {
+  readonly ranges: { offset: number; epoch: number; count: number }[] = [];
+  readonly nacks: pb.WorkNackInput[] = [];
+  readonly results: pb.WorkResultInput[] = [];
+  readonly jobs: HeldJob[] = [];
+  readonly extensions: Extension[] = [];
+  resultBytes = 0;
+
+  get isEmpty(): boolean {
+    return this.jobs.length === 0 && this.extensions.length === 0;
+  }
+}
+
 export class Settlements {
-  #ranges: { offset: number; epoch: number; count: number }[] = [];
-  #nacks: pb.WorkNackInput[] = [];
-  #jobs: HeldJob[] = [];
-  #extensions: Extension[] = [];
+  #open = new Draft();
+  /** Full ones, in order. */
+  readonly #full: Draft[] = [];
   readonly #sent: Sent[] = [];
   #seq = 0;
 
@@ -48,12 +70,13 @@ export class Settlements {
   }
 
   get #hasMore(): boolean {
-    return this.#jobs.length > 0 || this.#extensions.length > 0;
+    return this.#full.length > 0 || !this.#open.isEmpty;
   }
 
-  ack(job: HeldJob): void {
-    this.#jobs.push(job);
-    const last = this.#ranges.at(-1);
+  ack(job: HeldJob, result?: JobResult): void {
+    const { ranges, jobs, results } = this.#open;
+    jobs.push(job);
+    const last = ranges.at(-1);
     if (
       last !== undefined &&
       last.offset + last.count === job.offset &&
@@ -61,39 +84,44 @@ export class Settlements {
     ) {
       last.count++;
     } else {
-      this.#ranges.push({ offset: job.offset, epoch: job.leaseEpoch, count: 1 });
+      ranges.push({ offset: job.offset, epoch: job.leaseEpoch, count: 1 });
     }
+    if (result === undefined) return;
+    results.push({ offset: job.offset, epoch: job.leaseEpoch, ...result });
+    this.#open.resultBytes += result.value.length;
+    if (this.#open.resultBytes < RESULT_BYTES_MAX) return;
+    this.#full.push(this.#open);
+    this.#open = new Draft();
   }
 
   nack(job: HeldJob, nack: pb.NackInput): void {
-    this.#jobs.push(job);
-    this.#nacks.push({ offset: job.offset, epoch: job.leaseEpoch, nack });
+    this.#open.jobs.push(job);
+    this.#open.nacks.push({ offset: job.offset, epoch: job.leaseEpoch, nack });
   }
 
   extend(job: HeldJob, visibilityMs: number): Promise<void> {
     const call = new Call<void>(Number.POSITIVE_INFINITY);
-    this.#extensions.push({ job, visibilityMs, call });
+    this.#open.extensions.push({ job, visibilityMs, call });
     return call.promise;
   }
 
   /** The next message; undefined: there is nothing to send, or enough is unanswered (T2). */
   next(): pb.WorkSettleInput | undefined {
     if (!this.#hasMore || this.#sent.length >= SENT_MAX) return undefined;
+    const { ranges, nacks, results, jobs, extensions } = this.#full.shift() ?? this.#open;
     const message: pb.WorkSettleInput = {
       seq: ++this.#seq,
-      acks: this.#ranges.length > 1 ? joined(this.#ranges) : this.#ranges,
-      nacks: this.#nacks,
-      extends: this.#extensions.map(({ job, visibilityMs }) => ({
+      acks: ranges.length > 1 ? joined(ranges) : ranges,
+      nacks,
+      results,
+      extends: extensions.map(({ job, visibilityMs }) => ({
         offset: job.offset,
         epoch: job.leaseEpoch,
         visibilityMs,
       })),
     };
-    this.#sent.push({ message, jobs: this.#jobs, extensions: this.#extensions, refusals: 0 });
-    this.#ranges = [];
-    this.#nacks = [];
-    this.#jobs = [];
-    this.#extensions = [];
+    if (jobs === this.#open.jobs) this.#open = new Draft();
+    this.#sent.push({ message, jobs, extensions, refusals: 0 });
     return message;
   }
 
@@ -130,8 +158,11 @@ export class Settlements {
   }
 }
 
-/** T1 */
-/** Ranges as few as can be, by offset. */
+/** The leases that are known here, as the server takes them. */
+export const heldRanges = (jobs: Iterable<HeldJob>): pb.AckRangeInput[] =>
+  joined(Array.from(jobs, ({ offset, leaseEpoch }) => ({ offset, epoch: leaseEpoch, count: 1 })));
+
+/** T1: ranges as few as can be, by offset. */
 export function joined(ranges: { offset: number; epoch: number; count: number }[]): pb.AckRangeInput[] {
   ranges.sort((a, b) => a.offset - b.offset);
   const out: { offset: number; epoch: number; count: number }[] = [];

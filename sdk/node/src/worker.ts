@@ -9,18 +9,19 @@ import { hostname } from 'node:os';
 import { FlowError, readEntries, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { pause } from './backoff.ts';
-import { Call } from './calls.ts';
+import { Call, isThenable } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { Credits } from './credits.ts';
 import { optionalMs } from './durations.ts';
 import { checkName } from './enqueue.ts';
-import { nackOf } from './errors.ts';
+import { attemptTimedOut, nackOf } from './errors.ts';
 import { HeldJob, type JobHolder } from './job.ts';
+import { reporterOf, resultOf } from './job-reports.ts';
 import { LeaseSessions } from './lease-sessions.ts';
 import { currentOrigin, enterOrigin } from './origin.ts';
 import type { Renewal } from './renewal.ts';
 import { SessionStream } from './session-stream.ts';
-import { joined, Settlements } from './settlements.ts';
+import { heldRanges, type JobResult, Settlements } from './settlements.ts';
 import type { DrainOptions, JobHandler, WorkerEvents, WorkerOptions } from './worker-options.ts';
 
 const TICK_MS = 100;
@@ -29,6 +30,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   readonly queue: string;
   readonly concurrency: number;
   readonly #handler: JobHandler<T>;
+  readonly #reporter: ReturnType<typeof reporterOf>;
   readonly #options: WorkerOptions;
   readonly #visibilityMs: number;
   readonly #tracksEffects: boolean;
@@ -67,6 +69,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       throw new FlowError('INVALID_ARGUMENT', `concurrency ${this.concurrency}: give a whole number from 1`);
     }
     this.#sessions = new LeaseSessions(connection, renewal, queue);
+    this.#reporter = reporterOf(connection);
     this.#handler = handler;
     this.#options = options;
     this.#visibilityMs = optionalMs(options.visibility, 'visibility') ?? 0;
@@ -121,6 +124,12 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     const done = this.#settlements.extend(job, visibilityMs);
     this.#flushSoon();
     return done;
+  }
+
+  /** @internal */
+  async report(job: HeldJob, said: { progress?: string; log?: string[] }): Promise<void> {
+    if (job.lease !== 'held') throw job.leaseLost();
+    await this.#reporter(job, said);
   }
 
   /** @internal A transaction has acked the job. */
@@ -212,24 +221,28 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       return;
     }
     if (isThenable(result)) void this.#whenDone(job, result);
-    else this.#onReturned(job);
+    else this.#onReturned(job, result);
   }
 
   async #whenDone(job: HeldJob<T>, result: PromiseLike<unknown>): Promise<void> {
+    let value: unknown;
     try {
-      await result;
+      value = await result;
     } catch (error) {
       this.#onFailed(job, error);
       this.#pump();
       return;
     }
-    this.#onReturned(job);
+    this.#onReturned(job, value);
     if (this.#waiting.length > 0) this.#pump();
   }
 
-  #onReturned(job: HeldJob<T>): void {
+  #onReturned(job: HeldJob<T>, value: unknown): void {
     if (job.phase !== 'running') return;
-    if (job.lease === 'held') this.#settleAs(job);
+    if (job.lease === 'held') {
+      const result = this.#options.keepResults ? resultOf(value, (error) => this.#report(error)) : undefined;
+      this.#settleAs(job, undefined, result);
+    }
     this.#ended(job);
     if (job.lease !== 'lost' && this.listenerCount('completed') > 0) this.emit('completed', job);
   }
@@ -250,9 +263,9 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   }
 
   /** Acks, or nacks if there is a `nack`. */
-  #settleAs(job: HeldJob, nack?: pb.NackInput): void {
+  #settleAs(job: HeldJob, nack?: pb.NackInput, result?: JobResult): void {
     job.lease = 'settling';
-    if (nack === undefined) this.#settlements.ack(job);
+    if (nack === undefined) this.#settlements.ack(job, result);
     else this.#settlements.nack(job, nack);
     this.#flushSoon();
   }
@@ -340,10 +353,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   /** Its slot is given to the next job, even if the handler does not heed the signal. */
   #timeOut(job: HeldJob<T>, timeoutMs: number): void {
-    const error = new FlowError(
-      'DEADLINE_EXCEEDED',
-      `timed out: the attempt ran longer than ${timeoutMs} ms`,
-    );
+    const error = attemptTimedOut(timeoutMs);
     this.#onFailed(job, error);
     job.abort(error);
     this.#pump();
@@ -388,10 +398,3 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     if (this.#running === 0 && this.#settlements.isEmpty) this.#isIdle?.();
   }
 }
-
-/** The leases that are known here, as the server takes them. */
-const heldRanges = (jobs: Iterable<HeldJob>): pb.AckRangeInput[] =>
-  joined(Array.from(jobs, ({ offset, leaseEpoch }) => ({ offset, epoch: leaseEpoch, count: 1 })));
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === 'object' && value !== null && typeof (value as PromiseLike<unknown>).then === 'function';
