@@ -97,6 +97,46 @@ test('JSON: depth 64 is taken, 65 is not, and brackets in strings do not count',
   expect(await status(JSON.stringify(`\\"${'['.repeat(500)}`))).toBe(201);
 });
 
+test('absurd numbers are refused by name, in parameters and in bodies', async () => {
+  const { ask, fabric } = await fakeHttp();
+  for (const number of ['-1', '1.5', 'NaN', '', '1e309', '-1e309', '9007199254740992']) {
+    for (const url of ['/v1/queues/q/jobs?limit=', '/v1/streams/s/partitions/0/records?offset=']) {
+      const response = await ask('GET', url + number);
+      expect([url + number, response.json().code]).toEqual([url + number, 'INVALID_ARGUMENT']);
+      expect(response.json().detail).toMatch(/limit|offset/);
+    }
+  }
+  const seek = async (offset: string) =>
+    (await ask('POST', '/v1/streams/s/groups/g/seek', post(`{"partition":0,"offset":${offset}}`))).json();
+  for (const offset of ['-1', '1e309', '9007199254740992', '9007199254740993'])
+    expect([offset, await seek(offset)]).toMatchObject([offset, { code: 'INVALID_ARGUMENT' }]);
+  expect(fabric.calls).toHaveLength(0);
+  fabric.answer('streams.seek', { partitions: [] });
+  await seek('9007199254740991');
+  expect(fabric.last('streams.seek').request).toMatchObject({ offset: 2 ** 53 - 1 });
+});
+
+test('what the documented limits refuse carries their codes', async () => {
+  const { ask } = await fakeHttp();
+  const headers = Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`h${i}`, '']));
+  const job = await ask('POST', '/v1/queues/q/jobs', post(JSON.stringify({ payload: 1, headers })));
+  expect(job.json()).toMatchObject({ code: 'HEADERS_TOO_LARGE', status: 413 });
+  const records = Array(10_001).fill({ value: 1 });
+  const write = await ask('POST', '/v1/streams/s/records', post(JSON.stringify({ records })));
+  expect(write.json()).toMatchObject({ code: 'BATCH_TOO_LARGE', status: 413 });
+});
+
+test('a compressed body is refused, not stored as if it were the value', async () => {
+  const { ask, fabric } = await fakeHttp();
+  const encoded = { headers: { ...json, 'content-encoding': 'gzip' }, payload: '{"payload":1}' };
+  for (const response of [
+    await ask('POST', '/v1/queues/q/jobs', encoded),
+    await ask('PUT', '/v1/kv/d/k', encoded),
+  ])
+    expect(response.json()).toMatchObject({ code: 'UNSUPPORTED_MEDIA_TYPE', status: 415 });
+  expect(fabric.calls).toHaveLength(0);
+});
+
 test('JSON: what is not JSON is MALFORMED', async () => {
   const { ask } = await fakeHttp();
   for (const payload of ['{', '{"payload":1}x', '[1]]', 'nope', Buffer.from([0x22, 0xff, 0x22]), '"\\']) {

@@ -53,6 +53,7 @@ export function addGuards(app: FastifyInstance, options: GuardOptions): void {
       throw new FlowError('HOST_REFUSED', `host ${request.headers.host ?? ''} is not served here`);
     }
     if (!SAFE_METHODS.has(request.method)) checkOrigin(request);
+    checkEncoding(request);
     const identity = access.identify({
       authorization: request.headers.authorization,
       certificate: certificateName(request),
@@ -107,6 +108,13 @@ function checkOrigin({ headers }: FastifyRequest): void {
     'PERMISSION_DENIED',
     `pages of ${origin ?? 'another site'} may not change anything here`,
   );
+}
+
+/** Bytes are stored and parsed as they come: compressed ones would come back as something else. */
+function checkEncoding({ headers }: FastifyRequest): void {
+  const encoding = headers['content-encoding'] ?? 'identity';
+  if (encoding.toLowerCase() === 'identity') return;
+  throw new FlowError('UNSUPPORTED_MEDIA_TYPE', `content-encoding ${encoding}: send the body as it is`);
 }
 
 function authorityOf(origin: string): string | undefined {

@@ -43,7 +43,7 @@ const { rawJSON } = JSON as unknown as { rawJSON(text: string): object };
 
 function exactly(_key: string, value: unknown, context?: { source?: string }): unknown {
   const source = context?.source;
-  if (typeof value !== 'number' || source === undefined) return value;
+  if (typeof value !== 'number' || source === undefined || String(value) === source) return value;
   const digits = source
     .replace(/[eE].*$/, '')
     .replace(/[-.]/g, '')

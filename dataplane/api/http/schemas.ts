@@ -1,6 +1,6 @@
 // JSON Schema pieces that several routes share. They check requests and are the OpenAPI document at the
 // same time.
-import { FlowError } from '@flowmesh/protocol';
+import { type ErrorCode, FlowError } from '@flowmesh/protocol';
 import { Ajv, type ErrorObject, type Schema } from 'ajv';
 import type { FastifyInstance } from 'fastify';
 
@@ -143,15 +143,34 @@ export function useAjv(app: FastifyInstance): void {
     const isOptional = !DEMANDS.some((keyword) => keyword in (schema as object));
     return (data: unknown) => {
       if (httpPart === 'body' && isOptional && (data === undefined || data === null)) return true;
-      if (validate(data)) return true;
-      return { error: asFailure(httpPart, validate.errors?.[0]) };
+      if (!validate(data)) return { error: asFailure(httpPart, validate.errors?.[0]) };
+      const error = httpPart === 'body' ? undefined : infiniteIn(data);
+      return error === undefined ? true : { error };
     };
   });
 }
+
+/** Fields whose limits have codes of their own (docs/reference/defaults.md). */
+const LIMIT_CODES: Record<string, ErrorCode> = {
+  headers: 'HEADERS_TOO_LARGE',
+  headersBase64: 'HEADERS_TOO_LARGE',
+  records: 'BATCH_TOO_LARGE',
+};
 
 /** fastify passes an Error on as it is, so it carries our code at once. */
 function asFailure(part: string | undefined, failure: ErrorObject | undefined): FlowError {
   const unknown = failure?.params['additionalProperty'];
   const what = unknown === undefined ? failure?.message : `has an unknown field "${unknown}"`;
-  return new FlowError('INVALID_ARGUMENT', `${part ?? 'request'}${failure?.instancePath ?? ''} ${what}`);
+  const field = failure?.keyword.startsWith('max') ? failure.instancePath.split('/').at(-1) : undefined;
+  const code = LIMIT_CODES[field ?? ''] ?? 'INVALID_ARGUMENT';
+  return new FlowError(code, `${part ?? 'request'}${failure?.instancePath ?? ''} ${what}`);
+}
+
+/** '1e309' becomes Infinity, which ajv takes for an integer and does not compare with any limit. */
+function infiniteIn(parameters: unknown): FlowError | undefined {
+  for (const [name, value] of Object.entries(parameters as object)) {
+    if (value === Infinity || value === -Infinity)
+      return new FlowError('INVALID_ARGUMENT', `${name} must be a finite number`);
+  }
+  return undefined;
 }
