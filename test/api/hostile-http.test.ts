@@ -211,6 +211,27 @@ async function talk(base: string, chunks: string[], pauseMs = 0): Promise<{ text
   return { text, ms: performance.now() - startedMs };
 }
 
+test('a client that sends far too much, and then reads, gets an answer and no broken pipe', async () => {
+  const { base, fabric } = await listenHttp();
+  const { hostname, port } = new URL(base);
+  const body = Buffer.alloc(12 * 1024 * 1024, ' ');
+  const head = 'POST /v1/queues/q/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
+  const socket = net.connect(Number(port), hostname);
+  const errors: Error[] = [];
+  socket.on('error', (error) => errors.push(error));
+  socket.pause();
+  socket.write(`${head}content-length: ${body.length}\r\n\r\n`);
+  await new Promise<void>((resolve) => socket.write(body, () => resolve()));
+  let text = '';
+  socket.on('data', (data) => {
+    text += data.toString();
+  });
+  await once(socket.resume(), 'close');
+  expect(errors).toEqual([]);
+  expect(text).toMatch(/^HTTP\/1\.1 413 [\s\S]*"code":"VALUE_TOO_LARGE"/);
+  expect(fabric.calls).toHaveLength(0);
+});
+
 const quick = { limits: { headersTimeoutMs: 300, requestTimeoutMs: 600 } };
 
 test('a head that does not come is cut with 408', async () => {

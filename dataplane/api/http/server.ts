@@ -63,6 +63,8 @@ const LIMITS: HttpLimits = { headersTimeoutMs: 10_000, requestTimeoutMs: 30_000,
 /** A value of 1 MiB in Base64, and what stands around it. */
 const JSON_BODY_BYTES = Math.ceil((1024 * 1024 * 4) / 3) + 64 * 1024;
 
+const READ_OFF_BYTES = 16 * 1024 * 1024;
+
 const CHECK_INTERVAL_MS = 1000;
 
 export async function startHttp(options: HttpOptions): Promise<Listener> {
@@ -126,7 +128,10 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   useAjv(app);
   app.setSerializerCompiler(() => encodeJson);
   app.setReplySerializer((payload) => encodeJson(payload));
-  app.setErrorHandler(fail);
+  app.setErrorHandler(async (error, request, reply) => {
+    if ((error as { code?: string }).code === 'FST_ERR_CTP_BODY_TOO_LARGE') await readOff(request);
+    return fail(error, request, reply);
+  });
   app.setNotFoundHandler((request, reply) =>
     fail(
       new FlowError('NOT_FOUND', `no route ${request.method} ${request.url.split('?', 1)[0]}`),
@@ -180,6 +185,22 @@ function serverFactory({ tls, limits }: HttpOptions): FastifyServerFactory {
     server.maxConnections = connectionsMax;
     return server;
   };
+}
+
+/**
+ * Reads on, up to a bound, what is too large: a client that still sends when the connection is closed gets
+ * a broken pipe instead of the answer.
+ */
+async function readOff({ raw }: FastifyRequest): Promise<void> {
+  let bytes = 0;
+  await new Promise<void>((resolve) => {
+    raw.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > READ_OFF_BYTES) resolve();
+    });
+    raw.once('end', resolve).once('close', resolve).resume();
+  });
+  raw.pause();
 }
 
 /** No parser for anything else: an unsafe request with another body is refused with 415. */
