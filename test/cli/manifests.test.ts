@@ -28,7 +28,8 @@ function file(name: string, text: string): string {
 
 /** A server that has these queues and takes what it is given, but for one. */
 function having(...queues: pb.QueueSpecInput[]) {
-  const spec = (given: pb.QueueSpecInput) => received(pb.Queue, { spec: { maxAttempts: 10, ...given } });
+  const spec = (given: pb.QueueSpecInput) =>
+    received(pb.Queue, { spec: { ...given, maxAttempts: given.maxAttempts || 10 } });
   return {
     listQueues: () => ({ queues: queues.map(spec) }),
     listStreams: () => ({ streams: [] }),
