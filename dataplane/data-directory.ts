@@ -16,6 +16,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { FlowError } from '@flowmesh/protocol';
 
 const FORMAT = 1;
@@ -32,7 +33,7 @@ export function openDataDirectory(dir: string, shards: number, random: () => num
   if (!existsSync(file)) {
     const identity = { format: FORMAT, clusterId: newId(random), shards };
     makeShards(dir, shards);
-    writeDurably(dir, file, `${JSON.stringify(identity)}\n`);
+    writeDurably(dir, file, `${JSON.stringify({ ...identity, crc: crcOf(identity) })}\n`);
     return identity;
   }
   const identity = parse(file);
@@ -57,6 +58,14 @@ export function openDataDirectory(dir: string, shards: number, random: () => num
   syncDirectory(dir);
   return identity;
 }
+
+/** Of what the file says. The first directories had none. */
+interface Stored extends DirectoryIdentity {
+  readonly crc?: number;
+}
+
+const crcOf = ({ format, clusterId, shards }: DirectoryIdentity): number =>
+  crc32(`${format} ${clusterId} ${shards}`);
 
 const shardDirectories = (dir: string, shards: number): string[] =>
   Array.from({ length: shards }, (_, id) => join(dir, `shard-${id}`));
@@ -95,11 +104,13 @@ const newId = (random: () => number): string =>
 
 function parse(file: string): DirectoryIdentity {
   try {
-    const { format, clusterId, shards } = JSON.parse(readFileSync(file, 'utf8')) as DirectoryIdentity;
-    if (Number.isInteger(format) && typeof clusterId === 'string' && Number.isInteger(shards))
-      return { format, clusterId, shards };
+    const { format, clusterId, shards, crc } = JSON.parse(readFileSync(file, 'utf8')) as Stored;
+    const identity = { format, clusterId, shards };
+    const isWhole = Number.isInteger(format) && typeof clusterId === 'string' && Number.isInteger(shards);
+    if (crc !== undefined && crc !== crcOf(identity)) throw new Error('its checksum does not match');
+    if (isWhole) return identity;
   } catch (cause) {
-    throw new FlowError('DATA_DAMAGED', `${file} cannot be read: restore it from a backup`, { cause });
+    throw new FlowError('DATA_DAMAGED', `${file}: ${String(cause)}; restore it from a backup`, { cause });
   }
   throw new FlowError(
     'DATA_DAMAGED',

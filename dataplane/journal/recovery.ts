@@ -127,7 +127,11 @@ async function takeOver(dir: string, found: readonly Found[], owner: OwnerFile):
     if (isTorn || !spare.isBlank) dirty.push(spare);
   }
   if (durable > seq)
-    throw damaged(last?.path ?? dir, tail?.end ?? 0, `entry ${seq + 1} is damaged or missing`);
+    throw damaged(
+      last?.path ?? found[0]?.path ?? dir,
+      tail?.end ?? 0,
+      `entry ${seq + 1} is damaged or missing`,
+    );
 
   // Files change from here on (R1).
   for (const { file, bytes } of dirty) {

@@ -62,38 +62,50 @@ export interface OpenedShard {
 /** During recovery memory is given back at this size, as in normal operation. */
 const REPLAY_ROWS_BYTES = 48 * 1024 * 1024;
 
+/** Rejects with everything closed that was opened. */
 export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
+  const opened: { close(): Promise<void> }[] = [];
+  try {
+    return await openParts(o, (part) => {
+      opened.push(part);
+      return part;
+    });
+  } catch (error) {
+    for (const part of opened.reverse()) await part.close().catch(() => {});
+    throw error;
+  }
+}
+
+async function openParts(
+  o: OpenShardOptions,
+  opened: <T extends { close(): Promise<void> }>(part: T) => T,
+): Promise<OpenedShard> {
   const { runtime, dir, log } = o;
   const { rows: openRows, logFiles, logSegmentBytes, cacheBytesMax } = o.storage ?? {};
   const level = await openLevel(rowsPlace(dir, openRows));
-  const rows = new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax });
+  const rows = opened(new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax }));
   const saved = await rows.getMeta(POSITION_ROW);
   const position: Position =
     saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
   const lengths = (await rows.listMeta(LENGTH_ROWS)).map(
     ({ value }) => JSON.parse(value.toString()) as StoredLength,
   );
-  const logs = await LogStore.open({
-    dir: dir === null ? null : `${dir}/logs`,
-    lengths,
-    files: logFiles,
-    segmentBytes: logSegmentBytes,
-    tailBytesMax: cacheBytesMax,
-    loadBytesMax: cacheBytesMax,
-  });
-  const journal = await openJournal(o);
+  const logs = opened(
+    await LogStore.open({
+      dir: dir === null ? null : `${dir}/logs`,
+      lengths,
+      files: logFiles,
+      segmentBytes: logSegmentBytes,
+      tailBytesMax: cacheBytesMax,
+      loadBytesMax: cacheBytesMax,
+    }),
+  );
+  const journal = opened(await openJournal(o));
   const { first, last, lastTimeMs } = journal.tail();
-  if (first > position.seq + 1) {
+  if (last < position.seq || first > position.seq + 1) {
     throw new FlowError(
       'DATA_DAMAGED',
-      `the checkpoint in ${dir}/rows stands at ${position.seq}, but the journal begins at ${first}: rows ` +
-        'were lost; restore from a backup',
-    );
-  }
-  if (last < position.seq) {
-    throw new FlowError(
-      'DATA_DAMAGED',
-      `the journal in ${dir}/journal ends at ${last}, but the checkpoint stands at ` +
+      `the journal in ${dir}/journal has ${first} to ${last}, but the checkpoint in ${dir}/rows stands at ` +
         `${position.seq}: files are missing; restore from a backup`,
     );
   }

@@ -28,6 +28,14 @@ export async function bearLevel(dir: string): Promise<void> {
   sync(dirname(dir));
 }
 
+/** LevelDB's own word on why it cannot be locked; undefined: it can. Changes nothing in it. */
+export async function lockFailure(dir: string): Promise<unknown> {
+  const options = { createIfMissing: false, errorIfExists: true };
+  const error = await new ClassicLevel(dir, options).open(options).catch((thrown: unknown) => thrown);
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && cause.code === 'LEVEL_LOCKED' ? error : undefined;
+}
+
 function sync(path: string): void {
   const fd = openSync(path, 'r');
   fsyncSync(fd);

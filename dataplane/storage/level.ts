@@ -5,8 +5,8 @@
 import { FlowError } from '@flowmesh/protocol';
 import { ClassicLevel } from 'classic-level';
 import { MemoryLevel } from 'memory-level';
-import { bearLevel } from './level-birth.ts';
-import { checkLevelLogs } from './level-log.ts';
+import { bearLevel, lockFailure } from './level-birth.ts';
+import { checkLevel } from './level-check.ts';
 
 /** What is used of abstract-level. */
 export interface LevelDb {
@@ -57,7 +57,10 @@ export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb
   const isMemory = 'memory' in place;
   if (!isMemory && !('db' in place)) {
     await bearLevel(place.dir);
-    await checkLevelLogs(place.dir);
+    await checkLevel(place.dir).catch(async (error: unknown) => {
+      // What another process writes at this moment is not damage.
+      throw asFlowError((await lockFailure(place.dir)) ?? error, place.dir);
+    });
   }
   const level = new Level(wrap(databaseOf(place)), isMemory ? 'memory' : place.dir, isMemory);
   await level.run(async () => undefined);
@@ -102,7 +105,7 @@ export class Level {
         return await use(this.#db);
       } catch (error) {
         const wasClosed = this.#closings !== closings && isNotOpen(error);
-        if (this.#isClosed || !wasClosed) throw this.#asFlowError(error);
+        if (this.#isClosed || !wasClosed) throw asFlowError(error, this.where);
       }
     }
   }
@@ -125,35 +128,35 @@ export class Level {
     this.#opening ??= this.#db
       .open()
       .catch((error) => {
-        throw this.#asFlowError(error);
+        throw asFlowError(error, this.where);
       })
       .finally(() => {
         this.#opening = null;
       });
     return this.#opening;
   }
+}
 
-  #asFlowError(error: unknown): FlowError {
-    if (error instanceof FlowError) return error;
-    const codes = codesOf(error);
-    const text = textOf(error);
-    if (codes.includes('LEVEL_LOCKED')) {
-      const message = `${this.where} is used by another process; stop it, or choose another data directory`;
-      return new FlowError('DATA_LOCKED', message, { cause: error });
-    }
-    // One of its own files is not there, or CURRENT names one that never was.
-    const isMissing = /no such file or directory|does not exist/i.test(text);
-    if (isMissing || codes.includes('LEVEL_CORRUPTION')) {
-      return new FlowError('DATA_DAMAGED', `rows in ${this.where}: ${text}`, { cause: error });
-    }
-    if (/no space left|quota exceeded/i.test(text)) {
-      return new FlowError('DISK_FULL', `rows in ${this.where}: ${text}`, {
-        cause: error,
-        retryAfterMs: 1000,
-      });
-    }
-    return new FlowError('UNAVAILABLE', `rows in ${this.where}: ${text}`, { cause: error });
+function asFlowError(error: unknown, where: string): FlowError {
+  if (error instanceof FlowError) return error;
+  const codes = codesOf(error);
+  const text = textOf(error);
+  if (codes.includes('LEVEL_LOCKED')) {
+    const message = `${where} is used by another process; stop it, or choose another data directory`;
+    return new FlowError('DATA_LOCKED', message, { cause: error });
   }
+  // One of its own files is not there, or CURRENT names one that never was.
+  const isMissing = /no such file or directory|does not exist/i.test(text);
+  if (isMissing || codes.includes('LEVEL_CORRUPTION')) {
+    return new FlowError('DATA_DAMAGED', `rows in ${where}: ${text}`, { cause: error });
+  }
+  if (/no space left|quota exceeded/i.test(text)) {
+    return new FlowError('DISK_FULL', `rows in ${where}: ${text}`, {
+      cause: error,
+      retryAfterMs: 1000,
+    });
+  }
+  return new FlowError('UNAVAILABLE', `rows in ${where}: ${text}`, { cause: error });
 }
 
 const isNotOpen = (error: unknown) =>

@@ -69,7 +69,12 @@ export class LogStore implements Logs {
 
   static async open(options: LogStoreOptions): Promise<LogStore> {
     const store = new LogStore(options);
-    await store.#recover(options.lengths);
+    try {
+      await store.#recover(options.lengths);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
     return store;
   }
 

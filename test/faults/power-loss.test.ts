@@ -7,7 +7,7 @@ import { summary, survive } from '../crash/rounds.ts';
 import { startServerProcess } from '../support/server-process.ts';
 import { FaultyDisk, type Mode, shimIsMissing } from './disk.ts';
 
-const ROUNDS = Number(process.env.FLOWMESH_POWER_ROUNDS ?? 4);
+const ROUNDS = Number(process.env.FLOWMESH_POWER_ROUNDS ?? 3);
 const SEED = Number(process.env.FLOWMESH_POWER_SEED ?? Date.now() % 1_000_000);
 const storage = { segmentBytes: 1024 * 1024, checkpointBytes: 512 * 1024 };
 const missing = shimIsMissing();

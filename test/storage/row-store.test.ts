@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { FlowError } from '@flowmesh/protocol';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type LevelBatch, type LevelDb, openLevel } from '../../dataplane/storage/level.ts';
-import { checkLevelLogs } from '../../dataplane/storage/level-log.ts';
+import { checkLevel } from '../../dataplane/storage/level-check.ts';
 import { RowStore } from '../../dataplane/storage/row-store.ts';
 import { keyOf, texts, yields } from './support.ts';
 
@@ -103,7 +103,7 @@ describe('damage', () => {
     expect((await store.getMeta('name'))?.toString()).toBe('value');
   });
 
-  test('[W1] [W2] damage in the log of LevelDB is refused, its torn tail is not', async () => {
+  test('[I2] damage in the log of LevelDB is refused, its torn tail is not', async () => {
     for (const name of ['a', 'b', 'c']) {
       store.put(texts, key(name), name.repeat(50_000));
       await checkpoint();
@@ -118,7 +118,7 @@ describe('damage', () => {
       const bytes = Buffer.from(whole);
       bytes.writeUInt8((bytes[at] ?? 0) ^ 4, at);
       await writeFile(join(dir, log), bytes);
-      const verdict = await checkLevelLogs(dir).catch((error: FlowError) => error);
+      const verdict = await checkLevel(dir).catch((error: FlowError) => error);
       if (at > lastAt) expect([at, verdict]).toEqual([at, undefined]);
       else {
         expect([at, verdict]).toMatchObject([at, { code: 'DATA_DAMAGED' }]);
@@ -132,7 +132,7 @@ describe('damage', () => {
     expect(verdicts.length).toBeGreaterThan(100);
     for (const length of [0, 6, lastAt, lastAt + 40_000, whole.length - 1, whole.length]) {
       await writeFile(join(dir, log), whole.subarray(0, length));
-      await checkLevelLogs(dir);
+      await checkLevel(dir);
     }
     store = await open();
     await store.fetch([ref('a'), ref('c')]);
