@@ -35,6 +35,11 @@ export class SessionStream<Request, Response> {
     return this.#isOpen;
   }
 
+  /** Hello is on its way: the server may be granting something already. */
+  get isConnecting(): boolean {
+    return this.#stream !== undefined && !this.#isOpen;
+  }
+
   connect(): void {
     if (this.#isClosed) return;
     const stream = withoutOrigin(() => this.#options.open());

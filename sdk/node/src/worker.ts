@@ -8,7 +8,6 @@ import { EventEmitter } from 'node:events';
 import { hostname } from 'node:os';
 import { FlowError, readEntries, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { pause } from './backoff.ts';
 import { Call, isThenable } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { Credits } from './credits.ts';
@@ -101,8 +100,11 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
    * for their acks to be durable, says goodbye. Call it on SIGTERM. Idempotent.
    */
   drain(options: DrainOptions = {}): Promise<void> {
-    this.#draining ??= this.#drain(optionalMs(options.timeout, 'timeout'));
-    return this.#draining;
+    const timeoutMs = optionalMs(options.timeout, 'timeout');
+    this.#draining ??= this.#drain();
+    if (timeoutMs === undefined) return this.#draining;
+    const timer = setTimeout(() => this.#isIdle?.(), timeoutMs);
+    return this.#draining.finally(() => clearTimeout(timer));
   }
 
   /** @internal */
@@ -278,7 +280,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   readonly #flush = (): void => {
     this.#isFlushing = false;
-    if (!this.#session.isOpen) return;
+    if (!this.#session.isOpen) return this.#checkIdle();
     for (let settle = this.#settlements.next(); settle !== undefined; settle = this.#settlements.next()) {
       this.#session.send({ settle });
     }
@@ -337,6 +339,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   #onBroken(error: FlowError): void {
     this.#sessions.broken();
     this.#report(error);
+    this.#flushSoon();
   }
 
   /** K4 */
@@ -368,16 +371,12 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     }
   }
 
-  async #drain(timeoutMs: number | undefined): Promise<void> {
+  async #drain(): Promise<void> {
     this.#giveBackWaiting();
-    const isIdle = new Promise<void>((resolve) => {
+    await new Promise<void>((resolve) => {
       this.#isIdle = resolve;
+      this.#flushSoon();
     });
-    this.#flushSoon();
-    const giveUp = new AbortController();
-    if (timeoutMs === undefined) await isIdle;
-    else await Promise.race([isIdle, pause(timeoutMs, giveUp.signal)]);
-    giveUp.abort();
     for (const job of this.#held.values()) {
       if (job.phase === 'running') job.abort(new FlowError('CLIENT_CLOSED', 'the worker was drained'));
     }
@@ -395,6 +394,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   }
 
   #checkIdle(): void {
-    if (this.#running === 0 && this.#settlements.isEmpty) this.#isIdle?.();
+    const { isConnecting } = this.#session;
+    if (!isConnecting && this.#running === 0 && this.#settlements.isEmpty) this.#isIdle?.();
   }
 }

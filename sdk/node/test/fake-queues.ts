@@ -69,6 +69,8 @@ export class FakeQueues {
   /** Settlements are taken, but not answered. */
   keepSettled = false;
   defaultVisibilityMs = 30_000;
+  /** With what every session is refused. */
+  refusal: Partial<grpc.StatusObject> | undefined;
   #epoch = 0;
   readonly #reaper = setInterval(() => this.#expire(), 10);
 
@@ -135,6 +137,10 @@ export class FakeQueues {
   work(call: WorkCall): void {
     let session: Session | undefined;
     call.on('error', () => {});
+    if (this.refusal !== undefined) {
+      call.emit('error', this.refusal);
+      return;
+    }
     call.on('cancelled', () => {
       if (session?.call === call) session.call = undefined;
     });

@@ -205,6 +205,25 @@ test('drain finishes what runs, gives back what waits, and says goodbye', async 
   expect(fake.queues.sessions.size).toBe(0);
 });
 
+test('drain of a worker that never was welcomed ends, and so does the client', async () => {
+  const { fake, fm } = await startFake();
+  fake.queues.refusal = { code: 5, details: 'there is no queue q' };
+  const worker = fm.queue.worker('q', () => {});
+  await new Promise((resolve) => worker.once('error', resolve));
+  await worker.drain();
+  await fm.close();
+});
+
+test('drain is as patient as its least patient caller', async () => {
+  const { fm } = await startFake();
+  const worker = fm.queue.worker('q', () => new Promise(() => {}));
+  await fm.queue.enqueue('q', 1);
+  await until(() => worker.running === 1, 'the job is being handled');
+  const drained = worker.drain();
+  await fm.close({ timeout: 0.05 });
+  await drained;
+});
+
 test('drain with a timeout aborts what still runs and gives it back', async () => {
   const { fake, fm } = await startFake();
   let reason: unknown;
