@@ -18,6 +18,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'kv incr': ['flowmesh kv incr visits', 'flowmesh kv incr visits -5'],
   'kv ls': ['flowmesh kv ls user:'],
   'kv inspect': ['flowmesh kv inspect user:1'],
+  'kv watch': ['flowmesh kv watch user:', 'flowmesh kv watch --key user:1 --time 15m -o json'],
   'kv expire': ['flowmesh kv expire user:1 24h', 'flowmesh kv expire user:1 never'],
   'kv keyspaces': ['flowmesh kv keyspaces'],
   'kv hset': ['flowmesh kv hset cart:1 apples 3 pears 2'],

@@ -50,12 +50,15 @@ const lines = Object.entries(examples).flatMap(([path, list]) =>
   ['dev', 'completion'].includes(path) ? [] : list,
 );
 
+/** What goes on until Ctrl-C. */
+const endless = /stream tail .*-f|kv watch/;
+
 test.each(lines)('%s', async (line) => {
   const [, command = '', direction, file = ''] = /^flowmesh (.*?)(?: ([<>]) (\S+))?$/.exec(line) ?? [];
   const args = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
   const screen = {
     ...(direction === '<' ? { stdin: readFileSync(file, 'latin1') } : {}),
-    ...(args.includes('-f') && args.includes('tail') ? { interrupt: AbortSignal.abort() } : {}),
+    ...(endless.test(line) ? { interrupt: AbortSignal.abort() } : {}),
   };
   const to = (target: Parameters<typeof connect>[0]) =>
     connect({ ...target, address: `127.0.0.1:${server.grpcPort}` });

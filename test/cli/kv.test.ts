@@ -1,7 +1,7 @@
 // flowmesh kv: values arrive and leave byte for byte, tables and JSON say the same.
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { expect, test } from 'vitest';
-import { type Answers, flowmesh, type Ran, received } from './support.ts';
+import { type Answers, flowmesh, noonMs, type Ran, received } from './support.ts';
 
 /** A server that gives this result to whatever operation, or these one after another. */
 const giving = (...results: pb.KvResultInput[]): Answers => {
@@ -194,6 +194,55 @@ test.each([
   ['kv zscore k m', 'there is no member m in k'],
 ])('%s of what is not there fails', async (line, message) => {
   expect(await flowmesh(line, giving({}))).toMatchObject({ code: 1, out: '', err: `error: ${message}\n` });
+});
+
+test.each([
+  ['--at 15m', { timeMs: noonMs - 900_000 }],
+  ['--at-revision 7', { revision: 7 }],
+])('get %s asks for the key as it was then', async (option, asOf) => {
+  const { out, calls } = await flowmesh(`kv get k ${option}`, found('old'));
+  expect([out, calls[0]?.[1]['asOf']]).toEqual(['old', asOf]);
+});
+
+test('watch prints each change as it comes, whatever is in it, and Ctrl-C ends it well', async () => {
+  const interrupt = new AbortController();
+  const change = (key: string, reason: string, over: pb.KvChangeInput = {}) => ({
+    ...{ key: Buffer.from(key), reason, timeMs: noonMs, type: 'string', revision: 4 },
+    ...over,
+  });
+  const value = Buffer.from('\u001b[2J');
+  const members = [
+    { name: Buffer.from('ada'), found: true },
+    { name: Buffer.from('bob\u0007'), found: false },
+  ];
+  const watch = () => ({
+    watch: async function* () {
+      yield received(pb.KvWatchResponse, {});
+      yield received(pb.KvWatchResponse, {
+        changes: [
+          change('a', 'set', { value, contentType: 'text/plain' }),
+          change('s', 'set', { type: 'set', members }),
+        ],
+      });
+      yield received(pb.KvWatchResponse, { changes: [change('b\n', 'expire')] });
+      interrupt.abort();
+    },
+  });
+  const line = 'kv watch user: --time 15m';
+  const { code, out, err, calls } = await flowmesh(line, watch(), { interrupt: interrupt.signal });
+  expect(calls[0]?.[1]).toMatchObject({ prefix: Buffer.from('user:'), fromTimeMs: noonMs - 900_000 });
+  expect(out).toBe(
+    '12:00:00.000  set     a  \\e[2J\n' +
+      '12:00:00.000  set     s  set +ada -bob\\u0007\n' +
+      '12:00:00.000  expire  b\\n\n',
+  );
+  expect([code, err]).toEqual([0, 'watching user:*, Ctrl-C to stop\n']);
+  const json = (await flowmesh('kv watch -o json', watch())).out.trimEnd().split('\n');
+  expect(json.map((each) => JSON.parse(each))).toMatchObject([
+    { key: 'a', reason: 'set', value: '\u001b[2J', contentType: 'text/plain', revision: 4 },
+    { key: 's', reason: 'set', members: [{ name: 'ada', found: true }, { found: false }] },
+    { key: 'b\n', reason: 'expire' },
+  ]);
 });
 
 test('an error inside the answer is an error', async () => {

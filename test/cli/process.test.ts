@@ -256,11 +256,11 @@ test('data outlives a stop, belongs to one process, and to no older version', as
   expect(await again.stop('SIGTERM')).toBe(0);
 
   const identity = join(data, 'flowmesh.json');
-  const { format, ...rest } = JSON.parse(readFileSync(identity, 'utf8')) as { format: number };
-  writeFileSync(identity, JSON.stringify({ ...rest, format: format + 1 }));
+  const { format, clusterId, shards } = JSON.parse(readFileSync(identity, 'utf8'));
+  writeFileSync(identity, JSON.stringify({ format: format + 1, clusterId, shards }));
   const older = dev('--data', data);
   await older.until(
-    /error: .*data has format 2, this version reads up to 1.*\n {2}another directory: --data DIR\n/,
+    /error: .*data has format \d+, this version reads up to \d+.*\n {2}another directory: --data DIR\n/,
   );
   expect(await older.ended).toBe(1);
 });

@@ -236,6 +236,36 @@ test('tail prints a line at each interval, in 80 columns, with rates between the
   expect(Math.max(...out.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
 });
 
+test.each([
+  [
+    'redrive-start q.dead --to q --max 500 --rate 50 --park-after 2',
+    'startRedrive',
+    { targetQueue: 'q', max: 500, perSecond: 50, parkAfter: 2 },
+  ],
+  ['redrive-status q.dead', 'getRedrive', {}],
+  ['redrive-cancel q.dead', 'cancelRedrive', { mutation: { producerId: 'test', seq: 1 } }],
+])('%s shows how far the task is', async (line, method, request) => {
+  const task = received(pb.RedriveTask, {
+    ...{ queue: 'q.dead', number: 3, state: 'failed', error: 'gone\u001b[2J', targetQueue: 'q' },
+    ...{ moved: 1200, remaining: 5, parked: 2, perSecond: 50 },
+    ...{ startedAtMs: noonMs - 60_000, endedAtMs: noonMs - 30_000 },
+  });
+  const { calls, out } = await flowmesh(`queue ${line}`, { [method]: () => task }, terminal);
+  expect(calls).toMatchObject([[method, { queue: 'q.dead', ...request }]]);
+  expect(out).toBe(
+    [
+      'redrive  3 of q.dead',
+      'state    failed: gone\\e[2J',
+      'to       q',
+      'moved    1,200, 5 still wait',
+      'parked   2 in q.dead.parked',
+      'rate     50 a second',
+      'started  11:59:00.000, 1m ago, took 30s',
+      '',
+    ].join('\n'),
+  );
+});
+
 const purgeable = { getQueue: () => queue('q', { waiting: 2, delayed: 1 }), purge: () => ({ purged: 3 }) };
 const asked = { errTty: true, stdinTty: true };
 

@@ -160,6 +160,24 @@ test('write sends what was typed and says where it is', async () => {
   expect(out).toBe('partition 3, offset 41\n');
 });
 
+test('a tombstone is written with a key and no value, and read as what it is', async () => {
+  const written = { publish: () => ({ offsets: [{ partition: 0, offset: 9 }] }) };
+  const { calls, out } = await flowmesh('stream write s --key ada --tombstone', written);
+  expect(calls[0]?.[1]).toMatchObject({ records: [{ key: Buffer.from('ada'), tombstone: true }] });
+  expect(out).toBe('partition 0, offset 9\n');
+  for (const [line, message] of [
+    ['stream write s --tombstone', 'a tombstone needs the key that it deletes'],
+    ['stream write s x --key ada --tombstone', 'a tombstone has no value'],
+  ] as const) {
+    const refused = await flowmesh(line, written);
+    expect([refused.code, refused.calls, refused.err.split('\n')[0]]).toEqual([2, [], `error: ${message}`]);
+  }
+  const answers = serving(record(0, 5, { key: Buffer.from('ada'), tombstone: true }));
+  expect((await flowmesh('stream read orders.events', answers)).out).toContain('ada  (deleted)\n');
+  const json = JSON.parse((await flowmesh('stream read orders.events -o json', answers)).out);
+  expect(json).toMatchObject({ key: 'ada', value: null, tombstone: true });
+});
+
 test('groups and group say who reads what, how far behind, and since when nobody does', async () => {
   const group = received(pb.Group, {
     ...{ group: 'billing', stream: 'orders.events', state: 'stable', lag: 1200 },

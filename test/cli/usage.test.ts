@@ -38,9 +38,9 @@ test.each([
     'allowed choices are table, json',
   ],
   [
-    'queue jobs q --state ded',
-    "option '--state <state>' argument 'ded' is invalid",
-    'allowed choices are waiting, delayed, retrying, blocked, leased, dead',
+    'kv ls --type hsh',
+    "option '--type <type>' argument 'hsh' is invalid",
+    'allowed choices are string, hash, set, zset',
   ],
   [
     'kv set k v --ttl 5x',
