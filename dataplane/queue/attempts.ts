@@ -45,16 +45,20 @@ export function recordAttempt(
   });
 }
 
-export function attemptReads(cell: QueueCell, offset: number): RowRef[] {
+/**
+ * Rows of the attempts that ended without an ack; `count` of them are known of. So what failed just now is in
+ * memory, and a job that dies moves in the same entry.
+ */
+export function attemptReads(cell: QueueCell, offset: number, count = ATTEMPTS_MAX): RowRef[] {
   const refs: RowRef[] = [];
-  for (let slot = 0; slot < ATTEMPTS_MAX; slot++)
-    refs.push({ table: ATTEMPT, key: cell.life.attemptKey(offset, slot) });
+  for (let number = 1; number <= Math.min(count, ATTEMPTS_MAX); number++)
+    refs.push({ table: ATTEMPT, key: cell.life.attemptKey(offset, number % ATTEMPTS_MAX) });
   return refs;
 }
 
 /** Oldest first. The rows must be resident. */
-export function attemptsOf(rows: Rows, cell: QueueCell, offset: number): Attempt[] {
-  const found = attemptReads(cell, offset).flatMap(({ key }) => rows.get(ATTEMPT, key) ?? []);
+export function attemptsOf(rows: Rows, cell: QueueCell, offset: number, count = ATTEMPTS_MAX): Attempt[] {
+  const found = attemptReads(cell, offset, count).flatMap(({ key }) => rows.get(ATTEMPT, key) ?? []);
   return found.sort((a, b) => a.number - b.number);
 }
 

@@ -154,7 +154,11 @@ export class Upkeep {
         if (!hasRoom()) return;
         const offset = readU53be(key, key.length - 7);
         const chunk = cell.log.resident(offset, 1);
-        const reads = [...laneReads(rows, cell, [offset], () => meta.key), ...attemptReads(cell, offset)];
+        const failures = meta.failed + meta.timedOut;
+        const reads = [
+          ...laneReads(rows, cell, [offset], () => meta.key),
+          ...attemptReads(cell, offset, failures),
+        ];
         const missing = reads.filter((ref) => !rows.isResident(ref));
         if (chunk === undefined || missing.length > 0) {
           const loads = [rows.fetch(missing), chunk === undefined ? cell.log.load(offset, 1) : undefined];
@@ -167,7 +171,7 @@ export class Upkeep {
           queue: cell.name,
           id: this.#hooks.idPrefix(cell) + offset.toString(36),
           error: meta.lastError,
-          attempts: attemptsOf(rows, cell, offset),
+          attempts: attemptsOf(rows, cell, offset, failures),
         };
         const batch = deadJobBatch(source.bytes, offset - source.head.baseOffset, from);
         const { endOffset } = dead.log;
