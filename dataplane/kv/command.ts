@@ -18,7 +18,7 @@ import type { Keyed, Operation, Plan } from './operation.ts';
 import { kvShardOf } from './routing.ts';
 import { setAdd, setContains, setRemove } from './sets.ts';
 import { sortedSetAdd, sortedSetIncrement, sortedSetRemove, sortedSetScore } from './sorted-sets.ts';
-import { del, expire, get, increment, inspect, set } from './strings.ts';
+import { check, del, expire, get, increment, inspect, set } from './strings.ts';
 import { keyspacePrefix, META, metaKey } from './tables.ts';
 
 export interface KvCommand extends Command {
@@ -44,6 +44,7 @@ const OPERATIONS: { readonly [N in Exclude<OpName, ScanName>]: Operation<NonNull
   expire,
   increment,
   inspect,
+  check,
   hashSet,
   hashGet,
   hashDelete,

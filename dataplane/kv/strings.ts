@@ -85,6 +85,17 @@ export const del: Operation<pb.KvDelete> = {
   },
 };
 
+/** Nothing but a condition, for transactions: the key is at this revision; 0: there is none. */
+export const check: Operation<pb.KvCheck> = {
+  ...key,
+  ...asks,
+  decide(turn, plan) {
+    const meta = turn.look(plan.key);
+    const revision = meta?.revision ?? 0;
+    return revision === plan.body.revision ? { found: true, revision } : turn.unmet(meta);
+  },
+};
+
 /** A change of the expiry is a change of the key: it gets a revision, and a compare-and-set notices. */
 export const expire: Operation<pb.KvExpire> = {
   ...key,

@@ -977,6 +977,17 @@ export interface KvChangeInput {
 }
 export const KvChange: MessageType<KvChange, KvChangeInput>;
 
+/** -> found, revision. A condition without a change: the key must have this revision; 0: there must be no such key. */
+export interface KvCheck {
+  key: Buffer;
+  revision: number;
+}
+export interface KvCheckInput {
+  key?: Uint8Array | null | undefined;
+  revision?: number | null | undefined;
+}
+export const KvCheck: MessageType<KvCheck, KvCheckInput>;
+
 /** -> found */
 export interface KvDelete {
   key: Buffer;
@@ -1072,6 +1083,7 @@ export type KvOp = {
   sortedSetScore: SortedSetScore | null;
   sortedSetIncrement: SortedSetIncrement | null;
   sortedSetRange: SortedSetRange | null;
+  check: KvCheck | null;
 } & (
   | { op: 'get'; get: KvGet }
   | { op: 'set'; set: KvSet }
@@ -1094,7 +1106,8 @@ export type KvOp = {
   | { op: 'sortedSetScore'; sortedSetScore: SortedSetScore }
   | { op: 'sortedSetIncrement'; sortedSetIncrement: SortedSetIncrement }
   | { op: 'sortedSetRange'; sortedSetRange: SortedSetRange }
-  | { op: undefined; get: null; set: null; delete: null; expire: null; increment: null; inspect: null; scan: null; hashSet: null; hashGet: null; hashDelete: null; hashIncrement: null; hashScan: null; setAdd: null; setRemove: null; setContains: null; setScan: null; sortedSetAdd: null; sortedSetRemove: null; sortedSetScore: null; sortedSetIncrement: null; sortedSetRange: null }
+  | { op: 'check'; check: KvCheck }
+  | { op: undefined; get: null; set: null; delete: null; expire: null; increment: null; inspect: null; scan: null; hashSet: null; hashGet: null; hashDelete: null; hashIncrement: null; hashScan: null; setAdd: null; setRemove: null; setContains: null; setScan: null; sortedSetAdd: null; sortedSetRemove: null; sortedSetScore: null; sortedSetIncrement: null; sortedSetRange: null; check: null }
 );
 export interface KvOpInput {
   get?: KvGetInput | null | undefined;
@@ -1118,6 +1131,7 @@ export interface KvOpInput {
   sortedSetScore?: SortedSetScoreInput | null | undefined;
   sortedSetIncrement?: SortedSetIncrementInput | null | undefined;
   sortedSetRange?: SortedSetRangeInput | null | undefined;
+  check?: KvCheckInput | null | undefined;
 }
 export const KvOp: MessageType<KvOp, KvOpInput>;
 

@@ -5847,11 +5847,12 @@ export const flowmesh = $root.flowmesh = (() => {
    KvOp.prototype.sortedSetScore = null;
    KvOp.prototype.sortedSetIncrement = null;
    KvOp.prototype.sortedSetRange = null;
+   KvOp.prototype.check = null;
 
    let $oneOfFields;
 
    $Object.defineProperty(KvOp.prototype, "op", {
-    get: $util.oneOfGetter($oneOfFields = ["get", "set", "delete", "expire", "increment", "inspect", "scan", "hashSet", "hashGet", "hashDelete", "hashIncrement", "hashScan", "setAdd", "setRemove", "setContains", "setScan", "sortedSetAdd", "sortedSetRemove", "sortedSetScore", "sortedSetIncrement", "sortedSetRange"]),
+    get: $util.oneOfGetter($oneOfFields = ["get", "set", "delete", "expire", "increment", "inspect", "scan", "hashSet", "hashGet", "hashDelete", "hashIncrement", "hashScan", "setAdd", "setRemove", "setContains", "setScan", "sortedSetAdd", "sortedSetRemove", "sortedSetScore", "sortedSetIncrement", "sortedSetRange", "check"]),
     set: $util.oneOfSetter($oneOfFields)
    });
 
@@ -5908,6 +5909,8 @@ export const flowmesh = $root.flowmesh = (() => {
      $root.flowmesh.v1.SortedSetIncrement.encode(message.sortedSetIncrement, writer.uint32(266).fork(), _depth + 1).ldelim();
     if (message.sortedSetRange != null && $Object.hasOwnProperty.call(message, "sortedSetRange"))
      $root.flowmesh.v1.SortedSetRange.encode(message.sortedSetRange, writer.uint32(274).fork(), _depth + 1).ldelim();
+    if (message.check != null && $Object.hasOwnProperty.call(message, "check"))
+     $root.flowmesh.v1.KvCheck.encode(message.check, writer.uint32(402).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -6088,6 +6091,13 @@ export const flowmesh = $root.flowmesh = (() => {
        message.op = "sortedSetRange";
        continue;
       }
+     case 50: {
+       if (wireType !== 2)
+        break;
+       message.check = $root.flowmesh.v1.KvCheck.decode(reader, reader.size(), $undefined, _depth + 1, message.check);
+       message.op = "check";
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -6220,6 +6230,11 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.KvOp.sortedSetRange: object expected");
      message.sortedSetRange = $root.flowmesh.v1.SortedSetRange.fromObject(object.sortedSetRange, _depth + 1);
     }
+    if (object.check != null) {
+     if (!$util.isObject(object.check))
+      throw $TypeError(".flowmesh.v1.KvOp.check: object expected");
+     message.check = $root.flowmesh.v1.KvCheck.fromObject(object.check, _depth + 1);
+    }
     return message;
    };
 
@@ -6335,6 +6350,11 @@ export const flowmesh = $root.flowmesh = (() => {
      object.sortedSetRange = $root.flowmesh.v1.SortedSetRange.toObject(message.sortedSetRange, options, _depth + 1);
      if (options.oneofs)
       object.op = "sortedSetRange";
+    }
+    if (message.check != null && $Object.hasOwnProperty.call(message, "check")) {
+     object.check = $root.flowmesh.v1.KvCheck.toObject(message.check, options, _depth + 1);
+     if (options.oneofs)
+      object.op = "check";
     }
     return object;
    };
@@ -7693,6 +7713,171 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return KvExpire;
+  })();
+
+  v1.KvCheck = (function() {
+
+   const KvCheck = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   KvCheck.prototype.key = $util.newBuffer([]);
+   KvCheck.prototype.revision = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   KvCheck.create = function(properties) {
+    return new KvCheck(properties);
+   };
+
+   KvCheck.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.key != null && $Object.hasOwnProperty.call(message, "key") && message.key.length)
+     writer.uint32(10).bytes(message.key);
+    if (message.revision != null && $Object.hasOwnProperty.call(message, "revision") && (typeof message.revision === "object" ? message.revision.low || message.revision.high : message.revision !== 0))
+     writer.uint32(16).uint64(message.revision);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   KvCheck.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.KvCheck();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.key = value;
+       else
+        delete message.key;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.revision = value;
+       else
+        delete message.revision;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   KvCheck.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.KvCheck)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.KvCheck: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.KvCheck();
+    if (object.key != null)
+     if (object.key.length)
+      if (typeof object.key === "string")
+       $util.base64.decode(object.key, message.key = $util.newBuffer($util.base64.length(object.key)), 0);
+      else if (object.key.length >= 0)
+       message.key = object.key;
+    if (object.revision != null)
+     if (typeof object.revision === "object" ? object.revision.low || object.revision.high : $Number(object.revision) !== 0)
+      if ($util.Long)
+       message.revision = $util.Long.fromValue(object.revision, true);
+      else if (typeof object.revision === "string")
+       message.revision = $parseInt(object.revision, 10);
+      else if (typeof object.revision === "number")
+       message.revision = object.revision;
+      else if (typeof object.revision === "object")
+       message.revision = new $util.LongBits(object.revision.low >>> 0, object.revision.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   KvCheck.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     if (options.bytes === $String)
+      object.key = "";
+     else {
+      object.key = [];
+      if (options.bytes !== $Array)
+       object.key = $util.newBuffer(object.key);
+     }
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.revision = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.revision = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.key != null && $Object.hasOwnProperty.call(message, "key"))
+     object.key = options.bytes === $String ? $util.base64.encode(message.key, 0, message.key.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.key) : message.key;
+    if (message.revision != null && $Object.hasOwnProperty.call(message, "revision"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.revision = typeof message.revision === "number" ? $BigInt(message.revision) : $util.Long.fromBits(message.revision.low >>> 0, message.revision.high >>> 0, true).toBigInt();
+     else if (typeof message.revision === "number")
+      object.revision = options.longs === $String ? $String(message.revision) : message.revision;
+     else
+      object.revision = options.longs === $String ? $util.Long.prototype.toString.call(message.revision) : options.longs === $Number ? new $util.LongBits(message.revision.low >>> 0, message.revision.high >>> 0).toNumber(true) : message.revision;
+    return object;
+   };
+
+   KvCheck.prototype.toJSON = function() {
+    return KvCheck.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return KvCheck;
   })();
 
   v1.KvIncrement = (function() {
@@ -30080,98 +30265,99 @@ const $56 = flowmesh.v1.JobTransition;
 const $57 = flowmesh.v1.Keyspace;
 const $58 = flowmesh.v1.KvAsOf;
 const $59 = flowmesh.v1.KvChange;
-const $60 = flowmesh.v1.KvDelete;
-const $61 = flowmesh.v1.KvEntry;
-const $62 = flowmesh.v1.KvExpire;
-const $63 = flowmesh.v1.KvGet;
-const $64 = flowmesh.v1.KvIncrement;
-const $65 = flowmesh.v1.KvInspect;
-const $66 = flowmesh.v1.KvOp;
-const $67 = flowmesh.v1.KvRequest;
-const $68 = flowmesh.v1.KvResponse;
-const $69 = flowmesh.v1.KvResult;
-const $70 = flowmesh.v1.KvScan;
-const $71 = flowmesh.v1.KvSet;
-const $72 = flowmesh.v1.KvWatchRequest;
-const $73 = flowmesh.v1.KvWatchResponse;
-const $74 = flowmesh.v1.LeaseRequest;
-const $75 = flowmesh.v1.LeaseResponse;
-const $76 = flowmesh.v1.LeasedJob;
-const $77 = flowmesh.v1.ListGroupsRequest;
-const $78 = flowmesh.v1.ListGroupsResponse;
-const $79 = flowmesh.v1.ListJobsRequest;
-const $80 = flowmesh.v1.ListJobsResponse;
-const $81 = flowmesh.v1.ListKeyspacesRequest;
-const $82 = flowmesh.v1.ListKeyspacesResponse;
-const $83 = flowmesh.v1.ListQueuesRequest;
-const $84 = flowmesh.v1.ListQueuesResponse;
-const $85 = flowmesh.v1.ListStreamsRequest;
-const $86 = flowmesh.v1.ListStreamsResponse;
-const $87 = flowmesh.v1.Mutation;
-const $88 = flowmesh.v1.Nack;
-const $89 = flowmesh.v1.NewJob;
-const $90 = flowmesh.v1.NewRecord;
-const $91 = flowmesh.v1.PartitionFigures;
-const $92 = flowmesh.v1.PartitionOffset;
-const $93 = flowmesh.v1.PublishBatch;
-const $94 = flowmesh.v1.PublishBatchReply;
-const $95 = flowmesh.v1.PublishRequest;
-const $96 = flowmesh.v1.PublishResponse;
-const $97 = flowmesh.v1.PurgeRequest;
-const $98 = flowmesh.v1.PurgeResponse;
-const $99 = flowmesh.v1.Queue;
-const $100 = flowmesh.v1.QueueFigures;
-const $101 = flowmesh.v1.QueueLimits;
-const $102 = flowmesh.v1.QueueSpec;
-const $103 = flowmesh.v1.Rate;
-const $104 = flowmesh.v1.ReadRequest;
-const $105 = flowmesh.v1.ReadResponse;
-const $106 = flowmesh.v1.Record;
-const $107 = flowmesh.v1.RecordChunk;
-const $108 = flowmesh.v1.RedriveRequest;
-const $109 = flowmesh.v1.RedriveResponse;
-const $110 = flowmesh.v1.RedriveTask;
-const $111 = flowmesh.v1.RenewSessionRequest;
-const $112 = flowmesh.v1.RenewSessionResponse;
-const $113 = flowmesh.v1.ReportRequest;
-const $114 = flowmesh.v1.ReportResponse;
-const $115 = flowmesh.v1.ScoredMember;
-const $116 = flowmesh.v1.SeekRequest;
-const $117 = flowmesh.v1.SeekResponse;
-const $118 = flowmesh.v1.SetAdd;
-const $119 = flowmesh.v1.SetContains;
-const $120 = flowmesh.v1.SetPausedRequest;
-const $121 = flowmesh.v1.SetPausedResponse;
-const $122 = flowmesh.v1.SetRemove;
-const $123 = flowmesh.v1.SetScan;
-const $124 = flowmesh.v1.SettleRequest;
-const $125 = flowmesh.v1.SettleResponse;
-const $126 = flowmesh.v1.Settlement;
-const $127 = flowmesh.v1.ShardFigures;
-const $128 = flowmesh.v1.SortedSetAdd;
-const $129 = flowmesh.v1.SortedSetIncrement;
-const $130 = flowmesh.v1.SortedSetRange;
-const $131 = flowmesh.v1.SortedSetRemove;
-const $132 = flowmesh.v1.SortedSetScore;
-const $133 = flowmesh.v1.StartRedriveRequest;
-const $134 = flowmesh.v1.Stream;
-const $135 = flowmesh.v1.StreamSpec;
-const $136 = flowmesh.v1.TransactionOp;
-const $137 = flowmesh.v1.TransactionRequest;
-const $138 = flowmesh.v1.TransactionResponse;
-const $139 = flowmesh.v1.TransactionResult;
-const $140 = flowmesh.v1.Window;
-const $141 = flowmesh.v1.WorkExtend;
-const $142 = flowmesh.v1.WorkHello;
-const $143 = flowmesh.v1.WorkLost;
-const $144 = flowmesh.v1.WorkNack;
-const $145 = flowmesh.v1.WorkRequest;
-const $146 = flowmesh.v1.WorkResponse;
-const $147 = flowmesh.v1.WorkResult;
-const $148 = flowmesh.v1.WorkSettle;
-const $149 = flowmesh.v1.WorkSettled;
-const $150 = flowmesh.v1.WorkWelcome;
-const $151 = flowmesh.v1.Durability;
+const $60 = flowmesh.v1.KvCheck;
+const $61 = flowmesh.v1.KvDelete;
+const $62 = flowmesh.v1.KvEntry;
+const $63 = flowmesh.v1.KvExpire;
+const $64 = flowmesh.v1.KvGet;
+const $65 = flowmesh.v1.KvIncrement;
+const $66 = flowmesh.v1.KvInspect;
+const $67 = flowmesh.v1.KvOp;
+const $68 = flowmesh.v1.KvRequest;
+const $69 = flowmesh.v1.KvResponse;
+const $70 = flowmesh.v1.KvResult;
+const $71 = flowmesh.v1.KvScan;
+const $72 = flowmesh.v1.KvSet;
+const $73 = flowmesh.v1.KvWatchRequest;
+const $74 = flowmesh.v1.KvWatchResponse;
+const $75 = flowmesh.v1.LeaseRequest;
+const $76 = flowmesh.v1.LeaseResponse;
+const $77 = flowmesh.v1.LeasedJob;
+const $78 = flowmesh.v1.ListGroupsRequest;
+const $79 = flowmesh.v1.ListGroupsResponse;
+const $80 = flowmesh.v1.ListJobsRequest;
+const $81 = flowmesh.v1.ListJobsResponse;
+const $82 = flowmesh.v1.ListKeyspacesRequest;
+const $83 = flowmesh.v1.ListKeyspacesResponse;
+const $84 = flowmesh.v1.ListQueuesRequest;
+const $85 = flowmesh.v1.ListQueuesResponse;
+const $86 = flowmesh.v1.ListStreamsRequest;
+const $87 = flowmesh.v1.ListStreamsResponse;
+const $88 = flowmesh.v1.Mutation;
+const $89 = flowmesh.v1.Nack;
+const $90 = flowmesh.v1.NewJob;
+const $91 = flowmesh.v1.NewRecord;
+const $92 = flowmesh.v1.PartitionFigures;
+const $93 = flowmesh.v1.PartitionOffset;
+const $94 = flowmesh.v1.PublishBatch;
+const $95 = flowmesh.v1.PublishBatchReply;
+const $96 = flowmesh.v1.PublishRequest;
+const $97 = flowmesh.v1.PublishResponse;
+const $98 = flowmesh.v1.PurgeRequest;
+const $99 = flowmesh.v1.PurgeResponse;
+const $100 = flowmesh.v1.Queue;
+const $101 = flowmesh.v1.QueueFigures;
+const $102 = flowmesh.v1.QueueLimits;
+const $103 = flowmesh.v1.QueueSpec;
+const $104 = flowmesh.v1.Rate;
+const $105 = flowmesh.v1.ReadRequest;
+const $106 = flowmesh.v1.ReadResponse;
+const $107 = flowmesh.v1.Record;
+const $108 = flowmesh.v1.RecordChunk;
+const $109 = flowmesh.v1.RedriveRequest;
+const $110 = flowmesh.v1.RedriveResponse;
+const $111 = flowmesh.v1.RedriveTask;
+const $112 = flowmesh.v1.RenewSessionRequest;
+const $113 = flowmesh.v1.RenewSessionResponse;
+const $114 = flowmesh.v1.ReportRequest;
+const $115 = flowmesh.v1.ReportResponse;
+const $116 = flowmesh.v1.ScoredMember;
+const $117 = flowmesh.v1.SeekRequest;
+const $118 = flowmesh.v1.SeekResponse;
+const $119 = flowmesh.v1.SetAdd;
+const $120 = flowmesh.v1.SetContains;
+const $121 = flowmesh.v1.SetPausedRequest;
+const $122 = flowmesh.v1.SetPausedResponse;
+const $123 = flowmesh.v1.SetRemove;
+const $124 = flowmesh.v1.SetScan;
+const $125 = flowmesh.v1.SettleRequest;
+const $126 = flowmesh.v1.SettleResponse;
+const $127 = flowmesh.v1.Settlement;
+const $128 = flowmesh.v1.ShardFigures;
+const $129 = flowmesh.v1.SortedSetAdd;
+const $130 = flowmesh.v1.SortedSetIncrement;
+const $131 = flowmesh.v1.SortedSetRange;
+const $132 = flowmesh.v1.SortedSetRemove;
+const $133 = flowmesh.v1.SortedSetScore;
+const $134 = flowmesh.v1.StartRedriveRequest;
+const $135 = flowmesh.v1.Stream;
+const $136 = flowmesh.v1.StreamSpec;
+const $137 = flowmesh.v1.TransactionOp;
+const $138 = flowmesh.v1.TransactionRequest;
+const $139 = flowmesh.v1.TransactionResponse;
+const $140 = flowmesh.v1.TransactionResult;
+const $141 = flowmesh.v1.Window;
+const $142 = flowmesh.v1.WorkExtend;
+const $143 = flowmesh.v1.WorkHello;
+const $144 = flowmesh.v1.WorkLost;
+const $145 = flowmesh.v1.WorkNack;
+const $146 = flowmesh.v1.WorkRequest;
+const $147 = flowmesh.v1.WorkResponse;
+const $148 = flowmesh.v1.WorkResult;
+const $149 = flowmesh.v1.WorkSettle;
+const $150 = flowmesh.v1.WorkSettled;
+const $151 = flowmesh.v1.WorkWelcome;
+const $152 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -30233,96 +30419,97 @@ export {
   $57 as Keyspace,
   $58 as KvAsOf,
   $59 as KvChange,
-  $60 as KvDelete,
-  $61 as KvEntry,
-  $62 as KvExpire,
-  $63 as KvGet,
-  $64 as KvIncrement,
-  $65 as KvInspect,
-  $66 as KvOp,
-  $67 as KvRequest,
-  $68 as KvResponse,
-  $69 as KvResult,
-  $70 as KvScan,
-  $71 as KvSet,
-  $72 as KvWatchRequest,
-  $73 as KvWatchResponse,
-  $74 as LeaseRequest,
-  $75 as LeaseResponse,
-  $76 as LeasedJob,
-  $77 as ListGroupsRequest,
-  $78 as ListGroupsResponse,
-  $79 as ListJobsRequest,
-  $80 as ListJobsResponse,
-  $81 as ListKeyspacesRequest,
-  $82 as ListKeyspacesResponse,
-  $83 as ListQueuesRequest,
-  $84 as ListQueuesResponse,
-  $85 as ListStreamsRequest,
-  $86 as ListStreamsResponse,
-  $87 as Mutation,
-  $88 as Nack,
-  $89 as NewJob,
-  $90 as NewRecord,
-  $91 as PartitionFigures,
-  $92 as PartitionOffset,
-  $93 as PublishBatch,
-  $94 as PublishBatchReply,
-  $95 as PublishRequest,
-  $96 as PublishResponse,
-  $97 as PurgeRequest,
-  $98 as PurgeResponse,
-  $99 as Queue,
-  $100 as QueueFigures,
-  $101 as QueueLimits,
-  $102 as QueueSpec,
-  $103 as Rate,
-  $104 as ReadRequest,
-  $105 as ReadResponse,
-  $106 as Record,
-  $107 as RecordChunk,
-  $108 as RedriveRequest,
-  $109 as RedriveResponse,
-  $110 as RedriveTask,
-  $111 as RenewSessionRequest,
-  $112 as RenewSessionResponse,
-  $113 as ReportRequest,
-  $114 as ReportResponse,
-  $115 as ScoredMember,
-  $116 as SeekRequest,
-  $117 as SeekResponse,
-  $118 as SetAdd,
-  $119 as SetContains,
-  $120 as SetPausedRequest,
-  $121 as SetPausedResponse,
-  $122 as SetRemove,
-  $123 as SetScan,
-  $124 as SettleRequest,
-  $125 as SettleResponse,
-  $126 as Settlement,
-  $127 as ShardFigures,
-  $128 as SortedSetAdd,
-  $129 as SortedSetIncrement,
-  $130 as SortedSetRange,
-  $131 as SortedSetRemove,
-  $132 as SortedSetScore,
-  $133 as StartRedriveRequest,
-  $134 as Stream,
-  $135 as StreamSpec,
-  $136 as TransactionOp,
-  $137 as TransactionRequest,
-  $138 as TransactionResponse,
-  $139 as TransactionResult,
-  $140 as Window,
-  $141 as WorkExtend,
-  $142 as WorkHello,
-  $143 as WorkLost,
-  $144 as WorkNack,
-  $145 as WorkRequest,
-  $146 as WorkResponse,
-  $147 as WorkResult,
-  $148 as WorkSettle,
-  $149 as WorkSettled,
-  $150 as WorkWelcome,
-  $151 as Durability,
+  $60 as KvCheck,
+  $61 as KvDelete,
+  $62 as KvEntry,
+  $63 as KvExpire,
+  $64 as KvGet,
+  $65 as KvIncrement,
+  $66 as KvInspect,
+  $67 as KvOp,
+  $68 as KvRequest,
+  $69 as KvResponse,
+  $70 as KvResult,
+  $71 as KvScan,
+  $72 as KvSet,
+  $73 as KvWatchRequest,
+  $74 as KvWatchResponse,
+  $75 as LeaseRequest,
+  $76 as LeaseResponse,
+  $77 as LeasedJob,
+  $78 as ListGroupsRequest,
+  $79 as ListGroupsResponse,
+  $80 as ListJobsRequest,
+  $81 as ListJobsResponse,
+  $82 as ListKeyspacesRequest,
+  $83 as ListKeyspacesResponse,
+  $84 as ListQueuesRequest,
+  $85 as ListQueuesResponse,
+  $86 as ListStreamsRequest,
+  $87 as ListStreamsResponse,
+  $88 as Mutation,
+  $89 as Nack,
+  $90 as NewJob,
+  $91 as NewRecord,
+  $92 as PartitionFigures,
+  $93 as PartitionOffset,
+  $94 as PublishBatch,
+  $95 as PublishBatchReply,
+  $96 as PublishRequest,
+  $97 as PublishResponse,
+  $98 as PurgeRequest,
+  $99 as PurgeResponse,
+  $100 as Queue,
+  $101 as QueueFigures,
+  $102 as QueueLimits,
+  $103 as QueueSpec,
+  $104 as Rate,
+  $105 as ReadRequest,
+  $106 as ReadResponse,
+  $107 as Record,
+  $108 as RecordChunk,
+  $109 as RedriveRequest,
+  $110 as RedriveResponse,
+  $111 as RedriveTask,
+  $112 as RenewSessionRequest,
+  $113 as RenewSessionResponse,
+  $114 as ReportRequest,
+  $115 as ReportResponse,
+  $116 as ScoredMember,
+  $117 as SeekRequest,
+  $118 as SeekResponse,
+  $119 as SetAdd,
+  $120 as SetContains,
+  $121 as SetPausedRequest,
+  $122 as SetPausedResponse,
+  $123 as SetRemove,
+  $124 as SetScan,
+  $125 as SettleRequest,
+  $126 as SettleResponse,
+  $127 as Settlement,
+  $128 as ShardFigures,
+  $129 as SortedSetAdd,
+  $130 as SortedSetIncrement,
+  $131 as SortedSetRange,
+  $132 as SortedSetRemove,
+  $133 as SortedSetScore,
+  $134 as StartRedriveRequest,
+  $135 as Stream,
+  $136 as StreamSpec,
+  $137 as TransactionOp,
+  $138 as TransactionRequest,
+  $139 as TransactionResponse,
+  $140 as TransactionResult,
+  $141 as Window,
+  $142 as WorkExtend,
+  $143 as WorkHello,
+  $144 as WorkLost,
+  $145 as WorkNack,
+  $146 as WorkRequest,
+  $147 as WorkResponse,
+  $148 as WorkResult,
+  $149 as WorkSettle,
+  $150 as WorkSettled,
+  $151 as WorkWelcome,
+  $152 as Durability,
 };
