@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { checkExposure, createAccess, hashToken } from './api/access.ts';
 import { startGrpc } from './api/grpc/server.ts';
 import { startHttp } from './api/http/server.ts';
+import { startRedis } from './api/redis/listener.ts';
 import { openFabric } from './fabric.ts';
 import { realRuntime } from './runtime.ts';
 import type { Fabric } from './services.ts';
@@ -19,6 +20,8 @@ export interface ServerOptions {
   /** 0: any free one. */
   readonly grpcPort: number;
   readonly httpPort: number;
+  /** Unset: no Redis listener. */
+  readonly redisPort?: number | undefined;
   /** Names beyond localhost and the bound host that HTTP answers to. */
   readonly allowedHosts?: readonly string[];
   readonly token?: string | undefined;
@@ -35,6 +38,8 @@ export interface ServerOptions {
 export interface RunningServer {
   readonly grpcPort: number;
   readonly httpPort: number;
+  /** Unset: there is none. */
+  readonly redisPort: number | undefined;
   readonly fabric: Fabric;
   /** No new calls; those that run may finish. */
   drain(): Promise<void>;
@@ -77,15 +82,20 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     const common = { fabric, host, access, log, metrics, runtime: realRuntime };
     const grpc = await startGrpc({ ...common, port: o.grpcPort });
     const http = await startHttp({ ...common, port: o.httpPort, allowedHosts: o.allowedHosts ?? [] });
+    const redis =
+      o.redisPort === undefined
+        ? undefined
+        : await startRedis({ ...common, port: o.redisPort, version: VERSION });
     let closing: Promise<void> | undefined;
     const closeAll = async () => {
       fabric.drain();
-      await Promise.all([grpc.close(GRACE_MS), http.close(GRACE_MS)]);
+      await Promise.all([grpc, http, redis].map((listener) => listener?.close(GRACE_MS)));
       await fabric.close();
     };
     return {
       grpcPort: grpc.port,
       httpPort: http.port,
+      redisPort: redis?.port,
       fabric,
       drain: async () => fabric.drain(),
       close: () => {

@@ -58,6 +58,7 @@ const DELETE_KV = permission('delete kv');
 const KV_OPS: Record<NonNullable<pb.KvOp['op']>, Permission> = {
   get: GET_KV,
   inspect: GET_KV,
+  check: GET_KV,
   scan: GET_KV,
   hashGet: GET_KV,
   hashScan: GET_KV,
@@ -192,8 +193,36 @@ const ROUTES: Record<string, Need> = {
   'POST /v1/streams/:stream/groups/:group/seek': need('admin group'),
 };
 
+/** Commands on data by the name that clients send. A transaction needs what its commands need. */
+const REDIS: Record<string, Need> = Object.fromEntries(
+  Object.entries({
+    get:
+      'GET MGET STRLEN GETRANGE SUBSTR EXISTS TOUCH TYPE TTL PTTL EXPIRETIME PEXPIRETIME HGET HMGET ' +
+      'HEXISTS HSTRLEN HLEN HGETALL HKEYS HVALS HRANDFIELD SISMEMBER SMISMEMBER SCARD SMEMBERS SUNION ' +
+      'SINTER SDIFF SINTERCARD SRANDMEMBER ZSCORE ZMSCORE ZCARD ZRANK ZREVRANK ZCOUNT ZLEXCOUNT ZRANGE ' +
+      'ZREVRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE ZRANGEBYLEX ZREVRANGEBYLEX ZRANDMEMBER ZUNION ZINTER ' +
+      'ZDIFF ZINTERCARD DBSIZE KEYS RANDOMKEY SCAN HSCAN SSCAN ZSCAN',
+    put:
+      'SET SETNX SETEX PSETEX MSET MSETNX APPEND SETRANGE INCR DECR INCRBY DECRBY INCRBYFLOAT GETSET ' +
+      'GETEX PERSIST HSET HMSET HINCRBY HINCRBYFLOAT HSETNX SADD SUNIONSTORE SINTERSTORE SDIFFSTORE ' +
+      'ZADD ZINCRBY ZRANGESTORE ZUNIONSTORE ZINTERSTORE ZDIFFSTORE COPY',
+    delete: 'DEL UNLINK HDEL SREM ZREM FLUSHDB',
+  }).flatMap(([verb, names]) =>
+    names.split(' ').map((name) => [`redis ${name}`, need(`${verb as 'get'} kv`)]),
+  ),
+);
+/** Those that may take away what they read, or a key that was there. */
+for (const name of [
+  ...['GETDEL', 'EXPIRE', 'PEXPIRE', 'EXPIREAT', 'PEXPIREAT', 'RENAME', 'RENAMENX', 'SPOP', 'SMOVE'],
+  ...['ZPOPMIN', 'ZPOPMAX', 'ZREMRANGEBYRANK', 'ZREMRANGEBYSCORE', 'ZREMRANGEBYLEX'],
+]) {
+  REDIS[`redis ${name}`] = need('put kv', 'delete kv');
+}
+
 /**
- * Operations of both listeners and what they need. A Map: an operation named like a member of Object is
+ * Operations of all listeners and what they need. A Map: an operation named like a member of Object is
  * absent.
  */
-export const NEEDS: ReadonlyMap<string, Need> = new Map([...Object.entries(RPCS), ...Object.entries(ROUTES)]);
+export const NEEDS: ReadonlyMap<string, Need> = new Map(
+  [RPCS, ROUTES, REDIS].flatMap((table) => Object.entries(table)),
+);

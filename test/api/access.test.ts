@@ -5,6 +5,8 @@ import grpc from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { checkExposure, createAccess, hashToken, isLoopback } from '../../dataplane/api/access.ts';
 import { NEEDS, type Verb } from '../../dataplane/api/permissions.ts';
+import { SESSION } from '../../dataplane/api/redis/session.ts';
+import { VERBS as VERBS_OF_COMMANDS } from '../../dataplane/api/redis/tables.ts';
 import { collect, fakeHttp, startFake } from './support.ts';
 
 const VERBS: Verb[] = [
@@ -32,7 +34,8 @@ const access = createAccess({
 
 const operations = [...NEEDS.keys()];
 const rpcs = operations.filter((operation) => operation.startsWith('/'));
-const routes = operations.filter((operation) => !operation.startsWith('/'));
+const routes = operations.filter((operation) => /^[A-Z]+ \//.test(operation));
+const commands = operations.filter((operation) => operation.startsWith('redis '));
 
 const passThrough = (bytes: Buffer) => bytes;
 
@@ -76,6 +79,17 @@ test('every route has an entry, and no entry is left over', async () => {
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ':$1')}`),
   );
   expect(described.sort()).toEqual(routes.sort());
+});
+
+test('every Redis command on data has an entry that asks for its verb, and no entry is left over', () => {
+  const own = [...SESSION].flatMap(([name, { verb }]) => (verb === undefined ? [] : [[name, verb] as const]));
+  const served = [...VERBS_OF_COMMANDS, ...own];
+  expect(commands.sort()).toEqual(served.map(([name]) => `redis ${name}`).sort());
+  for (const [name, verb] of served) {
+    const need = NEEDS.get(`redis ${name}`);
+    const verbs = need?.kind === 'all' ? need.permissions.map((each) => each.verb) : [];
+    expect(verbs, name).toContain(verb);
+  }
 });
 
 test('a route without an entry cannot be added', async () => {

@@ -14,7 +14,8 @@ const server = await startServer({
   logLevel: 'error',
   ...given,
 });
-process.stdout.write(`${JSON.stringify({ grpcPort: server.grpcPort, httpPort: server.httpPort })}\n`);
+const { grpcPort, httpPort, redisPort } = server;
+process.stdout.write(`${JSON.stringify({ grpcPort, httpPort, redisPort })}\n`);
 process.on('SIGTERM', () => {
   void server.close().then(() => process.exit(0));
 });

@@ -11,12 +11,20 @@ export interface ServerProcess {
   readonly child: ChildProcess;
   readonly grpcPort: number;
   readonly httpPort: number;
+  /** Where it was asked for. */
+  readonly redisPort: number;
   readonly address: string;
   /** What it wrote to standard error so far. */
   stderr(): string;
   /** Collects garbage first. Bytes. */
   memory(): Promise<NodeJS.MemoryUsage>;
   kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+}
+
+interface Ports {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly redisPort?: number;
 }
 
 export async function startServerProcess(
@@ -32,23 +40,25 @@ export async function startServerProcess(
   child.stderr?.on('data', (chunk: Buffer) => {
     errors += chunk.toString();
   });
-  const { grpcPort, httpPort } = await new Promise<{ grpcPort: number; httpPort: number }>(
-    (resolve, reject) => {
-      child.once('exit', (code, signal) =>
-        reject(new Error(`the server ended before it served (${code ?? signal}): ${errors}`)),
-      );
-      if (child.stdout === null) return reject(new Error('no stdout'));
-      createInterface(child.stdout).on('line', (line) => {
-        if (line.startsWith('{"grpcPort"'))
-          resolve(JSON.parse(line) as { grpcPort: number; httpPort: number });
-        else errors += `${line}\n`;
-      });
-    },
-  );
+  const {
+    grpcPort,
+    httpPort,
+    redisPort = 0,
+  } = await new Promise<Ports>((resolve, reject) => {
+    child.once('exit', (code, signal) =>
+      reject(new Error(`the server ended before it served (${code ?? signal}): ${errors}`)),
+    );
+    if (child.stdout === null) return reject(new Error('no stdout'));
+    createInterface(child.stdout).on('line', (line) => {
+      if (line.startsWith('{"grpcPort"')) resolve(JSON.parse(line) as Ports);
+      else errors += `${line}\n`;
+    });
+  });
   return {
     child,
     grpcPort,
     httpPort,
+    redisPort,
     address: `127.0.0.1:${grpcPort}`,
     stderr: () => errors,
     async memory() {
