@@ -15,6 +15,11 @@ export function addDevCommand(program: Command, action: Action, host: DevHost): 
     .option('-f, --filename <path...>', 'manifests: files or folders; watched, and applied when they change')
     .option('--grpc-port <port>', 'port for SDKs; 0 takes any free one', whole(0, 65_535), 7070)
     .option('--http-port <port>', 'port for REST; 0 takes any free one', whole(0, 65_535), 7080)
+    .option(
+      '--redis-port <port>',
+      'port for Redis clients (6379, if it is free); 0 takes any',
+      whole(0, 65_535),
+    )
     .option('--host <host>', 'address to listen on', hostName, '127.0.0.1')
     .option(
       '--shards <n>',

@@ -15,6 +15,8 @@ export interface Running {
   host: string;
   grpcPort: number;
   httpPort: number;
+  /** undefined: somebody else has the port. */
+  redisPort: number | undefined;
   dataDir: string | null;
   shards: number;
   token: boolean;
@@ -33,6 +35,9 @@ export function bannerText(running: Running, { colors }: Terminal): string {
   const rows: [string, string, string][] = [
     ['gRPC', `${host}:${running.grpcPort}`, 'SDKs and this command line'],
     ['HTTP', `http://${host}:${running.httpPort}`, 'REST, /metrics, /readyz'],
+    running.redisPort === undefined
+      ? ['Redis', 'not served', 'port 6379 is taken; --redis-port 0 takes any']
+      : ['Redis', `${host}:${running.redisPort}`, 'redis-cli, ioredis, redis-py'],
     [
       'data',
       running.dataDir ?? 'in memory',

@@ -12,6 +12,9 @@ import { type Outcome, reconcile } from '../reconcile.ts';
 import { bannerText, reloadText } from './banner.ts';
 import { keepInStep, type Reload, type ReloadWorld } from './reload.ts';
 
+/** Where Redis clients look first. */
+const REDIS_PORT = 6379;
+
 export interface DevHost {
   startServer(options: ServerOptions): Promise<RunningServer>;
   version: string;
@@ -23,6 +26,7 @@ export interface DevOptions {
   filename?: string[];
   grpcPort: number;
   httpPort: number;
+  redisPort?: number;
   host: string;
   shards: number;
   token?: string;
@@ -54,15 +58,16 @@ export async function dev(context: Context, options: DevOptions, host: DevHost):
     const api = await context.connectTo(own);
     const declarations = declarationsOf(api);
     const outcomes = await reconcile(manifests.resources, declarations);
-    const { grpcPort, httpPort } = server;
+    const { grpcPort, httpPort, redisPort } = server;
     const shownDir = dataDir === null ? null : relative('.', dataDir) || '.';
     const running = {
-      ...{ version: host.version, host: options.host, grpcPort, httpPort, shards: options.shards },
+      ...{ version: host.version, host: options.host, grpcPort, httpPort, redisPort },
+      shards: options.shards,
       ...{ dataDir: shownDir, token: options.token !== undefined, insecure: options.insecure === true },
       ...{ manifests: paths, outcomes, resources: manifests.resources },
     };
     context.showLine(
-      { event: 'ready', grpcPort, httpPort, dataDir, declared: outcomes.map(outcomeJson) },
+      { event: 'ready', grpcPort, httpPort, redisPort, dataDir, declared: outcomes.map(outcomeJson) },
       () =>
         [
           bannerText(running, terminal),
@@ -94,32 +99,47 @@ export async function dev(context: Context, options: DevOptions, host: DevHost):
 }
 
 async function start(host: DevHost, options: DevOptions, dataDir: string | null): Promise<RunningServer> {
+  const asked = {
+    dataDir,
+    shards: options.shards,
+    host: options.host,
+    grpcPort: options.grpcPort,
+    httpPort: options.httpPort,
+    redisPort: options.redisPort ?? REDIS_PORT,
+    token: options.token,
+    insecure: options.insecure === true,
+    autoCreate: options.autoCreate,
+    logLevel: options.logLevel,
+  };
   try {
-    return await host.startServer({
-      dataDir,
-      shards: options.shards,
-      host: options.host,
-      grpcPort: options.grpcPort,
-      httpPort: options.httpPort,
-      token: options.token,
-      insecure: options.insecure === true,
-      autoCreate: options.autoCreate,
-      logLevel: options.logLevel,
-    });
+    return await host.startServer(asked);
   } catch (error) {
-    throw startProblem(error, options);
+    // Many people have a Redis there: unless the port was asked for, FlowMesh does without.
+    const isTaken = options.redisPort === undefined && portInUse(error) === REDIS_PORT;
+    if (!isTaken) throw startProblem(error, options);
   }
+  return host.startServer({ ...asked, redisPort: undefined }).catch((error: unknown) => {
+    throw startProblem(error, options);
+  });
+}
+
+/** The port that somebody else has; 0: one of them; undefined: that is not it. */
+function portInUse(error: unknown): number | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const { code, port } = error as NodeJS.ErrnoException & { port?: number };
+  const inUse = code === 'EADDRINUSE' || /EADDRINUSE|address already in use/i.test(error.message);
+  return inUse ? (port ?? Number(/:(\d+)/.exec(error.message)?.[1] ?? 0)) : undefined;
 }
 
 /** What commonly keeps a server from starting, with what to do about it. */
-function startProblem(error: unknown, { grpcPort, httpPort, data, host }: DevOptions): unknown {
+function startProblem(error: unknown, options: DevOptions): unknown {
   if (!(error instanceof Error)) return error;
-  const { code, port } = error as NodeJS.ErrnoException & { port?: number };
-  const inUse = code === 'EADDRINUSE' || /EADDRINUSE|address already in use/i.test(error.message);
-  if (inUse) {
-    const which = port ?? Number(/:(\d+)/.exec(error.message)?.[1] ?? 0);
+  const { grpcPort, httpPort, redisPort, data, host } = options;
+  const { code } = error as NodeJS.ErrnoException;
+  const which = portInUse(error);
+  if (which !== undefined) {
     const what = which > 0 ? `port ${which}` : `port ${grpcPort} or ${httpPort}`;
-    const option = which === httpPort ? '--http-port' : '--grpc-port';
+    const option = which === httpPort ? '--http-port' : which === redisPort ? '--redis-port' : '--grpc-port';
     return new CliError(
       `${what} is in use on ${host}`,
       `stop what uses it, or choose another: ${option} 0 takes any`,

@@ -37,6 +37,7 @@ async function dev(line: string, screen: Screen = {}) {
       return {
         grpcPort: options.grpcPort || 40_001,
         httpPort: options.httpPort || 40_002,
+        redisPort: options.redisPort || undefined,
         drain: async () => void steps.push('drain'),
         close: async () => void steps.push('close'),
       } as unknown as RunningServer;
@@ -54,6 +55,7 @@ test('the banner says where everything is, and lines to try that work', async ()
 
   gRPC    localhost:40001         SDKs and this command line
   HTTP    http://localhost:7080   REST, /metrics, /readyz
+  Redis   localhost:6379          redis-cli, ioredis, redis-py
   data    .flowmesh               kept, 1 shard
   access  with the token
 
@@ -83,7 +85,7 @@ test('scripts get each event as a line of JSON', async () => {
       .map((line) => JSON.parse(line)),
   ).toEqual([
     {
-      ...{ event: 'ready', grpcPort: 7070, httpPort: 40_002, dataDir: null },
+      ...{ event: 'ready', grpcPort: 7070, httpPort: 40_002, redisPort: 6379, dataDir: null },
       declared: [{ kind: 'queue', name: 'emails.send', result: 'created', changes: [] }],
     },
     { event: 'stopping' },
