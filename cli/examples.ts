@@ -17,7 +17,6 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'kv get': ['flowmesh kv get user:1', 'flowmesh kv get photo:1 > copy.jpg'],
   'kv incr': ['flowmesh kv incr visits', 'flowmesh kv incr visits -5'],
   'kv ls': ['flowmesh kv ls user:'],
-  'kv watch': ['flowmesh kv watch user: --time 15m'],
   'kv inspect': ['flowmesh kv inspect user:1'],
   'kv watch': ['flowmesh kv watch user:', 'flowmesh kv watch --key user:1 --time 15m -o json'],
   'kv expire': ['flowmesh kv expire user:1 24h', 'flowmesh kv expire user:1 never'],

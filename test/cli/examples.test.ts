@@ -50,24 +50,15 @@ const lines = Object.entries(examples).flatMap(([path, list]) =>
   ['dev', 'completion'].includes(path) ? [] : list,
 );
 
-<<<<<<< HEAD
 /** What goes on until Ctrl-C. */
 const endless = /stream tail .*-f|kv watch/;
-=======
-const isEndless = (args: readonly string[]) =>
-  args.includes('watch') || (args.includes('-f') && args.includes('tail'));
->>>>>>> c937a67 (Show how to watch keys)
 
 test.each(lines)('%s', async (line) => {
   const [, command = '', direction, file = ''] = /^flowmesh (.*?)(?: ([<>]) (\S+))?$/.exec(line) ?? [];
   const args = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
   const screen = {
     ...(direction === '<' ? { stdin: readFileSync(file, 'latin1') } : {}),
-<<<<<<< HEAD
     ...(endless.test(line) ? { interrupt: AbortSignal.abort() } : {}),
-=======
-    ...(isEndless(args) ? { interrupt: AbortSignal.abort() } : {}),
->>>>>>> c937a67 (Show how to watch keys)
   };
   const to = (target: Parameters<typeof connect>[0]) =>
     connect({ ...target, address: `127.0.0.1:${server.grpcPort}` });
