@@ -5,6 +5,7 @@
 //       entry.
 //   G2. Two are kept: the next one, and a reserve for a full disk. Missing space shows as `full` and is
 //       asked for again about every second; any other failure is fatal, because the disk cannot be trusted.
+//       History is given up for space: only what recovery needs can keep a journal full.
 //   G3. Segments go oldest first, each durably before the next, so that no crash leaves a gap; and not
 //       while they are read.
 import { HEAD_BYTES } from './codec.ts';
@@ -43,7 +44,7 @@ const SPARES = 2;
 /** Spares from recycled files: about what one checkpoint sets free, so that next to no file is zeroed. */
 const POOL = 8;
 /** Segments' worth of space that is left to others: the checkpoint that frees the journal needs some, too. */
-const HEADROOM = 1;
+const HEADROOM = 3;
 const RETRY_MS = 1000;
 const ZERO_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(ZERO_BYTES);
@@ -161,6 +162,9 @@ export class Segments {
       const old = this.#expired();
       if (old === undefined && this.#spares.length >= SPARES) break;
       hasSpace = await (old ? this.#retire(old) : this.#prepare());
+      if (hasSpace || this.#spares.length >= SPARES) continue;
+      const history = this.#trimmed();
+      if (history !== undefined) hasSpace = await this.#retire(history);
     }
     if (!this.#closed) this.#setFull(this.#spares.length < SPARES);
   }
@@ -228,13 +232,19 @@ export class Segments {
     }
   }
 
-  /** The oldest segment, if it is trimmed, outside of the history window and not being read. */
-  #expired(): Segment | undefined {
-    const { historyBytes, historyMs, nowMs } = this.#options;
+  /** The oldest segment, if recovery does not need it and it is not being read. */
+  #trimmed(): Segment | undefined {
     const [oldest, second] = this.#used;
     if (oldest === undefined || second === undefined || oldest.readers > 0) return undefined;
-    if (second.firstSeq - 1 > this.#trimmedTo) return undefined;
-    if (second.previousTimeMs < nowMs() - historyMs) return oldest;
+    return second.firstSeq - 1 > this.#trimmedTo ? undefined : oldest;
+  }
+
+  /** The same, if it is outside of the history window, too. */
+  #expired(): Segment | undefined {
+    const { historyBytes, historyMs, nowMs } = this.#options;
+    const oldest = this.#trimmed();
+    if (oldest === undefined) return undefined;
+    if ((this.#used[1]?.previousTimeMs ?? 0) < nowMs() - historyMs) return oldest;
     let keptBytes = 0;
     for (const [index, segment] of this.#used.entries()) {
       const next = this.#used[index + 1];

@@ -17,6 +17,9 @@ export const TICK_BYTES = 1024 * 1024;
 /** The event that goes beyond that. */
 export const TICK_EVENT_BYTES_MAX = 1280 * 1024;
 
+/** Rows fetched ahead for waiting commands in one go. */
+export const FETCH_ROWS_MAX = 4096;
+
 assert(
   BATCH_SOFT_BYTES + COMMAND_BYTES_MAX + REPLY_BYTES_MAX + TICK_BYTES + TICK_EVENT_BYTES_MAX <=
     ENTRY_BYTES_MAX,

@@ -15,6 +15,8 @@ const ROWS_BYTES = 12 * 1024 * 1024;
 /** Journal bytes since the last one: bounds recovery time. */
 const JOURNAL_BYTES = 96 * 1024 * 1024;
 const IDLE_MS = 60_000;
+/** The same while the disk is full: what a checkpoint sets free is all the space that there is. */
+const FULL_MS = 2000;
 const RETRY_MS = 2000;
 
 export interface CheckpointParts {
@@ -77,7 +79,7 @@ export class Checkpoints {
     const isDue =
       this.#p.rows.dirtyBytes > ROWS_BYTES ||
       this.#bytesSince > (this.#p.journalBytes ?? JOURNAL_BYTES) ||
-      nowMs - this.#lastMs > IDLE_MS;
+      nowMs - this.#lastMs > (this.#p.journal.state() === 'full' ? FULL_MS : IDLE_MS);
     if (isDue && nowMs >= this.#retryAtMs) void this.run(position, durable);
   }
 

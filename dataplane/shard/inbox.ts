@@ -12,6 +12,9 @@ export interface Pending {
   readonly done: Done;
 }
 
+/** A mutation without a producer is not idempotent. */
+export const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
+
 const INBOX_MAX = 100_000;
 /** What is taken from the front is cut off in pieces of this many. */
 const CUT = 4096;

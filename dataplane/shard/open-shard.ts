@@ -181,7 +181,12 @@ async function openParts(
     views,
     journal,
     checkpoints,
-    poke: () => (journal as Partial<EmbeddedJournal>).poke?.(),
+    poke() {
+      (journal as Partial<EmbeddedJournal>).poke?.();
+      // On a full disk nothing may be sealed that would make it think of one.
+      if (journal.state() === 'full' && shard.isQuiet)
+        checkpoints.consider({ seq: shard.durableSeq, timeMs: clock.nowMs() }, 0, async () => {});
+    },
     async close() {
       await shard.close();
       if (!checkpoints.isHeld)

@@ -8,13 +8,14 @@ import { Batch, type Done } from './batch.ts';
 import {
   BATCH_SOFT_BYTES,
   COMMAND_BYTES_MAX,
+  FETCH_ROWS_MAX,
   REPLY_BYTES_MAX,
   TICK_BYTES,
   TICK_EVENT_BYTES_MAX,
 } from './bounds.ts';
 import type { ShardClock } from './clock.ts';
 import { History } from './history.ts';
-import { Inbox, type Pending } from './inbox.ts';
+import { Inbox, identified, type Pending } from './inbox.ts';
 import type { Producers } from './producers.ts';
 import { asFlowError, diskFull, overloaded, tooLarge } from './refusals.ts';
 import type {
@@ -30,8 +31,6 @@ import type {
 import { ViewTable } from './view-table.ts';
 
 const FULL_RETRY_MS = 500;
-/** Rows fetched ahead for waiting commands in one go. */
-const FETCH_ROWS_MAX = 4096;
 
 export interface ShardParts {
   readonly id: number;
@@ -82,6 +81,11 @@ export class Shard implements ShardPort {
     this.#views = new ViewTable(parts.views);
     const { journal } = parts;
     this.timeline = new History({ journal, views: this.#views, settled: () => this.settled() });
+  }
+
+  /** Everything that was decided is durable: the state is that at the end of the entry `durableSeq`. */
+  get isQuiet(): boolean {
+    return this.#open.isEmpty && this.#inFlight === null && !this.#isInTick;
   }
 
   get durableSeq(): number {
@@ -226,8 +230,7 @@ export class Shard implements ShardPort {
       this.#isFetching = false;
     } catch (error) {
       this.#isFetching = false;
-      // Only the command at the head is refused: the damaged row may belong to any of them, so each tries on
-      // its own.
+      // Only the head is refused: the damaged row may belong to any of them, so each tries on its own.
       this.#inbox.shift()?.done(asFlowError(error), undefined);
     }
     this.#pump();
@@ -442,6 +445,3 @@ export class Shard implements ShardPort {
     });
   }
 }
-
-/** A mutation without a producer is not idempotent. */
-const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
