@@ -1,0 +1,58 @@
+// npm run bench:recovery -- 1G: how long a server takes from its start to its first answer when it has a
+// whole journal to replay: written with checkpoints held back, ended by kill -9.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startServerProcess } from '../test/support/server-process.ts';
+import { machine } from './support/run.ts';
+
+const asked = /^(\d+)([MG])$/.exec(process.argv[2] ?? '1G');
+if (asked === null) throw new Error('give a size such as 100M or 1G');
+const bytes = Number(asked[1]) * { M: 1e6, G: 1e9 }[asked[2] as 'M' | 'G'];
+const TARGET_MS = 5000;
+
+interface Filled {
+  readonly bytes: number;
+  readonly keys: number;
+  readonly jobs: number;
+  readonly records: number;
+}
+
+function fill(dataDir: string): Promise<Filled> {
+  const file = fileURLToPath(new URL('./load/journal.ts', import.meta.url));
+  const args = ['--conditions=flowmesh-source', file, JSON.stringify({ dataDir, bytes })];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.on('exit', (code, signal) => {
+      if (signal === 'SIGKILL' && out !== '') resolve(JSON.parse(out) as Filled);
+      else reject(new Error(`filling the journal ended with ${code ?? signal}`));
+    });
+  });
+}
+
+const dir = mkdtempSync(join(process.env.FLOWMESH_BENCH_DIR ?? tmpdir(), 'flowmesh-recovery-'));
+try {
+  const filled = await fill(dir);
+  const startMs = performance.now();
+  const nodeArgs = process.env.FLOWMESH_BENCH_PROFILE ? ['--cpu-prof'] : [];
+  const server = await startServerProcess({ dataDir: dir, shards: 1 }, { nodeArgs });
+  const answer = await fetch(`http://127.0.0.1:${server.httpPort}/v1/kv/default/key-0`);
+  const tookMs = performance.now() - startMs;
+  if ((await answer.text()).length !== 200) throw new Error('the first answer is not what was written');
+  const { rss } = await server.memory();
+  await server.kill(nodeArgs.length > 0 ? 'SIGTERM' : 'SIGKILL');
+  const verdict = tookMs <= TARGET_MS * (bytes / 1e9) || tookMs <= TARGET_MS ? 'met' : 'MISSED';
+  process.stdout.write(
+    `${machine()}\n${(filled.bytes / 1e6).toFixed(0)} MB of journal (${filled.records} records, ` +
+      `${filled.jobs} jobs, ${filled.keys} keys set): ${(tookMs / 1000).toFixed(2)} s to the first answer, ` +
+      `${(rss / 1e6).toFixed(0)} MB resident; at most ${TARGET_MS / 1000} s: ${verdict}\n`,
+  );
+} finally {
+  rmSync(dir, { recursive: true, force: true });
+}
