@@ -49,7 +49,6 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   #ticker: NodeJS.Timeout;
   #draining: Promise<void> | undefined;
   #isIdle: (() => void) | undefined;
-  /** Not again at each reconnect. */
   #warned = '';
 
   /** @internal Use `fm.queue.worker`. */
@@ -280,15 +279,18 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   readonly #flush = (): void => {
     this.#isFlushing = false;
-    if (!this.#session.isOpen) return this.#checkIdle();
+    if (this.#session.isOpen) this.#send();
+    this.#checkIdle();
+  };
+
+  #send(): void {
     for (let settle = this.#settlements.next(); settle !== undefined; settle = this.#settlements.next()) {
       this.#session.send({ settle });
     }
-    if (this.#draining === undefined) {
-      const credits = this.#credits.take(this.#waiting.length);
-      if (credits > 0) this.#session.send({ credits });
-    } else this.#checkIdle();
-  };
+    if (this.#draining !== undefined) return;
+    const credits = this.#credits.take(this.#waiting.length);
+    if (credits > 0) this.#session.send({ credits });
+  }
 
   #onSettled(settled: pb.WorkSettled): void {
     const answered = this.#settlements.answered(settled);
@@ -332,8 +334,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   /** Its lease is settled or lost; called once for each job. */
   #forget(job: HeldJob): void {
     if (this.#held.get(job.offset) === job) this.#held.delete(job.offset);
-    job.session.held--;
-    if (job.session.held === 0) this.#sessions.settled(job.session);
+    if (--job.session.held === 0) this.#sessions.settled(job.session);
   }
 
   #onBroken(error: FlowError): void {
@@ -394,7 +395,6 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   }
 
   #checkIdle(): void {
-    const { isConnecting } = this.#session;
-    if (!isConnecting && this.#running === 0 && this.#settlements.isEmpty) this.#isIdle?.();
+    if (this.#running === 0 && !this.#session.isConnecting && this.#settlements.isEmpty) this.#isIdle?.();
   }
 }
