@@ -45,6 +45,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'queue ls': ['flowmesh queue ls'],
   'queue get': ['flowmesh queue get emails.send'],
+  'queue schedules': ['flowmesh queue schedules emails.send'],
   'queue peek': ['flowmesh queue peek emails.send --limit 3'],
   'queue jobs': ['flowmesh queue jobs emails.send --state delayed'],
   'queue job': ['flowmesh queue job emails.send 0-1-0'],

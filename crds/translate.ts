@@ -9,8 +9,10 @@ import type { Queue, Resource, Stream } from './types.ts';
 import { parseDurationMs, parseRate, parseSizeBytes } from './values.ts';
 import type { Path } from './yaml-source.ts';
 
+const OVERLAPS = { Skip: 'skip', BufferOne: 'buffer_one', Allow: 'allow' } as const;
+
 export function toQueueSpec({ metadata, spec }: Queue) {
-  const { delivery = {}, deadLetter, deduplication, limits, retention } = spec;
+  const { delivery = {}, deadLetter, deduplication, limits, retention, schedules } = spec;
   const { backoff } = delivery;
   return {
     name: spec.queueName ?? metadata.name,
@@ -36,6 +38,15 @@ export function toQueueSpec({ metadata, spec }: Queue) {
       concurrency: limits.concurrency,
     },
     fair: delivery.fair,
+    schedules: schedules?.map(({ name, cron, timeZone, payload, overlap, catchUp }) => ({
+      name,
+      cron,
+      timeZone,
+      payload: payload === undefined ? undefined : Buffer.from(JSON.stringify(payload)),
+      contentType: payload === undefined ? undefined : 'application/json',
+      overlap: overlap && OVERLAPS[overlap],
+      catchUpMs: durationMs(catchUp),
+    })),
   };
 }
 
@@ -59,10 +70,9 @@ const sizeBytes = (text: string | undefined) => (text === undefined ? undefined 
 export function notices(resource: Resource): FieldProblem[] {
   switch (resource.kind) {
     case 'Queue': {
-      const { limits, schedules, schemaRef, scaling } = resource.spec;
+      const { limits, schemaRef, scaling } = resource.spec;
       return [
         ...unserved(['limits', 'onFull'], limits?.onFull === 'Block' || undefined, 'a full queue rejects'),
-        ...unserved(['schedules'], schedules, 'nothing is enqueued by itself'),
         ...unserved(['schemaRef'], schemaRef, 'payloads are not checked'),
         ...unserved(['scaling'], scaling, 'workers are not scaled'),
       ];

@@ -173,6 +173,13 @@ export interface QueueSpec {
     timeZone?: string;
     /** The payload of each job, sent as JSON. */
     payload?: Json;
+    /**
+     * What becomes of a tick while the job before it is not finished; Skip makes no job, BufferOne makes one
+     * when it is. Default Skip.
+     */
+    overlap?: 'Skip' | 'BufferOne' | 'Allow';
+    /** Missed ticks that are not older than this are made up for. Default 5m. */
+    catchUp?: string;
   }[];
   /** How long finished jobs stay readable. Whichever limit is reached first counts. */
   retention?: {

@@ -3,7 +3,7 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Command } from 'commander';
 import { formatDuration, formatRate, formatSize } from '../../crds/values.ts';
 import type { Action, Context } from '../context.ts';
-import { plain, plainWithout } from '../json.ts';
+import { jsonField, plain, plainWithout } from '../json.ts';
 import { duration, rate, size, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
@@ -17,6 +17,10 @@ export function addQueueCommands(program: Command, action: Action): void {
   const queue = program.command('queue').description('job queues and their jobs');
   queue.command('ls').description('list queues with their figures').action(action(list));
   queue.command('get <queue>').description('settings and figures of a queue').action(action(get));
+  queue
+    .command('schedules <queue>')
+    .description('the schedules of a queue, and when each comes next')
+    .action(action(schedules));
   addDeclareCommand(queue, action);
   addJobCommands(queue, action);
   addQueueTailCommand(queue, action);
@@ -125,8 +129,9 @@ function queueTable(queues: pb.Queue[], { terminal }: Context): string {
   return table(queues, columns, terminal);
 }
 
-const queueJson = ({ spec, paused, figures, shard, createdAtMs }: pb.Queue) => ({
-  ...plainWithout(spec ?? {}, 'mutation'),
+const queueJson = ({ spec, paused, figures, shard, createdAtMs, schedules }: pb.Queue) => ({
+  ...plainWithout(spec ?? {}, 'mutation', 'schedules'),
+  schedules: schedulesJson(spec, schedules),
   ...{ paused, shard, createdAtMs },
   figures: plain(busy(figures)),
 });
@@ -162,6 +167,7 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['dead letter', printable(spec?.deadLetterQueue ?? '')],
       ['dedup window', formatDuration(spec?.deduplicationWindowMs ?? 0)],
       ['max depth', spec?.maxDepth ? count(spec.maxDepth) : 'no limit'],
+      ['next tick', nextTick(queue, now)],
       ['limits', limitsText(spec)],
       ['turns', spec?.fair ? 'limit keys take turns' : ''],
       ['retention', `${formatDuration(spec?.retentionMs ?? 0)}, ${formatSize(spec?.retentionBytes ?? 0)}`],
@@ -180,6 +186,19 @@ function limitsText(spec: pb.QueueSpec | null): string {
     concurrencyPerKey ? `${count(concurrencyPerKey)} of a key at a time` : '',
   ];
   return parts.filter(Boolean).join(', ');
+}
+
+const schedulesJson = (spec: pb.QueueSpec | null, states: readonly pb.ScheduleState[]) =>
+  (spec?.schedules ?? []).map((schedule, i) => ({
+    ...plainWithout(schedule, 'payload'),
+    ...jsonField('payload', schedule.payload, schedule.contentType),
+    ...plainWithout(states[i] ?? {}),
+  }));
+
+/** The next tick of all. */
+function nextTick({ schedules }: pb.Queue, nowMs: number): string {
+  const [next] = schedules.filter(({ nextMs }) => nextMs > 0).sort((a, b) => a.nextMs - b.nextMs);
+  return next === undefined ? '' : `${printable(next.name)} ${relative(next.nextMs, nowMs)}`;
 }
 
 interface DeclareOptions {
@@ -243,6 +262,27 @@ async function purge(context: Context, { yes }: { yes?: boolean }, queue: string
   await confirm(context.terminal, `Remove about ${counted(jobs, 'job')} of ${queue}?`, yes);
   const { purged } = await api.purge({ queue, mutation: api.mutation() }, { deadlineMs: 60_000 });
   context.show({ queue, purged }, () => `${counted(purged, 'job')} removed\n`);
+}
+
+async function schedules(context: Context, _: unknown, name: string): Promise<void> {
+  const api = await context.api();
+  const queue = await api.getQueue({ name });
+  const { terminal } = context;
+  const now = terminal.nowMs();
+  const rows = (queue.spec?.schedules ?? []).map((schedule, i) => ({ ...schedule, ...queue.schedules[i] }));
+  const columns: Column<(typeof rows)[number]>[] = [
+    { title: 'SCHEDULE', value: (row) => printable(row.name), flexible: true },
+    { title: 'CRON', value: ({ cron }) => printable(cron) },
+    { title: 'ZONE', value: ({ timeZone }) => printable(timeZone) },
+    { title: 'NEXT', value: ({ nextMs = 0 }) => relative(nextMs, now), align: 'right' },
+    { title: 'LAST', value: ({ firedMs = 0 }) => relative(firedMs, now), align: 'right' },
+    { title: 'JOB', value: ({ jobId }) => jobId || '-' },
+    { title: 'SKIPPED', value: ({ skippedTotal = 0 }) => count(skippedTotal), align: 'right' },
+  ];
+  context.show(schedulesJson(queue.spec, queue.schedules), () =>
+    rows.length === 0 ? '' : table(rows, columns, terminal),
+  );
+  if (rows.length === 0) context.hint(`${name} has no schedules; declare them in a manifest`);
 }
 
 interface RemoveOptions {

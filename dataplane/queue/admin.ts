@@ -8,6 +8,7 @@ import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
 import { checkName, mutationOf } from './messages.ts';
 import { resolveSpec, specMessage } from './policy.ts';
+import type { Schedule } from './schedule-spec.ts';
 import type { Queues } from './service.ts';
 import { loadEntry } from './sources.ts';
 import { JOB } from './tables.ts';
@@ -86,6 +87,7 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
     paused: s.paused,
     shard: view.context.shard,
     createdAtMs: cell.createdAtMs,
+    schedules: (cell.spec.schedules ?? []).map((schedule) => scheduleState(view, cell, schedule)),
     figures: {
       waiting: cell.waiting,
       delayed: s.delayed + s.retrying,
@@ -99,6 +101,16 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
       workers: view.workers(cell),
     },
   };
+}
+
+function scheduleState(view: QueueView, cell: QueueCell, schedule: Schedule): pb.ScheduleStateInput {
+  const state = cell.schedules.get(schedule.name);
+  if (state === undefined) return { name: schedule.name };
+  const { firedMs, offset, bufferedMs, skippedTotal } = state;
+  const nextMs = view.schedules.nextMs(schedule, state);
+  const jobId = offset < 0 ? '' : view.idPrefix(cell) + offset.toString(36);
+  const shownNextMs = Number.isFinite(nextMs) ? nextMs : 0;
+  return { name: schedule.name, nextMs: shownNextMs, firedMs, jobId, bufferedMs, skippedTotal };
 }
 
 /** When the oldest ready job became ready; 0: none is ready. */

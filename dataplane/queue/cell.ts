@@ -9,6 +9,7 @@ import { LimitKeys, PARKED, RING } from './key-tables.ts';
 import { LifeKeys } from './life-tables.ts';
 import { limitKeyOf } from './limits.ts';
 import type { RedriveTask } from './redrive-decide.ts';
+import type { ScheduleState } from './schedule-spec.ts';
 import {
   DUE,
   DYING,
@@ -102,6 +103,8 @@ export class QueueCell {
   state: QueueState;
   /** The newest redrive task of a dead-letter queue. */
   redrive: RedriveTask | null;
+  /** What is remembered of each schedule of the declaration. */
+  schedules: Map<string, ScheduleState>;
   isDirty = true;
 
   constructor(rows: Rows, log: PartitionLog, queueNo: number, row: QueueRow) {
@@ -111,6 +114,7 @@ export class QueueCell {
     this.createdAtMs = row.createdAtMs;
     this.spec = row.spec;
     this.redrive = row.redrive ?? null;
+    this.schedules = new Map(row.schedules);
     // Counters of later versions are absent in older rows.
     this.state = { ...freshState(), ...row.state };
     this.log = log;
@@ -209,6 +213,7 @@ export class QueueCell {
       exceptions: [...this.exceptions],
       recentAcks: [...this.recentAcks],
       redrive: this.redrive,
+      schedules: [...this.schedules],
     };
   }
 }

@@ -27,6 +27,7 @@ import {
   type Unblocked,
 } from './events.ts';
 import { decodeKeyEvent, encodeKeyEvent, isKeyEvent } from './key-events.ts';
+import { decodeTicked, encodeTicked, isScheduleEvent } from './schedule-events.ts';
 import { decodeMeta, encodeMeta, type ResolvedSpec } from './tables.ts';
 
 const list = <T>(w: ByteWriter, items: readonly T[], write: (item: T) => void): void => {
@@ -78,6 +79,10 @@ const readUnblocked = (r: ByteReader): Unblocked => ({
 });
 
 export function encodeEvent(e: QueueEvent, w: ByteWriter): void {
+  if (isScheduleEvent(e)) {
+    encodeTicked(e, w);
+    return;
+  }
   if (isKeyEvent(e)) {
     encodeKeyEvent(e, w);
     return;
@@ -188,6 +193,7 @@ const readDue = (r: ByteReader): BecameDue['jobs'][number] => {
 };
 
 export function decodeEvent(type: number, r: ByteReader): QueueEvent {
+  if (isScheduleEvent({ type })) return decodeTicked(r);
   if (isKeyEvent({ type })) return decodeKeyEvent(type, r);
   if (type === DEDUP_EXPIRED) {
     const keys = readList(r, () => ({

@@ -3,6 +3,7 @@
 
 import type { Event } from '../shard/state-machine.ts';
 import type { KeyEvent, Refilled } from './key-events.ts';
+import type { Ticked } from './schedule-events.ts';
 import type { DedupRow, JobMeta, Lane, ResolvedSpec } from './tables.ts';
 
 export const DECLARED = 64;
@@ -196,5 +197,6 @@ export type QueueEvent =
   | SessionRenewed
   | DedupExpired
   | Trimmed
-  | KeyEvent;
+  | KeyEvent
+  | Ticked;
 export type OfOneQueue = Exclude<QueueEvent, Declared | DedupExpired | Refilled>;

@@ -12,6 +12,8 @@ import { REFILLED } from './key-events.ts';
 import { delReady, evolveKeyEvent, forgetBuckets, leaseEnded, putReady } from './key-state.ts';
 import type { LeaseClock } from './lease-clock.ts';
 import { recordOutcome } from './reports.ts';
+import { evolveTicked, TICKED } from './schedule-events.ts';
+import { afterDeclaration } from './schedule-spec.ts';
 import { COUNTERS, DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, LANE, NEXT, QUEUE, QueueKeys } from './tables.ts';
 
 export class QueueState {
@@ -92,6 +94,9 @@ export class QueueState {
       case ev.TRIMMED:
         cell.log.trimTo(e.offset);
         return;
+      case TICKED:
+        evolveTicked(this.context.rows, cell, e, at);
+        return;
       default:
         evolveKeyEvent(this.context.rows, cell, e, (offset) => this.#countException(cell, offset, 1));
     }
@@ -101,12 +106,11 @@ export class QueueState {
     const { rows, logs } = this.context;
     const present = this.byNumber.get(e.queueNo);
     if (present !== undefined) {
-      const before = present.spec;
+      const { spec, schedules } = present;
       present.spec = e.spec;
+      present.schedules = afterDeclaration(schedules, e.spec.schedules ?? [], at.nowMs);
       present.isDirty = true;
-      rows.onRollback(() => {
-        present.spec = before;
-      });
+      rows.onRollback(() => Object.assign(present, { spec, schedules }));
       return;
     }
     const row = {
@@ -120,6 +124,7 @@ export class QueueState {
       recentAcks: [],
     };
     const cell = new QueueCell(rows, logs.open(logIdOf(e.queueNo)), e.queueNo, row);
+    cell.schedules = afterDeclaration(cell.schedules, e.spec.schedules ?? [], at.nowMs);
     this.add(cell);
     rows.onRollback(() => {
       this.byName.delete(this.nameKey(e.tenant, e.name));

@@ -1,6 +1,6 @@
 // Looking at jobs without touching them: one job, lists by state, the timeline. Reads only; may read the
 // disk.
-import { decodeEntry, FlowError, readEntries } from '@flowmesh/protocol';
+import { decodeEntry, FlowError, readEntries, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Event, HistorySubject, ShardPort } from '../shard/state-machine.ts';
 import { after, readU53be } from '../storage/keys.ts';
@@ -15,6 +15,7 @@ import type { Outcome } from './life-tables.ts';
 import { limitKeyOf } from './limits.ts';
 import { envelopeMessage, headersMessage } from './messages.ts';
 import { loadLines, remainReads, remainsOf } from './reports.ts';
+import { TICKED } from './schedule-events.ts';
 import { heldMeta } from './settle.ts';
 import { loadEntry } from './sources.ts';
 import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
@@ -317,6 +318,10 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
       return e.offset === offset ? { kind: 'dead_lettered' } : unblockedHere(e.unblocked, offset);
     case ev.REMOVED:
       return e.ready.some((j) => j.offset === offset) ? { kind: 'redriven' } : null;
+    case TICKED:
+      return e.batch.length > 0 && readHead(e.batch).baseOffset === offset
+        ? { kind: 'enqueued', detail: `by schedule ${e.name}` }
+        : null;
     case ev.PURGED:
       return offset < e.cursor ? { kind: 'purged', detail: 'if it was still waiting' } : null;
     default:

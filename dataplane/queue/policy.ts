@@ -5,6 +5,7 @@ import type { QueueSpec, QueueSpecInput } from '@flowmesh/protocol/gen/flowmesh.
 import { VISIBILITY_MS_MAX } from './cell.ts';
 import type { PlacedJob, ReturnReason } from './events.ts';
 import { readyPlace, resolveDispatch } from './limits.ts';
+import { resolveSchedules, scheduleMessage } from './schedule-spec.ts';
 import type { JobMeta, ResolvedSpec } from './tables.ts';
 
 const SECOND = 1000;
@@ -62,6 +63,7 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
     retentionBytes: spec.retentionBytes || d.retentionBytes,
     timeoutMs: spec.timeoutMs || d.timeoutMs,
     ...resolveDispatch(spec),
+    ...(spec.schedules.length > 0 ? { schedules: resolveSchedules(spec.schedules) } : {}),
   };
   if (resolved.visibilityTimeoutMs > VISIBILITY_MS_MAX) {
     throw new FlowError(
@@ -76,6 +78,7 @@ export const specMessage = (name: string, s: ResolvedSpec): QueueSpecInput => ({
   name,
   ...s,
   backoff: s.backoff,
+  schedules: s.schedules?.map(scheduleMessage),
   deadLetterQueue: s.deadLetterQueue || `${name}.dead`,
 });
 

@@ -11,6 +11,7 @@ import { part, u32be, u53be } from '../storage/keys.ts';
 import type { SessionRecord } from './cell.ts';
 import type { DispatchSpec } from './limits.ts';
 import type { RedriveTask } from './redrive-decide.ts';
+import type { Schedule, ScheduleState } from './schedule-spec.ts';
 
 /** What is known of a job beyond its place in the log. */
 export interface JobMeta {
@@ -146,9 +147,11 @@ export interface QueueRow {
   readonly exceptions: readonly (readonly [number, number])[];
   readonly recentAcks: readonly (readonly [number, number])[];
   readonly redrive?: RedriveTask | null;
+  readonly schedules?: readonly (readonly [string, ScheduleState])[];
 }
 
 export interface ResolvedSpec extends DispatchSpec {
+  readonly schedules?: readonly Schedule[];
   readonly visibilityTimeoutMs: number;
   readonly maxAttempts: number;
   readonly maxDeliveries: number;

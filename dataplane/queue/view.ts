@@ -22,6 +22,7 @@ import { evolveLife } from './life-evolve.ts';
 import { limitKeyOf } from './limits.ts';
 import { defaultsFor } from './policy.ts';
 import { unmoved } from './redrive-decide.ts';
+import { Schedules } from './schedules.ts';
 import { decideRenew, releaseSession } from './sessions.ts';
 import { decideSettle, laneReads } from './settle.ts';
 import { COUNTERS, LEASE, QUEUE, tablePrefix } from './tables.ts';
@@ -38,10 +39,12 @@ export class QueueView implements View {
   readonly #leaseClock = new LeaseClock();
   readonly #lines = new Map<number, QueueLine>();
   readonly #upkeep: Upkeep;
+  readonly schedules: Schedules;
 
   constructor(context: ViewContext) {
     this.context = context;
     this.state = new QueueState(context, this.#leaseClock);
+    this.schedules = new Schedules(context);
     this.#upkeep = new Upkeep(context, this.state, this.#leaseClock, {
       deadQueueOf: (cell, emit) => this.#deadQueueOf(cell, emit),
       idPrefix: (cell) => this.idPrefix(cell),
@@ -141,7 +144,10 @@ export class QueueView implements View {
       cell.countRunning(meta, 1);
       if (meta !== null) cell.full.add(limitKeyOf(meta));
     }
-    for (const cell of this.state.byNumber.values()) this.#upkeep.note(cell);
+    for (const cell of this.state.byNumber.values()) {
+      this.#upkeep.note(cell);
+      this.schedules.note(cell, true);
+    }
   }
 
   async *#all<V>(
@@ -284,6 +290,7 @@ export class QueueView implements View {
     this.state.evolve(e, at);
     if (gone !== undefined) {
       this.#upkeep.forget(gone);
+      this.schedules.forget(gone);
       this.#upkeep.sweeper.note(gone, true);
     }
     if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED || e.type === REFILLED) return;
@@ -291,6 +298,8 @@ export class QueueView implements View {
     const cell = this.state.byNumber.get(e.queueNo);
     if (cell === undefined) return;
     this.#upkeep.note(cell);
+    const isDeclaration = e.type === ev.DECLARED;
+    if (isDeclaration || cell.schedules.size > 0) this.schedules.note(cell, isDeclaration);
     if (e.type === ev.TRIMMED) this.#upkeep.sweeper.note(cell, false);
   }
 
@@ -305,12 +314,13 @@ export class QueueView implements View {
 
   tick(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     this.#upkeep.run(at, emit, hasRoom);
+    this.schedules.run(at, emit, hasRoom);
     const nextEpoch = () => this.state.nextEpoch;
     for (const line of this.#lines.values()) line.dispatch(at, nextEpoch, emit, hasRoom);
   }
 
   wakeAtMs(): number {
-    let nextMs = this.#upkeep.wakeAtMs();
+    let nextMs = Math.min(this.#upkeep.wakeAtMs(), this.schedules.wakeAtMs());
     for (const { wakeAtMs } of this.#lines.values()) nextMs = Math.min(nextMs, wakeAtMs);
     return nextMs;
   }

@@ -116,6 +116,7 @@ async function openParts(
     rows,
     logs,
     random: runtime.random,
+    wallMs: runtime.wallMs,
     wake: () => wake(),
   };
   const producers = new Producers(context, DEFAULT_TENANT);

@@ -111,6 +111,8 @@ export interface ViewContext {
   readonly rows: Rows;
   readonly logs: Logs;
   readonly random: () => number;
+  /** The wall clock, for what people put on a calendar. It may jump; everything else goes by shard time. */
+  readonly wallMs: () => number;
   /** Ask for a `tick` soon: a session came, rows or a chunk became resident. */
   readonly wake: () => void;
 }

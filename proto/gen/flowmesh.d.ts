@@ -1650,6 +1650,7 @@ export interface Queue {
   figures: QueueFigures | null;
   shard: number;
   createdAtMs: number;
+  schedules: ScheduleState[];
 }
 export interface QueueInput {
   spec?: QueueSpecInput | null | undefined;
@@ -1657,6 +1658,7 @@ export interface QueueInput {
   figures?: QueueFiguresInput | null | undefined;
   shard?: number | null | undefined;
   createdAtMs?: number | null | undefined;
+  schedules?: readonly ScheduleStateInput[] | null | undefined;
 }
 export const Queue: MessageType<Queue, QueueInput>;
 
@@ -1737,6 +1739,8 @@ export interface QueueSpec {
   limits: QueueLimits | null;
   /** Keys with ready jobs take turns, one job each, so that many jobs of one key do not hold up the others. */
   fair: boolean;
+  /** Jobs that the queue enqueues by itself; names are unique. */
+  schedules: Schedule[];
 }
 export interface QueueSpecInput {
   name?: string | null | undefined;
@@ -1760,6 +1764,8 @@ export interface QueueSpecInput {
   limits?: QueueLimitsInput | null | undefined;
   /** Keys with ready jobs take turns, one job each, so that many jobs of one key do not hold up the others. */
   fair?: boolean | null | undefined;
+  /** Jobs that the queue enqueues by itself; names are unique. */
+  schedules?: readonly ScheduleInput[] | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
 
@@ -1979,6 +1985,60 @@ export interface ReportResponse {
 export interface ReportResponseInput {
 }
 export const ReportResponse: MessageType<ReportResponse, ReportResponseInput>;
+
+export interface Schedule {
+  name: string;
+  /** Minute, hour, day of month, month, day of week. */
+  cron: string;
+  /** IANA name; empty: UTC. */
+  timeZone: string;
+  payload: Buffer;
+  contentType: string;
+  /** What becomes of a tick while the job before it is not finished: skip (default), buffer_one, allow. */
+  overlap: string;
+  /** Missed ticks that are not older than this are made up for; unset: 5 minutes. */
+  catchUpMs: number | null;
+}
+export interface ScheduleInput {
+  name?: string | null | undefined;
+  /** Minute, hour, day of month, month, day of week. */
+  cron?: string | null | undefined;
+  /** IANA name; empty: UTC. */
+  timeZone?: string | null | undefined;
+  payload?: Uint8Array | null | undefined;
+  contentType?: string | null | undefined;
+  /** What becomes of a tick while the job before it is not finished: skip (default), buffer_one, allow. */
+  overlap?: string | null | undefined;
+  /** Missed ticks that are not older than this are made up for; unset: 5 minutes. */
+  catchUpMs?: number | null | undefined;
+}
+export const Schedule: MessageType<Schedule, ScheduleInput>;
+
+export interface ScheduleState {
+  name: string;
+  /** 0: never. */
+  nextMs: number;
+  /** The last tick that made a job, and the job. */
+  firedMs: number;
+  jobId: string;
+  /** A tick that waits for the job before it; 0: none. */
+  bufferedMs: number;
+  /** Ticks that made no job because the one before was not finished. */
+  skippedTotal: number;
+}
+export interface ScheduleStateInput {
+  name?: string | null | undefined;
+  /** 0: never. */
+  nextMs?: number | null | undefined;
+  /** The last tick that made a job, and the job. */
+  firedMs?: number | null | undefined;
+  jobId?: string | null | undefined;
+  /** A tick that waits for the job before it; 0: none. */
+  bufferedMs?: number | null | undefined;
+  /** Ticks that made no job because the one before was not finished. */
+  skippedTotal?: number | null | undefined;
+}
+export const ScheduleState: MessageType<ScheduleState, ScheduleStateInput>;
 
 export interface ScoredMember {
   member: Buffer;

@@ -56,7 +56,7 @@ function readVarint(reader) {
 const numberUtil = Object.assign(Object.create($protobuf.util), { Long: null });
 
 const $Reader = NumberReader, $Writer = $protobuf.Writer, $util = numberUtil;
-const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $Boolean = $util.global.Boolean, $BigInt = $util.global.BigInt, $Array = $util.global.Array, $isFinite = $util.global.isFinite;
+const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $Boolean = $util.global.Boolean, $Array = $util.global.Array, $BigInt = $util.global.BigInt, $isFinite = $util.global.isFinite;
 
 const $root = {};
 
@@ -71,6 +71,7 @@ export const flowmesh = $root.flowmesh = (() => {
   v1.QueueSpec = (function() {
 
    const QueueSpec = function (properties) {
+    this.schedules = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -91,6 +92,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSpec.prototype.mutation = null;
    QueueSpec.prototype.limits = null;
    QueueSpec.prototype.fair = false;
+   QueueSpec.prototype.schedules = $util.emptyArray;
 
    QueueSpec.create = function(properties) {
     return new QueueSpec(properties);
@@ -131,6 +133,9 @@ export const flowmesh = $root.flowmesh = (() => {
      $root.flowmesh.v1.QueueLimits.encode(message.limits, writer.uint32(162).fork(), _depth + 1).ldelim();
     if (message.fair != null && $Object.hasOwnProperty.call(message, "fair") && message.fair !== false)
      writer.uint32(168).bool(message.fair);
+    if (message.schedules != null && message.schedules.length)
+     for (let i = 0; i < message.schedules.length; ++i)
+      $root.flowmesh.v1.Schedule.encode(message.schedules[i], writer.uint32(178).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -281,6 +286,14 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.fair;
        continue;
       }
+     case 22: {
+       if (wireType !== 2)
+        break;
+       if (!(message.schedules && message.schedules.length))
+        message.schedules = [];
+       message.schedules.push($root.flowmesh.v1.Schedule.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -398,6 +411,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.fair != null)
      if (object.fair)
       message.fair = $Boolean(object.fair);
+    if (object.schedules) {
+     if (!$Array.isArray(object.schedules))
+      throw $TypeError(".flowmesh.v1.QueueSpec.schedules: array expected");
+     message.schedules = $Array(object.schedules.length);
+     for (let i = 0; i < object.schedules.length; ++i) {
+      if (!$util.isObject(object.schedules[i]))
+       throw $TypeError(".flowmesh.v1.QueueSpec.schedules: object expected");
+      message.schedules[i] = $root.flowmesh.v1.Schedule.fromObject(object.schedules[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -409,6 +432,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
+    if (options.arrays || options.defaults)
+     object.schedules = [];
     if (options.defaults) {
      object.name = "";
      if ($util.Long) {
@@ -507,6 +532,11 @@ export const flowmesh = $root.flowmesh = (() => {
      object.limits = $root.flowmesh.v1.QueueLimits.toObject(message.limits, options, _depth + 1);
     if (message.fair != null && $Object.hasOwnProperty.call(message, "fair"))
      object.fair = message.fair;
+    if (message.schedules && message.schedules.length) {
+     object.schedules = $Array(message.schedules.length);
+     for (let j = 0; j < message.schedules.length; ++j)
+      object.schedules[j] = $root.flowmesh.v1.Schedule.toObject(message.schedules[j], options, _depth + 1);
+    }
     return object;
    };
 
@@ -515,6 +545,537 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return QueueSpec;
+  })();
+
+  v1.Schedule = (function() {
+
+   const Schedule = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   Schedule.prototype.name = "";
+   Schedule.prototype.cron = "";
+   Schedule.prototype.timeZone = "";
+   Schedule.prototype.payload = $util.newBuffer([]);
+   Schedule.prototype.contentType = "";
+   Schedule.prototype.overlap = "";
+   Schedule.prototype.catchUpMs = null;
+
+   let $oneOfFields;
+
+   // Virtual OneOf for proto3 optional field
+   $Object.defineProperty(Schedule.prototype, "_catchUpMs", {
+    get: $util.oneOfGetter($oneOfFields = ["catchUpMs"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
+
+   Schedule.create = function(properties) {
+    return new Schedule(properties);
+   };
+
+   Schedule.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.cron != null && $Object.hasOwnProperty.call(message, "cron") && message.cron !== "")
+     writer.uint32(18).string(message.cron);
+    if (message.timeZone != null && $Object.hasOwnProperty.call(message, "timeZone") && message.timeZone !== "")
+     writer.uint32(26).string(message.timeZone);
+    if (message.payload != null && $Object.hasOwnProperty.call(message, "payload") && message.payload.length)
+     writer.uint32(34).bytes(message.payload);
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType") && message.contentType !== "")
+     writer.uint32(42).string(message.contentType);
+    if (message.overlap != null && $Object.hasOwnProperty.call(message, "overlap") && message.overlap !== "")
+     writer.uint32(50).string(message.overlap);
+    if (message.catchUpMs != null && $Object.hasOwnProperty.call(message, "catchUpMs"))
+     writer.uint32(56).uint64(message.catchUpMs);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   Schedule.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.Schedule();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cron = value;
+       else
+        delete message.cron;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.timeZone = value;
+       else
+        delete message.timeZone;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.payload = value;
+       else
+        delete message.payload;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.contentType = value;
+       else
+        delete message.contentType;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.overlap = value;
+       else
+        delete message.overlap;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       message.catchUpMs = reader.uint64();
+       message._catchUpMs = "catchUpMs";
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   Schedule.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.Schedule)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.Schedule: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.Schedule();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.cron != null)
+     if (typeof object.cron !== "string" || object.cron.length)
+      message.cron = $String(object.cron);
+    if (object.timeZone != null)
+     if (typeof object.timeZone !== "string" || object.timeZone.length)
+      message.timeZone = $String(object.timeZone);
+    if (object.payload != null)
+     if (object.payload.length)
+      if (typeof object.payload === "string")
+       $util.base64.decode(object.payload, message.payload = $util.newBuffer($util.base64.length(object.payload)), 0);
+      else if (object.payload.length >= 0)
+       message.payload = object.payload;
+    if (object.contentType != null)
+     if (typeof object.contentType !== "string" || object.contentType.length)
+      message.contentType = $String(object.contentType);
+    if (object.overlap != null)
+     if (typeof object.overlap !== "string" || object.overlap.length)
+      message.overlap = $String(object.overlap);
+    if (object.catchUpMs != null)
+     if ($util.Long)
+      message.catchUpMs = $util.Long.fromValue(object.catchUpMs, true);
+     else if (typeof object.catchUpMs === "string")
+      message.catchUpMs = $parseInt(object.catchUpMs, 10);
+     else if (typeof object.catchUpMs === "number")
+      message.catchUpMs = object.catchUpMs;
+     else if (typeof object.catchUpMs === "object")
+      message.catchUpMs = new $util.LongBits(object.catchUpMs.low >>> 0, object.catchUpMs.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   Schedule.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.cron = "";
+     object.timeZone = "";
+     if (options.bytes === $String)
+      object.payload = "";
+     else {
+      object.payload = [];
+      if (options.bytes !== $Array)
+       object.payload = $util.newBuffer(object.payload);
+     }
+     object.contentType = "";
+     object.overlap = "";
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.cron != null && $Object.hasOwnProperty.call(message, "cron"))
+     object.cron = message.cron;
+    if (message.timeZone != null && $Object.hasOwnProperty.call(message, "timeZone"))
+     object.timeZone = message.timeZone;
+    if (message.payload != null && $Object.hasOwnProperty.call(message, "payload"))
+     object.payload = options.bytes === $String ? $util.base64.encode(message.payload, 0, message.payload.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.payload) : message.payload;
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType"))
+     object.contentType = message.contentType;
+    if (message.overlap != null && $Object.hasOwnProperty.call(message, "overlap"))
+     object.overlap = message.overlap;
+    if (message.catchUpMs != null && $Object.hasOwnProperty.call(message, "catchUpMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.catchUpMs = typeof message.catchUpMs === "number" ? $BigInt(message.catchUpMs) : $util.Long.fromBits(message.catchUpMs.low >>> 0, message.catchUpMs.high >>> 0, true).toBigInt();
+     else if (typeof message.catchUpMs === "number")
+      object.catchUpMs = options.longs === $String ? $String(message.catchUpMs) : message.catchUpMs;
+     else
+      object.catchUpMs = options.longs === $String ? $util.Long.prototype.toString.call(message.catchUpMs) : options.longs === $Number ? new $util.LongBits(message.catchUpMs.low >>> 0, message.catchUpMs.high >>> 0).toNumber(true) : message.catchUpMs;
+    return object;
+   };
+
+   Schedule.prototype.toJSON = function() {
+    return Schedule.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return Schedule;
+  })();
+
+  v1.ScheduleState = (function() {
+
+   const ScheduleState = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ScheduleState.prototype.name = "";
+   ScheduleState.prototype.nextMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScheduleState.prototype.firedMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScheduleState.prototype.jobId = "";
+   ScheduleState.prototype.bufferedMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScheduleState.prototype.skippedTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   ScheduleState.create = function(properties) {
+    return new ScheduleState(properties);
+   };
+
+   ScheduleState.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.nextMs != null && $Object.hasOwnProperty.call(message, "nextMs") && (typeof message.nextMs === "object" ? message.nextMs.low || message.nextMs.high : message.nextMs !== 0))
+     writer.uint32(16).uint64(message.nextMs);
+    if (message.firedMs != null && $Object.hasOwnProperty.call(message, "firedMs") && (typeof message.firedMs === "object" ? message.firedMs.low || message.firedMs.high : message.firedMs !== 0))
+     writer.uint32(24).uint64(message.firedMs);
+    if (message.jobId != null && $Object.hasOwnProperty.call(message, "jobId") && message.jobId !== "")
+     writer.uint32(34).string(message.jobId);
+    if (message.bufferedMs != null && $Object.hasOwnProperty.call(message, "bufferedMs") && (typeof message.bufferedMs === "object" ? message.bufferedMs.low || message.bufferedMs.high : message.bufferedMs !== 0))
+     writer.uint32(40).uint64(message.bufferedMs);
+    if (message.skippedTotal != null && $Object.hasOwnProperty.call(message, "skippedTotal") && (typeof message.skippedTotal === "object" ? message.skippedTotal.low || message.skippedTotal.high : message.skippedTotal !== 0))
+     writer.uint32(48).uint64(message.skippedTotal);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ScheduleState.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ScheduleState();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.nextMs = value;
+       else
+        delete message.nextMs;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.firedMs = value;
+       else
+        delete message.firedMs;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.jobId = value;
+       else
+        delete message.jobId;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.bufferedMs = value;
+       else
+        delete message.bufferedMs;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.skippedTotal = value;
+       else
+        delete message.skippedTotal;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ScheduleState.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ScheduleState)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ScheduleState: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ScheduleState();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.nextMs != null)
+     if (typeof object.nextMs === "object" ? object.nextMs.low || object.nextMs.high : $Number(object.nextMs) !== 0)
+      if ($util.Long)
+       message.nextMs = $util.Long.fromValue(object.nextMs, true);
+      else if (typeof object.nextMs === "string")
+       message.nextMs = $parseInt(object.nextMs, 10);
+      else if (typeof object.nextMs === "number")
+       message.nextMs = object.nextMs;
+      else if (typeof object.nextMs === "object")
+       message.nextMs = new $util.LongBits(object.nextMs.low >>> 0, object.nextMs.high >>> 0).toNumber(true);
+    if (object.firedMs != null)
+     if (typeof object.firedMs === "object" ? object.firedMs.low || object.firedMs.high : $Number(object.firedMs) !== 0)
+      if ($util.Long)
+       message.firedMs = $util.Long.fromValue(object.firedMs, true);
+      else if (typeof object.firedMs === "string")
+       message.firedMs = $parseInt(object.firedMs, 10);
+      else if (typeof object.firedMs === "number")
+       message.firedMs = object.firedMs;
+      else if (typeof object.firedMs === "object")
+       message.firedMs = new $util.LongBits(object.firedMs.low >>> 0, object.firedMs.high >>> 0).toNumber(true);
+    if (object.jobId != null)
+     if (typeof object.jobId !== "string" || object.jobId.length)
+      message.jobId = $String(object.jobId);
+    if (object.bufferedMs != null)
+     if (typeof object.bufferedMs === "object" ? object.bufferedMs.low || object.bufferedMs.high : $Number(object.bufferedMs) !== 0)
+      if ($util.Long)
+       message.bufferedMs = $util.Long.fromValue(object.bufferedMs, true);
+      else if (typeof object.bufferedMs === "string")
+       message.bufferedMs = $parseInt(object.bufferedMs, 10);
+      else if (typeof object.bufferedMs === "number")
+       message.bufferedMs = object.bufferedMs;
+      else if (typeof object.bufferedMs === "object")
+       message.bufferedMs = new $util.LongBits(object.bufferedMs.low >>> 0, object.bufferedMs.high >>> 0).toNumber(true);
+    if (object.skippedTotal != null)
+     if (typeof object.skippedTotal === "object" ? object.skippedTotal.low || object.skippedTotal.high : $Number(object.skippedTotal) !== 0)
+      if ($util.Long)
+       message.skippedTotal = $util.Long.fromValue(object.skippedTotal, true);
+      else if (typeof object.skippedTotal === "string")
+       message.skippedTotal = $parseInt(object.skippedTotal, 10);
+      else if (typeof object.skippedTotal === "number")
+       message.skippedTotal = object.skippedTotal;
+      else if (typeof object.skippedTotal === "object")
+       message.skippedTotal = new $util.LongBits(object.skippedTotal.low >>> 0, object.skippedTotal.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   ScheduleState.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.nextMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.nextMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.firedMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.firedMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.jobId = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.bufferedMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.bufferedMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.skippedTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.skippedTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.nextMs != null && $Object.hasOwnProperty.call(message, "nextMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.nextMs = typeof message.nextMs === "number" ? $BigInt(message.nextMs) : $util.Long.fromBits(message.nextMs.low >>> 0, message.nextMs.high >>> 0, true).toBigInt();
+     else if (typeof message.nextMs === "number")
+      object.nextMs = options.longs === $String ? $String(message.nextMs) : message.nextMs;
+     else
+      object.nextMs = options.longs === $String ? $util.Long.prototype.toString.call(message.nextMs) : options.longs === $Number ? new $util.LongBits(message.nextMs.low >>> 0, message.nextMs.high >>> 0).toNumber(true) : message.nextMs;
+    if (message.firedMs != null && $Object.hasOwnProperty.call(message, "firedMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.firedMs = typeof message.firedMs === "number" ? $BigInt(message.firedMs) : $util.Long.fromBits(message.firedMs.low >>> 0, message.firedMs.high >>> 0, true).toBigInt();
+     else if (typeof message.firedMs === "number")
+      object.firedMs = options.longs === $String ? $String(message.firedMs) : message.firedMs;
+     else
+      object.firedMs = options.longs === $String ? $util.Long.prototype.toString.call(message.firedMs) : options.longs === $Number ? new $util.LongBits(message.firedMs.low >>> 0, message.firedMs.high >>> 0).toNumber(true) : message.firedMs;
+    if (message.jobId != null && $Object.hasOwnProperty.call(message, "jobId"))
+     object.jobId = message.jobId;
+    if (message.bufferedMs != null && $Object.hasOwnProperty.call(message, "bufferedMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.bufferedMs = typeof message.bufferedMs === "number" ? $BigInt(message.bufferedMs) : $util.Long.fromBits(message.bufferedMs.low >>> 0, message.bufferedMs.high >>> 0, true).toBigInt();
+     else if (typeof message.bufferedMs === "number")
+      object.bufferedMs = options.longs === $String ? $String(message.bufferedMs) : message.bufferedMs;
+     else
+      object.bufferedMs = options.longs === $String ? $util.Long.prototype.toString.call(message.bufferedMs) : options.longs === $Number ? new $util.LongBits(message.bufferedMs.low >>> 0, message.bufferedMs.high >>> 0).toNumber(true) : message.bufferedMs;
+    if (message.skippedTotal != null && $Object.hasOwnProperty.call(message, "skippedTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.skippedTotal = typeof message.skippedTotal === "number" ? $BigInt(message.skippedTotal) : $util.Long.fromBits(message.skippedTotal.low >>> 0, message.skippedTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.skippedTotal === "number")
+      object.skippedTotal = options.longs === $String ? $String(message.skippedTotal) : message.skippedTotal;
+     else
+      object.skippedTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.skippedTotal) : options.longs === $Number ? new $util.LongBits(message.skippedTotal.low >>> 0, message.skippedTotal.high >>> 0).toNumber(true) : message.skippedTotal;
+    return object;
+   };
+
+   ScheduleState.prototype.toJSON = function() {
+    return ScheduleState.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ScheduleState;
   })();
 
   v1.QueueLimits = (function() {
@@ -1058,6 +1619,7 @@ export const flowmesh = $root.flowmesh = (() => {
   v1.Queue = (function() {
 
    const Queue = function (properties) {
+    this.schedules = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -1069,6 +1631,7 @@ export const flowmesh = $root.flowmesh = (() => {
    Queue.prototype.figures = null;
    Queue.prototype.shard = 0;
    Queue.prototype.createdAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Queue.prototype.schedules = $util.emptyArray;
 
    Queue.create = function(properties) {
     return new Queue(properties);
@@ -1091,6 +1654,9 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(32).uint32(message.shard);
     if (message.createdAtMs != null && $Object.hasOwnProperty.call(message, "createdAtMs") && (typeof message.createdAtMs === "object" ? message.createdAtMs.low || message.createdAtMs.high : message.createdAtMs !== 0))
      writer.uint32(40).uint64(message.createdAtMs);
+    if (message.schedules != null && message.schedules.length)
+     for (let i = 0; i < message.schedules.length; ++i)
+      $root.flowmesh.v1.ScheduleState.encode(message.schedules[i], writer.uint32(162).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -1163,6 +1729,14 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.createdAtMs;
        continue;
       }
+     case 20: {
+       if (wireType !== 2)
+        break;
+       if (!(message.schedules && message.schedules.length))
+        message.schedules = [];
+       message.schedules.push($root.flowmesh.v1.ScheduleState.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -1216,6 +1790,16 @@ export const flowmesh = $root.flowmesh = (() => {
        message.createdAtMs = object.createdAtMs;
       else if (typeof object.createdAtMs === "object")
        message.createdAtMs = new $util.LongBits(object.createdAtMs.low >>> 0, object.createdAtMs.high >>> 0).toNumber(true);
+    if (object.schedules) {
+     if (!$Array.isArray(object.schedules))
+      throw $TypeError(".flowmesh.v1.Queue.schedules: array expected");
+     message.schedules = $Array(object.schedules.length);
+     for (let i = 0; i < object.schedules.length; ++i) {
+      if (!$util.isObject(object.schedules[i]))
+       throw $TypeError(".flowmesh.v1.Queue.schedules: object expected");
+      message.schedules[i] = $root.flowmesh.v1.ScheduleState.fromObject(object.schedules[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -1227,6 +1811,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
+    if (options.arrays || options.defaults)
+     object.schedules = [];
     if (options.defaults) {
      object.spec = null;
      object.paused = false;
@@ -1253,6 +1839,11 @@ export const flowmesh = $root.flowmesh = (() => {
       object.createdAtMs = options.longs === $String ? $String(message.createdAtMs) : message.createdAtMs;
      else
       object.createdAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.createdAtMs) : options.longs === $Number ? new $util.LongBits(message.createdAtMs.low >>> 0, message.createdAtMs.high >>> 0).toNumber(true) : message.createdAtMs;
+    if (message.schedules && message.schedules.length) {
+     object.schedules = $Array(message.schedules.length);
+     for (let j = 0; j < message.schedules.length; ++j)
+      object.schedules[j] = $root.flowmesh.v1.ScheduleState.toObject(message.schedules[j], options, _depth + 1);
+    }
     return object;
    };
 
@@ -30321,43 +30912,45 @@ const $112 = flowmesh.v1.RenewSessionRequest;
 const $113 = flowmesh.v1.RenewSessionResponse;
 const $114 = flowmesh.v1.ReportRequest;
 const $115 = flowmesh.v1.ReportResponse;
-const $116 = flowmesh.v1.ScoredMember;
-const $117 = flowmesh.v1.SeekRequest;
-const $118 = flowmesh.v1.SeekResponse;
-const $119 = flowmesh.v1.SetAdd;
-const $120 = flowmesh.v1.SetContains;
-const $121 = flowmesh.v1.SetPausedRequest;
-const $122 = flowmesh.v1.SetPausedResponse;
-const $123 = flowmesh.v1.SetRemove;
-const $124 = flowmesh.v1.SetScan;
-const $125 = flowmesh.v1.SettleRequest;
-const $126 = flowmesh.v1.SettleResponse;
-const $127 = flowmesh.v1.Settlement;
-const $128 = flowmesh.v1.ShardFigures;
-const $129 = flowmesh.v1.SortedSetAdd;
-const $130 = flowmesh.v1.SortedSetIncrement;
-const $131 = flowmesh.v1.SortedSetRange;
-const $132 = flowmesh.v1.SortedSetRemove;
-const $133 = flowmesh.v1.SortedSetScore;
-const $134 = flowmesh.v1.StartRedriveRequest;
-const $135 = flowmesh.v1.Stream;
-const $136 = flowmesh.v1.StreamSpec;
-const $137 = flowmesh.v1.TransactionOp;
-const $138 = flowmesh.v1.TransactionRequest;
-const $139 = flowmesh.v1.TransactionResponse;
-const $140 = flowmesh.v1.TransactionResult;
-const $141 = flowmesh.v1.Window;
-const $142 = flowmesh.v1.WorkExtend;
-const $143 = flowmesh.v1.WorkHello;
-const $144 = flowmesh.v1.WorkLost;
-const $145 = flowmesh.v1.WorkNack;
-const $146 = flowmesh.v1.WorkRequest;
-const $147 = flowmesh.v1.WorkResponse;
-const $148 = flowmesh.v1.WorkResult;
-const $149 = flowmesh.v1.WorkSettle;
-const $150 = flowmesh.v1.WorkSettled;
-const $151 = flowmesh.v1.WorkWelcome;
-const $152 = flowmesh.v1.Durability;
+const $116 = flowmesh.v1.Schedule;
+const $117 = flowmesh.v1.ScheduleState;
+const $118 = flowmesh.v1.ScoredMember;
+const $119 = flowmesh.v1.SeekRequest;
+const $120 = flowmesh.v1.SeekResponse;
+const $121 = flowmesh.v1.SetAdd;
+const $122 = flowmesh.v1.SetContains;
+const $123 = flowmesh.v1.SetPausedRequest;
+const $124 = flowmesh.v1.SetPausedResponse;
+const $125 = flowmesh.v1.SetRemove;
+const $126 = flowmesh.v1.SetScan;
+const $127 = flowmesh.v1.SettleRequest;
+const $128 = flowmesh.v1.SettleResponse;
+const $129 = flowmesh.v1.Settlement;
+const $130 = flowmesh.v1.ShardFigures;
+const $131 = flowmesh.v1.SortedSetAdd;
+const $132 = flowmesh.v1.SortedSetIncrement;
+const $133 = flowmesh.v1.SortedSetRange;
+const $134 = flowmesh.v1.SortedSetRemove;
+const $135 = flowmesh.v1.SortedSetScore;
+const $136 = flowmesh.v1.StartRedriveRequest;
+const $137 = flowmesh.v1.Stream;
+const $138 = flowmesh.v1.StreamSpec;
+const $139 = flowmesh.v1.TransactionOp;
+const $140 = flowmesh.v1.TransactionRequest;
+const $141 = flowmesh.v1.TransactionResponse;
+const $142 = flowmesh.v1.TransactionResult;
+const $143 = flowmesh.v1.Window;
+const $144 = flowmesh.v1.WorkExtend;
+const $145 = flowmesh.v1.WorkHello;
+const $146 = flowmesh.v1.WorkLost;
+const $147 = flowmesh.v1.WorkNack;
+const $148 = flowmesh.v1.WorkRequest;
+const $149 = flowmesh.v1.WorkResponse;
+const $150 = flowmesh.v1.WorkResult;
+const $151 = flowmesh.v1.WorkSettle;
+const $152 = flowmesh.v1.WorkSettled;
+const $153 = flowmesh.v1.WorkWelcome;
+const $154 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -30475,41 +31068,43 @@ export {
   $113 as RenewSessionResponse,
   $114 as ReportRequest,
   $115 as ReportResponse,
-  $116 as ScoredMember,
-  $117 as SeekRequest,
-  $118 as SeekResponse,
-  $119 as SetAdd,
-  $120 as SetContains,
-  $121 as SetPausedRequest,
-  $122 as SetPausedResponse,
-  $123 as SetRemove,
-  $124 as SetScan,
-  $125 as SettleRequest,
-  $126 as SettleResponse,
-  $127 as Settlement,
-  $128 as ShardFigures,
-  $129 as SortedSetAdd,
-  $130 as SortedSetIncrement,
-  $131 as SortedSetRange,
-  $132 as SortedSetRemove,
-  $133 as SortedSetScore,
-  $134 as StartRedriveRequest,
-  $135 as Stream,
-  $136 as StreamSpec,
-  $137 as TransactionOp,
-  $138 as TransactionRequest,
-  $139 as TransactionResponse,
-  $140 as TransactionResult,
-  $141 as Window,
-  $142 as WorkExtend,
-  $143 as WorkHello,
-  $144 as WorkLost,
-  $145 as WorkNack,
-  $146 as WorkRequest,
-  $147 as WorkResponse,
-  $148 as WorkResult,
-  $149 as WorkSettle,
-  $150 as WorkSettled,
-  $151 as WorkWelcome,
-  $152 as Durability,
+  $116 as Schedule,
+  $117 as ScheduleState,
+  $118 as ScoredMember,
+  $119 as SeekRequest,
+  $120 as SeekResponse,
+  $121 as SetAdd,
+  $122 as SetContains,
+  $123 as SetPausedRequest,
+  $124 as SetPausedResponse,
+  $125 as SetRemove,
+  $126 as SetScan,
+  $127 as SettleRequest,
+  $128 as SettleResponse,
+  $129 as Settlement,
+  $130 as ShardFigures,
+  $131 as SortedSetAdd,
+  $132 as SortedSetIncrement,
+  $133 as SortedSetRange,
+  $134 as SortedSetRemove,
+  $135 as SortedSetScore,
+  $136 as StartRedriveRequest,
+  $137 as Stream,
+  $138 as StreamSpec,
+  $139 as TransactionOp,
+  $140 as TransactionRequest,
+  $141 as TransactionResponse,
+  $142 as TransactionResult,
+  $143 as Window,
+  $144 as WorkExtend,
+  $145 as WorkHello,
+  $146 as WorkLost,
+  $147 as WorkNack,
+  $148 as WorkRequest,
+  $149 as WorkResponse,
+  $150 as WorkResult,
+  $151 as WorkSettle,
+  $152 as WorkSettled,
+  $153 as WorkWelcome,
+  $154 as Durability,
 };

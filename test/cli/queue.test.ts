@@ -329,3 +329,20 @@ test('a redrive task is started with what was said, shown, and cancelled', async
   expect(JSON.parse(cancelled.out)).toMatchObject({ state: 'running', number: 2 });
   expect(cancelled.calls[0]?.[0]).toBe('cancelRedrive');
 });
+
+test('schedules are listed with their next tick, and get names the first of them', async () => {
+  const schedule = { name: 'night', cron: '0 3 * * *', timeZone: 'Europe/Berlin', overlap: 'skip' };
+  const queue = received(pb.Queue, {
+    spec: {
+      name: 'q',
+      schedules: [{ ...schedule, payload: Buffer.from('{"a":1}'), contentType: 'application/json' }],
+    },
+    schedules: [
+      { name: 'night', nextMs: noonMs + 3_600_000, firedMs: noonMs, jobId: '0-1-2', skippedTotal: 3 },
+    ],
+  });
+  const listed = await flowmesh('queue schedules q', { getQueue: () => queue });
+  expect(listed.out).toMatch(/night +0 3 \* \* \* +Europe\/Berlin +in 1h.* 0-1-2 +3/);
+  const shown = await flowmesh('queue get q', { getQueue: () => queue });
+  expect(shown.out).toContain('night in 1h');
+});

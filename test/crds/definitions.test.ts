@@ -91,6 +91,13 @@ spec:
   deadLetter: { queueName: graveyard }
   deduplication: { window: 7d }
   limits: { maxDepth: 1000000, ratePerKey: 50/s, concurrencyPerKey: 5, rate: 100/m, concurrency: 9 }
+  schedules:
+    - name: night
+      cron: 0 3 * * *
+      timeZone: Europe/Berlin
+      payload: {a: 1}
+      overlap: BufferOne
+      catchUp: 1h
   retention: { finished: 24h, size: 1Gi }
 `) as Queue;
   const spec = toQueueSpec(queue);
@@ -115,6 +122,17 @@ spec:
       concurrency: 9,
     },
     fair: true,
+    schedules: [
+      {
+        name: 'night',
+        cron: '0 3 * * *',
+        timeZone: 'Europe/Berlin',
+        payload: Buffer.from('{"a":1}'),
+        contentType: 'application/json',
+        overlap: 'buffer_one',
+        catchUpMs: 3_600_000,
+      },
+    ],
     retentionMs: 86_400_000,
     retentionBytes: 1_073_741_824,
   });

@@ -199,6 +199,7 @@ export class FakeShard<V extends View> implements ShardPort {
       rows: this.rows,
       logs: { open: () => assert.fail('no logs here'), drop: () => assert.fail('no logs here') },
       random: () => 0.5,
+      wallMs: () => 0,
       wake: () => {
         this.#isWoken = true;
       },

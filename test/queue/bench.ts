@@ -49,6 +49,7 @@ export const aQueue = (name: string, more: Partial<pb.QueueSpec> = {}): pb.Queue
   mutation: null,
   limits: null,
   fair: false,
+  schedules: [],
   ...more,
 });
 

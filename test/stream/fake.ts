@@ -145,7 +145,15 @@ export class World {
     const { time } = this;
     const rows = new RowStore({ level, monotonicMs: time.monotonicMs });
     let wake = () => {};
-    const context: ViewContext = { shard: id, shards, rows, logs, random: time.random, wake: () => wake() };
+    const context: ViewContext = {
+      shard: id,
+      shards,
+      rows,
+      logs,
+      random: time.random,
+      wallMs: time.wallMs,
+      wake: () => wake(),
+    };
     const producers = new Producers(context, 1);
     const view = createStreamView(context);
     await producers.load();

@@ -1,9 +1,20 @@
 // /v1/queues: declare, look, pause, purge, redrive. Jobs have their own file.
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance } from 'fastify';
-import { messageFields } from './content.ts';
+import { contentFields, messageFields, readContent } from './content.ts';
 import { mutationOf } from './request.ts';
-import { closed, count, flag, idempotencyHeaders, list, open, params, problems, text } from './schemas.ts';
+import {
+  anyJson,
+  closed,
+  count,
+  flag,
+  idempotencyHeaders,
+  list,
+  open,
+  params,
+  problems,
+  text,
+} from './schemas.ts';
 import type { HttpContext } from './server.ts';
 
 interface QueueParams {
@@ -14,6 +25,22 @@ const rate = closed({
   count: count('Jobs that may start', { minimum: 1 }),
   periodMs: count('Within this time', { minimum: 1 }),
 });
+
+const schedule = closed(
+  {
+    name: text('Unique within the queue'),
+    cron: text('Minute, hour, day of month, month, day of week'),
+    timeZone: text('IANA name; default UTC'),
+    payload: anyJson('Any JSON'),
+    payloadBase64: text('Any other bytes, in Base64'),
+    contentType: text('Content type of payloadBase64'),
+    overlap: text('What becomes of a tick while the job before it is not finished', {
+      enum: ['skip', 'buffer_one', 'allow'],
+    }),
+    catchUpMs: count('Missed ticks that are not older than this are made up for; default 5 minutes'),
+  },
+  ['name', 'cron'],
+);
 
 const spec = {
   visibilityTimeoutMs: count('How long a lease lasts'),
@@ -38,9 +65,12 @@ const spec = {
     concurrency: count('Jobs that may be leased at the same time'),
   }),
   fair: flag('Limit keys with waiting jobs take turns'),
+  schedules: list(schedule, { maxItems: 100 }),
 };
 
-type SpecBody = Pick<pb.QueueSpecInput, keyof typeof spec>;
+type SpecBody = Pick<pb.QueueSpecInput, Exclude<keyof typeof spec, 'schedules'>> & {
+  schedules?: Record<string, unknown>[];
+};
 
 const figures = Object.fromEntries(
   ['waiting', 'delayed', 'blocked', 'leased', 'enqueuedTotal', 'completedTotal', 'failedTotal', 'deadTotal']
@@ -54,7 +84,18 @@ const queueSchema = open({
     ...spec,
     backoff: { type: ['object', 'null'] },
     limits: { type: ['object', 'null'] },
+    schedules: list(open({})),
   }),
+  schedules: list(
+    open({
+      name: text('Of the schedule'),
+      nextMs: count('The next tick; 0: none'),
+      firedMs: count('The last tick that made a job'),
+      jobId: text('That job'),
+      bufferedMs: count('A tick that waits for the job before it; 0: none'),
+      skippedTotal: count('Ticks without a job because the one before was not finished'),
+    }),
+  ),
   paused: flag('Nothing is delivered while it is paused'),
   figures: open(figures),
   shard: count('Where it lives'),
@@ -62,11 +103,23 @@ const queueSchema = open({
 });
 
 function queueFields(queue: pb.QueueInput) {
-  return messageFields(pb.Queue, {
+  const schedules = (queue.spec?.schedules ?? []).map(({ payload, contentType, ...schedule }) => ({
+    ...schedule,
+    ...contentFields('payload', payload, contentType),
+  }));
+  const fields = messageFields(pb.Queue, {
     ...queue,
     figures: queue.figures ?? {},
     spec: withoutMutation(queue.spec),
   });
+  return { ...fields, spec: { ...(fields['spec'] as object), schedules } };
+}
+
+function newSchedule(body: Record<string, unknown>): pb.Schedule {
+  const hasPayload = body['payload'] !== undefined || body['payloadBase64'] !== undefined;
+  const content = hasPayload ? readContent(body, 'payload') : undefined;
+  const { payload: _p, payloadBase64: _b, contentType: _c, ...rest } = body;
+  return pb.Schedule.create({ ...rest, payload: content?.bytes, contentType: content?.contentType });
 }
 
 function withoutMutation(spec: pb.QueueSpecInput | null | undefined): pb.QueueSpecInput {
@@ -108,12 +161,13 @@ export function addQueueRoutes(app: FastifyInstance, { fabric }: HttpContext): v
       },
     },
     async (request) => {
-      const { backoff, limits, ...body } = request.body ?? {};
+      const { backoff, limits, schedules, ...body } = request.body ?? {};
       const message = pb.QueueSpec.create({
         ...body,
         name: request.params.queue,
         backoff: backoff ? pb.Backoff.create(backoff) : null,
         limits: limits ? pb.QueueLimits.create(limits) : null,
+        schedules: (schedules ?? []).map(newSchedule),
         mutation: mutationOf(request),
       });
       return queueFields(await admin.applyQueue(request.caller, message));

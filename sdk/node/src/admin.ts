@@ -10,60 +10,11 @@ import type {
 } from '@flowmesh/protocol/gen/services.js';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
-import { type Duration, durationMs, optionalMs } from './durations.ts';
+import { type Duration, optionalMs } from './durations.ts';
 import { decodeHeaders } from './headers.ts';
+import { type QueueSettings, queueSpec } from './queue-settings.ts';
 import { envelopeFrom } from './stream-record.ts';
 import { decodeValue, utf8 } from './values.ts';
-
-/** How a queue behaves. What is left out takes the server's default. */
-export interface QueueSettings {
-  visibilityTimeout?: Duration | undefined;
-  /** Limit on failed and timed out attempts. */
-  maxAttempts?: number | undefined;
-  /** Limit on deliveries, whatever became of them. */
-  maxDeliveries?: number | undefined;
-  backoff?:
-    | {
-        type?: 'exponential' | 'fixed' | undefined;
-        initial?: Duration | undefined;
-        max?: Duration | undefined;
-        jitter?: 'full' | 'none' | undefined;
-      }
-    | undefined;
-  /** Default: `<name>.dead`. */
-  deadLetterQueue?: string | undefined;
-  deduplicationWindow?: Duration | undefined;
-  /** 0: no limit. */
-  maxDepth?: number | undefined;
-  /** How long finished jobs stay readable. */
-  retention?: Duration | undefined;
-  retentionBytes?: number | undefined;
-  /** How long one attempt may run. */
-  timeout?: Duration | undefined;
-  /** What is left out is not limited. Each start counts, retries too. */
-  limits?: QueueLimits | undefined;
-  /** Limit keys with waiting jobs take turns, one job each. */
-  fair?: boolean | undefined;
-}
-
-/** How fast and how many jobs a queue hands out. */
-export interface QueueLimits {
-  /** Jobs of one limit key that may start in a time. */
-  ratePerKey?: Rate | undefined;
-  /** Jobs of one limit key that may be leased at the same time. */
-  concurrencyPerKey?: number | undefined;
-  rate?: Rate | undefined;
-  concurrency?: number | undefined;
-}
-
-/** A token bucket: after a pause `count` at once, then one more each `per / count`. */
-export interface Rate {
-  count: number;
-  per: Duration;
-}
-
-const rateOf = (rate: Rate | undefined, name: string): pb.RateInput | undefined =>
-  rate && { count: rate.count, periodMs: durationMs(rate.per, name) };
 
 export interface StreamSettings {
   partitions?: number | undefined;
@@ -132,33 +83,7 @@ export class Admin {
 
   /** Creates or changes a queue. Idempotent. */
   applyQueue(name: string, settings: QueueSettings = {}, options?: CallOptions): Promise<pb.Queue> {
-    const { backoff, limits } = settings;
-    const spec: pb.QueueSpecInput = {
-      name,
-      visibilityTimeoutMs: optionalMs(settings.visibilityTimeout, 'visibilityTimeout'),
-      maxAttempts: settings.maxAttempts,
-      maxDeliveries: settings.maxDeliveries,
-      backoff: backoff && {
-        type: backoff.type,
-        initialMs: optionalMs(backoff.initial, 'backoff.initial'),
-        maxMs: optionalMs(backoff.max, 'backoff.max'),
-        jitter: backoff.jitter,
-      },
-      deadLetterQueue: settings.deadLetterQueue,
-      deduplicationWindowMs: optionalMs(settings.deduplicationWindow, 'deduplicationWindow'),
-      maxDepth: settings.maxDepth,
-      retentionMs: optionalMs(settings.retention, 'retention'),
-      retentionBytes: settings.retentionBytes,
-      timeoutMs: optionalMs(settings.timeout, 'timeout'),
-      limits: limits && {
-        ratePerKey: rateOf(limits.ratePerKey, 'limits.ratePerKey.per'),
-        concurrencyPerKey: limits.concurrencyPerKey,
-        rate: rateOf(limits.rate, 'limits.rate.per'),
-        concurrency: limits.concurrency,
-      },
-      fair: settings.fair,
-      mutation: this.#connection.mutation(),
-    };
+    const spec = { ...queueSpec(name, settings), mutation: this.#connection.mutation() };
     return this.#admin((s) => s.applyQueue, spec, options);
   }
 

@@ -4,9 +4,6 @@ export type {
   JobPage,
   JobState,
   JobView,
-  QueueLimits,
-  QueueSettings,
-  Rate,
   SeekTarget,
   StreamSettings,
 } from './admin.ts';
@@ -25,6 +22,7 @@ export type { KeyState, KeyType, KvEntry, Name, Scored, SetOptions, SetOutcome }
 export type { KvPast, PastMoment, PastScanOptions } from './kv-past.ts';
 export type { ChangedMember, KvChange, WatchOptions } from './kv-watch.ts';
 export type { WriteManyOptions, WriteOptions, WrittenRecord } from './publish.ts';
+export type { QueueLimits, QueueSettings, Rate, Schedule } from './queue-settings.ts';
 export type { Queues } from './queues.ts';
 export type { StreamRecord } from './stream-record.ts';
 export type { FollowOptions, ReadOptions, ReadPage, Streams } from './streams.ts';
