@@ -1,6 +1,7 @@
 // Manifests from files, folders and pipes, read as one set: what clashes between files is a problem as well.
 //   F1. Nothing of more than 1 MiB is read. A file that cannot be read is a problem, never an exception.
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { conflicts, parseManifests, type SourcedResource } from '../crds/manifests.ts';
@@ -50,16 +51,23 @@ async function addFile(set: ManifestSet, path: string): Promise<void> {
   const shown = relative('.', path).startsWith('..') ? path : relative('.', path);
   try {
     const { size } = await stat(path);
-    if (size > YAML_LIMITS.bytes) {
-      set.files.push(shown);
-      const message = `the file has ${count(size)} bytes, at most 1 MiB is read`;
-      set.problems.push(wholeFile(shown, message, 'split it into several files'));
-      return;
-    }
-    add(set, shown, await readFile(path, 'utf8'));
+    const text = size > YAML_LIMITS.bytes ? undefined : await readText(path);
+    if (text !== undefined) return add(set, shown, text);
+    set.files.push(shown);
+    const bytes = size > YAML_LIMITS.bytes ? `${count(size)} bytes` : 'more than 1 MiB';
+    const message = `the file has ${bytes}, at most 1 MiB is read`;
+    set.problems.push(wholeFile(shown, message, 'split it into several files'));
   } catch (error) {
     set.problems.push(unreadable(shown, error));
   }
+}
+
+/** undefined: there is more than the limit. A pipe or a device has no size beforehand. */
+async function readText(path: string): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of createReadStream(path, { end: YAML_LIMITS.bytes })) chunks.push(chunk as Buffer);
+  const bytes = Buffer.concat(chunks);
+  return bytes.length > YAML_LIMITS.bytes ? undefined : bytes.toString();
 }
 
 function add(set: ManifestSet, name: string, text: string): void {

@@ -1,5 +1,5 @@
 // flowmesh apply and validate: mistakes are found before anything is sent, each with its place and cure.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FlowError } from '@flowmesh/protocol';
@@ -114,6 +114,11 @@ test('validate needs no server, and takes standard input', async () => {
   expect(JSON.parse(piped.out).resources).toEqual([
     { kind: 'Queue', name: 'emails', source: { file: 'standard input', document: 1, line: 1 } },
   ]);
+});
+
+test.skipIf(!existsSync('/dev/zero'))('what has no end is read up to the limit and refused', async () => {
+  const { code, err } = await flowmesh(['validate', '-f', '/dev/zero']);
+  expect([code, err]).toEqual([1, expect.stringContaining('/dev/zero: the file has more than 1 MiB')]);
 });
 
 const streamJson = {
