@@ -18,6 +18,8 @@ export class OwnedPartition {
   readonly epoch: number;
   /** The next offset to hand out. */
   position: number;
+  /** Behind the last record that came. */
+  received: number;
   /** The next offset to read for whoever comes after: everything below was handled. */
   handled: number;
   committed: number;
@@ -28,7 +30,7 @@ export class OwnedPartition {
   constructor({ partition, epoch, offset }: pb.AssignedPartition) {
     this.partition = partition;
     this.epoch = epoch;
-    this.position = this.handled = this.committed = offset;
+    this.position = this.received = this.handled = this.committed = offset;
   }
 
   fenced(): FlowError {

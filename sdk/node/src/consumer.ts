@@ -13,24 +13,11 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { pause } from './backoff.ts';
 import { Commits, OwnedPartition } from './commits.ts';
 import type { Connection } from './connection.ts';
+import { ConsumedEvent, type StreamEvent } from './consumed-event.ts';
 import { checkName } from './enqueue.ts';
 import { clientClosed, isWorthReconnecting } from './errors.ts';
-import { type Origin, runWithOrigin } from './origin.ts';
 import { SessionStream } from './session-stream.ts';
-import { type Place, placesOf, StoredRecord, type StreamRecord } from './stream-record.ts';
-
-/** A record that a consumer group is handling. */
-export interface StreamEvent<T = unknown> extends StreamRecord<T> {
-  readonly stream: string;
-  /**
-   * Commits this event and those before it in its partition; resolves when that is durable. Rarely needed:
-   * asking for the next event commits this one, in the background.
-   * @throws FlowError MEMBER_FENCED if the partition belongs to another member by now
-   */
-  commit(): Promise<void>;
-  /** Runs `effect` so that what it enqueues, writes or sets is traced to this event. */
-  run<R>(effect: () => R): R;
-}
+import { type Place, placesOf } from './stream-record.ts';
 
 export interface ConsumerOptions {
   /** Where the group starts if it has committed nothing. Default: earliest. */
@@ -43,8 +30,19 @@ export interface ConsumerOptions {
   autoCommit?: boolean | undefined;
   /** Bytes that may be on their way or wait here. Default: 4 MiB. */
   creditBytes?: number | undefined;
+  /**
+   * Hears of records that retention removed before this member had read them. Reading goes on behind them.
+   */
+  onSkipped?: ((skipped: SkippedRecords) => void) | undefined;
   /** Shown in the group's members. Default: `<host>:<process id>`. */
   name?: string | undefined;
+}
+
+/** Offsets `from` up to but not including `to`. */
+export interface SkippedRecords {
+  readonly partition: number;
+  readonly from: number;
+  readonly to: number;
 }
 
 const CREDIT_BYTES = 4 * 1024 * 1024;
@@ -144,6 +142,18 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
   close(): Promise<void> {
     this.#leaving ??= this.#leave();
     return this.#leaving;
+  }
+
+  /** @internal It hands out nothing more. */
+  get isEnding(): boolean {
+    return this.#leaving !== undefined || this.#options.signal?.aborted === true;
+  }
+
+  /** @internal The event in hand is not handled here: it is not committed. */
+  abandon(event: ConsumedEvent<T>): void {
+    if (this.#inHand !== event) return;
+    this.#inHand = undefined;
+    this.#giveUpRevoked();
   }
 
   /** @internal */
@@ -252,6 +262,11 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
       this.#owe(bytes);
       return;
     }
+    const { received } = owned;
+    if (chunk.firstOffset > received) {
+      this.#options.onSkipped?.({ partition: chunk.partition, from: received, to: chunk.firstOffset });
+    }
+    owned.received = Math.max(received, chunk.nextOffset);
     this.#buffer.push({ owned, places: placesOf(chunk, owned.position), bytes });
     if (this.#waiting === undefined) return;
     const event = this.#take();
@@ -337,43 +352,5 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     this.#onLeft(this);
     this.#waiting?.resolve({ done: true, value: undefined });
     this.#waiting = undefined;
-  }
-}
-
-export class ConsumedEvent<T = unknown> extends StoredRecord<T> implements StreamEvent<T>, Origin {
-  readonly owned: OwnedPartition;
-  readonly consumer: Consumer<T>;
-  readonly #commits: Commits;
-  #ordinal = 0;
-
-  constructor(place: Place, consumer: Consumer<T>, owned: OwnedPartition, commits: Commits) {
-    super(place);
-    this.consumer = consumer;
-    this.owned = owned;
-    this.#commits = commits;
-  }
-
-  get stream(): string {
-    return this.consumer.stream;
-  }
-
-  get id(): string {
-    return `${this.stream}/${this.partition}/${this.offset}`;
-  }
-
-  get deliveryId(): string {
-    return `${this.id}@${this.owned.epoch}`;
-  }
-
-  nextOrdinal(): number {
-    return ++this.#ordinal;
-  }
-
-  commit(): Promise<void> {
-    return this.#commits.commit(this.owned, this.offset + 1);
-  }
-
-  run<R>(effect: () => R): R {
-    return runWithOrigin(this, effect, undefined);
   }
 }

@@ -10,10 +10,12 @@ export type {
 export type { CallOptions } from './calls.ts';
 export { type ConnectOptions, connect, type FlowMesh } from './client.ts';
 export type { TlsOptions } from './connection.ts';
-export type { Consumer, ConsumerOptions, StreamEvent } from './consumer.ts';
+export type { StreamEvent } from './consumed-event.ts';
+export type { Consumer, ConsumerOptions, SkippedRecords } from './consumer.ts';
 export type { Duration } from './durations.ts';
 export type { EnqueuedJob, EnqueueOptions } from './enqueue.ts';
 export { RetryAfter, Unrecoverable } from './errors.ts';
+export type { EventHandler, HandleOptions } from './handle-events.ts';
 export type { Headers } from './headers.ts';
 export type { Job } from './job.ts';
 export type { KeyValue, ScanOptions } from './kv.ts';

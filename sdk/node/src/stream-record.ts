@@ -54,34 +54,35 @@ export class StoredRecord<T = unknown> implements StreamRecord<T> {
 
   get value(): T {
     if (this.#value === UNREAD) {
-      const { value, contentType } = this.#decoded();
+      const { value, contentType } = this.decoded;
       this.#value = value === null ? null : decodeValue(value, contentType);
     }
     return this.#value as T;
   }
 
   get key(): string | undefined {
-    const { key } = this.#decoded();
+    const { key } = this.decoded;
     return key === undefined ? undefined : utf8(key);
   }
 
   get producerTime(): number | undefined {
-    return this.#decoded().timeMs;
+    return this.decoded.timeMs;
   }
 
   get headers(): Readonly<Record<string, string>> {
-    return decodeHeaders(this.#decoded().headers);
+    return decodeHeaders(this.decoded.headers);
   }
 
   get contentType(): string {
-    return this.#decoded().contentType;
+    return this.decoded.contentType;
   }
 
   get envelope(): Envelope | undefined {
-    return this.#decoded().envelope;
+    return this.decoded.envelope;
   }
 
-  #decoded(): DecodedRecord {
+  /** @internal As it is stored. */
+  get decoded(): DecodedRecord {
     const { bytes, head, span, offset } = this.#place;
     this.#record ??= decodeEntry(bytes, head, span, offset);
     return this.#record;

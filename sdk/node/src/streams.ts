@@ -5,6 +5,7 @@ import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { Consumer, type ConsumerOptions } from './consumer.ts';
 import { fromStatus, isWorthReconnecting } from './errors.ts';
+import { type EventHandler, type HandleOptions, handleEvents } from './handle-events.ts';
 import { Publisher, type WriteManyOptions, type WriteOptions, type WrittenRecord } from './publish.ts';
 import { placesOf, recordOf, StoredRecord, type StreamRecord } from './stream-record.ts';
 
@@ -82,6 +83,22 @@ export class Streams {
     });
     this.consumers.add(consumer);
     return consumer;
+  }
+
+  /**
+   * Joins a consumer group and calls `handler` for each event, one after another. What throws is tried again
+   * with backoff, and after `attempts` it goes to the dead-letter stream, so that it does not stop its
+   * partition. `RetryAfter` chooses the wait, `Unrecoverable` buries at once. Resolves when `signal` aborts
+   * or the client closes.
+   */
+  async handle<T = unknown>(
+    stream: string,
+    group: string,
+    handler: EventHandler<T>,
+    options: HandleOptions<T> = {},
+  ): Promise<void> {
+    const consumer = this.consumer<T>(stream, group, options);
+    await handleEvents(this.#connection, consumer, handler, options);
   }
 
   /**

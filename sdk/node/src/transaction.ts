@@ -4,7 +4,7 @@ import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
-import { ConsumedEvent, type StreamEvent } from './consumer.ts';
+import { ConsumedEvent, type StreamEvent } from './consumed-event.ts';
 import type { Duration } from './durations.ts';
 import { type EnqueuedJob, type EnqueueOptions, jobOptions } from './enqueue.ts';
 import { fromWire } from './errors.ts';

@@ -41,6 +41,8 @@ export class FakeStreams {
   revoked: number[] = [];
   left: string[] = [];
   partitionsOfNew = 0;
+  /** What came by unary calls. */
+  readonly published: { stream: string; record: pb.NewRecord }[] = [];
 
   create(name: string, partitions: number): void {
     const make = () => ({ batches: [], firstOffsets: [], end: 0 });
@@ -66,6 +68,7 @@ export class FakeStreams {
       publish: ({ stream, records }: pb.PublishRequest) => {
         if (this.partitionsOfNew === 0) throw new FlowError('STREAM_NOT_FOUND', `no stream ${stream}`);
         if (!this.byName.has(stream)) this.create(stream, this.partitionsOfNew);
+        for (const record of records) this.published.push({ stream, record });
         return { offsets: records.map(() => ({ partition: 0, offset: 0 })) };
       },
     };
