@@ -92,6 +92,7 @@ function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
     getJob: q(queues.getJob),
     listJobs: q(queues.listJobs),
     jobHistory: q(queues.jobHistory),
+    cancelJob: q(queues.cancelJob),
     purge: q(queues.purge),
     setPaused: q(queues.setPaused),
     redrive: q(queues.redrive),

@@ -54,6 +54,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'queue extend': ['flowmesh queue extend emails.send 0-1-0 1 10m'],
   'queue ack': ['flowmesh queue ack emails.send 0-1-0 1'],
   'queue nack': [`flowmesh queue nack emails.send 0-1-2 2 --error 'no such mailbox' --dead`],
+  'queue cancel': [`flowmesh queue cancel emails.send 0-1-1 --reason 'sent by hand'`],
   'queue redrive': ['flowmesh queue redrive emails.send.dead'],
   'queue redrive-start': ['flowmesh queue redrive-start emails.send.dead --rate 50'],
   'queue redrive-status': ['flowmesh queue redrive-status emails.send.dead'],

@@ -53,6 +53,7 @@ export interface QueueService {
   getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput>;
   listJobs(caller: Caller, request: pb.ListJobsRequest): Promise<pb.ListJobsResponseInput>;
   jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput>;
+  cancelJob(caller: Caller, request: pb.CancelJobRequest): Promise<pb.CancelJobResponseInput>;
   purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput>;
   setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput>;
   redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput>;

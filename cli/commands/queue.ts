@@ -80,6 +80,7 @@ const emptyFigures: pb.QueueFigures = {
   leased: 0,
   enqueuedTotal: 0,
   completedTotal: 0,
+  cancelledTotal: 0,
   failedTotal: 0,
   deadTotal: 0,
   oldestReadyAtMs: 0,

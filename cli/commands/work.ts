@@ -38,6 +38,11 @@ export function addWorkCommands(queue: Command, action: Action): void {
     .description('keep the lease this much longer, from now')
     .action(action(extend));
   queue
+    .command('cancel <queue> <id>')
+    .description('finish a job that waits or is held, without its handler')
+    .option('--reason <text>', 'shown with the job')
+    .action(action(cancel));
+  queue
     .command('redrive <dead-letter-queue>')
     .description('move dead jobs back to where they came from')
     .option('--to <queue>', 'move all of them here')
@@ -46,6 +51,17 @@ export function addWorkCommands(queue: Command, action: Action): void {
 }
 
 const epoch = () => new Argument('<epoch>', 'as lease printed it').argParser(whole(1));
+
+async function cancel(
+  context: Context,
+  { reason }: { reason?: string },
+  queue: string,
+  id: string,
+): Promise<void> {
+  const api = await context.api();
+  const { cancelled, state } = await api.cancelJob({ queue, id, reason, mutation: api.mutation() });
+  context.show({ id, cancelled, state }, () => `${id} ${cancelled ? 'cancelled' : 'was finished already'}\n`);
+}
 
 interface LeaseOptions {
   max: number;

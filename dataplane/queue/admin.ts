@@ -91,10 +91,11 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
     figures: {
       waiting: cell.waiting,
       delayed: s.delayed + s.retrying,
-      blocked: s.blocked,
+      blocked: Math.max(0, s.blocked - cell.tombs.size),
       leased: cell.leases.size,
       enqueuedTotal: s.enqueuedTotal,
       completedTotal: s.completedTotal,
+      cancelledTotal: s.cancelledTotal,
       failedTotal: s.failedTotal,
       deadTotal: s.deadTotal,
       oldestReadyAtMs,

@@ -70,6 +70,7 @@ export const freshState = (): QueueState => ({
   fullAtUs: 0,
   enqueuedTotal: 0,
   completedTotal: 0,
+  cancelledTotal: 0,
   failedTotal: 0,
   deadTotal: 0,
 });
@@ -101,6 +102,10 @@ export class QueueCell {
   readonly persistedLeases = new Map<number, Grant>();
   spec: ResolvedSpec;
   state: QueueState;
+  /** Cancelled jobs that the cursor has not passed yet; those behind it mean nothing. */
+  readonly holes: Set<number>;
+  /** Cancelled jobs that are still links of their lane: in their turn they only let the next one go. */
+  readonly tombs: Set<number>;
   /** The newest redrive task of a dead-letter queue. */
   redrive: RedriveTask | null;
   /** What is remembered of each schedule of the declaration. */
@@ -115,6 +120,8 @@ export class QueueCell {
     this.spec = row.spec;
     this.redrive = row.redrive ?? null;
     this.schedules = new Map(row.schedules);
+    this.holes = new Set(row.holes);
+    this.tombs = new Set(row.tombs);
     // Counters of later versions are absent in older rows.
     this.state = { ...freshState(), ...row.state };
     this.log = log;
@@ -198,8 +205,22 @@ export class QueueCell {
     this.parked.reset(this.limitKeys.parked, after(this.limitKeys.parked));
   }
 
+  /** Jobs from `cursor` on that were not cancelled, at most `max`. */
+  untilHole(cursor: number, max: number): number {
+    if (this.holes.size === 0) return max;
+    let n = 0;
+    while (n < max && !this.holes.has(cursor + n)) n++;
+    return n;
+  }
+
+  /** Holes that the cursor has passed go. */
+  pruneHoles(): void {
+    for (const offset of this.holes) if (offset < this.state.cursor) this.holes.delete(offset);
+  }
+
   /** The row of a checkpoint. Sessions without leases that nobody renews are left behind. */
   row(nowMs: number): QueueRow {
+    this.pruneHoles();
     const inUse = new Set<string>();
     for (const grant of this.leases.values()) inUse.add(grant.sessionId);
     for (const [id, s] of this.sessions) if (!inUse.has(id) && s.untilMs < nowMs) this.sessions.delete(id);
@@ -214,6 +235,8 @@ export class QueueCell {
       recentAcks: [...this.recentAcks],
       redrive: this.redrive,
       schedules: [...this.schedules],
+      holes: [...this.holes],
+      tombs: [...this.tombs],
     };
   }
 }

@@ -29,7 +29,7 @@ export interface Waiter {
   /** Its connection is congested. */
   isCongested: boolean;
   deliver(granted: readonly Granted[]): void;
-  lost(offsets: readonly number[], epochs: readonly number[]): void;
+  lost(offsets: readonly number[], epochs: readonly number[], code?: string): void;
 }
 
 type EmitThen = (event: Event, then?: AfterDurable) => void;
@@ -179,6 +179,7 @@ export class QueueLine {
     for (let bytes = 0; cursor < end && jobs.length < SORT_JOBS && bytes < SORT_BYTES; cursor++) {
       const span = spans[cursor - source.head.baseOffset];
       if (span === undefined || (source.bytes[span.flagsAt] ?? 0) & ENTRY_INDEXED) continue;
+      if (cell.holes.has(cursor)) continue;
       const keys = jobKeysOf(source.bytes, span);
       if (limitKeyOf(keys) === '') break;
       const meta = { ...freshMeta(cell.state.generation, source.head.appendTimeMs), ...keys };
@@ -264,13 +265,14 @@ export class QueueLine {
     let left = cell.state.plain;
     let bytes = 0;
     while (left > 0 && count < max && bytes < GRANT_BYTES_MAX) {
+      while (cell.holes.has(cursor)) cursor++;
       const source = this.#sourceAt(cursor);
       if (source === null) break;
       const { head } = source;
       const index = cursor - head.baseOffset;
       const before = count;
       if (head.plain) {
-        const n = Math.min(max - count, head.count - index);
+        const n = cell.untilHole(cursor, Math.min(max - count, head.count - index));
         picks.push({ source, index, count: n, meta: null, from: 'cursor' });
         count += n;
         cursor += n;
@@ -299,6 +301,7 @@ export class QueueLine {
     for (; i < spans.length && taken < max; i++) {
       const span = spans[i];
       if (span === undefined || (source.bytes[span.flagsAt] ?? 0) & ENTRY_INDEXED) continue;
+      if (this.cell.holes.has(source.head.baseOffset + i)) continue;
       const keys = jobKeysOf(source.bytes, span);
       const last = picks.at(-1);
       if (limitKeyOf(keys) !== '') {

@@ -66,13 +66,13 @@ const readLane = (r: ByteReader): LaneChange => {
   return { key, lane: r.u8() === 0 ? null : { head: r.varint(), tail: r.varint() } };
 };
 
-const writeUnblocked = (w: ByteWriter, u: Unblocked): void => {
+export const writeUnblocked = (w: ByteWriter, u: Unblocked): void => {
   writeLane(w, u.change);
   w.varint(u.dropNext + 1);
   w.u8(u.released === null ? 0 : 1);
   if (u.released !== null) writePlaced(w, u.released);
 };
-const readUnblocked = (r: ByteReader): Unblocked => ({
+export const readUnblocked = (r: ByteReader): Unblocked => ({
   change: readLane(r),
   dropNext: r.varint() - 1,
   released: r.u8() === 0 ? null : readPlaced(r),

@@ -98,7 +98,7 @@ export class QueueState {
         evolveTicked(this.context.rows, cell, e, at);
         return;
       default:
-        evolveKeyEvent(this.context.rows, cell, e, (offset) => this.#countException(cell, offset, 1));
+        evolveKeyEvent(this.context.rows, cell, e, (offset) => this.countException(cell, offset, 1));
     }
   }
 
@@ -176,10 +176,10 @@ export class QueueState {
     else if (to === 'dying') rows.put(DYING, keys.dyingKey(offset), meta);
     else if (to !== 'blocked') rows.put(DUE, keys.dueKey(offset, meta.readyAtMs), meta);
     state[to]++;
-    this.#countException(cell, offset, 1);
+    this.countException(cell, offset, 1);
   }
 
-  #countException(cell: QueueCell, offset: number, change: 1 | -1): void {
+  countException(cell: QueueCell, offset: number, change: 1 | -1): void {
     cell.countException(offset, change);
     this.context.rows.onRollback(() => cell.countException(offset, change === 1 ? -1 : 1));
   }
@@ -228,12 +228,12 @@ export class QueueState {
   #ack(cell: QueueCell, e: ev.Acked): void {
     let count = 0;
     for (const run of e.ranges) {
-      for (let i = 0; i < run.count; i++) this.#letGo(cell, run.offset + i);
+      for (let i = 0; i < run.count; i++) this.letGo(cell, run.offset + i);
       if (run.count === 1) this.#rememberAck(cell, run);
       count += run.count;
     }
     cell.state.completedTotal += count;
-    this.#unblock(cell, e.unblocked);
+    this.unblock(cell, e.unblocked);
   }
 
   #rememberAck(cell: QueueCell, { offset, epoch }: ev.Run): void {
@@ -245,7 +245,7 @@ export class QueueState {
     });
   }
 
-  #letGo(cell: QueueCell, offset: number): void {
+  letGo(cell: QueueCell, offset: number): void {
     const grant = cell.leases.get(offset);
     assert(grant !== undefined, `offset ${offset} is leased`);
     cell.leases.delete(offset);
@@ -261,14 +261,14 @@ export class QueueState {
     }
   }
 
-  #unblock(cell: QueueCell, unblocked: readonly ev.Unblocked[]): void {
+  unblock(cell: QueueCell, unblocked: readonly ev.Unblocked[]): void {
     const { rows } = this.context;
     for (const u of unblocked) {
       this.#changeLane(cell.keys, u.change);
       if (u.dropNext >= 0) rows.del(NEXT, cell.keys.nextKey(u.dropNext));
       if (u.released === null) continue;
       cell.state.blocked--;
-      this.#countException(cell, u.released.offset, -1);
+      this.countException(cell, u.released.offset, -1);
       this.#place(cell, u.released);
     }
   }
@@ -278,7 +278,7 @@ export class QueueState {
     for (const job of e.jobs) {
       const grant = cell.leases.get(job.offset);
       if (grant !== undefined) recordAttempt(this.context.rows, cell, { job, grant, reason }, at);
-      this.#letGo(cell, job.offset);
+      this.letGo(cell, job.offset);
       if (e.reason !== 'released') cell.state.failedTotal++;
       this.#place(cell, job);
     }
@@ -287,7 +287,7 @@ export class QueueState {
   #extend(cell: QueueCell, e: ev.Extended): void {
     const grant = cell.leases.get(e.offset);
     assert(grant !== undefined, `offset ${e.offset} is leased`);
-    this.#letGo(cell, e.offset);
+    this.letGo(cell, e.offset);
     this.#hold(cell, {
       ...grant,
       firstOffset: e.offset,
@@ -317,7 +317,7 @@ export class QueueState {
     cell.countException(e.offset, -1);
     cell.state.dying--;
     cell.state.deadTotal++;
-    this.#unblock(cell, e.unblocked);
+    this.unblock(cell, e.unblocked);
     const dead = this.byNumber.get(e.deadQueueNo);
     assert(dead !== undefined, 'a dead-letter queue is declared before it is used');
     const place = [this.context.shard, dead.queueNo, dead.log.endOffset].map((n) => n.toString(36)).join('-');
@@ -337,13 +337,14 @@ export class QueueState {
       delReady(rows, cell, offset, meta, 'ready');
       rows.del(JOB, cell.keys.jobKey(offset));
       cell.state.ready--;
-      this.#countException(cell, offset, -1);
+      this.countException(cell, offset, -1);
     }
   }
 
   #purge(cell: QueueCell, e: ev.Purged): void {
     const { state } = cell;
     state.cursor = e.cursor;
+    cell.tombs.clear();
     state.plain =
       state.ready =
       state.keyed =

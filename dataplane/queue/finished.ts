@@ -49,6 +49,7 @@ async function finishedIn(
     rows.scan(OUTCOME, { from: life.key(OUTCOME, first), to: life.key(OUTCOME, to), limit }),
   ]);
   const isOpen = new Set(open.map(({ key }) => readU53be(key, key.length - 7)));
+  for (const offset of cell.tombs) isOpen.delete(offset);
   const outcomes = new Map(ended.map(({ key, value }) => [readU53be(key, key.length - 7), value.kind]));
   const found = new Map<number, string>();
   for (let offset = first; offset < to; ) {

@@ -47,6 +47,17 @@ function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
   return place.offset;
 }
 
+/** A job that is in the log, and what the log says of it. */
+export async function jobOf(view: QueueView, cell: QueueCell, id: string) {
+  const offset = offsetIn(view, cell, id);
+  const { bytes, head, index } = await loadEntry(cell.log, offset);
+  const span = readEntries(bytes, 0, head)[index];
+  if (span === undefined)
+    throw new FlowError('DATA_DAMAGED', `queue ${cell.name}: no entry at offset ${offset}`);
+  const { indexed: isIndexed, key } = decodeEntry(bytes, head, span, offset);
+  return { offset, isIndexed, key: key === undefined ? '' : Buffer.from(key).toString('latin1') };
+}
+
 export async function getJob(
   view: QueueView,
   cell: QueueCell,
@@ -74,8 +85,9 @@ async function describe(
     const row = rows.get(JOB, ref.key);
     const grant = cell.leases.get(offset);
     const meta = grant !== undefined ? heldMeta(cell, grant) : row?.meta;
-    const isWaiting = offset >= cell.state.cursor && !record.indexed;
-    return { row, grant, meta, isWaiting, isFresh: meta === undefined ? isWaiting : meta.acquired === 0 };
+    const isWaiting = offset >= cell.state.cursor && !record.indexed && !cell.holes.has(offset);
+    const isFresh = !cell.tombs.has(offset) && (meta === undefined ? isWaiting : meta.acquired === 0);
+    return { row, grant, meta, isWaiting, isFresh };
   };
   await rows.fetch([ref]);
   let now = look();
@@ -145,6 +157,7 @@ function statusOf(
       state: 'leased',
       reason: `held by ${grant.worker} until ${new Date(cell.deadlineOf(grant)).toISOString()}`,
     };
+  if (outcome?.kind === 'cancelled') return { state: 'cancelled', reason: outcome.note || 'cancelled' };
   const waits = cell.state.paused ? 'the queue is paused' : 'waits for a free worker';
   const dueIn = `${Math.max(0, Math.ceil(((meta?.readyAtMs ?? nowMs) - nowMs) / 1000))} s`;
   if (row === 'ready') return { state: 'waiting', reason: waits };
@@ -164,7 +177,6 @@ function statusOf(
     const [queue = '', id = ''] = outcome.note.split(' ');
     return { state: 'dead', reason: `moved to ${queue}, where it is ${id}` };
   }
-  if (outcome?.kind === 'cancelled') return { state: 'cancelled', reason: outcome.note || 'cancelled' };
   return { state: 'completed', reason: 'finished: acked, redriven or purged; its history says which' };
 }
 
@@ -225,7 +237,8 @@ async function listExceptions(
       const offset = readU53be(key, key.length - 7);
       const shown = SHOWN_STATES[value.state] ?? value.state;
       // A row that was leased meanwhile is listed as such.
-      if ((state === '' || state === shown) && !cell.leases.has(offset)) offsets.push(offset);
+      const isHere = !cell.leases.has(offset) && !cell.tombs.has(offset);
+      if ((state === '' || state === shown) && isHere) offsets.push(offset);
       if (rows.length === LIST_MAX) horizon = offset + 1;
     }
   }
@@ -247,7 +260,8 @@ async function listPlain(cell: QueueCell, from: number, limit: number, into: num
     const spans = head.plain ? null : readEntries(bytes, 0, head);
     for (let i = index; i < head.count && into.length < limit; i++, offset++) {
       const flagsAt = spans?.[i]?.flagsAt;
-      if (flagsAt === undefined || bytes[flagsAt] === 0) into.push(offset);
+      const isPlain = flagsAt === undefined || bytes[flagsAt] === 0;
+      if (isPlain && !cell.holes.has(offset)) into.push(offset);
     }
   }
   return offset < cell.log.endOffset ? `p${offset}` : '';
@@ -331,6 +345,7 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
 
 function lifeTransitionOf(e: life.LifeEvent, queueNo: number, offset: number): pb.JobTransitionInput | null {
   if (e.queueNo !== queueNo || !('offset' in e) || e.offset !== offset) return null;
+  if (e.type === life.CANCELLED) return { kind: 'cancelled', detail: e.reason };
   if (e.type === life.KEPT) return { kind: 'result', detail: `${e.value.length} bytes` };
   return { kind: 'reported', detail: e.progress === '' ? e.lines.at(-1) : e.progress };
 }

@@ -51,7 +51,17 @@ export interface ReportCommand extends Base {
   readonly lines: readonly string[];
 }
 
+export interface CancelCommand extends Base {
+  readonly kind: 'cancel';
+  readonly offset: number;
+  /** As the log has them. */
+  readonly key: string;
+  readonly isIndexed: boolean;
+  readonly reason: string;
+}
+
 export type LifeCommand =
+  | CancelCommand
   | ReportCommand
   | RedriveStartCommand
   | RedriveNoteCommand

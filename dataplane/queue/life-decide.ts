@@ -1,6 +1,7 @@
 // Which decision a command of life-commands.ts takes.
 import type { Emit, Moment } from '../shard/state-machine.ts';
-import type { RowRef } from '../storage/contract.ts';
+import type { RowRef, Rows } from '../storage/contract.ts';
+import { cancelReads, decideCancel } from './cancel.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
 import type { QueueState } from './evolve.ts';
@@ -14,13 +15,16 @@ const KINDS: ReadonlySet<string> = new Set<LifeCommand['kind']>([
   'redrive-cancel',
   'take',
   'report',
+  'cancel',
 ]);
 
 export const isLifeCommand = (command: QueueCommand): command is LifeCommand => KINDS.has(command.kind);
 
 /** Rows that deciding needs. */
-export function lifeReads(cell: QueueCell | undefined, c: LifeCommand): readonly RowRef[] {
-  return cell !== undefined && c.kind === 'report' ? reportReads(cell, c.offset) : NO_ROWS;
+export function lifeReads(rows: Rows, cell: QueueCell | undefined, c: LifeCommand): readonly RowRef[] {
+  if (cell === undefined) return NO_ROWS;
+  if (c.kind === 'report') return reportReads(cell, c.offset);
+  return c.kind === 'cancel' ? cancelReads(rows, cell, c) : NO_ROWS;
 }
 
 const NO_ROWS: readonly RowRef[] = [];
@@ -39,6 +43,8 @@ export function decideLife(
       return decideRedriveNote(cell, c, at, emit);
     case 'redrive-cancel':
       return decideRedriveCancel(cell, at, emit);
+    case 'cancel':
+      return decideCancel(state.context.rows, cell, c, at, emit);
     case 'report':
       return decideReport(state.context.rows, cell, c, at, emit);
     case 'take':

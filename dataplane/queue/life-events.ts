@@ -2,10 +2,14 @@
 // grow, because events lie one behind the other in a journal entry and do not say where they end.
 import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
+import { readUnblocked, writeUnblocked } from './event-bytes.ts';
+import type { Unblocked } from './events.ts';
 import type { RedriveTask } from './redrive-decide.ts';
+import { decodeMeta, encodeMeta, type JobMeta } from './tables.ts';
 
 export const SESSION_OPENED = 90;
 export const REDRIVE_CHANGED = 91;
+export const CANCELLED = 92;
 export const KEPT = 93;
 export const REPORTED = 95;
 export const FORGOTTEN = 98;
@@ -29,6 +33,37 @@ export interface SessionOpened extends OfQueue {
 export interface RedriveChanged extends OfQueue {
   readonly type: typeof REDRIVE_CHANGED;
   readonly task: RedriveTask;
+}
+
+/** Where a job was when it was cancelled; `dying`: a blocked one whose turn has come. */
+export type CancelledFrom =
+  | 'plain'
+  | 'leased'
+  | 'ready'
+  | 'keyed'
+  | 'delayed'
+  | 'retrying'
+  | 'blocked'
+  | 'dying';
+const PLACES: readonly CancelledFrom[] = [
+  'plain',
+  'leased',
+  'ready',
+  'keyed',
+  'delayed',
+  'retrying',
+  'blocked',
+  'dying',
+];
+
+export interface Cancelled extends OfQueue {
+  readonly type: typeof CANCELLED;
+  readonly offset: number;
+  readonly from: CancelledFrom;
+  /** Of jobs with a row. */
+  readonly meta: JobMeta | null;
+  readonly reason: string;
+  readonly unblocked: readonly Unblocked[];
 }
 
 /** The result of a job that has just been acked. */
@@ -57,7 +92,7 @@ export interface Forgotten extends OfQueue {
   readonly keys: readonly string[];
 }
 
-export type LifeEvent = SessionOpened | RedriveChanged | Kept | Reported | Forgotten;
+export type LifeEvent = SessionOpened | RedriveChanged | Cancelled | Kept | Reported | Forgotten;
 
 export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
 
@@ -74,6 +109,15 @@ export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
       return;
     case REDRIVE_CHANGED:
       w.text(JSON.stringify(e.task));
+      return;
+    case CANCELLED:
+      w.varint(e.offset);
+      w.u8(PLACES.indexOf(e.from));
+      w.u8(e.meta === null ? 0 : 1);
+      if (e.meta !== null) encodeMeta(e.meta, w);
+      w.text(e.reason);
+      w.varint(e.unblocked.length);
+      for (const u of e.unblocked) writeUnblocked(w, u);
       return;
     case KEPT:
       w.varint(e.offset);
@@ -111,6 +155,16 @@ export function decodeLifeEvent(type: number, r: ByteReader): LifeEvent {
       };
     case REDRIVE_CHANGED:
       return { type, queueNo, task: JSON.parse(r.text()) as RedriveTask };
+    case CANCELLED:
+      return {
+        type,
+        queueNo,
+        offset: r.varint(),
+        from: PLACES[r.u8()] ?? 'plain',
+        meta: r.u8() === 1 ? decodeMeta(r) : null,
+        reason: r.text(),
+        unblocked: Array.from({ length: r.varint() }, () => readUnblocked(r)),
+      };
     case KEPT: {
       const [offset, contentType] = [r.varint(), r.text()];
       return { type, queueNo, offset, contentType, value: Buffer.from(r.bytes()) };

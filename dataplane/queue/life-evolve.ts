@@ -1,6 +1,7 @@
 // What the events of life-events.ts do to the state of the queue view: the rules of evolve.ts hold.
 import assert from 'node:assert/strict';
 import type { Moment } from '../shard/state-machine.ts';
+import { evolveCancelled } from './cancel.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueState } from './evolve.ts';
 import * as life from './life-events.ts';
@@ -22,6 +23,9 @@ export function evolveLife(state: QueueState, e: life.LifeEvent, at: Moment): vo
       return;
     case life.REDRIVE_CHANGED:
       changeRedrive(state, cell, e);
+      return;
+    case life.CANCELLED:
+      evolveCancelled(state, cell, e, at);
       return;
     case life.KEPT:
       evolveKept(rows, cell, e, at);

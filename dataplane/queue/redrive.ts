@@ -97,6 +97,7 @@ export async function nextWaiting(cell: QueueCell, max: number, untilOffset = Nu
   let plain = 0;
   const endOffset = Math.min(cell.log.endOffset, untilOffset);
   for (; cursor < endOffset && jobs.length < max && bytes < STEP_BYTES; cursor++) {
+    if (cell.holes.has(cursor)) continue;
     const record = await recordAt(cell, cursor);
     if (record.indexed) continue;
     jobs.push(record);

@@ -5,11 +5,12 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
 import type { QueueService, WorkSession } from '../services.ts';
 import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
+import { type CancelReply, REASON_CHARS_MAX } from './cancel.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
 import type { Waiter } from './dispatch.ts';
 import { type JobPlace, parseJobId } from './ids.ts';
-import { getJob, jobHistory, listJobs } from './inspect.ts';
+import { getJob, jobHistory, jobOf, listJobs } from './inspect.ts';
 import {
   checkName,
   enqueuedJobs,
@@ -299,6 +300,18 @@ export class Queues implements QueueService {
   async jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput> {
     const { shard, view } = this.at(request.queue);
     return jobHistory(shard, view.cell(caller.tenant, request.queue), request.id);
+  }
+
+  async cancelJob(caller: Caller, request: pb.CancelJobRequest): Promise<pb.CancelJobResponseInput> {
+    const { queue } = request;
+    const { view } = this.at(queue);
+    const cell = view.cell(caller.tenant, queue);
+    const { offset, key, isIndexed } = await jobOf(view, cell, request.id);
+    const reason = request.reason.slice(0, REASON_CHARS_MAX);
+    const part = { kind: 'cancel', offset, key, isIndexed, reason, mutation: mutationOf(request.mutation) };
+    const { state, sessionId, epoch } = await this.#call<CancelReply>(caller, queue, part);
+    if (epoch > 0) view.waiterOf(cell, sessionId)?.lost([offset], [epoch], 'CANCELLED');
+    return { cancelled: state !== 'finished', state };
   }
 
   purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput> {

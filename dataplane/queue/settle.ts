@@ -68,7 +68,9 @@ export function unblock(
   if (next === undefined) return { change: { key: meta.key, lane: null }, dropNext: -1, released: null };
   const row = rows.get(JOB, cell.keys.jobKey(next));
   const waits = row?.meta ?? freshMeta(cell.state.generation, at.nowMs);
-  const to = waits.readyAtMs > at.nowMs ? 'delayed' : readyPlace(cell.spec, waits);
+  const due = waits.readyAtMs > at.nowMs ? 'delayed' : readyPlace(cell.spec, waits);
+  // A cancelled one only lets the next go, as a dead one does.
+  const to = cell.tombs.has(next) ? 'dying' : due;
   return {
     change: { key: meta.key, lane: { head: next, tail: lane.tail } },
     dropNext: offset,

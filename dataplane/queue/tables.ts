@@ -148,6 +148,8 @@ export interface QueueRow {
   readonly recentAcks: readonly (readonly [number, number])[];
   readonly redrive?: RedriveTask | null;
   readonly schedules?: readonly (readonly [string, ScheduleState])[];
+  readonly holes?: readonly number[];
+  readonly tombs?: readonly number[];
 }
 
 export interface ResolvedSpec extends DispatchSpec {
@@ -188,6 +190,7 @@ export interface QueueState {
   fullAtUs: number;
   enqueuedTotal: number;
   completedTotal: number;
+  cancelledTotal: number;
   failedTotal: number;
   deadTotal: number;
 }

@@ -12,6 +12,7 @@ import type { Waiter } from './dispatch.ts';
 import * as ev from './events.ts';
 import type { QueueState } from './evolve.ts';
 import type { LeaseClock } from './lease-clock.ts';
+import * as life from './life-events.ts';
 import { LifeSweeper } from './life-sweeper.ts';
 import { readyPlace } from './limits.ts';
 import { Parking } from './parking.ts';
@@ -165,6 +166,14 @@ export class Upkeep {
           Promise.all(loads).then(this.#context.wake, later);
           break;
         }
+        const change = unblock(rows, cell, offset, meta, at);
+        const unblocked = change === null ? [] : [change];
+        if (cell.tombs.has(offset)) {
+          const { queueNo } = cell;
+          const tomb = { queueNo, offset, from: 'dying', meta, reason: '', unblocked };
+          emit({ type: life.CANCELLED, ...tomb } as life.Cancelled);
+          continue;
+        }
         const source = sourceIn(chunk.bytes, offset);
         const dead = this.#hooks.deadQueueOf(cell, emit);
         const from = {
@@ -175,7 +184,6 @@ export class Upkeep {
         };
         const batch = deadJobBatch(source.bytes, offset - source.head.baseOffset, from);
         const { endOffset } = dead.log;
-        const change = unblock(rows, cell, offset, meta, at);
         const event = {
           type: ev.DEAD_LETTERED,
           queueNo: cell.queueNo,
@@ -183,7 +191,7 @@ export class Upkeep {
           generation: meta.generation,
           deadQueueNo: dead.queueNo,
           batch: patched(batch, endOffset, at.nowMs),
-          unblocked: change === null ? [] : [change],
+          unblocked,
         };
         emit(event as ev.DeadLettered);
       }

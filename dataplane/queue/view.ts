@@ -48,7 +48,7 @@ export class QueueView implements View {
     this.#upkeep = new Upkeep(context, this.state, this.#leaseClock, {
       deadQueueOf: (cell, emit) => this.#deadQueueOf(cell, emit),
       idPrefix: (cell) => this.idPrefix(cell),
-      waiterOf: (cell, sessionId) => this.#waiterOf(cell, sessionId),
+      waiterOf: (cell, sessionId) => this.waiterOf(cell, sessionId),
     });
   }
 
@@ -75,7 +75,7 @@ export class QueueView implements View {
 
   /** The session has a new connection: nothing may be granted to the old one any more. */
   removeSession(cell: QueueCell, sessionId: string): void {
-    const old = this.#waiterOf(cell, sessionId);
+    const old = this.waiterOf(cell, sessionId);
     if (old !== undefined) this.removeWaiter(cell, old);
   }
 
@@ -168,7 +168,7 @@ export class QueueView implements View {
 
   reads(command: Command): readonly RowRef[] {
     const c = command as QueueCommand;
-    if (isLifeCommand(c)) return lifeReads(this.state.cell(c.caller.tenant, c.name), c);
+    if (isLifeCommand(c)) return lifeReads(this.context.rows, this.state.cell(c.caller.tenant, c.name), c);
     if (c.kind !== 'enqueue' && c.kind !== 'settle') return NO_ROWS;
     if (c.kind === 'enqueue' && c.head.plain) return NO_ROWS;
     const cell = this.state.cell(c.caller.tenant, c.name);
@@ -258,7 +258,8 @@ export class QueueView implements View {
     return { removed: c.plain + ready.length };
   }
 
-  #waiterOf(cell: QueueCell, sessionId: string): Waiter | undefined {
+  /** Who is connected under a session. */
+  waiterOf(cell: QueueCell, sessionId: string): Waiter | undefined {
     return sessionId === ''
       ? undefined
       : this.#lines.get(cell.queueNo)?.waiters.find((w) => w.sessionId === sessionId);
@@ -283,6 +284,8 @@ export class QueueView implements View {
   evolve(event: Event, at: Moment): void {
     if (life.isLifeEvent(event)) {
       evolveLife(this.state, event, at);
+      const touched = this.state.byNumber.get(event.queueNo);
+      if (touched !== undefined && event.type === life.CANCELLED) this.#upkeep.note(touched);
       return;
     }
     const e = event as ev.QueueEvent;

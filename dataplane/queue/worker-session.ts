@@ -78,8 +78,8 @@ export class WorkerSession implements WorkSession, Waiter {
     }
   }
 
-  lost(offsets: readonly number[], epochs: readonly number[]): void {
-    this.#send({ lost: { offsets: [...offsets], epochs: [...epochs] } });
+  lost(offsets: readonly number[], epochs: readonly number[], code = ''): void {
+    this.#send({ lost: { offsets: [...offsets], epochs: [...epochs], code } });
   }
 
   resume(): void {

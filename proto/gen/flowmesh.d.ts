@@ -94,6 +94,36 @@ export interface BackoffInput {
 }
 export const Backoff: MessageType<Backoff, BackoffInput>;
 
+export interface CancelJobRequest {
+  queue: string;
+  id: string;
+  /** Shown with the job, at most 1,024 characters. */
+  reason: string;
+  mutation: Mutation | null;
+}
+export interface CancelJobRequestInput {
+  queue?: string | null | undefined;
+  id?: string | null | undefined;
+  /** Shown with the job, at most 1,024 characters. */
+  reason?: string | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const CancelJobRequest: MessageType<CancelJobRequest, CancelJobRequestInput>;
+
+export interface CancelJobResponse {
+  /** False: it was finished already. */
+  cancelled: boolean;
+  /** In which state it was. */
+  state: string;
+}
+export interface CancelJobResponseInput {
+  /** False: it was finished already. */
+  cancelled?: boolean | null | undefined;
+  /** In which state it was. */
+  state?: string | null | undefined;
+}
+export const CancelJobResponse: MessageType<CancelJobResponse, CancelJobResponseInput>;
+
 export interface CancelRedriveRequest {
   queue: string;
   mutation: Mutation | null;
@@ -1678,6 +1708,7 @@ export interface QueueFigures {
   /** When the oldest ready job became ready; 0: none. */
   oldestReadyAtMs: number;
   workers: number;
+  cancelledTotal: number;
 }
 export interface QueueFiguresInput {
   /** Ready now: plain, prioritised, or back from a retry. */
@@ -1694,6 +1725,7 @@ export interface QueueFiguresInput {
   /** When the oldest ready job became ready; 0: none. */
   oldestReadyAtMs?: number | null | undefined;
   workers?: number | null | undefined;
+  cancelledTotal?: number | null | undefined;
 }
 export const QueueFigures: MessageType<QueueFigures, QueueFiguresInput>;
 
@@ -2489,10 +2521,14 @@ export const WorkHello: MessageType<WorkHello, WorkHelloInput>;
 export interface WorkLost {
   offsets: number[];
   epochs: number[];
+  /** Why, if not because their time was over: CANCELLED. */
+  code: string;
 }
 export interface WorkLostInput {
   offsets?: readonly number[] | null | undefined;
   epochs?: readonly number[] | null | undefined;
+  /** Why, if not because their time was over: CANCELLED. */
+  code?: string | null | undefined;
 }
 export const WorkLost: MessageType<WorkLost, WorkLostInput>;
 

@@ -1873,6 +1873,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueFigures.prototype.deadTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueFigures.prototype.oldestReadyAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueFigures.prototype.workers = 0;
+   QueueFigures.prototype.cancelledTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    QueueFigures.create = function(properties) {
     return new QueueFigures(properties);
@@ -1905,6 +1906,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(72).uint64(message.oldestReadyAtMs);
     if (message.workers != null && $Object.hasOwnProperty.call(message, "workers") && message.workers !== 0)
      writer.uint32(80).uint32(message.workers);
+    if (message.cancelledTotal != null && $Object.hasOwnProperty.call(message, "cancelledTotal") && (typeof message.cancelledTotal === "object" ? message.cancelledTotal.low || message.cancelledTotal.high : message.cancelledTotal !== 0))
+     writer.uint32(240).uint64(message.cancelledTotal);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -2028,6 +2031,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.workers;
        continue;
       }
+     case 30: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.cancelledTotal = value;
+       else
+        delete message.cancelledTotal;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -2148,6 +2160,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.workers != null)
      if ($Number(object.workers) !== 0)
       message.workers = object.workers >>> 0;
+    if (object.cancelledTotal != null)
+     if (typeof object.cancelledTotal === "object" ? object.cancelledTotal.low || object.cancelledTotal.high : $Number(object.cancelledTotal) !== 0)
+      if ($util.Long)
+       message.cancelledTotal = $util.Long.fromValue(object.cancelledTotal, true);
+      else if (typeof object.cancelledTotal === "string")
+       message.cancelledTotal = $parseInt(object.cancelledTotal, 10);
+      else if (typeof object.cancelledTotal === "number")
+       message.cancelledTotal = object.cancelledTotal;
+      else if (typeof object.cancelledTotal === "object")
+       message.cancelledTotal = new $util.LongBits(object.cancelledTotal.low >>> 0, object.cancelledTotal.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -2206,6 +2228,11 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.oldestReadyAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.workers = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.cancelledTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.cancelledTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
      if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
@@ -2272,6 +2299,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.oldestReadyAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.oldestReadyAtMs) : options.longs === $Number ? new $util.LongBits(message.oldestReadyAtMs.low >>> 0, message.oldestReadyAtMs.high >>> 0).toNumber(true) : message.oldestReadyAtMs;
     if (message.workers != null && $Object.hasOwnProperty.call(message, "workers"))
      object.workers = message.workers;
+    if (message.cancelledTotal != null && $Object.hasOwnProperty.call(message, "cancelledTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.cancelledTotal = typeof message.cancelledTotal === "number" ? $BigInt(message.cancelledTotal) : $util.Long.fromBits(message.cancelledTotal.low >>> 0, message.cancelledTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.cancelledTotal === "number")
+      object.cancelledTotal = options.longs === $String ? $String(message.cancelledTotal) : message.cancelledTotal;
+     else
+      object.cancelledTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.cancelledTotal) : options.longs === $Number ? new $util.LongBits(message.cancelledTotal.low >>> 0, message.cancelledTotal.high >>> 0).toNumber(true) : message.cancelledTotal;
     return object;
    };
 
@@ -18123,6 +18157,7 @@ export const flowmesh = $root.flowmesh = (() => {
 
    WorkLost.prototype.offsets = $util.emptyArray;
    WorkLost.prototype.epochs = $util.emptyArray;
+   WorkLost.prototype.code = "";
 
    WorkLost.create = function(properties) {
     return new WorkLost(properties);
@@ -18139,6 +18174,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(10).uint64s(message.offsets);
     if (message.epochs != null && message.epochs.length)
      writer.uint32(18).uint64s(message.epochs);
+    if (message.code != null && $Object.hasOwnProperty.call(message, "code") && message.code !== "")
+     writer.uint32(242).string(message.code);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -18152,7 +18189,7 @@ export const flowmesh = $root.flowmesh = (() => {
      _depth = 0;
     if (_depth > $Reader.recursionLimit)
      throw $Error("max depth exceeded");
-    let end, message;
+    let end, message, value;
     if (length === $undefined)
      end = reader.len;
     else {
@@ -18198,6 +18235,15 @@ export const flowmesh = $root.flowmesh = (() => {
        if (!(message.epochs && message.epochs.length))
         message.epochs = [];
        message.epochs.push(reader.uint64());
+       continue;
+      }
+     case 30: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.code = value;
+       else
+        delete message.code;
        continue;
       }
      }
@@ -18255,6 +18301,9 @@ export const flowmesh = $root.flowmesh = (() => {
       else if (typeof object.epochs[i] === "object")
        message.epochs[i] = new $util.LongBits(object.epochs[i].low >>> 0, object.epochs[i].high >>> 0).toNumber(true);
     }
+    if (object.code != null)
+     if (typeof object.code !== "string" || object.code.length)
+      message.code = $String(object.code);
     return message;
    };
 
@@ -18270,6 +18319,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.offsets = [];
      object.epochs = [];
     }
+    if (options.defaults)
+     object.code = "";
     if (message.offsets && message.offsets.length) {
      object.offsets = $Array(message.offsets.length);
      for (let j = 0; j < message.offsets.length; ++j)
@@ -18290,6 +18341,8 @@ export const flowmesh = $root.flowmesh = (() => {
       else
        object.epochs[j] = options.longs === $String ? $util.Long.prototype.toString.call(message.epochs[j]) : options.longs === $Number ? new $util.LongBits(message.epochs[j].low >>> 0, message.epochs[j].high >>> 0).toNumber(true) : message.epochs[j];
     }
+    if (message.code != null && $Object.hasOwnProperty.call(message, "code"))
+     object.code = message.code;
     return object;
    };
 
@@ -21599,6 +21652,321 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return JobTransition;
+  })();
+
+  v1.CancelJobRequest = (function() {
+
+   const CancelJobRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   CancelJobRequest.prototype.queue = "";
+   CancelJobRequest.prototype.id = "";
+   CancelJobRequest.prototype.reason = "";
+   CancelJobRequest.prototype.mutation = null;
+
+   CancelJobRequest.create = function(properties) {
+    return new CancelJobRequest(properties);
+   };
+
+   CancelJobRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id") && message.id !== "")
+     writer.uint32(18).string(message.id);
+    if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== "")
+     writer.uint32(26).string(message.reason);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   CancelJobRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.CancelJobRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.id = value;
+       else
+        delete message.id;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.reason = value;
+       else
+        delete message.reason;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   CancelJobRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.CancelJobRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.CancelJobRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.CancelJobRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.id != null)
+     if (typeof object.id !== "string" || object.id.length)
+      message.id = $String(object.id);
+    if (object.reason != null)
+     if (typeof object.reason !== "string" || object.reason.length)
+      message.reason = $String(object.reason);
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.CancelJobRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   CancelJobRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.id = "";
+     object.reason = "";
+     object.mutation = null;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
+     object.id = message.id;
+    if (message.reason != null && $Object.hasOwnProperty.call(message, "reason"))
+     object.reason = message.reason;
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   CancelJobRequest.prototype.toJSON = function() {
+    return CancelJobRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return CancelJobRequest;
+  })();
+
+  v1.CancelJobResponse = (function() {
+
+   const CancelJobResponse = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   CancelJobResponse.prototype.cancelled = false;
+   CancelJobResponse.prototype.state = "";
+
+   CancelJobResponse.create = function(properties) {
+    return new CancelJobResponse(properties);
+   };
+
+   CancelJobResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.cancelled != null && $Object.hasOwnProperty.call(message, "cancelled") && message.cancelled !== false)
+     writer.uint32(8).bool(message.cancelled);
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state") && message.state !== "")
+     writer.uint32(18).string(message.state);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   CancelJobResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.CancelJobResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.cancelled = value;
+       else
+        delete message.cancelled;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.state = value;
+       else
+        delete message.state;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   CancelJobResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.CancelJobResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.CancelJobResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.CancelJobResponse();
+    if (object.cancelled != null)
+     if (object.cancelled)
+      message.cancelled = $Boolean(object.cancelled);
+    if (object.state != null)
+     if (typeof object.state !== "string" || object.state.length)
+      message.state = $String(object.state);
+    return message;
+   };
+
+   CancelJobResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.cancelled = false;
+     object.state = "";
+    }
+    if (message.cancelled != null && $Object.hasOwnProperty.call(message, "cancelled"))
+     object.cancelled = message.cancelled;
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state"))
+     object.state = message.state;
+    return object;
+   };
+
+   CancelJobResponse.prototype.toJSON = function() {
+    return CancelJobResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return CancelJobResponse;
   })();
 
   v1.PurgeRequest = (function() {
@@ -30801,310 +31169,314 @@ const $1 = flowmesh.v1.AckRange;
 const $2 = flowmesh.v1.AssignedPartition;
 const $3 = flowmesh.v1.Assignment;
 const $4 = flowmesh.v1.Backoff;
-const $5 = flowmesh.v1.CancelRedriveRequest;
-const $6 = flowmesh.v1.Cause;
-const $7 = flowmesh.v1.Cluster;
-const $8 = flowmesh.v1.CommitOffset;
-const $9 = flowmesh.v1.CommitRequest;
-const $10 = flowmesh.v1.CommitResponse;
-const $11 = flowmesh.v1.ConsumeCommit;
-const $12 = flowmesh.v1.ConsumeCommitted;
-const $13 = flowmesh.v1.ConsumeHeartbeat;
-const $14 = flowmesh.v1.ConsumeHello;
-const $15 = flowmesh.v1.ConsumeLeave;
-const $16 = flowmesh.v1.ConsumeRequest;
-const $17 = flowmesh.v1.ConsumeResponse;
-const $18 = flowmesh.v1.ConsumeRevoked;
-const $19 = flowmesh.v1.ConsumeWelcome;
-const $20 = flowmesh.v1.DeleteQueueRequest;
-const $21 = flowmesh.v1.DeleteQueueResponse;
-const $22 = flowmesh.v1.DeleteStreamRequest;
-const $23 = flowmesh.v1.DeleteStreamResponse;
-const $24 = flowmesh.v1.Delivery;
-const $25 = flowmesh.v1.EndSessionRequest;
-const $26 = flowmesh.v1.EndSessionResponse;
-const $27 = flowmesh.v1.EnqueueBatch;
-const $28 = flowmesh.v1.EnqueueBatchReply;
-const $29 = flowmesh.v1.EnqueueRequest;
-const $30 = flowmesh.v1.EnqueueResponse;
-const $31 = flowmesh.v1.EnqueuedJob;
-const $32 = flowmesh.v1.Envelope;
-const $33 = flowmesh.v1.Error;
-const $34 = flowmesh.v1.Extend;
-const $35 = flowmesh.v1.FollowRequest;
-const $36 = flowmesh.v1.GetClusterRequest;
-const $37 = flowmesh.v1.GetGroupRequest;
-const $38 = flowmesh.v1.GetJobRequest;
-const $39 = flowmesh.v1.GetQueueRequest;
-const $40 = flowmesh.v1.GetRedriveRequest;
-const $41 = flowmesh.v1.GetStreamRequest;
-const $42 = flowmesh.v1.Group;
-const $43 = flowmesh.v1.GroupMember;
-const $44 = flowmesh.v1.GroupPartition;
-const $45 = flowmesh.v1.HashDelete;
-const $46 = flowmesh.v1.HashField;
-const $47 = flowmesh.v1.HashGet;
-const $48 = flowmesh.v1.HashIncrement;
-const $49 = flowmesh.v1.HashScan;
-const $50 = flowmesh.v1.HashSet;
-const $51 = flowmesh.v1.Job;
-const $52 = flowmesh.v1.JobAttempt;
-const $53 = flowmesh.v1.JobCounters;
-const $54 = flowmesh.v1.JobHistoryResponse;
-const $55 = flowmesh.v1.JobLogLine;
-const $56 = flowmesh.v1.JobTransition;
-const $57 = flowmesh.v1.Keyspace;
-const $58 = flowmesh.v1.KvAsOf;
-const $59 = flowmesh.v1.KvChange;
-const $60 = flowmesh.v1.KvCheck;
-const $61 = flowmesh.v1.KvDelete;
-const $62 = flowmesh.v1.KvEntry;
-const $63 = flowmesh.v1.KvExpire;
-const $64 = flowmesh.v1.KvGet;
-const $65 = flowmesh.v1.KvIncrement;
-const $66 = flowmesh.v1.KvInspect;
-const $67 = flowmesh.v1.KvOp;
-const $68 = flowmesh.v1.KvRequest;
-const $69 = flowmesh.v1.KvResponse;
-const $70 = flowmesh.v1.KvResult;
-const $71 = flowmesh.v1.KvScan;
-const $72 = flowmesh.v1.KvSet;
-const $73 = flowmesh.v1.KvWatchRequest;
-const $74 = flowmesh.v1.KvWatchResponse;
-const $75 = flowmesh.v1.LeaseRequest;
-const $76 = flowmesh.v1.LeaseResponse;
-const $77 = flowmesh.v1.LeasedJob;
-const $78 = flowmesh.v1.ListGroupsRequest;
-const $79 = flowmesh.v1.ListGroupsResponse;
-const $80 = flowmesh.v1.ListJobsRequest;
-const $81 = flowmesh.v1.ListJobsResponse;
-const $82 = flowmesh.v1.ListKeyspacesRequest;
-const $83 = flowmesh.v1.ListKeyspacesResponse;
-const $84 = flowmesh.v1.ListQueuesRequest;
-const $85 = flowmesh.v1.ListQueuesResponse;
-const $86 = flowmesh.v1.ListStreamsRequest;
-const $87 = flowmesh.v1.ListStreamsResponse;
-const $88 = flowmesh.v1.Mutation;
-const $89 = flowmesh.v1.Nack;
-const $90 = flowmesh.v1.NewJob;
-const $91 = flowmesh.v1.NewRecord;
-const $92 = flowmesh.v1.PartitionFigures;
-const $93 = flowmesh.v1.PartitionOffset;
-const $94 = flowmesh.v1.PublishBatch;
-const $95 = flowmesh.v1.PublishBatchReply;
-const $96 = flowmesh.v1.PublishRequest;
-const $97 = flowmesh.v1.PublishResponse;
-const $98 = flowmesh.v1.PurgeRequest;
-const $99 = flowmesh.v1.PurgeResponse;
-const $100 = flowmesh.v1.Queue;
-const $101 = flowmesh.v1.QueueFigures;
-const $102 = flowmesh.v1.QueueLimits;
-const $103 = flowmesh.v1.QueueSpec;
-const $104 = flowmesh.v1.Rate;
-const $105 = flowmesh.v1.ReadRequest;
-const $106 = flowmesh.v1.ReadResponse;
-const $107 = flowmesh.v1.Record;
-const $108 = flowmesh.v1.RecordChunk;
-const $109 = flowmesh.v1.RedriveRequest;
-const $110 = flowmesh.v1.RedriveResponse;
-const $111 = flowmesh.v1.RedriveTask;
-const $112 = flowmesh.v1.RenewSessionRequest;
-const $113 = flowmesh.v1.RenewSessionResponse;
-const $114 = flowmesh.v1.ReportRequest;
-const $115 = flowmesh.v1.ReportResponse;
-const $116 = flowmesh.v1.Schedule;
-const $117 = flowmesh.v1.ScheduleState;
-const $118 = flowmesh.v1.ScoredMember;
-const $119 = flowmesh.v1.SeekRequest;
-const $120 = flowmesh.v1.SeekResponse;
-const $121 = flowmesh.v1.SetAdd;
-const $122 = flowmesh.v1.SetContains;
-const $123 = flowmesh.v1.SetPausedRequest;
-const $124 = flowmesh.v1.SetPausedResponse;
-const $125 = flowmesh.v1.SetRemove;
-const $126 = flowmesh.v1.SetScan;
-const $127 = flowmesh.v1.SettleRequest;
-const $128 = flowmesh.v1.SettleResponse;
-const $129 = flowmesh.v1.Settlement;
-const $130 = flowmesh.v1.ShardFigures;
-const $131 = flowmesh.v1.SortedSetAdd;
-const $132 = flowmesh.v1.SortedSetIncrement;
-const $133 = flowmesh.v1.SortedSetRange;
-const $134 = flowmesh.v1.SortedSetRemove;
-const $135 = flowmesh.v1.SortedSetScore;
-const $136 = flowmesh.v1.StartRedriveRequest;
-const $137 = flowmesh.v1.Stream;
-const $138 = flowmesh.v1.StreamSpec;
-const $139 = flowmesh.v1.TransactionOp;
-const $140 = flowmesh.v1.TransactionRequest;
-const $141 = flowmesh.v1.TransactionResponse;
-const $142 = flowmesh.v1.TransactionResult;
-const $143 = flowmesh.v1.Window;
-const $144 = flowmesh.v1.WorkExtend;
-const $145 = flowmesh.v1.WorkHello;
-const $146 = flowmesh.v1.WorkLost;
-const $147 = flowmesh.v1.WorkNack;
-const $148 = flowmesh.v1.WorkRequest;
-const $149 = flowmesh.v1.WorkResponse;
-const $150 = flowmesh.v1.WorkResult;
-const $151 = flowmesh.v1.WorkSettle;
-const $152 = flowmesh.v1.WorkSettled;
-const $153 = flowmesh.v1.WorkWelcome;
-const $154 = flowmesh.v1.Durability;
+const $5 = flowmesh.v1.CancelJobRequest;
+const $6 = flowmesh.v1.CancelJobResponse;
+const $7 = flowmesh.v1.CancelRedriveRequest;
+const $8 = flowmesh.v1.Cause;
+const $9 = flowmesh.v1.Cluster;
+const $10 = flowmesh.v1.CommitOffset;
+const $11 = flowmesh.v1.CommitRequest;
+const $12 = flowmesh.v1.CommitResponse;
+const $13 = flowmesh.v1.ConsumeCommit;
+const $14 = flowmesh.v1.ConsumeCommitted;
+const $15 = flowmesh.v1.ConsumeHeartbeat;
+const $16 = flowmesh.v1.ConsumeHello;
+const $17 = flowmesh.v1.ConsumeLeave;
+const $18 = flowmesh.v1.ConsumeRequest;
+const $19 = flowmesh.v1.ConsumeResponse;
+const $20 = flowmesh.v1.ConsumeRevoked;
+const $21 = flowmesh.v1.ConsumeWelcome;
+const $22 = flowmesh.v1.DeleteQueueRequest;
+const $23 = flowmesh.v1.DeleteQueueResponse;
+const $24 = flowmesh.v1.DeleteStreamRequest;
+const $25 = flowmesh.v1.DeleteStreamResponse;
+const $26 = flowmesh.v1.Delivery;
+const $27 = flowmesh.v1.EndSessionRequest;
+const $28 = flowmesh.v1.EndSessionResponse;
+const $29 = flowmesh.v1.EnqueueBatch;
+const $30 = flowmesh.v1.EnqueueBatchReply;
+const $31 = flowmesh.v1.EnqueueRequest;
+const $32 = flowmesh.v1.EnqueueResponse;
+const $33 = flowmesh.v1.EnqueuedJob;
+const $34 = flowmesh.v1.Envelope;
+const $35 = flowmesh.v1.Error;
+const $36 = flowmesh.v1.Extend;
+const $37 = flowmesh.v1.FollowRequest;
+const $38 = flowmesh.v1.GetClusterRequest;
+const $39 = flowmesh.v1.GetGroupRequest;
+const $40 = flowmesh.v1.GetJobRequest;
+const $41 = flowmesh.v1.GetQueueRequest;
+const $42 = flowmesh.v1.GetRedriveRequest;
+const $43 = flowmesh.v1.GetStreamRequest;
+const $44 = flowmesh.v1.Group;
+const $45 = flowmesh.v1.GroupMember;
+const $46 = flowmesh.v1.GroupPartition;
+const $47 = flowmesh.v1.HashDelete;
+const $48 = flowmesh.v1.HashField;
+const $49 = flowmesh.v1.HashGet;
+const $50 = flowmesh.v1.HashIncrement;
+const $51 = flowmesh.v1.HashScan;
+const $52 = flowmesh.v1.HashSet;
+const $53 = flowmesh.v1.Job;
+const $54 = flowmesh.v1.JobAttempt;
+const $55 = flowmesh.v1.JobCounters;
+const $56 = flowmesh.v1.JobHistoryResponse;
+const $57 = flowmesh.v1.JobLogLine;
+const $58 = flowmesh.v1.JobTransition;
+const $59 = flowmesh.v1.Keyspace;
+const $60 = flowmesh.v1.KvAsOf;
+const $61 = flowmesh.v1.KvChange;
+const $62 = flowmesh.v1.KvCheck;
+const $63 = flowmesh.v1.KvDelete;
+const $64 = flowmesh.v1.KvEntry;
+const $65 = flowmesh.v1.KvExpire;
+const $66 = flowmesh.v1.KvGet;
+const $67 = flowmesh.v1.KvIncrement;
+const $68 = flowmesh.v1.KvInspect;
+const $69 = flowmesh.v1.KvOp;
+const $70 = flowmesh.v1.KvRequest;
+const $71 = flowmesh.v1.KvResponse;
+const $72 = flowmesh.v1.KvResult;
+const $73 = flowmesh.v1.KvScan;
+const $74 = flowmesh.v1.KvSet;
+const $75 = flowmesh.v1.KvWatchRequest;
+const $76 = flowmesh.v1.KvWatchResponse;
+const $77 = flowmesh.v1.LeaseRequest;
+const $78 = flowmesh.v1.LeaseResponse;
+const $79 = flowmesh.v1.LeasedJob;
+const $80 = flowmesh.v1.ListGroupsRequest;
+const $81 = flowmesh.v1.ListGroupsResponse;
+const $82 = flowmesh.v1.ListJobsRequest;
+const $83 = flowmesh.v1.ListJobsResponse;
+const $84 = flowmesh.v1.ListKeyspacesRequest;
+const $85 = flowmesh.v1.ListKeyspacesResponse;
+const $86 = flowmesh.v1.ListQueuesRequest;
+const $87 = flowmesh.v1.ListQueuesResponse;
+const $88 = flowmesh.v1.ListStreamsRequest;
+const $89 = flowmesh.v1.ListStreamsResponse;
+const $90 = flowmesh.v1.Mutation;
+const $91 = flowmesh.v1.Nack;
+const $92 = flowmesh.v1.NewJob;
+const $93 = flowmesh.v1.NewRecord;
+const $94 = flowmesh.v1.PartitionFigures;
+const $95 = flowmesh.v1.PartitionOffset;
+const $96 = flowmesh.v1.PublishBatch;
+const $97 = flowmesh.v1.PublishBatchReply;
+const $98 = flowmesh.v1.PublishRequest;
+const $99 = flowmesh.v1.PublishResponse;
+const $100 = flowmesh.v1.PurgeRequest;
+const $101 = flowmesh.v1.PurgeResponse;
+const $102 = flowmesh.v1.Queue;
+const $103 = flowmesh.v1.QueueFigures;
+const $104 = flowmesh.v1.QueueLimits;
+const $105 = flowmesh.v1.QueueSpec;
+const $106 = flowmesh.v1.Rate;
+const $107 = flowmesh.v1.ReadRequest;
+const $108 = flowmesh.v1.ReadResponse;
+const $109 = flowmesh.v1.Record;
+const $110 = flowmesh.v1.RecordChunk;
+const $111 = flowmesh.v1.RedriveRequest;
+const $112 = flowmesh.v1.RedriveResponse;
+const $113 = flowmesh.v1.RedriveTask;
+const $114 = flowmesh.v1.RenewSessionRequest;
+const $115 = flowmesh.v1.RenewSessionResponse;
+const $116 = flowmesh.v1.ReportRequest;
+const $117 = flowmesh.v1.ReportResponse;
+const $118 = flowmesh.v1.Schedule;
+const $119 = flowmesh.v1.ScheduleState;
+const $120 = flowmesh.v1.ScoredMember;
+const $121 = flowmesh.v1.SeekRequest;
+const $122 = flowmesh.v1.SeekResponse;
+const $123 = flowmesh.v1.SetAdd;
+const $124 = flowmesh.v1.SetContains;
+const $125 = flowmesh.v1.SetPausedRequest;
+const $126 = flowmesh.v1.SetPausedResponse;
+const $127 = flowmesh.v1.SetRemove;
+const $128 = flowmesh.v1.SetScan;
+const $129 = flowmesh.v1.SettleRequest;
+const $130 = flowmesh.v1.SettleResponse;
+const $131 = flowmesh.v1.Settlement;
+const $132 = flowmesh.v1.ShardFigures;
+const $133 = flowmesh.v1.SortedSetAdd;
+const $134 = flowmesh.v1.SortedSetIncrement;
+const $135 = flowmesh.v1.SortedSetRange;
+const $136 = flowmesh.v1.SortedSetRemove;
+const $137 = flowmesh.v1.SortedSetScore;
+const $138 = flowmesh.v1.StartRedriveRequest;
+const $139 = flowmesh.v1.Stream;
+const $140 = flowmesh.v1.StreamSpec;
+const $141 = flowmesh.v1.TransactionOp;
+const $142 = flowmesh.v1.TransactionRequest;
+const $143 = flowmesh.v1.TransactionResponse;
+const $144 = flowmesh.v1.TransactionResult;
+const $145 = flowmesh.v1.Window;
+const $146 = flowmesh.v1.WorkExtend;
+const $147 = flowmesh.v1.WorkHello;
+const $148 = flowmesh.v1.WorkLost;
+const $149 = flowmesh.v1.WorkNack;
+const $150 = flowmesh.v1.WorkRequest;
+const $151 = flowmesh.v1.WorkResponse;
+const $152 = flowmesh.v1.WorkResult;
+const $153 = flowmesh.v1.WorkSettle;
+const $154 = flowmesh.v1.WorkSettled;
+const $155 = flowmesh.v1.WorkWelcome;
+const $156 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
   $2 as AssignedPartition,
   $3 as Assignment,
   $4 as Backoff,
-  $5 as CancelRedriveRequest,
-  $6 as Cause,
-  $7 as Cluster,
-  $8 as CommitOffset,
-  $9 as CommitRequest,
-  $10 as CommitResponse,
-  $11 as ConsumeCommit,
-  $12 as ConsumeCommitted,
-  $13 as ConsumeHeartbeat,
-  $14 as ConsumeHello,
-  $15 as ConsumeLeave,
-  $16 as ConsumeRequest,
-  $17 as ConsumeResponse,
-  $18 as ConsumeRevoked,
-  $19 as ConsumeWelcome,
-  $20 as DeleteQueueRequest,
-  $21 as DeleteQueueResponse,
-  $22 as DeleteStreamRequest,
-  $23 as DeleteStreamResponse,
-  $24 as Delivery,
-  $25 as EndSessionRequest,
-  $26 as EndSessionResponse,
-  $27 as EnqueueBatch,
-  $28 as EnqueueBatchReply,
-  $29 as EnqueueRequest,
-  $30 as EnqueueResponse,
-  $31 as EnqueuedJob,
-  $32 as Envelope,
-  $33 as Error,
-  $34 as Extend,
-  $35 as FollowRequest,
-  $36 as GetClusterRequest,
-  $37 as GetGroupRequest,
-  $38 as GetJobRequest,
-  $39 as GetQueueRequest,
-  $40 as GetRedriveRequest,
-  $41 as GetStreamRequest,
-  $42 as Group,
-  $43 as GroupMember,
-  $44 as GroupPartition,
-  $45 as HashDelete,
-  $46 as HashField,
-  $47 as HashGet,
-  $48 as HashIncrement,
-  $49 as HashScan,
-  $50 as HashSet,
-  $51 as Job,
-  $52 as JobAttempt,
-  $53 as JobCounters,
-  $54 as JobHistoryResponse,
-  $55 as JobLogLine,
-  $56 as JobTransition,
-  $57 as Keyspace,
-  $58 as KvAsOf,
-  $59 as KvChange,
-  $60 as KvCheck,
-  $61 as KvDelete,
-  $62 as KvEntry,
-  $63 as KvExpire,
-  $64 as KvGet,
-  $65 as KvIncrement,
-  $66 as KvInspect,
-  $67 as KvOp,
-  $68 as KvRequest,
-  $69 as KvResponse,
-  $70 as KvResult,
-  $71 as KvScan,
-  $72 as KvSet,
-  $73 as KvWatchRequest,
-  $74 as KvWatchResponse,
-  $75 as LeaseRequest,
-  $76 as LeaseResponse,
-  $77 as LeasedJob,
-  $78 as ListGroupsRequest,
-  $79 as ListGroupsResponse,
-  $80 as ListJobsRequest,
-  $81 as ListJobsResponse,
-  $82 as ListKeyspacesRequest,
-  $83 as ListKeyspacesResponse,
-  $84 as ListQueuesRequest,
-  $85 as ListQueuesResponse,
-  $86 as ListStreamsRequest,
-  $87 as ListStreamsResponse,
-  $88 as Mutation,
-  $89 as Nack,
-  $90 as NewJob,
-  $91 as NewRecord,
-  $92 as PartitionFigures,
-  $93 as PartitionOffset,
-  $94 as PublishBatch,
-  $95 as PublishBatchReply,
-  $96 as PublishRequest,
-  $97 as PublishResponse,
-  $98 as PurgeRequest,
-  $99 as PurgeResponse,
-  $100 as Queue,
-  $101 as QueueFigures,
-  $102 as QueueLimits,
-  $103 as QueueSpec,
-  $104 as Rate,
-  $105 as ReadRequest,
-  $106 as ReadResponse,
-  $107 as Record,
-  $108 as RecordChunk,
-  $109 as RedriveRequest,
-  $110 as RedriveResponse,
-  $111 as RedriveTask,
-  $112 as RenewSessionRequest,
-  $113 as RenewSessionResponse,
-  $114 as ReportRequest,
-  $115 as ReportResponse,
-  $116 as Schedule,
-  $117 as ScheduleState,
-  $118 as ScoredMember,
-  $119 as SeekRequest,
-  $120 as SeekResponse,
-  $121 as SetAdd,
-  $122 as SetContains,
-  $123 as SetPausedRequest,
-  $124 as SetPausedResponse,
-  $125 as SetRemove,
-  $126 as SetScan,
-  $127 as SettleRequest,
-  $128 as SettleResponse,
-  $129 as Settlement,
-  $130 as ShardFigures,
-  $131 as SortedSetAdd,
-  $132 as SortedSetIncrement,
-  $133 as SortedSetRange,
-  $134 as SortedSetRemove,
-  $135 as SortedSetScore,
-  $136 as StartRedriveRequest,
-  $137 as Stream,
-  $138 as StreamSpec,
-  $139 as TransactionOp,
-  $140 as TransactionRequest,
-  $141 as TransactionResponse,
-  $142 as TransactionResult,
-  $143 as Window,
-  $144 as WorkExtend,
-  $145 as WorkHello,
-  $146 as WorkLost,
-  $147 as WorkNack,
-  $148 as WorkRequest,
-  $149 as WorkResponse,
-  $150 as WorkResult,
-  $151 as WorkSettle,
-  $152 as WorkSettled,
-  $153 as WorkWelcome,
-  $154 as Durability,
+  $5 as CancelJobRequest,
+  $6 as CancelJobResponse,
+  $7 as CancelRedriveRequest,
+  $8 as Cause,
+  $9 as Cluster,
+  $10 as CommitOffset,
+  $11 as CommitRequest,
+  $12 as CommitResponse,
+  $13 as ConsumeCommit,
+  $14 as ConsumeCommitted,
+  $15 as ConsumeHeartbeat,
+  $16 as ConsumeHello,
+  $17 as ConsumeLeave,
+  $18 as ConsumeRequest,
+  $19 as ConsumeResponse,
+  $20 as ConsumeRevoked,
+  $21 as ConsumeWelcome,
+  $22 as DeleteQueueRequest,
+  $23 as DeleteQueueResponse,
+  $24 as DeleteStreamRequest,
+  $25 as DeleteStreamResponse,
+  $26 as Delivery,
+  $27 as EndSessionRequest,
+  $28 as EndSessionResponse,
+  $29 as EnqueueBatch,
+  $30 as EnqueueBatchReply,
+  $31 as EnqueueRequest,
+  $32 as EnqueueResponse,
+  $33 as EnqueuedJob,
+  $34 as Envelope,
+  $35 as Error,
+  $36 as Extend,
+  $37 as FollowRequest,
+  $38 as GetClusterRequest,
+  $39 as GetGroupRequest,
+  $40 as GetJobRequest,
+  $41 as GetQueueRequest,
+  $42 as GetRedriveRequest,
+  $43 as GetStreamRequest,
+  $44 as Group,
+  $45 as GroupMember,
+  $46 as GroupPartition,
+  $47 as HashDelete,
+  $48 as HashField,
+  $49 as HashGet,
+  $50 as HashIncrement,
+  $51 as HashScan,
+  $52 as HashSet,
+  $53 as Job,
+  $54 as JobAttempt,
+  $55 as JobCounters,
+  $56 as JobHistoryResponse,
+  $57 as JobLogLine,
+  $58 as JobTransition,
+  $59 as Keyspace,
+  $60 as KvAsOf,
+  $61 as KvChange,
+  $62 as KvCheck,
+  $63 as KvDelete,
+  $64 as KvEntry,
+  $65 as KvExpire,
+  $66 as KvGet,
+  $67 as KvIncrement,
+  $68 as KvInspect,
+  $69 as KvOp,
+  $70 as KvRequest,
+  $71 as KvResponse,
+  $72 as KvResult,
+  $73 as KvScan,
+  $74 as KvSet,
+  $75 as KvWatchRequest,
+  $76 as KvWatchResponse,
+  $77 as LeaseRequest,
+  $78 as LeaseResponse,
+  $79 as LeasedJob,
+  $80 as ListGroupsRequest,
+  $81 as ListGroupsResponse,
+  $82 as ListJobsRequest,
+  $83 as ListJobsResponse,
+  $84 as ListKeyspacesRequest,
+  $85 as ListKeyspacesResponse,
+  $86 as ListQueuesRequest,
+  $87 as ListQueuesResponse,
+  $88 as ListStreamsRequest,
+  $89 as ListStreamsResponse,
+  $90 as Mutation,
+  $91 as Nack,
+  $92 as NewJob,
+  $93 as NewRecord,
+  $94 as PartitionFigures,
+  $95 as PartitionOffset,
+  $96 as PublishBatch,
+  $97 as PublishBatchReply,
+  $98 as PublishRequest,
+  $99 as PublishResponse,
+  $100 as PurgeRequest,
+  $101 as PurgeResponse,
+  $102 as Queue,
+  $103 as QueueFigures,
+  $104 as QueueLimits,
+  $105 as QueueSpec,
+  $106 as Rate,
+  $107 as ReadRequest,
+  $108 as ReadResponse,
+  $109 as Record,
+  $110 as RecordChunk,
+  $111 as RedriveRequest,
+  $112 as RedriveResponse,
+  $113 as RedriveTask,
+  $114 as RenewSessionRequest,
+  $115 as RenewSessionResponse,
+  $116 as ReportRequest,
+  $117 as ReportResponse,
+  $118 as Schedule,
+  $119 as ScheduleState,
+  $120 as ScoredMember,
+  $121 as SeekRequest,
+  $122 as SeekResponse,
+  $123 as SetAdd,
+  $124 as SetContains,
+  $125 as SetPausedRequest,
+  $126 as SetPausedResponse,
+  $127 as SetRemove,
+  $128 as SetScan,
+  $129 as SettleRequest,
+  $130 as SettleResponse,
+  $131 as Settlement,
+  $132 as ShardFigures,
+  $133 as SortedSetAdd,
+  $134 as SortedSetIncrement,
+  $135 as SortedSetRange,
+  $136 as SortedSetRemove,
+  $137 as SortedSetScore,
+  $138 as StartRedriveRequest,
+  $139 as Stream,
+  $140 as StreamSpec,
+  $141 as TransactionOp,
+  $142 as TransactionRequest,
+  $143 as TransactionResponse,
+  $144 as TransactionResult,
+  $145 as Window,
+  $146 as WorkExtend,
+  $147 as WorkHello,
+  $148 as WorkLost,
+  $149 as WorkNack,
+  $150 as WorkRequest,
+  $151 as WorkResponse,
+  $152 as WorkResult,
+  $153 as WorkSettle,
+  $154 as WorkSettled,
+  $155 as WorkWelcome,
+  $156 as Durability,
 };

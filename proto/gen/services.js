@@ -3,6 +3,8 @@ import grpc from '@grpc/grpc-js';
 import * as pb from './flowmesh.js';
 
 // The writer is used once, so its buffer is handed over without a copy.
+const CancelJobRequest = { serialize: (message) => pb.CancelJobRequest.encode(message).finish(true), deserialize: (bytes) => pb.CancelJobRequest.decode(bytes) };
+const CancelJobResponse = { serialize: (message) => pb.CancelJobResponse.encode(message).finish(true), deserialize: (bytes) => pb.CancelJobResponse.decode(bytes) };
 const CancelRedriveRequest = { serialize: (message) => pb.CancelRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.CancelRedriveRequest.decode(bytes) };
 const Cluster = { serialize: (message) => pb.Cluster.encode(message).finish(true), deserialize: (bytes) => pb.Cluster.decode(bytes) };
 const CommitRequest = { serialize: (message) => pb.CommitRequest.encode(message).finish(true), deserialize: (bytes) => pb.CommitRequest.decode(bytes) };
@@ -327,6 +329,16 @@ export const QueuesService = {
     responseSerialize: JobHistoryResponse.serialize,
     responseDeserialize: JobHistoryResponse.deserialize,
     originalName: 'JobHistory',
+  },
+  cancelJob: {
+    path: '/flowmesh.v1.Queues/CancelJob',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: CancelJobRequest.serialize,
+    requestDeserialize: CancelJobRequest.deserialize,
+    responseSerialize: CancelJobResponse.serialize,
+    responseDeserialize: CancelJobResponse.deserialize,
+    originalName: 'CancelJob',
   },
   purge: {
     path: '/flowmesh.v1.Queues/Purge',

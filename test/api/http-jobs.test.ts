@@ -200,6 +200,18 @@ test('jobs: ack, nack and extend settle one job; a lost lease is a 409 problem',
   expect((await ask('POST', `${base}/ack`, json({}))).json()).toMatchObject({ code: 'INVALID_ARGUMENT' });
 });
 
+test('jobs: cancel', async () => {
+  const { fabric, ask } = await fakeHttp();
+  fabric.answer('queues.cancelJob', { cancelled: true, state: 'leased' });
+  const cancelled = await ask('DELETE', '/v1/queues/q/jobs/0-1-a?reason=no%20use');
+  expect(cancelled.json()).toEqual({ cancelled: true, state: 'leased' });
+  expect(fabric.last('queues.cancelJob').request).toMatchObject({
+    queue: 'q',
+    id: '0-1-a',
+    reason: 'no use',
+  });
+});
+
 test('jobs: list, get and history', async () => {
   const { fabric, ask } = await fakeHttp();
   const job = {

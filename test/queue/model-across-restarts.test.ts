@@ -2,7 +2,7 @@
 // restarts and checkpoints in between; after each step the figures agree.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ackOf, aJob, Bench, extendOf, type Held, nackOf } from './bench.ts';
+import { ackOf, aJob, Bench, caller, extendOf, type Held, nackOf } from './bench.ts';
 
 const VISIBILITY_MS = 30_000;
 const RETRY_MS = 1000;
@@ -10,6 +10,7 @@ const ATTEMPTS = 3;
 
 interface ModelJob {
   readonly payload: string;
+  readonly id: string;
   readonly key: string;
   readonly priority: number;
   state: 'waiting' | 'leased' | 'gone' | 'dead';
@@ -93,6 +94,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
           if (o.dedupKey !== '') model.dedup.set(o.dedupKey, nowMs + 300_000);
           const job = {
             payload,
+            id: result?.id ?? '',
             key: o.key,
             priority: o.priority,
             state: 'waiting',
@@ -140,6 +142,18 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
           else if (how === 'nack') model.fail(known, nowMs);
           else known.deadlineMs = nowMs + VISIBILITY_MS;
         } else if (how !== 'ack') expect(code).toBe('LEASE_LOST');
+      },
+  ),
+  fc.nat(20).map(
+    (at): Step =>
+      async (model, real, queue) => {
+        const job = model.jobs[at % Math.max(1, model.jobs.length)];
+        if (job === undefined) return;
+        const isOpen = job.state === 'waiting' || job.state === 'leased';
+        const request = { queue, id: job.id, reason: '', mutation: null };
+        const { cancelled } = await real.bench.queues.cancelJob(caller, request);
+        expect(cancelled).toBe(isOpen);
+        if (isOpen) job.state = 'gone';
       },
   ),
   fc.constantFrom(100, 700, 1500, VISIBILITY_MS + 1).map(

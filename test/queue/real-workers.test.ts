@@ -82,3 +82,20 @@ test('[Q41] what a handler says and returns is kept with its job', async () => {
   expect(jobs.map(({ payload }) => payload)).toEqual([2, 1]);
   await worker.drain();
 });
+
+test('[Q37] the signal of a handler whose job is cancelled aborts', async () => {
+  const reasons: unknown[] = [];
+  const worker = fm.queue.worker('cancelled', async (job) => {
+    await new Promise((resolve) => job.signal.addEventListener('abort', resolve));
+    reasons.push(job.signal.reason);
+    return job.ack().catch((error) => reasons.push(error));
+  });
+  const { id } = await fm.queue.enqueue('cancelled', 1);
+  await until(() => worker.running === 1);
+  expect(await fm.queue.cancel('cancelled', id, { reason: 'no use' })).toBe(true);
+  await until(() => reasons.length === 2);
+  expect(reasons).toMatchObject([{ code: 'CANCELLED' }, { code: 'LEASE_LOST' }]);
+  expect(await fm.queue.cancel('cancelled', id)).toBe(false);
+  expect(await fm.admin.getJob('cancelled', id)).toMatchObject({ state: 'cancelled', reason: 'no use' });
+  await worker.drain();
+});

@@ -26,6 +26,7 @@ export class SessionWorker {
   readonly sessionId: string;
   readonly jobs: Delivered[] = [];
   readonly lost: number[] = [];
+  readonly lostCodes: string[] = [];
   readonly settled: pb.WorkSettledInput[] = [];
   session!: WorkSession;
   readonly #bench: Bench;
@@ -83,6 +84,7 @@ export class SessionWorker {
       });
     }
     if (lost) this.lost.push(...(lost.offsets ?? []));
+    if (lost?.code) this.lostCodes.push(lost.code);
     if (settled) this.settled.push(settled);
     return true;
   }

@@ -66,6 +66,7 @@ export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabri
       getJob: (caller, request) => queues.getJob(caller, request),
       listJobs: (caller, request) => queues.listJobs(caller, request),
       jobHistory: (caller, request) => queues.jobHistory(caller, request),
+      cancelJob: (caller, request) => queues.cancelJob(caller, request),
       purge: (caller, request) => queues.purge(caller, request),
       setPaused: (caller, request) => queues.setPaused(caller, request),
       redrive: (caller, request) => queues.redrive(caller, request),

@@ -114,6 +114,13 @@ export const extend = closed({ leaseEpoch, visibilityMs: count('From now', { min
 
 export const settled = open({ durability });
 
+export const cancelQuery = closed({ reason: text('Shown with the job', { maxLength: 1024 }) });
+
+export const cancelled = open({
+  cancelled: flag('False: it was finished already'),
+  state: text('In which state it was'),
+});
+
 export const listQuery = closed({
   state: text('Unset: every unfinished state', {
     enum: ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'],

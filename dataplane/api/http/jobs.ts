@@ -57,6 +57,7 @@ export function addJobRoutes(app: FastifyInstance, context: HttpContext): void {
   addLease(app, context);
   addSettlements(app, context);
   addReport(app, context);
+  addCancel(app, context);
   addViews(app, context);
 }
 
@@ -253,6 +254,29 @@ function addReport(app: FastifyInstance, { fabric }: HttpContext): void {
       const mutation = mutationOf(request);
       const message = pb.ReportRequest.create({ ...request.params, leaseEpoch, progress, log, mutation });
       return fabric.queues.report(request.caller, message);
+    },
+  );
+}
+
+function addCancel(app: FastifyInstance, { fabric }: HttpContext): void {
+  app.delete<{ Params: JobParams; Querystring: { reason?: string } }>(
+    '/v1/queues/:queue/jobs/:id',
+    {
+      schema: {
+        operationId: 'cancelJob',
+        tags,
+        summary: 'Cancel a job, waiting or held; who holds it loses the lease',
+        params: params('queue', 'id'),
+        querystring: schema.cancelQuery,
+        headers: idempotencyHeaders,
+        response: { 200: schema.cancelled, ...problems },
+      },
+    },
+    async (request) => {
+      const mutation = mutationOf(request);
+      const message = pb.CancelJobRequest.create({ ...request.params, ...request.query, mutation });
+      const { cancelled = false, state = '' } = await fabric.queues.cancelJob(request.caller, message);
+      return { cancelled, state };
     },
   );
 }

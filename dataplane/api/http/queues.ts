@@ -74,7 +74,7 @@ type SpecBody = Pick<pb.QueueSpecInput, Exclude<keyof typeof spec, 'schedules'>>
 
 const figures = Object.fromEntries(
   ['waiting', 'delayed', 'blocked', 'leased', 'enqueuedTotal', 'completedTotal', 'failedTotal', 'deadTotal']
-    .concat('oldestReadyAtMs', 'workers')
+    .concat('oldestReadyAtMs', 'workers', 'cancelledTotal')
     .map((name) => [name, { type: 'integer' }]),
 );
 

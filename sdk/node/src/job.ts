@@ -38,7 +38,8 @@ export interface Job<T = unknown> {
   /** When it was enqueued, ms since the epoch. */
   readonly enqueuedAtMs: number;
   /**
-   * Aborts when the lease is lost (reason: FlowError LEASE_LOST) or the attempt timed out
+   * Aborts when the lease is lost (reason: FlowError LEASE_LOST), the job is cancelled (CANCELLED), or the
+   * attempt timed out
    * (DEADLINE_EXCEEDED).
    */
   readonly signal: AbortSignal;
@@ -200,7 +201,8 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
     this.#abort?.abort(reason);
   }
 
-  leaseLost(): FlowError {
+  leaseLost(code = ''): FlowError {
+    if (code === 'CANCELLED') return new FlowError('CANCELLED', `job ${this.id} was cancelled`);
     return new FlowError('LEASE_LOST', `the lease ${this.leaseEpoch} on job ${this.id} is no longer held`);
   }
 

@@ -1,4 +1,5 @@
 // fm.queue: enqueuing and working.
+import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { type EnqueuedJob, type EnqueueOptions, Enqueuer } from './enqueue.ts';
 import type { Renewal } from './renewal.ts';
@@ -38,6 +39,17 @@ export class Queues {
    */
   enqueueMany(queue: string, payloads: readonly unknown[], options?: EnqueueOptions): Promise<EnqueuedJob[]> {
     return this.enqueuer.enqueueMany(queue, payloads, options);
+  }
+
+  /**
+   * Cancels a job: one that waits is not handed out any more; the handler of one that is held gets its signal
+   * aborted (CANCELLED) and can settle nothing. Answers false if the job was finished already.
+   * @throws FlowError JOB_NOT_FOUND
+   */
+  async cancel(queue: string, id: string, options?: CallOptions & { reason?: string }): Promise<boolean> {
+    const { queues } = this.#connection;
+    const request = { queue, id, reason: options?.reason, mutation: this.#connection.mutation() };
+    return (await this.#connection.call(queues, queues.cancelJob, request, options)).cancelled;
   }
 
   /**

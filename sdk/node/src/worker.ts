@@ -314,11 +314,11 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     this.#flushSoon();
   }
 
-  #onLost({ offsets, epochs }: pb.WorkLost): void {
+  #onLost({ offsets, epochs, code }: pb.WorkLost): void {
     offsets.forEach((offset, i) => {
       const job = this.#held.get(offset);
       // What is being settled is answered by its settlement.
-      if (job?.leaseEpoch === epochs[i] && job?.lease === 'held') this.#lose(job, job.leaseLost());
+      if (job?.leaseEpoch === epochs[i] && job?.lease === 'held') this.#lose(job, job.leaseLost(code));
     });
     this.#pump();
   }
