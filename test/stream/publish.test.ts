@@ -121,6 +121,20 @@ test('[ST11] a repeat of a batch gets the stored reply and is not stored again',
   expect(valuesOf(await readFrom(world.streams, 's', 0, 0))).toEqual(['a']);
 });
 
+test('[ST14] sequences may have gaps and come late, each counts once; a very old one is fenced', async () => {
+  const { admin, streams } = await World.open(1);
+  await admin.applyStream(caller, aSpec('s', 1));
+  const send = (seq: number) =>
+    publishBatch(streams, 's', 0, batchOf(`${seq}`), { producerId: 'p', seq, cause: null });
+  expect(await send(7)).toMatchObject({ firstOffset: 0 });
+  expect(await send(3)).toMatchObject({ firstOffset: 1 });
+  expect(await send(7)).toMatchObject({ firstOffset: 0 });
+  expect(await send(1030)).toMatchObject({ firstOffset: 2 });
+  expect((await send(6)).error?.code).toBe('PRODUCER_FENCED');
+  expect(await send(7)).toMatchObject({ firstOffset: 0 });
+  expect(valuesOf(await readFrom(streams, 's', 0, 0))).toEqual(['7', '3', '1030']);
+});
+
 test('[ST2] [ST13] records go by key, by partition or in turns; offsets come in order', async () => {
   const { admin, streams } = await World.open(3);
   await admin.applyStream(caller, aSpec('s', 4));
