@@ -38,6 +38,8 @@ export function toQueueSpec({ metadata, spec }: Queue) {
       concurrency: limits.concurrency,
     },
     fair: delivery.fair,
+    onFull: limits?.onFull?.toLowerCase(),
+    failedHead: delivery.failedHead?.toLowerCase(),
     schedules: schedules?.map(({ name, cron, timeZone, payload, overlap, catchUp }) => ({
       name,
       cron,
@@ -70,9 +72,8 @@ const sizeBytes = (text: string | undefined) => (text === undefined ? undefined 
 export function notices(resource: Resource): FieldProblem[] {
   switch (resource.kind) {
     case 'Queue': {
-      const { limits, schemaRef, scaling } = resource.spec;
+      const { schemaRef, scaling } = resource.spec;
       return [
-        ...unserved(['limits', 'onFull'], limits?.onFull === 'Block' || undefined, 'a full queue rejects'),
         ...unserved(['schemaRef'], schemaRef, 'payloads are not checked'),
         ...unserved(['scaling'], scaling, 'workers are not scaled'),
       ];

@@ -124,6 +124,11 @@ export interface QueueSpec {
     maxAttempts?: number;
     /** Deliveries after which a job is dead, even if its workers only crash. Default 20. */
     maxDeliveries?: number;
+    /**
+     * When a job with a key fails; Block tries it again before the others of its key, Skip makes it a dead
+     * letter at once. Default Block.
+     */
+    failedHead?: 'Block' | 'Skip';
     /** Keys take turns, one job each, so that a key with many jobs does not hold up others. */
     fair?: boolean;
     /** How long a failed job waits before its next attempt. */

@@ -65,6 +65,8 @@ function addDeclareCommand(queue: Command, action: Action): void {
     .option('--rate-per-key <rate>', 'the same for each limit key (no limit)', rate)
     .option('--concurrency <n>', 'jobs that may be leased at the same time (no limit)', whole(1, 1_000_000))
     .option('--concurrency-per-key <n>', 'the same for each limit key (no limit)', whole(1, 100_000))
+    .option('--block-when-full', 'let calls wait for room at --max-depth')
+    .option('--skip-failed-head', 'a failed job with a key is dead at once, and the others go on')
     .option('--fair', 'limit keys take turns, one job each')
     .option('--retention <duration>', 'how long finished jobs stay readable (24h)', duration)
     .option('--retention-size <size>', 'how many bytes of them (1Gi)', size)
@@ -208,6 +210,8 @@ interface DeclareOptions {
   concurrency?: number;
   concurrencyPerKey?: number;
   fair?: boolean;
+  blockWhenFull?: boolean;
+  skipFailedHead?: boolean;
   visibilityTimeout?: number;
   timeout?: number;
   maxAttempts?: number;
@@ -243,6 +247,8 @@ async function declare(context: Context, o: DeclareOptions, name: string): Promi
       concurrencyPerKey: o.concurrencyPerKey,
     },
     fair: o.fair,
+    onFull: o.blockWhenFull ? 'block' : undefined,
+    failedHead: o.skipFailedHead ? 'skip' : undefined,
     mutation: api.mutation(),
   });
   context.show(queueJson(queue), () => queueDetails(queue, context));

@@ -22,15 +22,30 @@ export interface Limits {
 export interface DispatchSpec {
   readonly limits?: Limits;
   readonly fair?: boolean;
+  /** Absent: reject. */
+  readonly onFull?: 'block';
+  /** What a failed job does to the others of its key; absent: they wait for its retries. */
+  readonly failedHead?: 'skip';
 }
 
 const RATE_COUNT_MAX = 1_000_000;
 const PERIOD_MS_MAX = 24 * 3_600_000;
 
 /** Only what is declared: specs without it stay what they were. */
-export function resolveDispatch({ limits, fair }: pb.QueueSpec): DispatchSpec {
+export function resolveDispatch({ limits, fair, onFull, failedHead }: pb.QueueSpec): DispatchSpec {
   const resolved = resolveLimits(limits);
-  return { ...(Object.keys(resolved).length > 0 ? { limits: resolved } : {}), ...(fair ? { fair } : {}) };
+  return {
+    ...(Object.keys(resolved).length > 0 ? { limits: resolved } : {}),
+    ...(fair ? { fair } : {}),
+    ...(isChosen('onFull', onFull, 'reject', 'block') ? { onFull: 'block' } : {}),
+    ...(isChosen('failedHead', failedHead, 'block', 'skip') ? { failedHead: 'skip' } : {}),
+  };
+}
+
+function isChosen(field: string, value: string, usual: string, other: string): boolean {
+  if (value !== '' && value !== usual && value !== other)
+    throw new FlowError('INVALID_ARGUMENT', `${field} is ${usual} or ${other}, not ${value.slice(0, 60)}`);
+  return value === other;
 }
 
 function resolveLimits(limits: pb.QueueLimits | null): Limits {

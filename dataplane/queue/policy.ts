@@ -123,7 +123,9 @@ export function decideReturn(
   };
   const failures = meta.failed + meta.timedOut;
   const exhausted = failures >= spec.maxAttempts || meta.acquired >= spec.maxDeliveries;
-  if (!terms.neverDies && (terms.unrecoverable || exhausted)) return { offset, meta, to: 'dying' };
+  const isSkipped = spec.failedHead === 'skip' && meta.key !== '';
+  if (!terms.neverDies && (terms.unrecoverable || exhausted || isSkipped))
+    return { offset, meta, to: 'dying' };
   const askedMs = terms.retryAfterMs ?? backoffMs(spec.backoff, failures, at.random);
   const delayMs = Math.min(askedMs, RETRY_AFTER_MS_MAX);
   if (delayMs <= 0) return { offset, meta, to: readyPlace(spec, meta) };

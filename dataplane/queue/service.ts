@@ -9,6 +9,7 @@ import { type CancelReply, REASON_CHARS_MAX } from './cancel.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
 import type { Waiter } from './dispatch.ts';
+import { FullQueues } from './full-queues.ts';
 import { type JobPlace, parseJobId } from './ids.ts';
 import { getJob, jobHistory, jobOf, listJobs } from './inspect.ts';
 import {
@@ -40,11 +41,13 @@ export interface QueueServiceOptions {
 
 export class Queues implements QueueService {
   readonly #o: QueueServiceOptions;
+  readonly #full: FullQueues;
 
   readonly #redrives: RedriveTasks;
 
   constructor(options: QueueServiceOptions) {
     this.#o = options;
+    this.#full = new FullQueues(options.runtime);
     this.#redrives = new RedriveTasks({
       runtime: options.runtime,
       at: (name) => this.at(name),
@@ -78,7 +81,10 @@ export class Queues implements QueueService {
   }
 
   async enqueue(caller: Caller, request: pb.EnqueueRequest): Promise<pb.EnqueueResponseInput> {
-    const reply = await this.at(request.queue).shard.call<EnqueueReply>(this.enqueueCommand(caller, request));
+    const { shard, view } = this.at(request.queue);
+    const command = this.enqueueCommand(caller, request);
+    const cell = view.state.cell(caller.tenant, request.queue);
+    const reply = await this.#full.enqueue(shard, cell, command);
     return { jobs: enqueuedJobs(reply), durability: 1 };
   }
 

@@ -1773,6 +1773,16 @@ export interface QueueSpec {
   fair: boolean;
   /** Jobs that the queue enqueues by itself; names are unique. */
   schedules: Schedule[];
+  /**
+   * An enqueue at max_depth: reject (default) answers QUEUE_FULL; block lets unary calls wait for room until their
+   * deadline, at most 30 s.
+   */
+  onFull: string;
+  /**
+   * A job with a key fails: block (default) tries it again before the others of its key; skip makes it a dead letter
+   * at once, and the others go on.
+   */
+  failedHead: string;
 }
 export interface QueueSpecInput {
   name?: string | null | undefined;
@@ -1798,6 +1808,16 @@ export interface QueueSpecInput {
   fair?: boolean | null | undefined;
   /** Jobs that the queue enqueues by itself; names are unique. */
   schedules?: readonly ScheduleInput[] | null | undefined;
+  /**
+   * An enqueue at max_depth: reject (default) answers QUEUE_FULL; block lets unary calls wait for room until their
+   * deadline, at most 30 s.
+   */
+  onFull?: string | null | undefined;
+  /**
+   * A job with a key fails: block (default) tries it again before the others of its key; skip makes it a dead letter
+   * at once, and the others go on.
+   */
+  failedHead?: string | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
 

@@ -93,6 +93,8 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSpec.prototype.limits = null;
    QueueSpec.prototype.fair = false;
    QueueSpec.prototype.schedules = $util.emptyArray;
+   QueueSpec.prototype.onFull = "";
+   QueueSpec.prototype.failedHead = "";
 
    QueueSpec.create = function(properties) {
     return new QueueSpec(properties);
@@ -136,6 +138,10 @@ export const flowmesh = $root.flowmesh = (() => {
     if (message.schedules != null && message.schedules.length)
      for (let i = 0; i < message.schedules.length; ++i)
       $root.flowmesh.v1.Schedule.encode(message.schedules[i], writer.uint32(178).fork(), _depth + 1).ldelim();
+    if (message.onFull != null && $Object.hasOwnProperty.call(message, "onFull") && message.onFull !== "")
+     writer.uint32(186).string(message.onFull);
+    if (message.failedHead != null && $Object.hasOwnProperty.call(message, "failedHead") && message.failedHead !== "")
+     writer.uint32(194).string(message.failedHead);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -294,6 +300,24 @@ export const flowmesh = $root.flowmesh = (() => {
        message.schedules.push($root.flowmesh.v1.Schedule.decode(reader, reader.size(), $undefined, _depth + 1));
        continue;
       }
+     case 23: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.onFull = value;
+       else
+        delete message.onFull;
+       continue;
+      }
+     case 24: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.failedHead = value;
+       else
+        delete message.failedHead;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -421,6 +445,12 @@ export const flowmesh = $root.flowmesh = (() => {
       message.schedules[i] = $root.flowmesh.v1.Schedule.fromObject(object.schedules[i], _depth + 1);
      }
     }
+    if (object.onFull != null)
+     if (typeof object.onFull !== "string" || object.onFull.length)
+      message.onFull = $String(object.onFull);
+    if (object.failedHead != null)
+     if (typeof object.failedHead !== "string" || object.failedHead.length)
+      message.failedHead = $String(object.failedHead);
     return message;
    };
 
@@ -473,6 +503,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.mutation = null;
      object.limits = null;
      object.fair = false;
+     object.onFull = "";
+     object.failedHead = "";
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -537,6 +569,10 @@ export const flowmesh = $root.flowmesh = (() => {
      for (let j = 0; j < message.schedules.length; ++j)
       object.schedules[j] = $root.flowmesh.v1.Schedule.toObject(message.schedules[j], options, _depth + 1);
     }
+    if (message.onFull != null && $Object.hasOwnProperty.call(message, "onFull"))
+     object.onFull = message.onFull;
+    if (message.failedHead != null && $Object.hasOwnProperty.call(message, "failedHead"))
+     object.failedHead = message.failedHead;
     return object;
    };
 

@@ -87,10 +87,12 @@ spec:
     maxAttempts: 7
     maxDeliveries: 9
     fair: true
+    failedHead: Skip
     backoff: { type: Fixed, initial: 500ms, max: 10m, jitter: None }
   deadLetter: { queueName: graveyard }
   deduplication: { window: 7d }
-  limits: { maxDepth: 1000000, ratePerKey: 50/s, concurrencyPerKey: 5, rate: 100/m, concurrency: 9 }
+  limits:
+    { maxDepth: 1000000, onFull: Block, ratePerKey: 50/s, concurrencyPerKey: 5, rate: 100/m, concurrency: 9 }
   schedules:
     - name: night
       cron: 0 3 * * *
@@ -122,6 +124,8 @@ spec:
       concurrency: 9,
     },
     fair: true,
+    onFull: 'block',
+    failedHead: 'skip',
     schedules: [
       {
         name: 'night',

@@ -50,6 +50,8 @@ export const aQueue = (name: string, more: Partial<pb.QueueSpec> = {}): pb.Queue
   limits: null,
   fair: false,
   schedules: [],
+  onFull: '',
+  failedHead: '',
   ...more,
 });
 

@@ -66,6 +66,10 @@ const spec = {
   }),
   fair: flag('Limit keys with waiting jobs take turns'),
   schedules: list(schedule, { maxItems: 100 }),
+  onFull: text('At maxDepth: reject answers QUEUE_FULL, block waits for room', { enum: ['reject', 'block'] }),
+  failedHead: text('A failed job with a key: block tries it again before the others, skip buries it', {
+    enum: ['block', 'skip'],
+  }),
 };
 
 type SpecBody = Pick<pb.QueueSpecInput, Exclude<keyof typeof spec, 'schedules'>> & {

@@ -32,6 +32,13 @@ export interface QueueSettings {
   limits?: QueueLimits | undefined;
   /** Limit keys with waiting jobs take turns, one job each. */
   fair?: boolean | undefined;
+  /** An enqueue at `maxDepth`: `reject` (default), or `block`: calls wait for room until their deadline. */
+  onFull?: 'reject' | 'block' | undefined;
+  /**
+   * When a job with a key fails: `block` (default) tries it again before the others of its key, `skip` makes
+   * it a dead letter at once.
+   */
+  failedHead?: 'block' | 'skip' | undefined;
   /** Jobs that the queue enqueues by itself. What is not named here is scheduled no longer. */
   schedules?: readonly Schedule[] | undefined;
 }
@@ -110,6 +117,8 @@ export function queueSpec(name: string, settings: QueueSettings): pb.QueueSpecIn
       concurrency: limits.concurrency,
     },
     fair: settings.fair,
+    onFull: settings.onFull,
+    failedHead: settings.failedHead,
     schedules: settings.schedules?.map(scheduleOf),
   };
 }
