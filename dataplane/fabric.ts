@@ -51,8 +51,13 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     for (const listener of listeners) listener(next);
   };
 
-  const full = new Set<number>();
   const shards: OpenedShard[] = [];
+  /** What keeps new data out of any of them; it clears by itself. */
+  const showShortage = () => {
+    if (state !== 'serving' && state !== 'disk_full' && state !== 'memory_full') return;
+    const shortages = shards.map(({ room }) => room.shortage);
+    setState(shortages.find((each) => each === 'disk_full') ?? shortages.find(Boolean) ?? 'serving');
+  };
   for (let id = 0; id < o.shards; id++) {
     const opened = await openShard({
       id,
@@ -66,11 +71,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
         setState('failed');
         o.onFatal(error);
       },
-      onState: (journal) => {
-        if (journal === 'full') full.add(id);
-        else full.delete(id);
-        if (state === 'serving' || state === 'disk_full') setState(full.size > 0 ? 'disk_full' : 'serving');
-      },
+      onState: showShortage,
     });
     shards.push(opened);
   }
@@ -94,11 +95,11 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     ...streams.admin,
     listKeyspaces: (caller) => kv.listKeyspaces(caller),
     async getCluster() {
-      const shardFigures = shards.map(({ shard, journal, checkpoints }) => {
+      const shardFigures = shards.map(({ shard, journal, checkpoints, room }) => {
         const { last, bytes } = journal.tail();
         return {
           shard: shard.id,
-          state: { ready: 'serving', full: 'disk_full', failed: 'failed', closed: 'failed' }[journal.state()],
+          state: ['failed', 'closed'].includes(journal.state()) ? 'failed' : (room.shortage ?? 'serving'),
           journalBytes: bytes,
           journalPosition: last,
           durablePosition: shard.durableSeq,
@@ -112,6 +113,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   let cancelPoke = () => {};
   const poke = () => {
     for (const shard of shards) shard.poke();
+    showShortage();
     cancelPoke = runtime.after(POKE_MS, poke);
   };
   poke();

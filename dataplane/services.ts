@@ -125,7 +125,7 @@ export interface AdminService {
   getCluster(caller: Caller): Promise<pb.ClusterInput>;
 }
 
-export type FabricState = 'starting' | 'serving' | 'disk_full' | 'draining' | 'failed';
+export type FabricState = 'starting' | 'serving' | 'disk_full' | 'memory_full' | 'draining' | 'failed';
 
 /** The whole data plane behind the listeners. */
 export interface Fabric {

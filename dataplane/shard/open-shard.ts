@@ -14,6 +14,7 @@ import { RowStore } from '../storage/row-store.ts';
 import { Checkpoints, LENGTH_ROWS, POSITION_ROW, type Position } from './checkpoint.ts';
 import { ShardClock } from './clock.ts';
 import { Producers } from './producers.ts';
+import { Room } from './room.ts';
 import { Shard } from './shard.ts';
 import type { View, ViewContext, ViewFactory } from './state-machine.ts';
 
@@ -24,6 +25,8 @@ export interface StorageOptions {
   /** The database for the rows in this directory. */
   readonly rows?: (dir: string) => LevelDb;
   readonly segmentBytes?: number;
+  /** In memory, waiting for the disk; beyond it more data is refused. */
+  readonly unwrittenBytesMax?: number;
   /** Of the journal, behind the last checkpoint. */
   readonly historyBytes?: number;
   readonly logSegmentBytes?: number;
@@ -54,6 +57,7 @@ export interface OpenedShard {
   readonly views: readonly View[];
   readonly journal: Journal;
   readonly checkpoints: Checkpoints;
+  readonly room: Room;
   /** Once a second. */
   poke(): void;
   close(): Promise<void>;
@@ -137,6 +141,7 @@ async function openParts(
     },
     position.seq,
   );
+  const room = new Room(journal, rows, logs, o.storage?.unwrittenBytesMax);
   const clock = new ShardClock(runtime, Math.max(lastTimeMs, position.timeMs));
   let entryBytes = 0;
   const parts = {
@@ -149,6 +154,7 @@ async function openParts(
     producers,
     views: all,
     fence: await journal.fence(),
+    room,
     onFatal: o.onFatal,
     afterSeal: (seq: number, timeMs: number, bytes: number) => {
       entryBytes = bytes;
@@ -182,6 +188,7 @@ async function openParts(
     views,
     journal,
     checkpoints,
+    room,
     poke() {
       (journal as Partial<EmbeddedJournal>).poke?.();
       // On a full disk nothing may be sealed that would make it think of one.

@@ -17,7 +17,7 @@ import type { ShardClock } from './clock.ts';
 import { History } from './history.ts';
 import { Inbox, identified, type Pending } from './inbox.ts';
 import type { Producers } from './producers.ts';
-import { asFlowError, diskFull, overloaded, tooLarge } from './refusals.ts';
+import { asFlowError, overloaded, tooLarge } from './refusals.ts';
 import type {
   Command,
   Event,
@@ -40,6 +40,7 @@ export interface ShardParts {
   readonly rows: RowStore;
   readonly journal: Journal;
   readonly fence: number;
+  readonly room: { demand(): void };
   readonly producers: Producers;
   /** Producers first; by event range and by name. */
   readonly views: readonly View[];
@@ -273,7 +274,7 @@ export class Shard implements ShardPort {
       this.#p.rows.newestRead = this.#open.seq;
       return this.#views.decodeReplies(pending, stored);
     }
-    if (this.#p.journal.state() === 'full' && commands.some((c) => c.grows)) throw diskFull();
+    if (commands.some((c) => c.grows)) this.#p.room.demand();
     const reply = pending.isTransaction
       ? this.#decideAll(commands, mark)
       : this.#views.of(first).decide(first, this.#moment, this.#emit);
@@ -318,8 +319,7 @@ export class Shard implements ShardPort {
   };
 
   /**
-   * Answers when what the reply shows is durable. Row-only views say exactly which batch that is
-   * (newestRead); others also read cells, so they wait for the newest batch.
+   * When what the reply shows is durable: row-only views know its batch (newestRead), others read cells, too.
    */
   #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
     const rowsOnly =

@@ -26,7 +26,7 @@ export interface FiguresSource {
 }
 
 const NAMES_MAX = 1000;
-const STATES = ['starting', 'serving', 'disk_full', 'draining', 'failed'];
+const STATES = ['starting', 'serving', 'disk_full', 'memory_full', 'draining', 'failed'];
 /** The default tenant: there is one so far. */
 const METRICS: Asker = { identity: 'metrics', tenant: 1, deadlineMs: 0 };
 

@@ -2250,7 +2250,7 @@ export const Settlement: MessageType<Settlement, SettlementInput>;
 
 export interface ShardFigures {
   shard: number;
-  /** serving, disk_full, failed */
+  /** serving, disk_full, memory_full, failed */
   state: string;
   journalBytes: number;
   journalPosition: number;
@@ -2259,7 +2259,7 @@ export interface ShardFigures {
 }
 export interface ShardFiguresInput {
   shard?: number | null | undefined;
-  /** serving, disk_full, failed */
+  /** serving, disk_full, memory_full, failed */
   state?: string | null | undefined;
   journalBytes?: number | null | undefined;
   journalPosition?: number | null | undefined;

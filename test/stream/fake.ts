@@ -166,6 +166,7 @@ export class World {
       rows,
       journal: journal as unknown as Journal,
       fence: 1,
+      room: { demand() {} },
       producers,
       views: [producers, view],
       afterSeal: () => {},

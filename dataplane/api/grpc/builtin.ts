@@ -18,7 +18,7 @@ export function addBuiltinServices(
 ): { close(): void } {
   const health = new HealthImplementation();
   const show = (state: FabricState) => {
-    const healthy = (state === 'serving' || state === 'disk_full') && !context.isClosing();
+    const healthy = ['serving', 'disk_full', 'memory_full'].includes(state) && !context.isClosing();
     for (const name of ['', ...serviceNames]) health.setStatus(name, healthy ? 'SERVING' : 'NOT_SERVING');
   };
   show(context.fabric.state());

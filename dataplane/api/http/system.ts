@@ -48,7 +48,7 @@ export function addSystemRoutes(app: FastifyInstance, context: HttpContext): voi
       const reason = UNREADY[state];
       if (reason !== undefined) throw new FlowError('UNAVAILABLE', reason, { retryAfterMs: 1000 });
       if (state === 'serving') return { status: 'ready' };
-      return { status: 'degraded', reason: 'disk_full: new data is refused; reads, acks and deletes go on' };
+      return { status: 'degraded', reason: `${state}: new data is refused; reads, acks and deletes go on` };
     },
   );
 

@@ -1,0 +1,100 @@
+// A disk that stands still while data keeps coming: memory is bounded, what is refused is told so, reads and
+// acks go on, and it clears by itself.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { expect, test, vi } from 'vitest';
+import { type OpenedFabric, openFabric } from '../../dataplane/fabric.ts';
+import { type LogFiles, realLogFiles } from '../../dataplane/storage/log-files.ts';
+import { ackOf, aJob, caller, heldOf } from '../queue/bench.ts';
+import { ManualTime } from '../queue/manual-time.ts';
+
+const MIB = 1024 * 1024;
+
+/** Partition logs whose writes wait while the gate is shut; the journal goes on. */
+function gatedLogs(): { files: LogFiles; shut(): void; release(): void } {
+  let shut: Promise<void> | undefined;
+  let open = () => {};
+  const files: LogFiles = {
+    ...realLogFiles,
+    async open(file, mode) {
+      const real = await realLogFiles.open(file, mode);
+      const write = async (pieces: readonly Uint8Array[], position: number) => {
+        await shut;
+        await real.write(pieces, position);
+      };
+      return { ...real, write, read: (into, at) => real.read(into, at) };
+    },
+  };
+  return {
+    files,
+    shut: () => {
+      shut = new Promise((resolve) => {
+        open = resolve;
+      });
+    },
+    release: () => {
+      shut = undefined;
+      open();
+    },
+  };
+}
+
+const publish = (fabric: OpenedFabric) =>
+  fabric.streams.publish(
+    caller,
+    pb.PublishRequest.create({
+      stream: 's',
+      records: [pb.NewRecord.create({ value: Buffer.alloc(MIB / 2, 'x'), partition: 0 })],
+    }),
+  );
+
+test('[O1] data is refused while what is in memory waits for the disk, and nothing else is', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'flowmesh-room-'));
+  const logs = gatedLogs();
+  const time = new ManualTime();
+  const fabric = await openFabric({
+    dataDir: dir,
+    shards: 1,
+    autoCreate: true,
+    runtime: time,
+    version: 'test',
+    log: () => {},
+    onFatal: () => {},
+    storage: { logFiles: logs.files, unwrittenBytesMax: 8 * MIB },
+  });
+  await fabric.queues.enqueue(caller, { queue: 'q', jobs: [aJob('before')], mutation: null });
+  await publish(fabric);
+
+  logs.shut();
+  let taken = 0;
+  let refusal: unknown;
+  for (; refusal === undefined && taken < 100; taken++) {
+    await publish(fabric).catch((error) => {
+      refusal = error;
+    });
+  }
+  expect(refusal).toMatchObject({ code: 'RESOURCE_EXHAUSTED', retryAfterMs: 250 });
+  expect(taken).toBeLessThan(25);
+  const { shardFigures } = await fabric.admin.getCluster(caller);
+  expect(shardFigures?.[0]?.state).toBe('memory_full');
+  await time.advance(1000, async () => {});
+  expect(fabric.state()).toBe('memory_full');
+
+  const read = pb.ReadRequest.create({ stream: 's', partition: 0, offset: 0, max: 1 });
+  expect((await fabric.streams.read(caller, read)).records).toHaveLength(1);
+  const request = { queue: 'q', max: 1, waitMs: 0, visibilityMs: 0, worker: 'w' };
+  const { jobs } = await fabric.queues.lease(caller, request, new AbortController().signal);
+  const settlements = (jobs ?? []).map((job) => ackOf(heldOf(job)));
+  const { results } = await fabric.queues.settle(caller, { queue: 'q', settlements, mutation: null });
+  expect(results?.map(({ code }) => code ?? '')).toEqual(['']);
+
+  logs.release();
+  await vi.waitFor(() => publish(fabric), 5000);
+  await time.advance(1000, async () => {});
+  expect(fabric.state()).toBe('serving');
+  await fabric.close();
+  time.clear();
+  await rm(dir, { recursive: true });
+});
