@@ -5,6 +5,7 @@ import { declareQueues, Overseer, Producer, QUEUES, TX_QUEUE, Worker } from './j
 import { KvBook } from './kv-book.ts';
 import { KvClient } from './kv-client.ts';
 import { Member } from './member.ts';
+import { SessionWorker } from './session-worker.ts';
 import type { Sim } from './sim.ts';
 import { StreamBook } from './stream-book.ts';
 import { Publisher, Reader } from './stream-client.ts';
@@ -50,6 +51,9 @@ export class Cast {
     for (const name of ['kv0', 'kv1', 'kv2']) work.push(new KvClient(sim, name, fork()).run(this.#kv));
     for (const name of ['p0', 'p1']) work.push(new Producer(sim, name, fork()).run(this.#jobs));
     for (const name of ['w0', 'w1', 'w2']) work.push(new Worker(sim, name, fork()).run(this.#jobs, QUEUES));
+    const [plain, keyed] = QUEUES;
+    if (plain !== undefined) work.push(new SessionWorker(sim, 'x0', fork()).run(this.#jobs, plain, QUEUES));
+    if (keyed !== undefined) work.push(new SessionWorker(sim, 'x1', fork()).run(this.#jobs, keyed, QUEUES));
     for (const publisher of this.#publishers) work.push(publisher.run(this.#streams));
     for (const name of ['m0', 'm1'])
       work.push(new Member(sim, name, fork()).run(this.#streams, this.#reader));

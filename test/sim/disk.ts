@@ -138,7 +138,9 @@ export class SimDisk {
 
   #latencyMs(kind: Kind): number {
     const base = kind === 'sync' || kind === 'rows-write' ? 0.4 : kind === 'names' ? 0.1 : 0.03;
-    return base * (0.5 + this.chance.next()) * this.slowness;
+    // Now and then one takes far longer than the others.
+    const outlier = this.chance.hit(0.02) ? this.chance.int(5, 50) : 1;
+    return base * (0.5 + this.chance.next()) * this.slowness * outlier;
   }
 
   /** Only some of the sectors of a write. */

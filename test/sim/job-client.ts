@@ -54,7 +54,7 @@ export class Producer extends Client {
 
   async run(book: JobBook): Promise<void> {
     while (!this.sim.isClosing) {
-      await this.pause(1, 120);
+      await this.think(1, 120);
       await this.#enqueue(book, this.chance.pick(QUEUES));
     }
   }
@@ -94,7 +94,7 @@ type Action = 'ack' | 'nack' | 'release' | 'bury' | 'extend' | 'forget' | 'late 
 export class Worker extends Client {
   async run(book: JobBook, queues: readonly QueueKind[]): Promise<void> {
     while (!this.sim.isClosing || !isDrained(book, queues)) {
-      await this.pause(1, 40);
+      await this.think(1, 40);
       await this.#lease(book, this.chance.pick(queues).name);
     }
   }

@@ -16,7 +16,7 @@ export class KvClient extends Client {
 
   async run(book: KvBook): Promise<void> {
     while (!this.sim.isClosing) {
-      await this.pause(1, 60);
+      await this.think(1, 60);
       if (this.chance.hit(0.12)) await this.#expire();
       else await this.#one(book);
     }

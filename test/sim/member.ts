@@ -23,6 +23,8 @@ interface Session {
 export class Member extends Client {
   #incarnation = 0;
   #commitSeq = 0;
+  /** What it owned before, as a member knows it that has not heard yet. */
+  #stale: { partition: number; epoch: number; next: number } | null = null;
 
   /** Until the group has caught up, as `reader` sees it. */
   async run(book: StreamBook, reader: Reader): Promise<void> {
@@ -75,7 +77,7 @@ export class Member extends Client {
     const { chance, sim } = this;
     const memberId = `${this.name}.${this.#incarnation}`;
     while (!session.isOver) {
-      await this.pause(1, 60);
+      await this.think(1, 60);
       const message = session.messages.shift();
       if (message === undefined) {
         tell(session, { message: 'heartbeat', heartbeat: {} });
@@ -108,15 +110,24 @@ export class Member extends Client {
     this.sim.count('assignment');
     this.sim.world.note(`${memberId} owns ${partitions.map((p) => `${p.partition}:${p.epoch}`)}`);
     const kept = new Set(partitions.map(({ partition }) => partition));
-    for (const partition of session.owned.keys()) if (!kept.has(partition)) session.owned.delete(partition);
+    for (const [partition, owned] of session.owned) {
+      if (!kept.has(partition)) this.#lose(session, partition, owned);
+    }
     for (const { partition, epoch, offset } of partitions) {
       if (session.owned.get(partition)?.epoch === epoch) continue;
+      const before = session.owned.get(partition);
+      if (before !== undefined) this.#lose(session, partition, before);
       book.assigned(GROUP, partition, epoch, memberId, offset);
       session.owned.set(partition, { epoch, next: offset });
     }
     if (revoking.length === 0) return;
     await this.pause(0, 100);
     if (!session.isOver) tell(session, { message: 'revoked', revoked: { partitions: [...revoking] } });
+  }
+
+  #lose(session: Session, partition: number, { epoch, next }: { epoch: number; next: number }): void {
+    session.owned.delete(partition);
+    this.#stale = { partition, epoch, next };
   }
 
   async #handle(
@@ -139,6 +150,12 @@ export class Member extends Client {
       this.sim.count('record');
     }
     book.sent(GROUP, partition, owned.next);
+    const stale = this.#stale;
+    if (stale !== null && this.chance.hit(0.3)) {
+      this.#stale = null;
+      this.sim.count('stale commit');
+      await this.#commit(book, session, stale.partition, stale, memberId);
+    }
     if (this.sim.isClosing || this.chance.hit(0.7))
       await this.#commit(book, session, partition, owned, memberId);
   }

@@ -19,7 +19,7 @@ export class Nemesis {
     this.#sim = sim;
     this.#chance = chance;
     const weight = () => (chance.hit(0.3) ? 0 : chance.next());
-    this.#everyMs = chance.pick([300, 800, 2000]);
+    this.#everyMs = chance.pick([300, 800, 2000]) * Math.sqrt(sim.pace);
     this.#weights = [
       [0.3 + weight(), () => this.#crash(false)],
       [0.3 + weight(), () => this.#crash(true)],

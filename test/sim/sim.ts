@@ -28,11 +28,14 @@ export class Sim {
   isClosing = false;
   /** The disk does what it is told: what was decided was decided about when it was asked for. */
   isCalm = true;
+  /** Of all clients: the smaller, the more is under way at any time. */
+  readonly pace: number;
   #order = 0;
 
-  constructor(world: World, machine: Machine) {
+  constructor(world: World, machine: Machine, pace: number) {
     this.world = world;
     this.machine = machine;
+    this.pace = pace;
   }
 
   /** Grows with each use: what has the smaller one came first. */
@@ -77,6 +80,11 @@ export class Client {
 
   mutation() {
     return { producerId: this.name, seq: ++this.#seq, cause: null };
+  }
+
+  /** Between two things that it does. */
+  think(from: number, to: number): Promise<void> {
+    return this.pause(from * this.sim.pace, to * this.sim.pace);
   }
 
   pause(from: number, to: number): Promise<void> {

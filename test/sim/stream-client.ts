@@ -34,7 +34,7 @@ export class Publisher extends Client {
 
   async run(book: StreamBook): Promise<void> {
     while (!this.sim.isClosing) {
-      await this.pause(1, 120);
+      await this.think(1, 120);
       await (this.chance.hit(0.5) ? this.#batch(book) : this.#records(book));
     }
   }
@@ -104,7 +104,7 @@ export class Publisher extends Client {
 export class Reader extends Client {
   async run(book: StreamBook): Promise<void> {
     while (!this.sim.isClosing) {
-      await this.pause(50, 300);
+      await this.think(50, 300);
       const partition = this.chance.int(0, PARTITIONS - 1);
       const { ackedEnd } = book.partition(STREAM, partition);
       if (this.chance.hit(0.4)) await this.look(book);

@@ -39,7 +39,7 @@ export class TxClient extends KvClient {
 
   async runAll(books: Books): Promise<void> {
     while (!this.sim.isClosing || !isDrained(books.jobs, [TX_QUEUE])) {
-      await this.pause(5, 150);
+      await this.think(5, 150);
       if (!this.sim.isClosing && this.chance.hit(0.5)) await this.#make(books);
       else await this.#work(books);
     }
