@@ -13,6 +13,8 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     shards: { type: 'string' },
     processes: { type: 'string', default: String(Math.max(1, availableParallelism())) },
+    /** Begins no further seed after so long. */
+    minutes: { type: 'string', default: '1440' },
     /** Ends at the first seed that breaks a promise. */
     bail: { type: 'boolean', default: false },
     worker: { type: 'boolean', default: false },
@@ -53,6 +55,7 @@ async function runAll(): Promise<number> {
   });
   const reports: Report[] = [];
   const failed: Report[] = [];
+  const endMs = Date.now() + Number(values.minutes) * 60_000;
   let next = first;
   bar.start(count, 0, { failed: 0 });
   const worker = () =>
@@ -61,7 +64,7 @@ async function runAll(): Promise<number> {
         execArgv: ['--conditions=flowmesh-source'],
       });
       const give = () => {
-        const isEnough = next >= first + count || (values.bail && failed.length > 0);
+        const isEnough = next >= first + count || Date.now() > endMs || (values.bail && failed.length > 0);
         child.send(isEnough ? ENOUGH : next++);
       };
       child.on('message', (report: Report) => {

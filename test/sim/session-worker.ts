@@ -1,5 +1,5 @@
-// A worker that keeps a session, as the SDK does: credits and settlements up, deliveries down; after a crash it
-// comes back under the same name with what it still holds, and repeats what was not answered.
+// A worker that keeps a session, as the SDK does: credits and settlements up, deliveries down. After a crash
+// it comes back under the same name with what it still holds, and repeats what was not answered.
 import { decodeBatch } from '@flowmesh/protocol';
 import {
   WorkHello,
