@@ -1,4 +1,5 @@
 // flowmesh queue enqueue, peek, jobs, job: putting jobs in, and looking at them without touching them.
+import { DEDUP_MODES } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { type Command, Option } from 'commander';
 import { sendLines } from '../bulk.ts';
@@ -22,6 +23,8 @@ export function addJobCommands(queue: Command, action: Action): void {
     .option('--delay <duration>', 'not before this long from now', durationOrNone)
     .option('--priority <n>', '0 to 255, higher first', whole(0, 255))
     .option('--dedup-key <key>', 'enqueue only once within the deduplication window')
+    .addOption(new Option('--dedup-mode <mode>', 'what a second job with the key does').choices(DEDUP_MODES))
+    .option('--dedup-window <duration>', 'how long the key counts, instead of as the queue says', duration)
     .option('--timeout <duration>', 'how long one attempt may run', duration)
     .option('-H, --header <name=value>', 'may be given several times', header)
     .option('--file <file>', 'a job for each line; - is standard input')
@@ -46,6 +49,8 @@ interface EnqueueOptions {
   delay?: number;
   priority?: number;
   dedupKey?: string;
+  dedupMode?: string;
+  dedupWindow?: number;
   timeout?: number;
   header?: Record<string, string>;
   file?: string;
@@ -68,9 +73,10 @@ async function enqueue(
     jobs: [newJob(value, options)],
     mutation: api.mutation(),
   });
-  const [{ id, deduplicated } = { id: '', deduplicated: false }] = enqueued;
-  const remark = deduplicated ? '  (an earlier job with the same dedup key)' : '';
-  context.show({ id, deduplicated }, () => `${id}${remark}\n`);
+  const [{ id, deduplicated, replacedId } = { id: '', deduplicated: false, replacedId: '' }] = enqueued;
+  const replaced = replacedId ? `  (in place of ${replacedId})` : '';
+  const remark = deduplicated ? '  (an earlier job with the same dedup key)' : replaced;
+  context.show({ id, deduplicated, ...(replacedId ? { replacedId } : {}) }, () => `${id}${remark}\n`);
 }
 
 async function pipedPayload({ terminal }: Context) {
@@ -93,6 +99,8 @@ function newJob({ bytes, contentType }: ReturnType<typeof typedValue>, o: Enqueu
     delayMs: o.delay,
     priority: o.priority,
     dedupKey: o.dedupKey,
+    dedupMode: o.dedupMode,
+    dedupWindowMs: o.dedupWindow,
     timeoutMs: o.timeout,
     headers: Object.fromEntries(headers),
   };

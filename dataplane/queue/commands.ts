@@ -108,12 +108,19 @@ export type QueueCommand =
   | RemoveCommand
   | LifeCommand;
 
+export interface EnqueuedOffset {
+  readonly offset: number;
+  readonly deduplicated: boolean;
+  /** The job whose place it took. */
+  readonly replaced?: number;
+}
+
 export interface EnqueueReply {
   readonly idPrefix: string;
   readonly firstOffset: number;
   readonly count: number;
   /** Offset of each job, only when some were deduplicated: those carry the offset of the earlier job. */
-  readonly offsets?: readonly { readonly offset: number; readonly deduplicated: boolean }[];
+  readonly offsets?: readonly EnqueuedOffset[];
 }
 
 export interface SettleReply {

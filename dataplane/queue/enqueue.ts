@@ -1,7 +1,7 @@
 // Decides what an enqueued batch becomes: plain jobs cost nothing but their bytes, the others get rows.
 //   E1. A PLAIN batch is decided without looking at its entries.
 //   E2. Jobs of one key run in enqueue order, one at a time: the lane's head may run, the rest is blocked.
-//   E3. A dedup key that is remembered gives the earlier job; it outlives the job.
+//   E3. A dedup key that is remembered gives the earlier job (dedup.ts).
 import {
   type BatchHead,
   ENTRY_INDEXED,
@@ -16,45 +16,58 @@ import {
   sealBody,
   sliceBatch,
 } from '@flowmesh/protocol';
+import { COMMAND_BYTES_MAX } from '../shard/bounds.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply } from './commands.ts';
+import {
+  type DedupOptions,
+  deduplicate,
+  dedupModeAt,
+  dedupReads,
+  type Replaced,
+  rememberedUntilMs,
+} from './dedup.ts';
 import * as ev from './events.ts';
+import * as life from './life-events.ts';
 import { readyPlace } from './limits.ts';
-import { DEDUP, freshMeta, LANE, type Lane, type QueueKeys } from './tables.ts';
+import { DEDUP, freshMeta, LANE, type Lane, metaBytes } from './tables.ts';
 
-interface JobOptions {
-  key: string;
-  delayMs: number;
+interface JobOptions extends DedupOptions {
   priority: number;
-  dedupKey: string;
   limitKey: string;
 }
 
 /** Options of every entry of a batch that is not PLAIN. */
 export function readOptions(batch: Buffer, spans: readonly EntrySpan[]): JobOptions[] {
   return spans.map((span) => {
-    const options: JobOptions = { key: '', delayMs: 0, priority: 0, dedupKey: '', limitKey: '' };
+    const options: JobOptions = {
+      ...{ key: '', delayMs: 0, priority: 0, limitKey: '' },
+      ...{ dedupKey: '', dedupMode: 'throttle', dedupWindowMs: 0 },
+    };
     if (span.extLength === 0) return options;
     readExt(batch, span, (tag, from, to) => {
       if (tag === EXT.key) options.key = batch.toString('latin1', from, to);
       else if (tag === EXT.delayMs) options.delayMs = readNumber(batch, from, to);
       else if (tag === EXT.priority) options.priority = Math.min(255, readNumber(batch, from, to));
       else if (tag === EXT.limitKey) options.limitKey = batch.toString('latin1', from, to);
+      else if (tag === EXT.dedupMode) options.dedupMode = dedupModeAt(readNumber(batch, from, to));
+      else if (tag === EXT.dedupWindowMs) options.dedupWindowMs = readNumber(batch, from, to);
       else if (tag === EXT.dedupKey) options.dedupKey = batch.toString('latin1', from, to);
     });
+    if (options.dedupKey === '') options.dedupMode = 'throttle';
     return options;
   });
 }
 
 /** Rows that deciding needs: the lanes and dedup keys of the batch. */
-export function enqueueReads(keys: QueueKeys, command: EnqueueCommand): RowRef[] {
+export function enqueueReads(rows: Rows, cell: QueueCell, command: EnqueueCommand): RowRef[] {
   if (command.head.plain) return [];
   const refs: RowRef[] = [];
   for (const o of readOptions(command.batch, readEntries(command.batch, 0, command.head))) {
-    if (o.key !== '') refs.push({ table: LANE, key: keys.laneKey(o.key) });
-    if (o.dedupKey !== '') refs.push({ table: DEDUP, key: keys.dedupKey(o.dedupKey) });
+    if (o.key !== '') refs.push({ table: LANE, key: cell.keys.laneKey(o.key) });
+    refs.push(...dedupReads(rows, cell, o));
   }
   return refs;
 }
@@ -79,7 +92,7 @@ export function decideEnqueue(
   }
   const spans = readEntries(command.batch, 0, command.head);
   const options = readOptions(command.batch, spans);
-  const { kept, offsets } = deduplicate(rows, cell, options, at);
+  const { kept, offsets, replaced } = deduplicate(rows, cell, options, at);
   if (kept.length === 0) return { idPrefix, firstOffset: 0, count: 0, offsets };
   const batch =
     kept.length === options.length
@@ -97,8 +110,25 @@ export function decideEnqueue(
   );
   markIndexed(batch, plan.placed, cell.log.endOffset);
   patchHead(batch, cell.log.endOffset, at.nowMs);
+  if (replaced.length > 0) checkRoom(batch, plan, replaced);
   const reply = emitEnqueued(cell, batch, kept.length, idPrefix, emit, plan);
-  return kept.length === options.length ? reply : { ...reply, offsets };
+  for (const { offset, row, by } of replaced) {
+    const { state: from, meta } = row;
+    const reason = `replaced by ${idPrefix}${by.toString(36)}`;
+    const event = { queueNo: cell.queueNo, offset, from, meta, reason, unblocked: [] };
+    emit({ type: life.CANCELLED, ...event } as life.Cancelled);
+  }
+  return kept.length === options.length && replaced.length === 0 ? reply : { ...reply, offsets };
+}
+
+/** All of it must fit before the first event, because nothing can be taken back afterwards. */
+function checkRoom(batch: Buffer, { placed, dedups }: Plan, replaced: readonly Replaced[]): void {
+  let bytes = batch.length;
+  for (const { meta } of placed) bytes += 32 + metaBytes(meta);
+  for (const { key } of dedups) bytes += 32 + key.length;
+  for (const { row } of replaced) bytes += 96 + metaBytes(row.meta);
+  if (bytes > COMMAND_BYTES_MAX - 64 * 1024)
+    throw new FlowError('BATCH_TOO_LARGE', `${placed.length} jobs that replace others: split them`);
 }
 
 type Plan = Pick<ev.Enqueued, 'placed' | 'lanes' | 'nexts' | 'dedups'>;
@@ -118,31 +148,6 @@ function emitEnqueued(
   return { idPrefix, firstOffset, count };
 }
 
-/** Which entries are new (E3), and the offset every entry ends up with. */
-function deduplicate(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: Moment) {
-  const kept: number[] = [];
-  const offsets: { offset: number; deduplicated: boolean }[] = [];
-  const here = new Map<string, number>();
-  options.forEach((o, i) => {
-    const earlier =
-      o.dedupKey === '' ? undefined : (here.get(o.dedupKey) ?? remembered(rows, cell, o.dedupKey, at.nowMs));
-    if (earlier !== undefined) {
-      offsets.push({ offset: earlier, deduplicated: true });
-      return;
-    }
-    const offset = cell.log.endOffset + kept.length;
-    if (o.dedupKey !== '') here.set(o.dedupKey, offset);
-    offsets.push({ offset, deduplicated: false });
-    kept.push(i);
-  });
-  return { kept, offsets };
-}
-
-function remembered(rows: Rows, cell: QueueCell, key: string, nowMs: number): number | undefined {
-  const row = rows.get(DEDUP, cell.keys.dedupKey(key));
-  return row !== undefined && row.untilMs > nowMs ? row.offset : undefined;
-}
-
 /** Rows of the jobs that are not plain, and what they do to their lanes (E2). */
 function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: Moment): Plan {
   const placed: ev.PlacedJob[] = [];
@@ -152,7 +157,7 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
   options.forEach((o, i) => {
     const offset = cell.log.endOffset + i;
     if (o.dedupKey !== '') {
-      const untilMs = at.nowMs + cell.spec.deduplicationWindowMs;
+      const untilMs = rememberedUntilMs(cell, o, at);
       const replacesUntilMs = rows.get(DEDUP, cell.keys.dedupKey(o.dedupKey))?.untilMs ?? 0;
       dedups.push({ key: o.dedupKey, offset, untilMs, replacesUntilMs });
     }
@@ -169,7 +174,7 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
       placed.push({ offset, meta, to: 'blocked' });
     } else if (o.delayMs > 0) placed.push({ offset, meta, to: 'delayed' });
     else if (readyPlace(cell.spec, meta) === 'keyed') placed.push({ offset, meta, to: 'keyed' });
-    else if (o.priority > 0) placed.push({ offset, meta, to: 'ready' });
+    else if (o.priority > 0 || o.dedupMode !== 'throttle') placed.push({ offset, meta, to: 'ready' });
   });
   return { placed, nexts, dedups, lanes: Array.from(lanes, ([key, lane]) => ({ key, lane })) };
 }

@@ -1,8 +1,16 @@
 // Between messages of the API and what the queue view knows: jobs, batches, replies. Pure.
-import { type BatchRecord, type DecodedRecord, decodeBatch, FlowError, readHead } from '@flowmesh/protocol';
+import {
+  type BatchRecord,
+  DEDUP_MODES,
+  type DecodedRecord,
+  type DedupMode,
+  decodeBatch,
+  FlowError,
+  readHead,
+} from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { MutationId } from '../shard/state-machine.ts';
-import type { EnqueueReply, SettleReply } from './commands.ts';
+import type { EnqueuedOffset, EnqueueReply, SettleReply } from './commands.ts';
 import type { Granted } from './grants.ts';
 import { parseJobId } from './ids.ts';
 
@@ -23,8 +31,16 @@ export function settleResponse(request: pb.SettleRequest, reply: SettleReply): p
 export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
   const { idPrefix, firstOffset, count, offsets } = reply;
   const jobs =
-    offsets ?? Array.from({ length: count }, (_, i) => ({ offset: firstOffset + i, deduplicated: false }));
-  return jobs.map(({ offset, deduplicated }) => ({ id: idPrefix + offset.toString(36), deduplicated }));
+    offsets ??
+    Array.from<unknown, EnqueuedOffset>({ length: count }, (_, i) => ({
+      offset: firstOffset + i,
+      deduplicated: false,
+    }));
+  return jobs.map(({ offset, deduplicated, replaced }) => ({
+    id: idPrefix + offset.toString(36),
+    deduplicated,
+    ...(replaced === undefined ? {} : { replacedId: idPrefix + replaced.toString(36) }),
+  }));
 }
 
 export const mutationOf = (m: pb.Mutation | null | undefined): MutationId | undefined =>
@@ -56,6 +72,8 @@ export function toBatchRecord(job: pb.NewJob): BatchRecord {
     delayMs: job.delayMs,
     priority: job.priority,
     dedupKey: job.dedupKey,
+    dedupMode: dedupModeOf(job),
+    dedupWindowMs: job.dedupWindowMs,
     limitKey: job.limitKey.length > 0 ? job.limitKey : undefined,
     timeoutMs: job.timeoutMs,
     headers: headers.length > 0 ? new Map(headers) : undefined,
@@ -69,6 +87,15 @@ export function toBatchRecord(job: pb.NewJob): BatchRecord {
         }
       : undefined,
   };
+}
+
+function dedupModeOf({ dedupMode: mode, dedupKey }: pb.NewJob): DedupMode | undefined {
+  if (mode === '') return undefined;
+  const known = DEDUP_MODES.find((name) => name === mode);
+  if (known === undefined)
+    throw new FlowError('INVALID_ARGUMENT', `dedup mode is one of ${DEDUP_MODES.join(', ')}, not ${mode}`);
+  if (dedupKey === '') throw new FlowError('INVALID_ARGUMENT', `dedup mode ${mode} without a dedup key`);
+  return known;
 }
 
 export const envelopeMessage = (r: DecodedRecord): pb.EnvelopeInput | undefined => r.envelope;

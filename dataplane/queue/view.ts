@@ -173,7 +173,7 @@ export class QueueView implements View {
     if (c.kind === 'enqueue' && c.head.plain) return NO_ROWS;
     const cell = this.state.cell(c.caller.tenant, c.name);
     if (cell === undefined) return NO_ROWS;
-    return c.kind === 'enqueue' ? enqueueReads(cell.keys, c) : this.#settleReads(cell, c);
+    return c.kind === 'enqueue' ? enqueueReads(this.context.rows, cell, c) : this.#settleReads(cell, c);
   }
 
   #settleReads(cell: QueueCell, command: SettleCommand): readonly RowRef[] {

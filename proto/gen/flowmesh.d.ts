@@ -478,11 +478,15 @@ export interface EnqueuedJob {
   id: string;
   /** The id is that of an earlier job with the same dedup_key. */
   deduplicated: boolean;
+  /** debounce: the job whose place this one took. */
+  replacedId: string;
 }
 export interface EnqueuedJobInput {
   id?: string | null | undefined;
   /** The id is that of an earlier job with the same dedup_key. */
   deduplicated?: boolean | null | undefined;
+  /** debounce: the job whose place this one took. */
+  replacedId?: string | null | undefined;
 }
 export const EnqueuedJob: MessageType<EnqueuedJob, EnqueuedJobInput>;
 
@@ -1522,6 +1526,14 @@ export interface NewJob {
   timeoutMs: number;
   /** Jobs with one limit key share the limits per key of the queue and one place in its turns; default: key. */
   limitKey: Buffer;
+  /**
+   * What a second job with the dedup_key does. throttle (default): it is not enqueued within the window. simple: it is
+   * not enqueued until the first one is finished. debounce: it takes the place of the first one while that waits, and
+   * waits for the delay (or the window) from now on.
+   */
+  dedupMode: string;
+  /** Instead of the queue's deduplication window. */
+  dedupWindowMs: number;
 }
 export interface NewJobInput {
   payload?: Uint8Array | null | undefined;
@@ -1539,6 +1551,14 @@ export interface NewJobInput {
   timeoutMs?: number | null | undefined;
   /** Jobs with one limit key share the limits per key of the queue and one place in its turns; default: key. */
   limitKey?: Uint8Array | null | undefined;
+  /**
+   * What a second job with the dedup_key does. throttle (default): it is not enqueued within the window. simple: it is
+   * not enqueued until the first one is finished. debounce: it takes the place of the first one while that waits, and
+   * waits for the delay (or the window) from now on.
+   */
+  dedupMode?: string | null | undefined;
+  /** Instead of the queue's deduplication window. */
+  dedupWindowMs?: number | null | undefined;
 }
 export const NewJob: MessageType<NewJob, NewJobInput>;
 

@@ -12590,6 +12590,8 @@ export const flowmesh = $root.flowmesh = (() => {
    NewJob.prototype.envelope = null;
    NewJob.prototype.timeoutMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    NewJob.prototype.limitKey = $util.newBuffer([]);
+   NewJob.prototype.dedupMode = "";
+   NewJob.prototype.dedupWindowMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    NewJob.create = function(properties) {
     return new NewJob(properties);
@@ -12623,6 +12625,10 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(72).uint64(message.timeoutMs);
     if (message.limitKey != null && $Object.hasOwnProperty.call(message, "limitKey") && message.limitKey.length)
      writer.uint32(162).bytes(message.limitKey);
+    if (message.dedupMode != null && $Object.hasOwnProperty.call(message, "dedupMode") && message.dedupMode !== "")
+     writer.uint32(202).string(message.dedupMode);
+    if (message.dedupWindowMs != null && $Object.hasOwnProperty.call(message, "dedupWindowMs") && (typeof message.dedupWindowMs === "object" ? message.dedupWindowMs.low || message.dedupWindowMs.high : message.dedupWindowMs !== 0))
+     writer.uint32(208).uint64(message.dedupWindowMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -12770,6 +12776,24 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.limitKey;
        continue;
       }
+     case 25: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.dedupMode = value;
+       else
+        delete message.dedupMode;
+       continue;
+      }
+     case 26: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.dedupWindowMs = value;
+       else
+        delete message.dedupWindowMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -12862,6 +12886,19 @@ export const flowmesh = $root.flowmesh = (() => {
        $util.base64.decode(object.limitKey, message.limitKey = $util.newBuffer($util.base64.length(object.limitKey)), 0);
       else if (object.limitKey.length >= 0)
        message.limitKey = object.limitKey;
+    if (object.dedupMode != null)
+     if (typeof object.dedupMode !== "string" || object.dedupMode.length)
+      message.dedupMode = $String(object.dedupMode);
+    if (object.dedupWindowMs != null)
+     if (typeof object.dedupWindowMs === "object" ? object.dedupWindowMs.low || object.dedupWindowMs.high : $Number(object.dedupWindowMs) !== 0)
+      if ($util.Long)
+       message.dedupWindowMs = $util.Long.fromValue(object.dedupWindowMs, true);
+      else if (typeof object.dedupWindowMs === "string")
+       message.dedupWindowMs = $parseInt(object.dedupWindowMs, 10);
+      else if (typeof object.dedupWindowMs === "number")
+       message.dedupWindowMs = object.dedupWindowMs;
+      else if (typeof object.dedupWindowMs === "object")
+       message.dedupWindowMs = new $util.LongBits(object.dedupWindowMs.low >>> 0, object.dedupWindowMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -12911,6 +12948,12 @@ export const flowmesh = $root.flowmesh = (() => {
       if (options.bytes !== $Array)
        object.limitKey = $util.newBuffer(object.limitKey);
      }
+     object.dedupMode = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.dedupWindowMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.dedupWindowMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.payload != null && $Object.hasOwnProperty.call(message, "payload"))
      object.payload = options.bytes === $String ? $util.base64.encode(message.payload, 0, message.payload.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.payload) : message.payload;
@@ -12949,6 +12992,15 @@ export const flowmesh = $root.flowmesh = (() => {
       object.timeoutMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeoutMs) : options.longs === $Number ? new $util.LongBits(message.timeoutMs.low >>> 0, message.timeoutMs.high >>> 0).toNumber(true) : message.timeoutMs;
     if (message.limitKey != null && $Object.hasOwnProperty.call(message, "limitKey"))
      object.limitKey = options.bytes === $String ? $util.base64.encode(message.limitKey, 0, message.limitKey.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.limitKey) : message.limitKey;
+    if (message.dedupMode != null && $Object.hasOwnProperty.call(message, "dedupMode"))
+     object.dedupMode = message.dedupMode;
+    if (message.dedupWindowMs != null && $Object.hasOwnProperty.call(message, "dedupWindowMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.dedupWindowMs = typeof message.dedupWindowMs === "number" ? $BigInt(message.dedupWindowMs) : $util.Long.fromBits(message.dedupWindowMs.low >>> 0, message.dedupWindowMs.high >>> 0, true).toBigInt();
+     else if (typeof message.dedupWindowMs === "number")
+      object.dedupWindowMs = options.longs === $String ? $String(message.dedupWindowMs) : message.dedupWindowMs;
+     else
+      object.dedupWindowMs = options.longs === $String ? $util.Long.prototype.toString.call(message.dedupWindowMs) : options.longs === $Number ? new $util.LongBits(message.dedupWindowMs.low >>> 0, message.dedupWindowMs.high >>> 0).toNumber(true) : message.dedupWindowMs;
     return object;
    };
 
@@ -13309,6 +13361,7 @@ export const flowmesh = $root.flowmesh = (() => {
 
    EnqueuedJob.prototype.id = "";
    EnqueuedJob.prototype.deduplicated = false;
+   EnqueuedJob.prototype.replacedId = "";
 
    EnqueuedJob.create = function(properties) {
     return new EnqueuedJob(properties);
@@ -13325,6 +13378,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(10).string(message.id);
     if (message.deduplicated != null && $Object.hasOwnProperty.call(message, "deduplicated") && message.deduplicated !== false)
      writer.uint32(16).bool(message.deduplicated);
+    if (message.replacedId != null && $Object.hasOwnProperty.call(message, "replacedId") && message.replacedId !== "")
+     writer.uint32(242).string(message.replacedId);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -13376,6 +13431,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.deduplicated;
        continue;
       }
+     case 30: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.replacedId = value;
+       else
+        delete message.replacedId;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -13409,6 +13473,9 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.deduplicated != null)
      if (object.deduplicated)
       message.deduplicated = $Boolean(object.deduplicated);
+    if (object.replacedId != null)
+     if (typeof object.replacedId !== "string" || object.replacedId.length)
+      message.replacedId = $String(object.replacedId);
     return message;
    };
 
@@ -13423,11 +13490,14 @@ export const flowmesh = $root.flowmesh = (() => {
     if (options.defaults) {
      object.id = "";
      object.deduplicated = false;
+     object.replacedId = "";
     }
     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
      object.id = message.id;
     if (message.deduplicated != null && $Object.hasOwnProperty.call(message, "deduplicated"))
      object.deduplicated = message.deduplicated;
+    if (message.replacedId != null && $Object.hasOwnProperty.call(message, "replacedId"))
+     object.replacedId = message.replacedId;
     return object;
    };
 

@@ -7,6 +7,7 @@ import {
   type BatchRecord,
   CONTENT_TYPES,
   CRC_FROM,
+  DEDUP_MODES,
   type EntrySpan,
   type Envelope,
   EXT,
@@ -125,6 +126,8 @@ export class RecordBatchBuilder {
     if (record.sourceQueue) ext.text(EXT.sourceQueue, record.sourceQueue);
     if (record.sourceId) ext.text(EXT.sourceId, record.sourceId);
     if (record.lastError) ext.text(EXT.lastError, record.lastError);
+    if (record.dedupMode) ext.number(EXT.dedupMode, DEDUP_MODES.indexOf(record.dedupMode));
+    if (record.dedupWindowMs) ext.number(EXT.dedupWindowMs, record.dedupWindowMs);
     if (record.life) ext.bytes(EXT.life, record.life);
     if (record.limitKey !== undefined) ext.bytes(EXT.limitKey, record.limitKey);
     if (hasJobOptions(record)) this.#plain = false;
@@ -210,6 +213,8 @@ const isBare = (r: RecordOptions) =>
   !r.sourceQueue &&
   !r.sourceId &&
   !r.lastError &&
+  !r.dedupMode &&
+  !r.dedupWindowMs &&
   !r.life;
 
 function contentTypeCode(type: string | undefined): number {

@@ -51,10 +51,17 @@ export const EXT = {
   lastError: 22,
   /** What a job went through before: attempts and redrives, JSON; see dataplane/queue/attempts.ts. */
   life: 40,
+  /** Place in DEDUP_MODES; absent: throttle. */
+  dedupMode: 41,
+  dedupWindowMs: 42,
   /** Tombstones in compacted streams: when cleaning came by first, by shard time. Only the server sets it. */
   cleanedAtMs: 32,
   limitKey: 48,
 } as const;
+
+/** What a second job with the same dedup key does. */
+export const DEDUP_MODES = ['throttle', 'simple', 'debounce'] as const;
+export type DedupMode = (typeof DEDUP_MODES)[number];
 
 /** A dead job with all it carries must fit into a journal entry. */
 const LIFE_BYTES_MAX = 32 * 1024;
@@ -95,6 +102,8 @@ export interface BatchRecord {
   sourceId?: string | undefined;
   lastError?: string | undefined;
   life?: Uint8Array | undefined;
+  dedupMode?: DedupMode | undefined;
+  dedupWindowMs?: number | undefined;
   limitKey?: Uint8Array | undefined;
 }
 
@@ -269,6 +278,8 @@ export function decodeEntry(bytes: Buffer, head: BatchHead, span: EntrySpan, off
     else if (tag === EXT.dedupKey) record.dedupKey = bytes.toString('utf8', from, to);
     else if (tag === EXT.sourceQueue) record.sourceQueue = bytes.toString('utf8', from, to);
     else if (tag === EXT.sourceId) record.sourceId = bytes.toString('utf8', from, to);
+    else if (tag === EXT.dedupMode) record.dedupMode = DEDUP_MODES[readNumber(bytes, from, to)];
+    else if (tag === EXT.dedupWindowMs) record.dedupWindowMs = readNumber(bytes, from, to);
     else if (tag === EXT.life) record.life = bytes.subarray(from, to);
     else if (tag === EXT.lastError) record.lastError = bytes.toString('utf8', from, to);
     else if (tag === EXT.limitKey) record.limitKey = bytes.subarray(from, to);

@@ -18,6 +18,8 @@ export interface JobOptions {
   delayMs?: number;
   priority?: number;
   dedupKey?: string;
+  dedupMode?: string;
+  dedupWindowMs?: number;
   limitKey?: string;
 }
 
@@ -28,6 +30,8 @@ export const aJob = (payload: string, o: JobOptions = {}): pb.NewJob => ({
   delayMs: o.delayMs ?? 0,
   priority: o.priority ?? 0,
   dedupKey: o.dedupKey ?? '',
+  dedupMode: o.dedupMode ?? '',
+  dedupWindowMs: o.dedupWindowMs ?? 0,
   headers: {},
   envelope: null,
   timeoutMs: 0,

@@ -36,6 +36,10 @@ export const newJob = {
     limitKeyBase64: text('A limit key that is not text'),
     priority: count('0 to 255, higher first', { maximum: 255 }),
     dedupKey: text('A second job with the same one is not enqueued within the window of the queue'),
+    dedupMode: text('What a second job with the dedupKey does; unset: throttle', {
+      enum: ['throttle', 'simple', 'debounce'],
+    }),
+    dedupWindowMs: count('How long the dedupKey counts; unset: as the queue says'),
     timeoutMs: count('How long one attempt may run'),
     envelope,
   }),
@@ -45,6 +49,7 @@ export const enqueued = open(
   {
     id: text('Id of the job'),
     deduplicated: flag('The id is that of an earlier job with the same dedupKey'),
+    replacedId: text('debounce: the job whose place this one took'),
     durability,
   },
   ['id'],

@@ -38,6 +38,8 @@ interface JobBody extends HeaderBody {
   delayMs?: number;
   priority?: number;
   dedupKey?: string;
+  dedupMode?: string;
+  dedupWindowMs?: number;
   timeoutMs?: number;
   envelope?: pb.EnvelopeInput;
   [field: string]: unknown;
@@ -71,6 +73,8 @@ function newJob(body: JobBody, traceparent: string | undefined): pb.NewJob {
     delayMs: body.delayMs,
     priority: body.priority,
     dedupKey: body.dedupKey,
+    dedupMode: body.dedupMode,
+    dedupWindowMs: body.dedupWindowMs,
     timeoutMs: body.timeoutMs,
     headers: readHeaders(body),
     envelope: readEnvelope(body.envelope, traceparent),
@@ -103,6 +107,7 @@ function addEnqueue(app: FastifyInstance, { fabric }: HttpContext): void {
       return {
         id: job?.id ?? '',
         ...(job?.deduplicated ? { deduplicated: true } : {}),
+        ...(job?.replacedId ? { replacedId: job.replacedId } : {}),
         ...durabilityFields(durability),
       };
     },

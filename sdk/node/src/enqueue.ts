@@ -1,6 +1,8 @@
 // Enqueuing: calls of one tick to one queue share a record batch; their payloads are encoded straight into
 // it.
 import {
+  DEDUP_MODES,
+  type DedupMode,
   type Envelope,
   FlowError,
   LIMITS,
@@ -36,6 +38,14 @@ export interface EnqueueOptions extends CallOptions {
   limitKey?: string | Uint8Array | undefined;
   /** A second job with the same dedupKey within the queue's deduplication window is not enqueued. */
   dedupKey?: string | undefined;
+  /**
+   * What a second job with the dedupKey does. `throttle` (default): it is not enqueued within the window.
+   * `simple`: it is not enqueued until the first is finished. `debounce`: it takes the place of the first
+   * while that waits, and waits for `delay` (default: the window) from now. A key keeps to one mode.
+   */
+  dedupMode?: DedupMode | undefined;
+  /** Default: the queue's. */
+  dedupWindow?: Duration | undefined;
   /** At most 64, each at most 1 KiB with its name. */
   headers?: Headers | undefined;
   /** How long one attempt may run. Default: the queue's timeout. */
@@ -49,6 +59,8 @@ export interface EnqueuedJob {
   id: string;
   /** True: nothing was enqueued, `id` is that of an earlier job with the same dedupKey. */
   deduplicated: boolean;
+  /** debounce: the job whose place this one took. */
+  replacedId?: string | undefined;
 }
 
 /** A batch is sealed at either; one more value of at most 1 MiB keeps it below LIMITS.batchBytes. */
@@ -154,6 +166,8 @@ const hasRecordOptions = (o: EnqueueOptions): boolean =>
   o.priority !== undefined ||
   o.key !== undefined ||
   o.dedupKey !== undefined ||
+  o.dedupMode !== undefined ||
+  o.dedupWindow !== undefined ||
   o.limitKey !== undefined ||
   o.headers !== undefined ||
   o.timeout !== undefined ||
@@ -165,6 +179,8 @@ export function jobOptions(o: EnqueueOptions, record: RecordOptions): void {
   if (o.key !== undefined) record.key = checkKey(o.key);
   if (o.limitKey !== undefined) record.limitKey = checkKey(o.limitKey);
   if (o.dedupKey !== undefined) record.dedupKey = checkText(o.dedupKey, 'dedupKey');
+  if (o.dedupMode !== undefined) record.dedupMode = checkDedupMode(o);
+  if (o.dedupWindow !== undefined) record.dedupWindowMs = durationMs(o.dedupWindow, 'dedupWindow');
   if (o.headers !== undefined) record.headers = headersOf(o.headers);
   if (o.timeout !== undefined) record.timeoutMs = durationMs(o.timeout, 'timeout');
   if (o.envelope !== undefined) record.envelope = checkEnvelope(o.envelope);
@@ -173,6 +189,15 @@ export function jobOptions(o: EnqueueOptions, record: RecordOptions): void {
 function checkPriority(priority: number): number {
   if (Number.isInteger(priority) && priority >= 0 && priority <= 255) return priority;
   throw new FlowError('INVALID_ARGUMENT', `priority ${priority}: give a whole number from 0 to 255`);
+}
+
+function checkDedupMode({ dedupMode: mode, dedupKey, key }: EnqueueOptions): DedupMode {
+  if (mode === undefined || !DEDUP_MODES.includes(mode))
+    throw new FlowError('INVALID_ARGUMENT', `dedupMode ${mode}: give one of ${DEDUP_MODES.join(', ')}`);
+  if (!dedupKey) throw new FlowError('INVALID_ARGUMENT', `dedupMode ${mode} without a dedupKey`);
+  if (mode === 'debounce' && key !== undefined)
+    throw new FlowError('INVALID_ARGUMENT', 'a job with a key cannot be debounced');
+  return mode;
 }
 
 /** Before it is in a batch: there it would fail its neighbours as well. */
@@ -344,7 +369,7 @@ class JobBatch extends RecordBatch<pb.EnqueueBatchInput, pb.EnqueueBatchReply> {
       for (let i = 0; i < calls.length; i++) {
         const job = reply.jobs[i];
         if (job === undefined) calls[i]?.fail(shortReply(reply.jobs.length, calls.length));
-        else calls[i]?.done({ id: job.id, deduplicated: job.deduplicated });
+        else calls[i]?.done(enqueuedJob(job));
       }
       return;
     }
@@ -354,6 +379,9 @@ class JobBatch extends RecordBatch<pb.EnqueueBatchInput, pb.EnqueueBatchReply> {
     }
   }
 }
+
+export const enqueuedJob = ({ id, deduplicated, replacedId }: pb.EnqueuedJob): EnqueuedJob =>
+  replacedId === '' ? { id, deduplicated } : { id, deduplicated, replacedId };
 
 export const shortReply = (answered: number, asked: number): FlowError =>
   new FlowError('INTERNAL', `the server answered ${answered} of ${asked} entries of a batch`);

@@ -6,7 +6,7 @@ import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { ConsumedEvent, type StreamEvent } from './consumed-event.ts';
 import type { Duration } from './durations.ts';
-import { type EnqueuedJob, type EnqueueOptions, jobOptions } from './enqueue.ts';
+import { type EnqueuedJob, type EnqueueOptions, enqueuedJob, jobOptions } from './enqueue.ts';
 import { fromWire } from './errors.ts';
 import { HeldJob, type Job } from './job.ts';
 import { scoredOf } from './kv-collections.ts';
@@ -195,6 +195,8 @@ export class TransactionQueue {
       delayMs: o.delayMs,
       priority: o.priority,
       dedupKey: o.dedupKey,
+      dedupMode: o.dedupMode,
+      dedupWindowMs: o.dedupWindowMs,
       limitKey: o.limitKey,
       headers: o.headers === undefined ? undefined : Object.fromEntries(o.headers),
       envelope: o.envelope,
@@ -204,7 +206,7 @@ export class TransactionQueue {
       op: { enqueue: { queue, jobs: [job] } },
       read: ({ enqueue }) => {
         const [enqueued] = enqueue?.jobs ?? [];
-        return enqueued && { id: enqueued.id, deduplicated: enqueued.deduplicated };
+        return enqueued && enqueuedJob(enqueued);
       },
     });
   }
