@@ -114,6 +114,7 @@ function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
     getStream: a(admin.getStream),
     listStreams: a(admin.listStreams),
     deleteStream: a(admin.deleteStream),
+    applyKeyspace: a(admin.applyKeyspace),
     listKeyspaces: a(admin.listKeyspaces),
     getCluster: a(admin.getCluster),
   };

@@ -20,6 +20,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'kv inspect': ['flowmesh kv inspect user:1'],
   'kv watch': ['flowmesh kv watch user:', 'flowmesh kv watch --key user:1 --time 15m -o json'],
   'kv expire': ['flowmesh kv expire user:1 24h', 'flowmesh kv expire user:1 never'],
+  'kv cache': ['flowmesh kv cache -k pages --max-bytes 268435456 --evict lfu'],
   'kv keyspaces': ['flowmesh kv keyspaces'],
   'kv hset': ['flowmesh kv hset cart:1 apples 3 pears 2'],
   'kv hget': ['flowmesh kv hget cart:1 apples'],

@@ -79,7 +79,12 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const ports = shards.map((s) => s.shard);
   const viewsOf = <V>(index: number): V[] => shards.map((s) => s.views[index] as unknown as V);
   const queueViews = viewsOf<QueueView>(1);
-  const kv = createKvService({ shards: ports, rows: shards.map((s) => s.rows), views: viewsOf<KvView>(0) });
+  const kv = createKvService({
+    shards: ports,
+    rows: shards.map((s) => s.rows),
+    views: viewsOf<KvView>(0),
+    runtime,
+  });
   const queues = new Queues({ shards: ports, views: queueViews, autoCreate: o.autoCreate, runtime });
   const streams = createStreamService({
     shards: ports,
@@ -93,6 +98,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const admin: AdminService = {
     ...createQueueAdmin(queues, queueViews),
     ...streams.admin,
+    applyKeyspace: (caller, spec) => kv.applyKeyspace(caller, spec),
     listKeyspaces: (caller) => kv.listKeyspaces(caller),
     async getCluster() {
       const shardFigures = shards.map(({ shard, journal, checkpoints, room }) => {
@@ -122,7 +128,12 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     kv,
     queues,
     streams: streams.service,
-    transactions: new Transactions({ shards: ports, queues, streams: streams.transactions }),
+    transactions: new Transactions({
+      shards: ports,
+      isCache: (caller, name) => kv.isCache(caller, name),
+      queues,
+      streams: streams.transactions,
+    }),
     admin,
     clusterId,
     shards,
@@ -133,6 +144,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       cancelPoke();
       setState('draining');
       queues.close();
+      kv.close();
       for (const shard of shards) await shard.close();
     },
   };

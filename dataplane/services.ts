@@ -121,6 +121,7 @@ export interface AdminService {
   getStream(caller: Caller, request: pb.GetStreamRequest): Promise<pb.StreamInput>;
   listStreams(caller: Caller): Promise<pb.ListStreamsResponseInput>;
   deleteStream(caller: Caller, request: pb.DeleteStreamRequest): Promise<pb.DeleteStreamResponseInput>;
+  applyKeyspace(caller: Caller, spec: pb.KeyspaceSpec): Promise<pb.KeyspaceInput>;
   listKeyspaces(caller: Caller): Promise<pb.ListKeyspacesResponseInput>;
   getCluster(caller: Caller): Promise<pb.ClusterInput>;
 }

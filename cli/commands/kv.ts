@@ -67,6 +67,11 @@ function addKeyCommands(kv: Command, action: Action): void {
     .argument('<ttl>', undefined, (text: string) => (text === 'never' ? 0 : duration(text)))
     .description('set when a key goes away: 90s, 24h, or never')
     .action(action(expire));
+  kv.command('cache')
+    .description('make the keyspace (-k) a cache: in memory only, within a bound')
+    .option('--max-bytes <n>', 'what it may take in memory', whole(65_536))
+    .addOption(new Option('--evict <policy>', 'which keys go when it is full').choices(['lru', 'lfu', 'ttl']))
+    .action(action(cache));
   kv.command('keyspaces').description('list keyspaces').action(action(keyspaces));
 }
 
@@ -234,10 +239,30 @@ async function expire(context: Context, options: KeyspaceOption, key: string, tt
   context.show({ key, ttlMs: ttlMs === 0 ? null : ttlMs }, () => `${printable(key)} ${text}\n`);
 }
 
+interface CacheOptions extends KeyspaceOption {
+  maxBytes?: number;
+  evict?: string;
+}
+
+async function cache(context: Context, { keyspace, maxBytes, evict }: CacheOptions): Promise<void> {
+  const api = await context.api();
+  const spec = { name: keyspace, mode: 'cache', maxBytes, eviction: evict, mutation: api.mutation() };
+  const made = await api.applyKeyspace(spec);
+  const { maxBytes: bound, eviction } = made;
+  context.show({ name: keyspace, mode: 'cache', maxBytes: bound, eviction }, () => {
+    return `${printable(keyspace)} is a cache of at most ${count(bound)} bytes, eviction ${eviction}\n`;
+  });
+}
+
 async function keyspaces(context: Context): Promise<void> {
   const api = await context.api();
   const { keyspaces: found } = await api.listKeyspaces({});
-  const named = found.map(({ name, keys }) => ({ name: name || 'default', keys }));
+  const named = found.map(({ name, keys, mode, maxBytes, eviction, bytes: size, evictedTotal }) => ({
+    name: name || 'default',
+    keys,
+    mode: mode || 'durable',
+    ...(mode === 'cache' ? { maxBytes, eviction, bytes: size, evictedTotal } : {}),
+  }));
   context.show(named, () =>
     named.length === 0
       ? ''
@@ -246,6 +271,7 @@ async function keyspaces(context: Context): Promise<void> {
           [
             { title: 'KEYSPACE', value: ({ name }) => printable(name), flexible: true },
             { title: 'KEYS', value: ({ keys }) => count(keys), align: 'right' },
+            { title: 'MODE', value: ({ mode }) => mode },
           ],
           context.terminal,
         ),

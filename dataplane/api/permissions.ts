@@ -116,6 +116,7 @@ const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/GetStream': need('get stream'),
   '/flowmesh.v1.Admin/ListStreams': need('get stream'),
   '/flowmesh.v1.Admin/DeleteStream': need('admin stream', 'delete stream'),
+  '/flowmesh.v1.Admin/ApplyKeyspace': need('admin kv'),
   '/flowmesh.v1.Admin/ListKeyspaces': need('get kv'),
   '/flowmesh.v1.Admin/GetCluster': need('get cluster'),
   '/flowmesh.v1.Kv/Execute': kvNeed,

@@ -8,10 +8,12 @@ import { fromByteString, part, toByteString } from '../storage/keys.ts';
 import {
   ELEMENTS_ADDED,
   type ElementsAdded,
+  EVICTED,
   EXPIRED,
   FIELDS_PUT,
   type FieldsPut,
   isGone,
+  KEYSPACE_DECLARED,
   type KeyGone,
   type KeyPut,
   MEMBERS_REMOVED,
@@ -49,7 +51,7 @@ export const selects = ({ prefix, isExact }: Selection, key: string): boolean =>
 
 /** META key of an event that changes a key; undefined: housekeeping. */
 export const changedKey = (event: Event): string | undefined =>
-  event.type === SWEPT ? undefined : (event as KeyPut | KeyGone).key;
+  event.type === SWEPT || event.type === KEYSPACE_DECLARED ? undefined : (event as KeyPut | KeyGone).key;
 
 /** The key had a value that nobody could see any more when this was written over it (R1). */
 export const wroteOverExpired = ({ beforeExpireAtMs }: KeyPut, timeMs: number): boolean =>
@@ -60,7 +62,7 @@ export function changesOf(event: Event, { keyspace }: Selection, timeMs: number)
   const key = fromByteString(nameOfKey((event as KeyPut).key, keyspace.length));
   if (isGone(event)) {
     const { kind, expireAtMs } = event;
-    const reason = event.type === EXPIRED ? 'expire' : 'delete';
+    const reason = event.type === EXPIRED ? 'expire' : event.type === EVICTED ? 'evict' : 'delete';
     return [{ key, reason, type: TYPE_NAMES[kind], expireAtMs, timeMs }];
   }
   const put = event as KeyPut;

@@ -19,7 +19,7 @@ import { kvShardOf } from './routing.ts';
 import { setAdd, setContains, setRemove } from './sets.ts';
 import { sortedSetAdd, sortedSetIncrement, sortedSetRemove, sortedSetScore } from './sorted-sets.ts';
 import { check, del, expire, get, increment, inspect, set } from './strings.ts';
-import { keyspacePrefix, META, metaKey } from './tables.ts';
+import { type Declaration, keyspacePrefix, META, metaKey } from './tables.ts';
 
 export interface KvCommand extends Command {
   readonly plans: readonly Plan<Keyed>[];
@@ -29,6 +29,8 @@ export interface KvCommand extends Command {
   readonly isAtomic: boolean;
   /** Answers the META row of this key instead: what scans need to know before they start. */
   readonly peek?: string;
+  /** Declares how a keyspace is kept. */
+  readonly declare?: Declaration & { readonly name: string };
   /** `peek` answers the row also if it is expired. */
   readonly alsoExpired?: boolean;
 }
@@ -149,6 +151,23 @@ export const peekCommand = (caller: Caller, key: string, alsoExpired = false): K
   alsoExpired,
 });
 
+export const declareCommand = (
+  caller: Caller,
+  declare: Declaration & { readonly name: string },
+  mutation: MutationId | undefined,
+): KvCommand => ({
+  view: 'kv',
+  kind: 'declare',
+  caller,
+  mutation,
+  grows: true,
+  mutates: true,
+  plans: [],
+  namesMembers: false,
+  isAtomic: false,
+  declare,
+});
+
 export function keyspaceOf({ keyspace }: { readonly keyspace: string }): string {
   if (keyspace === '') return 'default';
   if (Buffer.byteLength(keyspace) <= LIMITS.nameBytes) return keyspace;
@@ -194,7 +213,7 @@ function commandOf(caller: Caller, plans: Plan<Keyed>[], request: KvRequest, isA
   return { view: 'kv', caller, mutation, grows, mutates, plans, namesMembers, isAtomic };
 }
 
-function mutationOf({ mutation }: KvRequest): MutationId | undefined {
+export function mutationOf({ mutation }: Pick<KvRequest, 'mutation'>): MutationId | undefined {
   if (mutation === null || mutation.producerId === '') return undefined;
   const { producerId, seq, cause } = mutation;
   return { producerId, seq, cause: cause ?? undefined };

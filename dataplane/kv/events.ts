@@ -8,7 +8,18 @@
 import type { Event, HistorySubject } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import { toByteString } from '../storage/keys.ts';
-import { decodeMeta, encodeMeta, type Kind, keyspacePrefix, type Meta, metaKey, ZSET } from './tables.ts';
+import {
+  type Declaration,
+  decodeDeclaration,
+  decodeMeta,
+  encodeDeclaration,
+  encodeMeta,
+  type Kind,
+  keyspacePrefix,
+  type Meta,
+  metaKey,
+  ZSET,
+} from './tables.ts';
 
 export const STRING_PUT = 16;
 export const DELETED = 17;
@@ -19,6 +30,9 @@ export const ELEMENTS_ADDED = 21;
 export const SCORES_PUT = 22;
 export const MEMBERS_REMOVED = 23;
 export const SWEPT = 24;
+/** Only in caches, so never journaled. */
+export const EVICTED = 25;
+export const KEYSPACE_DECLARED = 26;
 
 /** STRING_PUT, EXPIRY_SET, and the head of every change of members. */
 export interface KeyPut extends Event {
@@ -73,7 +87,14 @@ export interface Swept extends Event {
   readonly scores: readonly number[];
 }
 
-export const isGone = (event: Event): event is KeyGone => event.type === DELETED || event.type === EXPIRED;
+export const isGone = (event: Event): event is KeyGone =>
+  event.type === DELETED || event.type === EXPIRED || event.type === EVICTED;
+
+/** How a keyspace is kept; one that is not declared is durable. */
+export interface KeyspaceDeclared extends Event, Declaration {
+  readonly tenant: number;
+  readonly name: string;
+}
 
 const IS_NEW = 1;
 const HAD_EXPIRY = 2;
@@ -85,8 +106,16 @@ export function encodeEvent(event: Event, into: ByteWriter): void {
     case EXPIRY_SET:
       encodePut(event as KeyPut, into);
       return;
+    case KEYSPACE_DECLARED: {
+      const { tenant, name } = event as KeyspaceDeclared;
+      into.varint(tenant);
+      into.text(name);
+      encodeDeclaration(event as KeyspaceDeclared, into);
+      return;
+    }
     case DELETED:
     case EXPIRED:
+    case EVICTED:
       encodeGone(event as KeyGone, into);
       return;
     case FIELDS_PUT: {
@@ -132,8 +161,16 @@ export function decodeEvent(type: number, from: ByteReader): Event {
     case STRING_PUT:
     case EXPIRY_SET:
       return decodePut(type, from);
+    case KEYSPACE_DECLARED:
+      return {
+        type,
+        tenant: from.varint(),
+        name: from.text(),
+        ...decodeDeclaration(from),
+      } as KeyspaceDeclared;
     case DELETED:
     case EXPIRED:
+    case EVICTED:
       return decodeGone(type, from);
     case FIELDS_PUT: {
       const put = decodePut(type, from);
@@ -239,5 +276,9 @@ const decodeScores = (names: readonly string[], from: ByteReader): number[] => n
 /** The timeline of one key: everything but housekeeping. */
 export function kvHistorySubject(tenant: number, keyspace: string, key: Uint8Array): HistorySubject {
   const subject = metaKey(keyspacePrefix(tenant, keyspace), toByteString(key));
-  return { view: 'kv', matches: (event) => event.type !== SWEPT && (event as KeyPut).key === subject };
+  return {
+    view: 'kv',
+    matches: (event) =>
+      event.type !== SWEPT && event.type !== KEYSPACE_DECLARED && (event as KeyPut).key === subject,
+  };
 }

@@ -7,17 +7,20 @@
 //       journal.
 import type { Event } from '../shard/state-machine.ts';
 import type { Rows } from '../storage/contract.ts';
-import { after, readPart, readU32be } from '../storage/keys.ts';
+import { after, fromByteString, part, readPart, readU32be, textToByteString } from '../storage/keys.ts';
 import {
   DELETED,
   ELEMENTS_ADDED,
   type ElementsAdded,
+  EVICTED,
   EXPIRED,
   EXPIRY_SET,
   FIELDS_PUT,
   type FieldsPut,
+  KEYSPACE_DECLARED,
   type KeyGone,
   type KeyPut,
+  type KeyspaceDeclared,
   MEMBERS_REMOVED,
   type MembersRemoved,
   SCORES_PUT,
@@ -28,6 +31,8 @@ import {
 import {
   COUNTER,
   COUNTER_KEY,
+  DECLARATION,
+  type Declaration,
   ELEMENT,
   EXPIRY,
   expiryKey,
@@ -48,6 +53,7 @@ import {
 } from './tables.ts';
 
 const LOAD_PAGE = 1000;
+export const DECLARATIONS_MAX = 1000;
 
 interface KeyspaceCell {
   /** KEYSPACE row. */
@@ -75,6 +81,8 @@ export class KvState {
   /** The keyspace counted last, and its prefix: nearly always the next one too. */
   #lastPrefix = '';
   #lastCell: KeyspaceCell | undefined;
+  /** By row key. */
+  readonly #declarations = new Map<string, Declaration>();
   #revision = 0;
   #flushedRevision = 0;
 
@@ -116,7 +124,39 @@ export class KvState {
     for (const tenant of counter.value.tenants) {
       this.#meet(tenant);
       await this.#loadKeyspaces(tenant);
+      await this.#loadDeclarations(tenant);
     }
+  }
+
+  async #loadDeclarations(tenant: number): Promise<void> {
+    const prefix = tablePrefix(tenant, DECLARATION);
+    const limit = DECLARATIONS_MAX;
+    for (const { key, value } of await this.#rows.scan(DECLARATION, {
+      from: prefix,
+      to: after(prefix),
+      limit,
+    }))
+      this.#declarations.set(key, value);
+  }
+
+  #declare({ tenant, name, isCache, maxBytes, eviction }: KeyspaceDeclared): void {
+    this.#meet(tenant);
+    const key = tablePrefix(tenant, DECLARATION) + part(textToByteString(name));
+    const declaration = { isCache, maxBytes, eviction };
+    this.#declarations.set(key, declaration);
+    this.#rows.put(DECLARATION, key, declaration);
+  }
+
+  declarationOf(tenant: number, name: string): Declaration | undefined {
+    return this.#declarations.get(tablePrefix(tenant, DECLARATION) + part(textToByteString(name)));
+  }
+
+  declarations(): (Declaration & { tenant: number; name: string })[] {
+    return [...this.#declarations].map(([key, declaration]) => ({
+      ...declaration,
+      tenant: readU32be(key, 0),
+      name: fromByteString(readPart(key, 5).bytes).toString(),
+    }));
   }
 
   async #loadKeyspaces(tenant: number): Promise<void> {
@@ -154,12 +194,16 @@ export class KvState {
 
   evolve(event: Event): void {
     switch (event.type) {
+      case KEYSPACE_DECLARED:
+        this.#declare(event as KeyspaceDeclared);
+        break;
       case STRING_PUT:
       case EXPIRY_SET:
         this.#put(event as KeyPut);
         break;
       case DELETED:
       case EXPIRED:
+      case EVICTED:
         this.#drop(event as KeyGone);
         break;
       case FIELDS_PUT:

@@ -8,6 +8,7 @@
 //   EXPIRY    time ks key                     -> generation and kind of the key that ends then
 //   GARBAGE   ks key generation               -> members of a dead generation that are still to be deleted
 //   KEYSPACE  ks                              -> count of META rows
+//   DECLARATION ks                            -> how the keyspace is kept (on shard 0)
 //   COUNTER   (tenant 0)                      -> last revision given out, tenants seen
 //
 //   T1. All rows of a key share the bytes `part(ks) part(key)`, so that one key string gives all others by
@@ -185,6 +186,36 @@ export const KEYSPACE: Table<number> = {
   name: 'kv-keyspace',
   encode: (value, into) => into.varint(value),
   decode: (from) => from.varint(),
+};
+
+export const POLICIES = ['lru', 'lfu', 'ttl'] as const;
+
+/** How a keyspace is kept. */
+export interface Declaration {
+  readonly isCache: boolean;
+  /** Of a cache: bound of its memory, and which keys go first. */
+  readonly maxBytes: number;
+  readonly eviction: (typeof POLICIES)[number];
+}
+
+/** declaration = isCache(u8) maxBytes eviction(u8) */
+export function encodeDeclaration(given: Declaration, into: ByteWriter): void {
+  into.u8(given.isCache ? 1 : 0);
+  into.varint(given.maxBytes);
+  into.u8(POLICIES.indexOf(given.eviction));
+}
+
+export const decodeDeclaration = (from: ByteReader): Declaration => ({
+  isCache: from.u8() === 1,
+  maxBytes: from.varint(),
+  eviction: POLICIES[from.u8()] ?? 'lru',
+});
+
+export const DECLARATION: Table<Declaration> = {
+  id: 25,
+  name: 'kv-declaration',
+  encode: encodeDeclaration,
+  decode: decodeDeclaration,
 };
 
 export interface Counter {

@@ -4,13 +4,14 @@
 //   K1. Operations of a command are decided in order, each on its own: a failing one answers with its error
 //       and emits nothing. In a transaction the first failure refuses all.
 //   K2. What a read shows comes from rows alone, so it waits for no batch but the one that wrote them.
+import { FlowError } from '@flowmesh/protocol';
 import { KvResponse, type KvResultInput } from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
+import type { Caller, Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
 import { errorResult, type KvCommand } from './command.ts';
-import { decodeEvent, encodeEvent } from './events.ts';
-import { type KeyspaceCount, KvState } from './state.ts';
+import { decodeEvent, encodeEvent, KEYSPACE_DECLARED, type KeyspaceDeclared } from './events.ts';
+import { DECLARATIONS_MAX, type KeyspaceCount, KvState } from './state.ts';
 import { Sweeper } from './sweeper.ts';
 import { META, memberPrefix, memberTable } from './tables.ts';
 import { Turn } from './turn.ts';
@@ -56,7 +57,8 @@ export class KvView implements View {
   }
 
   decide(command: Command, at: Moment, emit: Emit): unknown {
-    const { plans, isAtomic, peek, alsoExpired } = command as KvCommand;
+    const { plans, isAtomic, peek, alsoExpired, declare } = command as KvCommand;
+    if (declare !== undefined) return this.#declare(command.caller, declare, emit);
     if (peek !== undefined && alsoExpired) return this.#rows.get(META, peek);
     this.#turn.begin(at, emit, isAtomic);
     if (peek !== undefined) return this.#turn.look(peek);
@@ -71,6 +73,25 @@ export class KvView implements View {
       }
     }
     return results;
+  }
+
+  #declare({ tenant }: Caller, declare: NonNullable<KvCommand['declare']>, emit: Emit): KvResultInput[] {
+    const { name, isCache, maxBytes, eviction } = declare;
+    const before = this.#state.declarationOf(tenant, name);
+    if ((before?.isCache ?? isCache) !== isCache)
+      throw new FlowError(
+        'IMMUTABLE',
+        `keyspace ${name} is ${isCache ? 'durable' : 'a cache'}, and stays so`,
+      );
+    if (before?.maxBytes === maxBytes && before.eviction === eviction) return [];
+    if (before === undefined && this.#state.declarations().length >= DECLARATIONS_MAX)
+      throw new FlowError('RESOURCE_EXHAUSTED', `${DECLARATIONS_MAX} keyspaces are declared`);
+    emit({ type: KEYSPACE_DECLARED, tenant, name, isCache, maxBytes, eviction } as KeyspaceDeclared);
+    return [];
+  }
+
+  declarations() {
+    return this.#state.declarations();
   }
 
   encodeReply(reply: unknown): Uint8Array {

@@ -4,9 +4,9 @@ import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { KvService } from '../services.ts';
 import type { Caller, Event, ShardPort } from '../shard/state-machine.ts';
-import { type Selection, selectKeys } from './changes.ts';
+import { changedKey, type Selection, selectKeys } from './changes.ts';
 import { checkKey, keyspaceOf, peekCommand } from './command.ts';
-import { isGone, type KeyPut, SWEPT } from './events.ts';
+import { isGone, type KeyPut } from './events.ts';
 import { type Mark, type PlaceInHistory, readMark } from './marks.ts';
 import { kvShardOf } from './routing.ts';
 import type { Meta } from './tables.ts';
@@ -96,7 +96,7 @@ export async function since(shard: ShardPort, timeMs: number): Promise<PlaceInHi
 const ALL = { view: 'kv', matches: () => true };
 
 const revisionOf = (event: Event): number | undefined =>
-  isGone(event) || event.type === SWEPT ? undefined : (event as KeyPut).meta.revision;
+  changedKey(event) === undefined || isGone(event) ? undefined : (event as KeyPut).meta.revision;
 
 /** Behind the change that has the revision, or the last one below it. Revisions grow with positions. */
 export async function placeBehind(

@@ -23,6 +23,7 @@ export interface TransactionParts {
   readonly shards: readonly ShardPort[];
   readonly queues: Queues;
   readonly streams: StreamTransactions;
+  readonly isCache: (caller: Caller, keyspace: string) => boolean;
 }
 
 export class Transactions implements TransactionService {
@@ -97,6 +98,11 @@ export class Transactions implements TransactionService {
       throw new FlowError(
         'INVALID_ARGUMENT',
         'a kv operation of a transaction names a key; scans are not possible',
+      );
+    if (this.#p.isCache(caller, request.keyspace))
+      throw new FlowError(
+        'INVALID_ARGUMENT',
+        `${request.keyspace} is a cache, and has no part in transactions`,
       );
     const shard = kvShardOf(first, this.#p.shards.length);
     const command = kvCommand(caller, request, this.#shard(shard));

@@ -930,12 +930,48 @@ export const JobTransition: MessageType<JobTransition, JobTransitionInput>;
 export interface Keyspace {
   name: string;
   keys: number;
+  /** `durable` or `cache`. */
+  mode: string;
+  /** Only of a cache. */
+  maxBytes: number;
+  eviction: string;
+  bytes: number;
+  evictedTotal: number;
 }
 export interface KeyspaceInput {
   name?: string | null | undefined;
   keys?: number | null | undefined;
+  /** `durable` or `cache`. */
+  mode?: string | null | undefined;
+  /** Only of a cache. */
+  maxBytes?: number | null | undefined;
+  eviction?: string | null | undefined;
+  bytes?: number | null | undefined;
+  evictedTotal?: number | null | undefined;
 }
 export const Keyspace: MessageType<Keyspace, KeyspaceInput>;
+
+export interface KeyspaceSpec {
+  name: string;
+  /** durable (default); cache: in memory only, acknowledged as such, without history, past reads and transactions. */
+  mode: string;
+  /** Of a cache: what it may take in memory. Default: 64 MiB. */
+  maxBytes: number;
+  /** Of a cache, which keys go when it is full: lru (default), lfu, ttl. */
+  eviction: string;
+  mutation: Mutation | null;
+}
+export interface KeyspaceSpecInput {
+  name?: string | null | undefined;
+  /** durable (default); cache: in memory only, acknowledged as such, without history, past reads and transactions. */
+  mode?: string | null | undefined;
+  /** Of a cache: what it may take in memory. Default: 64 MiB. */
+  maxBytes?: number | null | undefined;
+  /** Of a cache, which keys go when it is full: lru (default), lfu, ttl. */
+  eviction?: string | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const KeyspaceSpec: MessageType<KeyspaceSpec, KeyspaceSpecInput>;
 
 export type KvAsOf = {
   /** Of a change, of a watch, or of an earlier answer as of some moment. */

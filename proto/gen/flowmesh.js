@@ -4474,6 +4474,215 @@ export const flowmesh = $root.flowmesh = (() => {
    return ListKeyspacesResponse;
   })();
 
+  v1.KeyspaceSpec = (function() {
+
+   const KeyspaceSpec = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   KeyspaceSpec.prototype.name = "";
+   KeyspaceSpec.prototype.mode = "";
+   KeyspaceSpec.prototype.maxBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   KeyspaceSpec.prototype.eviction = "";
+   KeyspaceSpec.prototype.mutation = null;
+
+   KeyspaceSpec.create = function(properties) {
+    return new KeyspaceSpec(properties);
+   };
+
+   KeyspaceSpec.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.mode != null && $Object.hasOwnProperty.call(message, "mode") && message.mode !== "")
+     writer.uint32(18).string(message.mode);
+    if (message.maxBytes != null && $Object.hasOwnProperty.call(message, "maxBytes") && (typeof message.maxBytes === "object" ? message.maxBytes.low || message.maxBytes.high : message.maxBytes !== 0))
+     writer.uint32(24).uint64(message.maxBytes);
+    if (message.eviction != null && $Object.hasOwnProperty.call(message, "eviction") && message.eviction !== "")
+     writer.uint32(34).string(message.eviction);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(42).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   KeyspaceSpec.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.KeyspaceSpec();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.mode = value;
+       else
+        delete message.mode;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.maxBytes = value;
+       else
+        delete message.maxBytes;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.eviction = value;
+       else
+        delete message.eviction;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   KeyspaceSpec.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.KeyspaceSpec)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.KeyspaceSpec: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.KeyspaceSpec();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.mode != null)
+     if (typeof object.mode !== "string" || object.mode.length)
+      message.mode = $String(object.mode);
+    if (object.maxBytes != null)
+     if (typeof object.maxBytes === "object" ? object.maxBytes.low || object.maxBytes.high : $Number(object.maxBytes) !== 0)
+      if ($util.Long)
+       message.maxBytes = $util.Long.fromValue(object.maxBytes, true);
+      else if (typeof object.maxBytes === "string")
+       message.maxBytes = $parseInt(object.maxBytes, 10);
+      else if (typeof object.maxBytes === "number")
+       message.maxBytes = object.maxBytes;
+      else if (typeof object.maxBytes === "object")
+       message.maxBytes = new $util.LongBits(object.maxBytes.low >>> 0, object.maxBytes.high >>> 0).toNumber(true);
+    if (object.eviction != null)
+     if (typeof object.eviction !== "string" || object.eviction.length)
+      message.eviction = $String(object.eviction);
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.KeyspaceSpec.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   KeyspaceSpec.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.mode = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.maxBytes = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.maxBytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.eviction = "";
+     object.mutation = null;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.mode != null && $Object.hasOwnProperty.call(message, "mode"))
+     object.mode = message.mode;
+    if (message.maxBytes != null && $Object.hasOwnProperty.call(message, "maxBytes"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.maxBytes = typeof message.maxBytes === "number" ? $BigInt(message.maxBytes) : $util.Long.fromBits(message.maxBytes.low >>> 0, message.maxBytes.high >>> 0, true).toBigInt();
+     else if (typeof message.maxBytes === "number")
+      object.maxBytes = options.longs === $String ? $String(message.maxBytes) : message.maxBytes;
+     else
+      object.maxBytes = options.longs === $String ? $util.Long.prototype.toString.call(message.maxBytes) : options.longs === $Number ? new $util.LongBits(message.maxBytes.low >>> 0, message.maxBytes.high >>> 0).toNumber(true) : message.maxBytes;
+    if (message.eviction != null && $Object.hasOwnProperty.call(message, "eviction"))
+     object.eviction = message.eviction;
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   KeyspaceSpec.prototype.toJSON = function() {
+    return KeyspaceSpec.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return KeyspaceSpec;
+  })();
+
   v1.Keyspace = (function() {
 
    const Keyspace = function (properties) {
@@ -4485,6 +4694,11 @@ export const flowmesh = $root.flowmesh = (() => {
 
    Keyspace.prototype.name = "";
    Keyspace.prototype.keys = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Keyspace.prototype.mode = "";
+   Keyspace.prototype.maxBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Keyspace.prototype.eviction = "";
+   Keyspace.prototype.bytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Keyspace.prototype.evictedTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    Keyspace.create = function(properties) {
     return new Keyspace(properties);
@@ -4501,6 +4715,16 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(10).string(message.name);
     if (message.keys != null && $Object.hasOwnProperty.call(message, "keys") && (typeof message.keys === "object" ? message.keys.low || message.keys.high : message.keys !== 0))
      writer.uint32(16).uint64(message.keys);
+    if (message.mode != null && $Object.hasOwnProperty.call(message, "mode") && message.mode !== "")
+     writer.uint32(26).string(message.mode);
+    if (message.maxBytes != null && $Object.hasOwnProperty.call(message, "maxBytes") && (typeof message.maxBytes === "object" ? message.maxBytes.low || message.maxBytes.high : message.maxBytes !== 0))
+     writer.uint32(32).uint64(message.maxBytes);
+    if (message.eviction != null && $Object.hasOwnProperty.call(message, "eviction") && message.eviction !== "")
+     writer.uint32(42).string(message.eviction);
+    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes") && (typeof message.bytes === "object" ? message.bytes.low || message.bytes.high : message.bytes !== 0))
+     writer.uint32(48).uint64(message.bytes);
+    if (message.evictedTotal != null && $Object.hasOwnProperty.call(message, "evictedTotal") && (typeof message.evictedTotal === "object" ? message.evictedTotal.low || message.evictedTotal.high : message.evictedTotal !== 0))
+     writer.uint32(56).uint64(message.evictedTotal);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -4552,6 +4776,51 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.keys;
        continue;
       }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.mode = value;
+       else
+        delete message.mode;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.maxBytes = value;
+       else
+        delete message.maxBytes;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.eviction = value;
+       else
+        delete message.eviction;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.bytes = value;
+       else
+        delete message.bytes;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.evictedTotal = value;
+       else
+        delete message.evictedTotal;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -4592,6 +4861,42 @@ export const flowmesh = $root.flowmesh = (() => {
        message.keys = object.keys;
       else if (typeof object.keys === "object")
        message.keys = new $util.LongBits(object.keys.low >>> 0, object.keys.high >>> 0).toNumber(true);
+    if (object.mode != null)
+     if (typeof object.mode !== "string" || object.mode.length)
+      message.mode = $String(object.mode);
+    if (object.maxBytes != null)
+     if (typeof object.maxBytes === "object" ? object.maxBytes.low || object.maxBytes.high : $Number(object.maxBytes) !== 0)
+      if ($util.Long)
+       message.maxBytes = $util.Long.fromValue(object.maxBytes, true);
+      else if (typeof object.maxBytes === "string")
+       message.maxBytes = $parseInt(object.maxBytes, 10);
+      else if (typeof object.maxBytes === "number")
+       message.maxBytes = object.maxBytes;
+      else if (typeof object.maxBytes === "object")
+       message.maxBytes = new $util.LongBits(object.maxBytes.low >>> 0, object.maxBytes.high >>> 0).toNumber(true);
+    if (object.eviction != null)
+     if (typeof object.eviction !== "string" || object.eviction.length)
+      message.eviction = $String(object.eviction);
+    if (object.bytes != null)
+     if (typeof object.bytes === "object" ? object.bytes.low || object.bytes.high : $Number(object.bytes) !== 0)
+      if ($util.Long)
+       message.bytes = $util.Long.fromValue(object.bytes, true);
+      else if (typeof object.bytes === "string")
+       message.bytes = $parseInt(object.bytes, 10);
+      else if (typeof object.bytes === "number")
+       message.bytes = object.bytes;
+      else if (typeof object.bytes === "object")
+       message.bytes = new $util.LongBits(object.bytes.low >>> 0, object.bytes.high >>> 0).toNumber(true);
+    if (object.evictedTotal != null)
+     if (typeof object.evictedTotal === "object" ? object.evictedTotal.low || object.evictedTotal.high : $Number(object.evictedTotal) !== 0)
+      if ($util.Long)
+       message.evictedTotal = $util.Long.fromValue(object.evictedTotal, true);
+      else if (typeof object.evictedTotal === "string")
+       message.evictedTotal = $parseInt(object.evictedTotal, 10);
+      else if (typeof object.evictedTotal === "number")
+       message.evictedTotal = object.evictedTotal;
+      else if (typeof object.evictedTotal === "object")
+       message.evictedTotal = new $util.LongBits(object.evictedTotal.low >>> 0, object.evictedTotal.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -4610,6 +4915,23 @@ export const flowmesh = $root.flowmesh = (() => {
       object.keys = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.keys = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.mode = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.maxBytes = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.maxBytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.eviction = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.bytes = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.bytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.evictedTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.evictedTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -4620,6 +4942,31 @@ export const flowmesh = $root.flowmesh = (() => {
       object.keys = options.longs === $String ? $String(message.keys) : message.keys;
      else
       object.keys = options.longs === $String ? $util.Long.prototype.toString.call(message.keys) : options.longs === $Number ? new $util.LongBits(message.keys.low >>> 0, message.keys.high >>> 0).toNumber(true) : message.keys;
+    if (message.mode != null && $Object.hasOwnProperty.call(message, "mode"))
+     object.mode = message.mode;
+    if (message.maxBytes != null && $Object.hasOwnProperty.call(message, "maxBytes"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.maxBytes = typeof message.maxBytes === "number" ? $BigInt(message.maxBytes) : $util.Long.fromBits(message.maxBytes.low >>> 0, message.maxBytes.high >>> 0, true).toBigInt();
+     else if (typeof message.maxBytes === "number")
+      object.maxBytes = options.longs === $String ? $String(message.maxBytes) : message.maxBytes;
+     else
+      object.maxBytes = options.longs === $String ? $util.Long.prototype.toString.call(message.maxBytes) : options.longs === $Number ? new $util.LongBits(message.maxBytes.low >>> 0, message.maxBytes.high >>> 0).toNumber(true) : message.maxBytes;
+    if (message.eviction != null && $Object.hasOwnProperty.call(message, "eviction"))
+     object.eviction = message.eviction;
+    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.bytes = typeof message.bytes === "number" ? $BigInt(message.bytes) : $util.Long.fromBits(message.bytes.low >>> 0, message.bytes.high >>> 0, true).toBigInt();
+     else if (typeof message.bytes === "number")
+      object.bytes = options.longs === $String ? $String(message.bytes) : message.bytes;
+     else
+      object.bytes = options.longs === $String ? $util.Long.prototype.toString.call(message.bytes) : options.longs === $Number ? new $util.LongBits(message.bytes.low >>> 0, message.bytes.high >>> 0).toNumber(true) : message.bytes;
+    if (message.evictedTotal != null && $Object.hasOwnProperty.call(message, "evictedTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.evictedTotal = typeof message.evictedTotal === "number" ? $BigInt(message.evictedTotal) : $util.Long.fromBits(message.evictedTotal.low >>> 0, message.evictedTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.evictedTotal === "number")
+      object.evictedTotal = options.longs === $String ? $String(message.evictedTotal) : message.evictedTotal;
+     else
+      object.evictedTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.evictedTotal) : options.longs === $Number ? new $util.LongBits(message.evictedTotal.low >>> 0, message.evictedTotal.high >>> 0).toNumber(true) : message.evictedTotal;
     return object;
    };
 
@@ -31330,103 +31677,104 @@ const $56 = flowmesh.v1.JobHistoryResponse;
 const $57 = flowmesh.v1.JobLogLine;
 const $58 = flowmesh.v1.JobTransition;
 const $59 = flowmesh.v1.Keyspace;
-const $60 = flowmesh.v1.KvAsOf;
-const $61 = flowmesh.v1.KvChange;
-const $62 = flowmesh.v1.KvCheck;
-const $63 = flowmesh.v1.KvDelete;
-const $64 = flowmesh.v1.KvEntry;
-const $65 = flowmesh.v1.KvExpire;
-const $66 = flowmesh.v1.KvGet;
-const $67 = flowmesh.v1.KvIncrement;
-const $68 = flowmesh.v1.KvInspect;
-const $69 = flowmesh.v1.KvOp;
-const $70 = flowmesh.v1.KvRequest;
-const $71 = flowmesh.v1.KvResponse;
-const $72 = flowmesh.v1.KvResult;
-const $73 = flowmesh.v1.KvScan;
-const $74 = flowmesh.v1.KvSet;
-const $75 = flowmesh.v1.KvWatchRequest;
-const $76 = flowmesh.v1.KvWatchResponse;
-const $77 = flowmesh.v1.LeaseRequest;
-const $78 = flowmesh.v1.LeaseResponse;
-const $79 = flowmesh.v1.LeasedJob;
-const $80 = flowmesh.v1.ListGroupsRequest;
-const $81 = flowmesh.v1.ListGroupsResponse;
-const $82 = flowmesh.v1.ListJobsRequest;
-const $83 = flowmesh.v1.ListJobsResponse;
-const $84 = flowmesh.v1.ListKeyspacesRequest;
-const $85 = flowmesh.v1.ListKeyspacesResponse;
-const $86 = flowmesh.v1.ListQueuesRequest;
-const $87 = flowmesh.v1.ListQueuesResponse;
-const $88 = flowmesh.v1.ListStreamsRequest;
-const $89 = flowmesh.v1.ListStreamsResponse;
-const $90 = flowmesh.v1.Mutation;
-const $91 = flowmesh.v1.Nack;
-const $92 = flowmesh.v1.NewJob;
-const $93 = flowmesh.v1.NewRecord;
-const $94 = flowmesh.v1.PartitionFigures;
-const $95 = flowmesh.v1.PartitionOffset;
-const $96 = flowmesh.v1.PublishBatch;
-const $97 = flowmesh.v1.PublishBatchReply;
-const $98 = flowmesh.v1.PublishRequest;
-const $99 = flowmesh.v1.PublishResponse;
-const $100 = flowmesh.v1.PurgeRequest;
-const $101 = flowmesh.v1.PurgeResponse;
-const $102 = flowmesh.v1.Queue;
-const $103 = flowmesh.v1.QueueFigures;
-const $104 = flowmesh.v1.QueueLimits;
-const $105 = flowmesh.v1.QueueSpec;
-const $106 = flowmesh.v1.Rate;
-const $107 = flowmesh.v1.ReadRequest;
-const $108 = flowmesh.v1.ReadResponse;
-const $109 = flowmesh.v1.Record;
-const $110 = flowmesh.v1.RecordChunk;
-const $111 = flowmesh.v1.RedriveRequest;
-const $112 = flowmesh.v1.RedriveResponse;
-const $113 = flowmesh.v1.RedriveTask;
-const $114 = flowmesh.v1.RenewSessionRequest;
-const $115 = flowmesh.v1.RenewSessionResponse;
-const $116 = flowmesh.v1.ReportRequest;
-const $117 = flowmesh.v1.ReportResponse;
-const $118 = flowmesh.v1.Schedule;
-const $119 = flowmesh.v1.ScheduleState;
-const $120 = flowmesh.v1.ScoredMember;
-const $121 = flowmesh.v1.SeekRequest;
-const $122 = flowmesh.v1.SeekResponse;
-const $123 = flowmesh.v1.SetAdd;
-const $124 = flowmesh.v1.SetContains;
-const $125 = flowmesh.v1.SetPausedRequest;
-const $126 = flowmesh.v1.SetPausedResponse;
-const $127 = flowmesh.v1.SetRemove;
-const $128 = flowmesh.v1.SetScan;
-const $129 = flowmesh.v1.SettleRequest;
-const $130 = flowmesh.v1.SettleResponse;
-const $131 = flowmesh.v1.Settlement;
-const $132 = flowmesh.v1.ShardFigures;
-const $133 = flowmesh.v1.SortedSetAdd;
-const $134 = flowmesh.v1.SortedSetIncrement;
-const $135 = flowmesh.v1.SortedSetRange;
-const $136 = flowmesh.v1.SortedSetRemove;
-const $137 = flowmesh.v1.SortedSetScore;
-const $138 = flowmesh.v1.StartRedriveRequest;
-const $139 = flowmesh.v1.Stream;
-const $140 = flowmesh.v1.StreamSpec;
-const $141 = flowmesh.v1.TransactionOp;
-const $142 = flowmesh.v1.TransactionRequest;
-const $143 = flowmesh.v1.TransactionResponse;
-const $144 = flowmesh.v1.TransactionResult;
-const $145 = flowmesh.v1.Window;
-const $146 = flowmesh.v1.WorkExtend;
-const $147 = flowmesh.v1.WorkHello;
-const $148 = flowmesh.v1.WorkLost;
-const $149 = flowmesh.v1.WorkNack;
-const $150 = flowmesh.v1.WorkRequest;
-const $151 = flowmesh.v1.WorkResponse;
-const $152 = flowmesh.v1.WorkResult;
-const $153 = flowmesh.v1.WorkSettle;
-const $154 = flowmesh.v1.WorkSettled;
-const $155 = flowmesh.v1.WorkWelcome;
-const $156 = flowmesh.v1.Durability;
+const $60 = flowmesh.v1.KeyspaceSpec;
+const $61 = flowmesh.v1.KvAsOf;
+const $62 = flowmesh.v1.KvChange;
+const $63 = flowmesh.v1.KvCheck;
+const $64 = flowmesh.v1.KvDelete;
+const $65 = flowmesh.v1.KvEntry;
+const $66 = flowmesh.v1.KvExpire;
+const $67 = flowmesh.v1.KvGet;
+const $68 = flowmesh.v1.KvIncrement;
+const $69 = flowmesh.v1.KvInspect;
+const $70 = flowmesh.v1.KvOp;
+const $71 = flowmesh.v1.KvRequest;
+const $72 = flowmesh.v1.KvResponse;
+const $73 = flowmesh.v1.KvResult;
+const $74 = flowmesh.v1.KvScan;
+const $75 = flowmesh.v1.KvSet;
+const $76 = flowmesh.v1.KvWatchRequest;
+const $77 = flowmesh.v1.KvWatchResponse;
+const $78 = flowmesh.v1.LeaseRequest;
+const $79 = flowmesh.v1.LeaseResponse;
+const $80 = flowmesh.v1.LeasedJob;
+const $81 = flowmesh.v1.ListGroupsRequest;
+const $82 = flowmesh.v1.ListGroupsResponse;
+const $83 = flowmesh.v1.ListJobsRequest;
+const $84 = flowmesh.v1.ListJobsResponse;
+const $85 = flowmesh.v1.ListKeyspacesRequest;
+const $86 = flowmesh.v1.ListKeyspacesResponse;
+const $87 = flowmesh.v1.ListQueuesRequest;
+const $88 = flowmesh.v1.ListQueuesResponse;
+const $89 = flowmesh.v1.ListStreamsRequest;
+const $90 = flowmesh.v1.ListStreamsResponse;
+const $91 = flowmesh.v1.Mutation;
+const $92 = flowmesh.v1.Nack;
+const $93 = flowmesh.v1.NewJob;
+const $94 = flowmesh.v1.NewRecord;
+const $95 = flowmesh.v1.PartitionFigures;
+const $96 = flowmesh.v1.PartitionOffset;
+const $97 = flowmesh.v1.PublishBatch;
+const $98 = flowmesh.v1.PublishBatchReply;
+const $99 = flowmesh.v1.PublishRequest;
+const $100 = flowmesh.v1.PublishResponse;
+const $101 = flowmesh.v1.PurgeRequest;
+const $102 = flowmesh.v1.PurgeResponse;
+const $103 = flowmesh.v1.Queue;
+const $104 = flowmesh.v1.QueueFigures;
+const $105 = flowmesh.v1.QueueLimits;
+const $106 = flowmesh.v1.QueueSpec;
+const $107 = flowmesh.v1.Rate;
+const $108 = flowmesh.v1.ReadRequest;
+const $109 = flowmesh.v1.ReadResponse;
+const $110 = flowmesh.v1.Record;
+const $111 = flowmesh.v1.RecordChunk;
+const $112 = flowmesh.v1.RedriveRequest;
+const $113 = flowmesh.v1.RedriveResponse;
+const $114 = flowmesh.v1.RedriveTask;
+const $115 = flowmesh.v1.RenewSessionRequest;
+const $116 = flowmesh.v1.RenewSessionResponse;
+const $117 = flowmesh.v1.ReportRequest;
+const $118 = flowmesh.v1.ReportResponse;
+const $119 = flowmesh.v1.Schedule;
+const $120 = flowmesh.v1.ScheduleState;
+const $121 = flowmesh.v1.ScoredMember;
+const $122 = flowmesh.v1.SeekRequest;
+const $123 = flowmesh.v1.SeekResponse;
+const $124 = flowmesh.v1.SetAdd;
+const $125 = flowmesh.v1.SetContains;
+const $126 = flowmesh.v1.SetPausedRequest;
+const $127 = flowmesh.v1.SetPausedResponse;
+const $128 = flowmesh.v1.SetRemove;
+const $129 = flowmesh.v1.SetScan;
+const $130 = flowmesh.v1.SettleRequest;
+const $131 = flowmesh.v1.SettleResponse;
+const $132 = flowmesh.v1.Settlement;
+const $133 = flowmesh.v1.ShardFigures;
+const $134 = flowmesh.v1.SortedSetAdd;
+const $135 = flowmesh.v1.SortedSetIncrement;
+const $136 = flowmesh.v1.SortedSetRange;
+const $137 = flowmesh.v1.SortedSetRemove;
+const $138 = flowmesh.v1.SortedSetScore;
+const $139 = flowmesh.v1.StartRedriveRequest;
+const $140 = flowmesh.v1.Stream;
+const $141 = flowmesh.v1.StreamSpec;
+const $142 = flowmesh.v1.TransactionOp;
+const $143 = flowmesh.v1.TransactionRequest;
+const $144 = flowmesh.v1.TransactionResponse;
+const $145 = flowmesh.v1.TransactionResult;
+const $146 = flowmesh.v1.Window;
+const $147 = flowmesh.v1.WorkExtend;
+const $148 = flowmesh.v1.WorkHello;
+const $149 = flowmesh.v1.WorkLost;
+const $150 = flowmesh.v1.WorkNack;
+const $151 = flowmesh.v1.WorkRequest;
+const $152 = flowmesh.v1.WorkResponse;
+const $153 = flowmesh.v1.WorkResult;
+const $154 = flowmesh.v1.WorkSettle;
+const $155 = flowmesh.v1.WorkSettled;
+const $156 = flowmesh.v1.WorkWelcome;
+const $157 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -31488,101 +31836,102 @@ export {
   $57 as JobLogLine,
   $58 as JobTransition,
   $59 as Keyspace,
-  $60 as KvAsOf,
-  $61 as KvChange,
-  $62 as KvCheck,
-  $63 as KvDelete,
-  $64 as KvEntry,
-  $65 as KvExpire,
-  $66 as KvGet,
-  $67 as KvIncrement,
-  $68 as KvInspect,
-  $69 as KvOp,
-  $70 as KvRequest,
-  $71 as KvResponse,
-  $72 as KvResult,
-  $73 as KvScan,
-  $74 as KvSet,
-  $75 as KvWatchRequest,
-  $76 as KvWatchResponse,
-  $77 as LeaseRequest,
-  $78 as LeaseResponse,
-  $79 as LeasedJob,
-  $80 as ListGroupsRequest,
-  $81 as ListGroupsResponse,
-  $82 as ListJobsRequest,
-  $83 as ListJobsResponse,
-  $84 as ListKeyspacesRequest,
-  $85 as ListKeyspacesResponse,
-  $86 as ListQueuesRequest,
-  $87 as ListQueuesResponse,
-  $88 as ListStreamsRequest,
-  $89 as ListStreamsResponse,
-  $90 as Mutation,
-  $91 as Nack,
-  $92 as NewJob,
-  $93 as NewRecord,
-  $94 as PartitionFigures,
-  $95 as PartitionOffset,
-  $96 as PublishBatch,
-  $97 as PublishBatchReply,
-  $98 as PublishRequest,
-  $99 as PublishResponse,
-  $100 as PurgeRequest,
-  $101 as PurgeResponse,
-  $102 as Queue,
-  $103 as QueueFigures,
-  $104 as QueueLimits,
-  $105 as QueueSpec,
-  $106 as Rate,
-  $107 as ReadRequest,
-  $108 as ReadResponse,
-  $109 as Record,
-  $110 as RecordChunk,
-  $111 as RedriveRequest,
-  $112 as RedriveResponse,
-  $113 as RedriveTask,
-  $114 as RenewSessionRequest,
-  $115 as RenewSessionResponse,
-  $116 as ReportRequest,
-  $117 as ReportResponse,
-  $118 as Schedule,
-  $119 as ScheduleState,
-  $120 as ScoredMember,
-  $121 as SeekRequest,
-  $122 as SeekResponse,
-  $123 as SetAdd,
-  $124 as SetContains,
-  $125 as SetPausedRequest,
-  $126 as SetPausedResponse,
-  $127 as SetRemove,
-  $128 as SetScan,
-  $129 as SettleRequest,
-  $130 as SettleResponse,
-  $131 as Settlement,
-  $132 as ShardFigures,
-  $133 as SortedSetAdd,
-  $134 as SortedSetIncrement,
-  $135 as SortedSetRange,
-  $136 as SortedSetRemove,
-  $137 as SortedSetScore,
-  $138 as StartRedriveRequest,
-  $139 as Stream,
-  $140 as StreamSpec,
-  $141 as TransactionOp,
-  $142 as TransactionRequest,
-  $143 as TransactionResponse,
-  $144 as TransactionResult,
-  $145 as Window,
-  $146 as WorkExtend,
-  $147 as WorkHello,
-  $148 as WorkLost,
-  $149 as WorkNack,
-  $150 as WorkRequest,
-  $151 as WorkResponse,
-  $152 as WorkResult,
-  $153 as WorkSettle,
-  $154 as WorkSettled,
-  $155 as WorkWelcome,
-  $156 as Durability,
+  $60 as KeyspaceSpec,
+  $61 as KvAsOf,
+  $62 as KvChange,
+  $63 as KvCheck,
+  $64 as KvDelete,
+  $65 as KvEntry,
+  $66 as KvExpire,
+  $67 as KvGet,
+  $68 as KvIncrement,
+  $69 as KvInspect,
+  $70 as KvOp,
+  $71 as KvRequest,
+  $72 as KvResponse,
+  $73 as KvResult,
+  $74 as KvScan,
+  $75 as KvSet,
+  $76 as KvWatchRequest,
+  $77 as KvWatchResponse,
+  $78 as LeaseRequest,
+  $79 as LeaseResponse,
+  $80 as LeasedJob,
+  $81 as ListGroupsRequest,
+  $82 as ListGroupsResponse,
+  $83 as ListJobsRequest,
+  $84 as ListJobsResponse,
+  $85 as ListKeyspacesRequest,
+  $86 as ListKeyspacesResponse,
+  $87 as ListQueuesRequest,
+  $88 as ListQueuesResponse,
+  $89 as ListStreamsRequest,
+  $90 as ListStreamsResponse,
+  $91 as Mutation,
+  $92 as Nack,
+  $93 as NewJob,
+  $94 as NewRecord,
+  $95 as PartitionFigures,
+  $96 as PartitionOffset,
+  $97 as PublishBatch,
+  $98 as PublishBatchReply,
+  $99 as PublishRequest,
+  $100 as PublishResponse,
+  $101 as PurgeRequest,
+  $102 as PurgeResponse,
+  $103 as Queue,
+  $104 as QueueFigures,
+  $105 as QueueLimits,
+  $106 as QueueSpec,
+  $107 as Rate,
+  $108 as ReadRequest,
+  $109 as ReadResponse,
+  $110 as Record,
+  $111 as RecordChunk,
+  $112 as RedriveRequest,
+  $113 as RedriveResponse,
+  $114 as RedriveTask,
+  $115 as RenewSessionRequest,
+  $116 as RenewSessionResponse,
+  $117 as ReportRequest,
+  $118 as ReportResponse,
+  $119 as Schedule,
+  $120 as ScheduleState,
+  $121 as ScoredMember,
+  $122 as SeekRequest,
+  $123 as SeekResponse,
+  $124 as SetAdd,
+  $125 as SetContains,
+  $126 as SetPausedRequest,
+  $127 as SetPausedResponse,
+  $128 as SetRemove,
+  $129 as SetScan,
+  $130 as SettleRequest,
+  $131 as SettleResponse,
+  $132 as Settlement,
+  $133 as ShardFigures,
+  $134 as SortedSetAdd,
+  $135 as SortedSetIncrement,
+  $136 as SortedSetRange,
+  $137 as SortedSetRemove,
+  $138 as SortedSetScore,
+  $139 as StartRedriveRequest,
+  $140 as Stream,
+  $141 as StreamSpec,
+  $142 as TransactionOp,
+  $143 as TransactionRequest,
+  $144 as TransactionResponse,
+  $145 as TransactionResult,
+  $146 as Window,
+  $147 as WorkExtend,
+  $148 as WorkHello,
+  $149 as WorkLost,
+  $150 as WorkNack,
+  $151 as WorkRequest,
+  $152 as WorkResponse,
+  $153 as WorkResult,
+  $154 as WorkSettle,
+  $155 as WorkSettled,
+  $156 as WorkWelcome,
+  $157 as Durability,
 };

@@ -57,6 +57,10 @@ import type {
   JobInput,
   JobHistoryResponse,
   JobHistoryResponseInput,
+  Keyspace,
+  KeyspaceInput,
+  KeyspaceSpec,
+  KeyspaceSpecInput,
   KvRequest,
   KvRequestInput,
   KvResponse,
@@ -205,6 +209,8 @@ export type AdminHandlers = {
   getStream: grpc.handleUnaryCall<GetStreamRequest, StreamInput>;
   listStreams: grpc.handleUnaryCall<ListStreamsRequest, ListStreamsResponseInput>;
   deleteStream: grpc.handleUnaryCall<DeleteStreamRequest, DeleteStreamResponseInput>;
+  /** Declares how a keyspace is kept; one that is not declared is durable. Idempotent. The mode never changes: IMMUTABLE. */
+  applyKeyspace: grpc.handleUnaryCall<KeyspaceSpec, KeyspaceInput>;
   listKeyspaces: grpc.handleUnaryCall<ListKeyspacesRequest, ListKeyspacesResponseInput>;
   getCluster: grpc.handleUnaryCall<GetClusterRequest, ClusterInput>;
 };
@@ -217,6 +223,7 @@ export const AdminService: {
   readonly getStream: CallDefinition<GetStreamRequest, StreamInput, GetStreamRequestInput, Stream>;
   readonly listStreams: CallDefinition<ListStreamsRequest, ListStreamsResponseInput, ListStreamsRequestInput, ListStreamsResponse>;
   readonly deleteStream: CallDefinition<DeleteStreamRequest, DeleteStreamResponseInput, DeleteStreamRequestInput, DeleteStreamResponse>;
+  readonly applyKeyspace: CallDefinition<KeyspaceSpec, KeyspaceInput, KeyspaceSpecInput, Keyspace>;
   readonly listKeyspaces: CallDefinition<ListKeyspacesRequest, ListKeyspacesResponseInput, ListKeyspacesRequestInput, ListKeyspacesResponse>;
   readonly getCluster: CallDefinition<GetClusterRequest, ClusterInput, GetClusterRequestInput, Cluster>;
 };
@@ -230,6 +237,8 @@ export interface AdminClient extends grpc.Client {
   getStream: UnaryClient<GetStreamRequestInput, Stream>;
   listStreams: UnaryClient<ListStreamsRequestInput, ListStreamsResponse>;
   deleteStream: UnaryClient<DeleteStreamRequestInput, DeleteStreamResponse>;
+  /** Declares how a keyspace is kept; one that is not declared is durable. Idempotent. The mode never changes: IMMUTABLE. */
+  applyKeyspace: UnaryClient<KeyspaceSpecInput, Keyspace>;
   listKeyspaces: UnaryClient<ListKeyspacesRequestInput, ListKeyspacesResponse>;
   getCluster: UnaryClient<GetClusterRequestInput, Cluster>;
 }

@@ -31,6 +31,8 @@ const GetStreamRequest = { serialize: (message) => pb.GetStreamRequest.encode(me
 const Group = { serialize: (message) => pb.Group.encode(message).finish(true), deserialize: (bytes) => pb.Group.decode(bytes) };
 const Job = { serialize: (message) => pb.Job.encode(message).finish(true), deserialize: (bytes) => pb.Job.decode(bytes) };
 const JobHistoryResponse = { serialize: (message) => pb.JobHistoryResponse.encode(message).finish(true), deserialize: (bytes) => pb.JobHistoryResponse.decode(bytes) };
+const Keyspace = { serialize: (message) => pb.Keyspace.encode(message).finish(true), deserialize: (bytes) => pb.Keyspace.decode(bytes) };
+const KeyspaceSpec = { serialize: (message) => pb.KeyspaceSpec.encode(message).finish(true), deserialize: (bytes) => pb.KeyspaceSpec.decode(bytes) };
 const KvRequest = { serialize: (message) => pb.KvRequest.encode(message).finish(true), deserialize: (bytes) => pb.KvRequest.decode(bytes) };
 const KvResponse = { serialize: (message) => pb.KvResponse.encode(message).finish(true), deserialize: (bytes) => pb.KvResponse.decode(bytes) };
 const KvWatchRequest = { serialize: (message) => pb.KvWatchRequest.encode(message).finish(true), deserialize: (bytes) => pb.KvWatchRequest.decode(bytes) };
@@ -159,6 +161,16 @@ export const AdminService = {
     responseSerialize: DeleteStreamResponse.serialize,
     responseDeserialize: DeleteStreamResponse.deserialize,
     originalName: 'DeleteStream',
+  },
+  applyKeyspace: {
+    path: '/flowmesh.v1.Admin/ApplyKeyspace',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: KeyspaceSpec.serialize,
+    requestDeserialize: KeyspaceSpec.deserialize,
+    responseSerialize: Keyspace.serialize,
+    responseDeserialize: Keyspace.deserialize,
+    originalName: 'ApplyKeyspace',
   },
   listKeyspaces: {
     path: '/flowmesh.v1.Admin/ListKeyspaces',

@@ -318,3 +318,26 @@ test('get --at and --at-revision ask for what was there then', async () => {
   expect(await asked('')).toBeUndefined();
   expect((await flowmesh('kv get k --at 5m --at-revision 7', {})).code).toBe(2);
 });
+
+test('cache declares the keyspace, and keyspaces shows what it holds', async () => {
+  const made = { name: 'pages', mode: 'cache', maxBytes: 65_536, eviction: 'lfu' };
+  const answers: Answers = {
+    applyKeyspace: () => received(pb.Keyspace, made),
+    listKeyspaces: () =>
+      received(pb.ListKeyspacesResponse, {
+        keyspaces: [{ ...made, keys: 3, bytes: 900, evictedTotal: 7 }, { keys: 1 }],
+      }),
+  };
+  const { out, calls } = await flowmesh('kv cache -k pages --max-bytes 65536 --evict lfu', answers);
+  expect(calls[0]?.[1]).toMatchObject(made);
+  expect(out).toBe('pages is a cache of at most 65,536 bytes, eviction lfu\n');
+  const table = (await flowmesh('kv keyspaces', answers)).out
+    .split('\n')
+    .map((line) => line.trim().split(/ +/));
+  expect(table.slice(1, 3)).toEqual([
+    ['pages', '3', 'cache'],
+    ['default', '1', 'durable'],
+  ]);
+  const json = JSON.parse((await flowmesh('kv keyspaces -o json', answers)).out);
+  expect(json[0]).toMatchObject({ name: 'pages', bytes: 900, evictedTotal: 7 });
+});

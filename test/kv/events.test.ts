@@ -85,6 +85,11 @@ const golden: [string, Event, string][] = [
     { type: 24, key, generation: 6, kind: ZSET, isDone: true, names: ['m'], scores: [2] },
     `${KEY}06040101016d0000000000000040`,
   ],
+  [
+    'keyspace declared',
+    { type: 26, tenant: 1, name: 'c', isCache: true, maxBytes: 65_536, eviction: 'lfu' },
+    '01016301808004' + '01',
+  ],
 ] as unknown as [string, Event, string][];
 
 test.each(golden)('%s', (_name, event, hex) => {

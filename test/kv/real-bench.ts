@@ -75,6 +75,7 @@ export class RealBench extends Asking {
       shards: this.#opened.map(({ shard }) => shard),
       rows: this.#opened.map(({ rows }) => rows),
       views: this.#opened.map(({ views }) => views[0] as KvView),
+      runtime: this.#runtime,
     });
   }
 

@@ -71,6 +71,7 @@ export class Bench extends Asking {
       shards: this.shards,
       rows: this.shards.map(({ rows }) => rows),
       views: this.shards.map(({ view }) => view),
+      runtime: { wallMs: () => this.clock.nowMs, random: () => 0.5, after: () => () => {} },
     });
   }
 

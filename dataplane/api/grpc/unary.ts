@@ -44,6 +44,7 @@ export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabri
       getStream: (caller, request) => admin.getStream(caller, request),
       listStreams: (caller) => admin.listStreams(caller),
       deleteStream: (caller, request) => admin.deleteStream(caller, request),
+      applyKeyspace: (caller, spec) => admin.applyKeyspace(caller, spec),
       listKeyspaces: (caller) => admin.listKeyspaces(caller),
       getCluster: (caller) => admin.getCluster(caller),
     },

@@ -33,6 +33,15 @@ export interface StreamSettings {
   tombstoneRetention?: Duration | undefined;
 }
 
+export type KeyspaceSettings =
+  | { mode: 'durable' }
+  | {
+      mode: 'cache';
+      maxBytes?: number | undefined;
+      /** Which keys go when it is full: used longest ago (default), used least often, or expiring first. */
+      eviction?: 'lru' | 'lfu' | 'ttl' | undefined;
+    };
+
 export type JobState =
   | 'waiting'
   | 'delayed'
@@ -251,6 +260,16 @@ export class Admin {
     else if ('offset' in to) request.offset = to.offset;
     else request.timestampMs = to.timestamp;
     return (await this.#streams((s) => s.seek, request, options)).partitions;
+  }
+
+  /**
+   * Declares how a keyspace is kept; one that nobody declares is durable. A cache lives in memory only,
+   * within `maxBytes` (default: 64 MiB), without history and without a part in transactions.
+   * @throws FlowError IMMUTABLE (the mode never changes), NOT_EMPTY (it holds durable keys)
+   */
+  applyKeyspace(name: string, settings: KeyspaceSettings, options?: CallOptions): Promise<pb.Keyspace> {
+    const spec = { name, ...settings, mutation: this.#connection.mutation() };
+    return this.#admin((s) => s.applyKeyspace, spec, options);
   }
 
   async listKeyspaces(options?: CallOptions): Promise<pb.Keyspace[]> {

@@ -4,6 +4,7 @@ export type {
   JobPage,
   JobState,
   JobView,
+  KeyspaceSettings,
   SeekTarget,
   StreamSettings,
 } from './admin.ts';
