@@ -121,7 +121,8 @@ export class Checkpoints {
       log('checkpoint.written', { seq: this.#lastSeq, ms: Math.round(this.#lastMs - startedMs) });
     } catch (err) {
       this.#retryAtMs = runtime.monotonicMs() + RETRY_MS;
-      log('checkpoint.failed', { seq: frozen.position.seq, err });
+      // A failed journal has said so, and that is to be the last word of the process.
+      if (journal.state() !== 'failed') log('checkpoint.failed', { seq: frozen.position.seq, err });
       if (logs.failure !== null) this.#p.onFatal(logs.failure);
     }
   }
