@@ -8,6 +8,7 @@ export type {
   SeekTarget,
   StreamSettings,
 } from './admin.ts';
+export type { BatchHandler, BatchOptions } from './batching.ts';
 export type { CallOptions } from './calls.ts';
 export { type ConnectOptions, connect, type FlowMesh } from './client.ts';
 export type { TlsOptions } from './connection.ts';

@@ -1,4 +1,5 @@
 // fm.queue: enqueuing and working.
+import { type BatchHandler, type BatchOptions, batching, checkBatch } from './batching.ts';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { type EnqueuedJob, type EnqueueOptions, Enqueuer } from './enqueue.ts';
@@ -56,7 +57,32 @@ export class Queues {
    * Starts a worker. A handler that returns acks its job, one that throws nacks it (`Unrecoverable`
    * dead-letters, `RetryAfter` sets the delay). Call `worker.drain()` before the process ends.
    */
-  worker<T = unknown>(queue: string, handler: JobHandler<T>, options: WorkerOptions = {}): Worker<T> {
+  worker<T = unknown>(queue: string, handler: JobHandler<T>, options?: WorkerOptions): Worker<T>;
+  /**
+   * The same for a handler that takes jobs in batches: `batch.size` of them, or what has come
+   * `batch.timeout` after the first; at most `concurrency` batches (default: 1) at a time. Each job has its
+   * own outcome: return an array with an Error in the place of a job that failed, or what
+   * Promise.allSettled gives.
+   */
+  worker<T = unknown>(
+    queue: string,
+    handler: BatchHandler<T>,
+    options: WorkerOptions & { batch: BatchOptions },
+  ): Worker<T>;
+  worker<T>(
+    queue: string,
+    handler: JobHandler<T> | BatchHandler<T>,
+    options: WorkerOptions & { batch?: BatchOptions } = {},
+  ): Worker<T> {
+    const { batch, ...rest } = options;
+    if (batch === undefined) return this.#start<T>(queue, handler as JobHandler<T>, rest);
+    const batches = options.concurrency ?? 1;
+    const concurrency = checkBatch(batch) * batches;
+    const single = batching(handler as BatchHandler<T>, batch, batches);
+    return this.#start<T>(queue, single, { ...rest, concurrency });
+  }
+
+  #start<T>(queue: string, handler: JobHandler<T>, options: WorkerOptions): Worker<T> {
     const worker = new Worker<T>(this.#connection, this.#renewal, queue, handler, {
       trackEffects: this.#tracksEffects,
       ...options,
