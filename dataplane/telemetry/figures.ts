@@ -83,6 +83,9 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
   const readGroups = createGroupFigures(figure);
 
   const keys = figure('kv_keys', 'Keys, by keyspace.', ['keyspace']);
+  const cacheBytes = figure('kv_cache_bytes', 'Memory that a cache takes.', ['keyspace']);
+  const cacheBound = figure('kv_cache_max_bytes', 'Memory that a cache may take.', ['keyspace']);
+  const evicted = total('kv_evicted_total', 'Keys that a cache let go to make room.', ['keyspace']);
 
   const journalBytes = figure('shard_journal_bytes', 'Bytes of the journal kept.', ['shard']);
   const position = figure('shard_journal_position', 'Last position written.', ['shard']);
@@ -144,7 +147,14 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
     const [{ queues = [] }, { streams = [] }, { keyspaces = [] }, { shardFigures = [] }] = answers;
     queues?.slice(0, NAMES_MAX).forEach(showQueue);
     streams?.slice(0, NAMES_MAX).forEach(showStream);
-    for (const each of keyspaces?.slice(0, NAMES_MAX) ?? []) keys(each.keys, { keyspace: each.name ?? '' });
+    for (const { name, keys: count, mode, ...cache } of keyspaces?.slice(0, NAMES_MAX) ?? []) {
+      const keyspace = { keyspace: name ?? '' };
+      keys(count, keyspace);
+      if (mode !== 'cache') continue;
+      cacheBytes(cache.bytes, keyspace);
+      cacheBound(cache.maxBytes, keyspace);
+      evicted(cache.evictedTotal, keyspace);
+    }
     shardFigures?.forEach(showShard);
     omitted(Math.max(0, (queues?.length ?? 0) - NAMES_MAX), { kind: 'queue' });
     omitted(Math.max(0, (streams?.length ?? 0) - NAMES_MAX), { kind: 'stream' });

@@ -52,7 +52,12 @@ test('metrics: figures of queues, streams, shards and calls', async () => {
   const partitions = [{ partition: 1, lag: 5 }];
   const group = { stream: 's', group: 'billing', members: [{}, {}], partitions, committedAtMs: 3000 };
   fabric.answer('streams.listGroups', { groups: [group] });
-  fabric.answer('admin.listKeyspaces', { keyspaces: [{ name: 'default', keys: 4 }] });
+  fabric.answer('admin.listKeyspaces', {
+    keyspaces: [
+      { name: 'default', keys: 4 },
+      { name: 'pages', mode: 'cache', keys: 2, bytes: 900, evictedTotal: 7 },
+    ],
+  });
   fabric.answer('admin.getCluster', { shardFigures: [{ shard: 1, state: 'serving', journalBytes: 77 }] });
   fabric.answer('admin.getQueue', flowError('QUEUE_NOT_FOUND', 'none'));
   const admin = client(AdminClient);
@@ -76,6 +81,9 @@ test('metrics: figures of queues, streams, shards and calls', async () => {
     'flowmesh_stream_group_committed_timestamp_seconds{stream="s",group="billing"} 3',
     'flowmesh_stream_group_idle_since_timestamp_seconds{stream="s",group="billing"} 0',
     'flowmesh_kv_keys{keyspace="default"} 4',
+    'flowmesh_kv_keys{keyspace="pages"} 2',
+    'flowmesh_kv_cache_bytes{keyspace="pages"} 900',
+    'flowmesh_kv_evicted_total{keyspace="pages"} 7',
     'flowmesh_shard_journal_bytes{shard="1"} 77',
     'flowmesh_shard_state{shard="1",state="serving"} 1',
     `flowmesh_api_calls_total{${grpc('Admin/ListQueues')},code="OK"} 1`,
