@@ -54,7 +54,8 @@ export class QueueLine {
   readonly waiters: Waiter[] = [];
   #turn = 0;
   #source: Source | null = null;
-  #isLoading = false;
+  /** What comes next is being read. */
+  isLoading = false;
   /** Batches on their way from the disk for jobs by key, by offset. */
   readonly #loads = new Set<number>();
   /** Jobs whose bytes could not be read: their keys lose their turns, the others go on. */
@@ -324,7 +325,7 @@ export class QueueLine {
   #sourceAt(offset: number): Source | null {
     const held = this.#held(offset);
     if (held !== null) return held;
-    if (this.#isLoading) return null;
+    if (this.isLoading) return null;
     const chunk = this.cell.log.resident(offset, 1);
     if (chunk === undefined) {
       this.#load(this.cell.log.load(offset, LOAD_BYTES));
@@ -342,16 +343,16 @@ export class QueueLine {
   }
 
   #load(work: Promise<unknown>): void {
-    if (this.#isLoading) return;
-    this.#isLoading = true;
+    if (this.isLoading) return;
+    this.isLoading = true;
     const done = () => {
-      this.#isLoading = false;
+      this.isLoading = false;
       this.#context.wake();
     };
     // Damage is reported by whoever reads the job on purpose; the queue stops here rather than skip what it
     // cannot show.
     work.then(done, () => {
-      this.#isLoading = false;
+      this.isLoading = false;
     });
   }
 

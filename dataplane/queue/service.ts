@@ -8,18 +8,11 @@ import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
 import { type CancelReply, REASON_CHARS_MAX } from './cancel.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
-import type { Waiter } from './dispatch.ts';
 import { FullQueues } from './full-queues.ts';
 import { type JobPlace, parseJobId } from './ids.ts';
 import { getJob, jobHistory, jobOf, listJobs } from './inspect.ts';
-import {
-  checkName,
-  enqueuedJobs,
-  leasedJobs,
-  mutationOf,
-  settleResponse,
-  toBatchRecord,
-} from './messages.ts';
+import { longPoll } from './long-poll.ts';
+import { checkName, enqueuedJobs, mutationOf, settleResponse, toBatchRecord } from './messages.ts';
 import { defaultsFor } from './policy.ts';
 import { redrive } from './redrive.ts';
 import { RedriveTasks } from './redrive-tasks.ts';
@@ -27,10 +20,8 @@ import { checkReport, checkResult } from './reports.ts';
 import type { QueueView } from './view.ts';
 import { errorMessage, nackTerms, WorkerSession } from './worker-session.ts';
 
-const LEASE_MAX = 1000;
 /** Credits are bounded by the same number. */
 const SESSION_LEASES_MAX = 100_000;
-const LEASE_WAIT_MS_MAX = 60_000;
 
 export interface QueueServiceOptions {
   readonly shards: readonly ShardPort[];
@@ -143,45 +134,10 @@ export class Queues implements QueueService {
   async lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput> {
     const { view, shard } = this.at(request.queue);
     const cell = await this.#cellFor(caller, request.queue, shard, view);
-    const max = Math.min(LEASE_MAX, request.max || 1);
-    const prefix = view.idPrefix(cell);
-    return new Promise((resolve) => {
-      let cancelTimer = () => {};
-      let isOver = false;
-      const finish = (jobs: pb.LeasedJobInput[]) => {
-        if (isOver) return;
-        isOver = true;
-        cancelTimer();
-        signal.removeEventListener('abort', giveUp);
-        view.removeWaiter(cell, waiter);
-        resolve({ jobs });
-      };
-      const giveUp = () => finish([]);
-      const waiter: Waiter = {
-        sessionId: '',
-        worker: request.worker || caller.identity,
-        visibilityMs: Math.min(request.visibilityMs, VISIBILITY_MS_MAX),
-        credits: max,
-        isOnce: true,
-        isCongested: false,
-        deliver: (granted) => {
-          const jobs = granted.flatMap((g) => leasedJobs(g, prefix));
-          if (isOver) this.releaseUndelivered(caller, request.queue, jobs);
-          else finish(jobs);
-        },
-        lost: () => {},
-      };
-      if (signal.aborted) return giveUp();
-      signal.addEventListener('abort', giveUp);
-      // A wait of 0 still gets its turn: the tick that `addWaiter` asks for runs first.
-      const waitMs = Math.min(LEASE_WAIT_MS_MAX, request.waitMs);
-      cancelTimer = this.#o.runtime.after(Math.max(waitMs, 20), () => {
-        waiter.isCongested = true;
-        // A grant may be on its way to the disk: what it brings is answered, then the wait is over.
-        if (waiter.credits === max) giveUp();
-      });
-      view.addWaiter(cell, waiter);
-    });
+    const { runtime } = this.#o;
+    const release = (jobs: readonly pb.LeasedJobInput[]) =>
+      this.releaseUndelivered(caller, request.queue, jobs);
+    return longPoll({ view, cell, runtime, request, identity: caller.identity, signal, release });
   }
 
   releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void {

@@ -105,6 +105,11 @@ export class QueueView implements View {
     this.#lines.delete(queueNo);
   }
 
+  /** The next job to hand out is on its way from the disk. */
+  isReading(cell: QueueCell): boolean {
+    return this.#lines.get(cell.queueNo)?.isLoading === true;
+  }
+
   workers(cell: QueueCell): number {
     return this.#lines.get(cell.queueNo)?.waiters.length ?? 0;
   }

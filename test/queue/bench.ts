@@ -9,6 +9,7 @@ import type { JournalFiles } from '../../dataplane/journal/files.ts';
 import type { QueueCell } from '../../dataplane/queue/cell.ts';
 import type { QueueView } from '../../dataplane/queue/view.ts';
 import type { Caller } from '../../dataplane/shard/state-machine.ts';
+import type { LogFiles } from '../../dataplane/storage/log-files.ts';
 import { ManualTime } from './manual-time.ts';
 
 export const caller: Caller = { identity: 'test', tenant: 1, deadlineMs: 0 };
@@ -100,6 +101,8 @@ export interface BenchOptions {
   readonly onDisk?: boolean;
   /** The journal's file system. */
   readonly files?: JournalFiles;
+  /** That of partition logs. */
+  readonly logFiles?: LogFiles;
 }
 
 /** Jobs that die, move, become due or are waited for may need bytes and rows from the disk first. */
@@ -113,18 +116,18 @@ export class Bench {
   readonly time = new ManualTime();
   readonly #shards: number;
   readonly dir: string | null;
-  readonly #files: JournalFiles | undefined;
+  readonly #files: Pick<BenchOptions, 'files' | 'logFiles'>;
   readonly fatal: Error[] = [];
   fabric!: OpenedFabric;
 
-  static async open({ shards = 1, onDisk = false, files }: BenchOptions = {}): Promise<Bench> {
+  static async open({ shards = 1, onDisk = false, files, logFiles }: BenchOptions = {}): Promise<Bench> {
     const dir = onDisk ? await mkdtemp(join(tmpdir(), 'flowmesh-bench-')) : null;
-    const bench = new Bench(shards, dir, files);
+    const bench = new Bench(shards, dir, { ...(files && { files }), ...(logFiles && { logFiles }) });
     await bench.#open();
     return bench;
   }
 
-  constructor(shards: number, dir: string | null, files: JournalFiles | undefined) {
+  constructor(shards: number, dir: string | null, files: Pick<BenchOptions, 'files' | 'logFiles'>) {
     this.#shards = shards;
     this.dir = dir;
     this.#files = files;
@@ -141,13 +144,18 @@ export class Bench {
       onFatal: (error) => void this.fatal.push(error),
       storage: {
         segmentBytes: 1024 * 1024,
-        ...(this.#files === undefined ? {} : { files: this.#files }),
+        ...this.#files,
       },
     });
   }
 
   get queues() {
     return this.fabric.queues;
+  }
+
+  /** A little real time for IO. */
+  async turns(): Promise<void> {
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** Until nothing is under way but what waits for the clock. */

@@ -1,6 +1,7 @@
 // In which order waiting jobs are given out, and when delayed and retried ones are.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ackOf, aJob, Bench, nackOf, payloads } from './bench.ts';
+import { type LogFile, type LogFiles, realLogFiles } from '../../dataplane/storage/log-files.ts';
+import { ackOf, aJob, Bench, caller, nackOf, payloads } from './bench.ts';
 
 let bench: Bench;
 beforeEach(async () => {
@@ -123,4 +124,46 @@ test('many jobs with options are all given out, in priority order, through check
     await bench.settle('q', ...got.map(ackOf));
   }
   expect(seen).toEqual(expected);
+});
+
+test('a poll that does not wait gets jobs that have to be read from a slow disk first', async () => {
+  const reads = Promise.withResolvers<void>();
+  let isSlow = false;
+  const logFiles: LogFiles = {
+    ...realLogFiles,
+    async open(file, mode) {
+      const opened = await realLogFiles.open(file, mode);
+      const slowed: LogFile = {
+        write: (pieces, position) => opened.write(pieces, position),
+        async read(into, position) {
+          if (isSlow) await reads.promise;
+          return opened.read(into, position);
+        },
+        sync: () => opened.sync(),
+        truncate: (bytes) => opened.truncate(bytes),
+        size: () => opened.size(),
+        close: () => opened.close(),
+      };
+      return slowed;
+    },
+  };
+  const slow = await Bench.open({ onDisk: true, logFiles });
+  try {
+    await slow.enqueue('q', aJob('a'));
+    // More than stays in memory: the first job is on the disk only.
+    for (let i = 0; i < 40; i++) await slow.enqueue('q', aJob('x'.repeat(500_000)));
+    await slow.restart({ clean: true });
+    isSlow = true;
+    const request = { queue: 'q', max: 1, waitMs: 0, visibilityMs: 0, worker: 'w' };
+    const asked = slow.queues.lease(caller, request, new AbortController().signal);
+    for (let i = 0; i < 5; i++) {
+      await slow.turns();
+      await slow.time.advance(20, () => slow.turns());
+    }
+    reads.resolve();
+    await slow.idle();
+    expect((await asked).jobs?.map(({ payload }) => String(payload))).toEqual(['a']);
+  } finally {
+    await slow.close();
+  }
 });
