@@ -50,5 +50,9 @@ test('the ledger notices what it is there for', () => {
   ledger.read('k', 4);
   ledger.written.set(3, { partition: 0, offset: 1 });
   ledger.checkPartition(0, [{ offset: 0, n: 9 }]);
-  expect(ledger.violations).toHaveLength(4);
+  ledger.keyedDelivery('a', 0);
+  ledger.keyedDelivery('a', 2);
+  ledger.consumed(0, 0);
+  ledger.consumed(0, 2);
+  expect(ledger.violations).toHaveLength(6);
 });

@@ -22,6 +22,11 @@ export class Ledger {
   /** Increments of one hash field that were acknowledged. */
   increments = 0;
   transactions = 0;
+  /** Key -> number of the last job of it that was delivered; and of the last one that was acknowledged. */
+  readonly keyed = new Map<string, number>();
+  readonly keyedAsked = new Map<string, number>();
+  /** Partition -> last offset that the group was given. */
+  readonly groupOffsets = new Map<number, number>();
   reads = 0;
 
   delivery(n: number, id: string): void {
@@ -43,6 +48,22 @@ export class Ledger {
     const { acked, asked } = this.keys.get(key) ?? { acked: -1, asked: -1 };
     if (value === acked || value === asked) return;
     this.violations.push(`key ${key} reads ${value}; acknowledged was ${acked}, asked for ${asked}`);
+  }
+
+  /** A job of a key, numbered from 0 by the key's only writer: the next one, or the last one again. */
+  keyedDelivery(key: string, n: number): void {
+    const last = this.keyed.get(key) ?? -1;
+    if (n !== last && n !== last + 1)
+      this.violations.push(`job ${n} of key ${key} was delivered after job ${last}: not in order`);
+    this.keyed.set(key, Math.max(last, n));
+  }
+
+  /** A record of the group: whatever was committed had been delivered, so there is never a gap. */
+  consumed(partition: number, offset: number): void {
+    const last = this.groupOffsets.get(partition) ?? -1;
+    if (offset > last + 1)
+      this.violations.push(`the group got ${partition}:${offset} after ${last}: a commit passed what it got`);
+    this.groupOffsets.set(partition, Math.max(last, offset));
   }
 
   /** At the end: every acknowledged enqueue was delivered and done. */

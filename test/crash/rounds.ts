@@ -76,12 +76,20 @@ export async function survive(run: CrashRun): Promise<Ledger> {
     for (; round < run.rounds && ledger.violations.length === 0; round++) {
       // The clients are back and something is under way when the next end comes.
       const before = load.answered();
-      await until(
-        'work goes on',
-        async () => load.answered() > before + 30 || ledger.violations.length > 0,
-      ).catch(async (error) => {
-        throw new Error(`${error.message}; ${await condition(server)}; ${load.waiting()}`);
-      });
+      const { reads } = ledger;
+      const written = ledger.written.size;
+      const enqueued = ledger.enqueued.size;
+      // Of every kind: clients come back after pauses of their own.
+      const isBack = () =>
+        load.answered() > before + 30 &&
+        ledger.reads > reads + 5 &&
+        ledger.written.size > written + 5 &&
+        ledger.enqueued.size > enqueued + 10;
+      await until('work goes on', async () => isBack() || ledger.violations.length > 0).catch(
+        async (error) => {
+          throw new Error(`${error.message}; ${await condition(server)}; ${load.waiting()}`);
+        },
+      );
       await sleep(chance() * 500);
       await run.crash(server);
       // Now and then a second one during recovery.
@@ -116,8 +124,16 @@ async function compare(server: ServerProcess, load: Workload, ledger: Ledger): P
       (q) => (q.figures?.waiting ?? 0) + (q.figures?.delayed ?? 0) + (q.figures?.leased ?? 0) === 0,
     );
   });
+  await until('the group has all', async () => {
+    const { partitions = [] } = await fm.admin.getStream(STREAM);
+    return (partitions ?? []).every(
+      ({ partition, end }) => (ledger.groupOffsets.get(partition ?? 0) ?? -1) === Number(end ?? 0) - 1,
+    );
+  });
   await load.close();
   ledger.checkJobs();
+  for (const [key, n] of ledger.keyedAsked)
+    if ((ledger.keyed.get(key) ?? -1) < n) ledger.violations.push(`job ${n} of key ${key} was not delivered`);
   for (let p = 0; p < PARTITIONS; p++) ledger.checkPartition(p, await readPartition(fm, STREAM, p));
   for (const [key, { acked }] of ledger.keys) {
     const value = ((await fm.kv.get(key)) as number | undefined) ?? -1;
@@ -143,4 +159,5 @@ async function compare(server: ServerProcess, load: Workload, ledger: Ledger): P
 /** One line for the log of a run. */
 export const summary = (shards: number, rounds: number, ledger: Ledger, seed: number): string =>
   `${shards} shards: ${rounds} rounds, ${ledger.enqueued.size} enqueues, ${ledger.written.size} records, ` +
-  `${ledger.reads} keys read back, ${ledger.transactions} transactions, 0 violations (seed ${seed})\n`;
+  `${ledger.keyed.size} keys in order, ${ledger.reads} keys read back, ${ledger.transactions} transactions, ` +
+  `0 violations (seed ${seed})\n`;

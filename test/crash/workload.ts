@@ -7,6 +7,8 @@ import type { Ledger } from './ledger.ts';
 export const QUEUES = ['crash.a', 'crash.b', 'crash.c'];
 export const STREAM = 'crash.records';
 export const PARTITIONS = 3;
+export const KEYED_QUEUE = 'crash.keyed';
+const GROUP = 'crash-group';
 const KEYS = 6;
 const RETRY_FOR = '60s';
 
@@ -84,6 +86,32 @@ export async function startWorkload(address: string, ledger: Ledger): Promise<Wo
     ledger.transactions++;
   };
 
+  /** One writer for each key, so that its jobs have an order. Some come later, some first. */
+  const keyed = (key: string) => {
+    let n = 0;
+    return async () => {
+      await fm.queue.enqueue(KEYED_QUEUE, { key, n }, { key });
+      ledger.keyedAsked.set(key, n++);
+    };
+  };
+  const delayed = async () => {
+    const n = next++;
+    const { id } = await fm.queue.enqueue(QUEUES[0] as string, { n }, { delay: 0.3, priority: n % 3 });
+    ledger.enqueued.set(n, id);
+  };
+  const consumer = fm.stream.consumer(STREAM, GROUP, { from: 'earliest' });
+  const consuming = (async () => {
+    for await (const record of consumer) ledger.consumed(record.partition, record.offset);
+  })().catch((error) => failed('consume', error));
+  const keyedWorker = fm.queue.worker(
+    KEYED_QUEUE,
+    async (job) => {
+      const { key, n } = job.payload as { key: string; n: number };
+      ledger.keyedDelivery(key, n);
+    },
+    { concurrency: 10, visibility: '3s' },
+  );
+  keyedWorker.on('error', () => {});
   const workers = [...QUEUES, '{crash}:jobs'].map((queue) => {
     const worker = fm.queue.worker(
       queue,
@@ -102,6 +130,8 @@ export async function startWorkload(address: string, ledger: Ledger): Promise<Wo
     ...[1, 2, 3].map(() => loop('write', write)),
     ...Array.from({ length: KEYS }, (_, i) => loop('key', owner(`crash:key-${i}`))),
     loop('increment', increment),
+    ...['a', 'b', 'c'].map((key) => loop('keyed', keyed(key))),
+    loop('delayed', delayed),
     ...[1, 2].map(() => loop('transaction', transaction)),
   ];
   return {
@@ -110,7 +140,9 @@ export async function startWorkload(address: string, ledger: Ledger): Promise<Wo
       await Promise.all(loops);
     },
     async close() {
-      await Promise.all(workers.map((worker) => worker.drain()));
+      await Promise.all([...workers, keyedWorker].map((worker) => worker.drain()));
+      await consumer.close();
+      await consuming;
       await fm.close();
     },
     answered: () => answered,
