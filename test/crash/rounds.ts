@@ -158,6 +158,12 @@ async function compare(server: ServerProcess, load: Workload, ledger: Ledger): P
 
 /** One line for the log of a run. */
 export const summary = (shards: number, rounds: number, ledger: Ledger, seed: number): string =>
-  `${shards} shards: ${rounds} rounds, ${ledger.enqueued.size} enqueues, ${ledger.written.size} records, ` +
-  `${ledger.keyed.size} keys in order, ${ledger.reads} keys read back, ${ledger.transactions} transactions, ` +
-  `0 violations (seed ${seed})\n`;
+  [
+    `${shards} shards: ${rounds} rounds`,
+    `${ledger.enqueued.size} enqueues`,
+    `${ledger.written.size} records`,
+    `${ledger.keyed.size} keys in order`,
+    `${ledger.reads} keys read back`,
+    `${ledger.transactions} transactions`,
+    `0 violations (seed ${seed})\n`,
+  ].join(', ');
