@@ -94,6 +94,7 @@ function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
     jobHistory: q(queues.jobHistory),
     cancelJob: q(queues.cancelJob),
     purge: q(queues.purge),
+    setDraining: q(queues.setDraining),
     setPaused: q(queues.setPaused),
     redrive: q(queues.redrive),
     startRedrive: q(queues.startRedrive),

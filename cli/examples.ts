@@ -60,6 +60,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'queue redrive-start': ['flowmesh queue redrive-start emails.send.dead --rate 50'],
   'queue redrive-status': ['flowmesh queue redrive-status emails.send.dead'],
   'queue redrive-cancel': ['flowmesh queue redrive-cancel emails.send.dead'],
+  'queue drain': ['flowmesh queue drain emails.send', 'flowmesh queue drain emails.send --off'],
   'queue pause': ['flowmesh queue pause emails.send'],
   'queue resume': ['flowmesh queue resume emails.send'],
   'queue purge': ['flowmesh queue purge emails.send --yes'],

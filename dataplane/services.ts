@@ -55,6 +55,7 @@ export interface QueueService {
   jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput>;
   cancelJob(caller: Caller, request: pb.CancelJobRequest): Promise<pb.CancelJobResponseInput>;
   purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput>;
+  setDraining(caller: Caller, request: pb.SetDrainingRequest): Promise<pb.SetDrainingResponseInput>;
   setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput>;
   redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput>;
   startRedrive(caller: Caller, request: pb.StartRedriveRequest): Promise<pb.RedriveTaskInput>;

@@ -1,4 +1,4 @@
-// flowmesh queue redrive-start, redrive-status, redrive-cancel: dead jobs back to life by a server task.
+// flowmesh queue drain, redrive-start, redrive-status, redrive-cancel: what takes a while on the server.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Command } from 'commander';
 import type { Action, Context } from '../context.ts';
@@ -8,6 +8,11 @@ import { details } from '../table.ts';
 import { clock, count, printable, relative, span } from '../text.ts';
 
 export function addRedriveTaskCommands(queue: Command, action: Action): void {
+  queue
+    .command('drain <queue>')
+    .description('refuse new jobs and finish those that are there')
+    .option('--off', 'take jobs again')
+    .action(action(drain));
   queue
     .command('redrive-start <dead-letter-queue>')
     .description('have the server move dead jobs back, at a rate, to any queue')
@@ -24,6 +29,15 @@ export function addRedriveTaskCommands(queue: Command, action: Action): void {
     .command('redrive-cancel <dead-letter-queue>')
     .description('stop it; what was not moved stays where it is')
     .action(action(cancel));
+}
+
+async function drain(context: Context, { off = false }: { off?: boolean }, queue: string): Promise<void> {
+  const api = await context.api();
+  const { unfinished } = await api.setDraining({ queue, draining: !off, mutation: api.mutation() });
+  const left = `${count(unfinished)} to finish`;
+  context.show({ queue, draining: !off, unfinished }, () =>
+    off ? `${printable(queue)} takes jobs again\n` : `${printable(queue)} takes no new jobs, ${left}\n`,
+  );
 }
 
 interface StartOptions {

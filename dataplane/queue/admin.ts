@@ -85,6 +85,7 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
   return {
     spec: specMessage(cell.name, cell.spec),
     paused: s.paused,
+    draining: s.draining,
     shard: view.context.shard,
     createdAtMs: cell.createdAtMs,
     schedules: (cell.spec.schedules ?? []).map((schedule) => scheduleState(view, cell, schedule)),

@@ -59,6 +59,7 @@ export const VISIBILITY_MS_MAX = 12 * 3_600_000;
 export const freshState = (): QueueState => ({
   generation: 0,
   paused: false,
+  draining: false,
   cursor: 0,
   plain: 0,
   ready: 0,

@@ -60,8 +60,14 @@ export interface CancelCommand extends Base {
   readonly reason: string;
 }
 
+export interface DrainCommand extends Base {
+  readonly kind: 'drain';
+  readonly draining: boolean;
+}
+
 export type LifeCommand =
   | CancelCommand
+  | DrainCommand
   | ReportCommand
   | RedriveStartCommand
   | RedriveNoteCommand

@@ -6,6 +6,7 @@ import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
 import type { QueueState } from './evolve.ts';
 import type { LifeCommand } from './life-commands.ts';
+import * as life from './life-events.ts';
 import { decideRedriveCancel, decideRedriveNote, decideRedriveStart, decideTake } from './redrive-decide.ts';
 import { decideReport, reportReads } from './reports.ts';
 
@@ -16,6 +17,7 @@ const KINDS: ReadonlySet<string> = new Set<LifeCommand['kind']>([
   'take',
   'report',
   'cancel',
+  'drain',
 ]);
 
 export const isLifeCommand = (command: QueueCommand): command is LifeCommand => KINDS.has(command.kind);
@@ -43,6 +45,9 @@ export function decideLife(
       return decideRedriveNote(cell, c, at, emit);
     case 'redrive-cancel':
       return decideRedriveCancel(cell, at, emit);
+    case 'drain':
+      emit({ type: life.DRAINING, queueNo: cell.queueNo, draining: c.draining } as life.Draining);
+      return { unfinished: cell.depth };
     case 'cancel':
       return decideCancel(state.context.rows, cell, c, at, emit);
     case 'report':

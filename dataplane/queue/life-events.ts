@@ -13,6 +13,7 @@ export const CANCELLED = 92;
 export const KEPT = 93;
 export const REPORTED = 95;
 export const FORGOTTEN = 98;
+export const DRAINING = 99;
 
 interface OfQueue extends Event {
   readonly queueNo: number;
@@ -92,7 +93,13 @@ export interface Forgotten extends OfQueue {
   readonly keys: readonly string[];
 }
 
-export type LifeEvent = SessionOpened | RedriveChanged | Cancelled | Kept | Reported | Forgotten;
+/** Whether the queue refuses new jobs from now on. */
+export interface Draining extends OfQueue {
+  readonly type: typeof DRAINING;
+  readonly draining: boolean;
+}
+
+export type LifeEvent = SessionOpened | RedriveChanged | Cancelled | Kept | Reported | Forgotten | Draining;
 
 export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
 
@@ -131,6 +138,9 @@ export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
       for (const line of e.lines) w.text(line);
       w.text(e.progress);
       w.varint(e.progressAtMs);
+      return;
+    case DRAINING:
+      w.u8(e.draining ? 1 : 0);
       return;
     case FORGOTTEN:
       w.u8(e.table);
@@ -179,6 +189,8 @@ export function decodeLifeEvent(type: number, r: ByteReader): LifeEvent {
         progress: r.text(),
         progressAtMs: r.varint(),
       };
+    case DRAINING:
+      return { type, queueNo, draining: r.u8() === 1 };
     default:
       return {
         type: FORGOTTEN,

@@ -27,6 +27,9 @@ export function evolveLife(state: QueueState, e: life.LifeEvent, at: Moment): vo
     case life.CANCELLED:
       evolveCancelled(state, cell, e, at);
       return;
+    case life.DRAINING:
+      cell.state.draining = e.draining;
+      return;
     case life.KEPT:
       evolveKept(rows, cell, e, at);
       return;

@@ -280,12 +280,14 @@ export class Queues implements QueueService {
     return this.#call(caller, request.queue, { kind: 'purge', mutation: mutationOf(request.mutation) });
   }
 
+  setDraining(caller: Caller, request: pb.SetDrainingRequest): Promise<pb.SetDrainingResponseInput> {
+    const part = { draining: request.draining, mutation: mutationOf(request.mutation) };
+    return this.#call(caller, request.queue, { kind: 'drain', ...part });
+  }
+
   setPaused(caller: Caller, request: pb.SetPausedRequest): Promise<pb.SetPausedResponseInput> {
-    return this.#call(caller, request.queue, {
-      kind: 'pause',
-      paused: request.paused,
-      mutation: mutationOf(request.mutation),
-    });
+    const part = { paused: request.paused, mutation: mutationOf(request.mutation) };
+    return this.#call(caller, request.queue, { kind: 'pause', ...part });
   }
 
   redrive(caller: Caller, request: pb.RedriveRequest): Promise<pb.RedriveResponseInput> {

@@ -175,6 +175,7 @@ export interface ResolvedSpec extends DispatchSpec {
 export interface QueueState {
   generation: number;
   paused: boolean;
+  draining: boolean;
   /** Next offset of the log that has not been looked at. */
   cursor: number;
   /** Unindexed jobs at or behind the cursor. */

@@ -203,6 +203,8 @@ export class QueueView implements View {
     const { queueNo } = cell;
     switch (c.kind) {
       case 'enqueue':
+        if (cell.state.draining)
+          throw new FlowError('QUEUE_DRAINING', `queue ${c.name} finishes what it has and takes no new jobs`);
         return decideEnqueue(rows, cell, c, at, this.idPrefix(cell), emit);
       case 'settle':
         return decideSettle(rows, cell, c, at, random, emit);

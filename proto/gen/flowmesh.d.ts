@@ -1737,6 +1737,7 @@ export interface Queue {
   shard: number;
   createdAtMs: number;
   schedules: ScheduleState[];
+  draining: boolean;
 }
 export interface QueueInput {
   spec?: QueueSpecInput | null | undefined;
@@ -1745,6 +1746,7 @@ export interface QueueInput {
   shard?: number | null | undefined;
   createdAtMs?: number | null | undefined;
   schedules?: readonly ScheduleStateInput[] | null | undefined;
+  draining?: boolean | null | undefined;
 }
 export const Queue: MessageType<Queue, QueueInput>;
 
@@ -2216,6 +2218,28 @@ export interface SetContainsInput {
   members?: readonly Uint8Array[] | null | undefined;
 }
 export const SetContains: MessageType<SetContains, SetContainsInput>;
+
+export interface SetDrainingRequest {
+  queue: string;
+  draining: boolean;
+  mutation: Mutation | null;
+}
+export interface SetDrainingRequestInput {
+  queue?: string | null | undefined;
+  draining?: boolean | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const SetDrainingRequest: MessageType<SetDrainingRequest, SetDrainingRequestInput>;
+
+export interface SetDrainingResponse {
+  /** Jobs that are not finished. */
+  unfinished: number;
+}
+export interface SetDrainingResponseInput {
+  /** Jobs that are not finished. */
+  unfinished?: number | null | undefined;
+}
+export const SetDrainingResponse: MessageType<SetDrainingResponse, SetDrainingResponseInput>;
 
 export interface SetPausedRequest {
   queue: string;

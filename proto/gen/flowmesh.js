@@ -1668,6 +1668,7 @@ export const flowmesh = $root.flowmesh = (() => {
    Queue.prototype.shard = 0;
    Queue.prototype.createdAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Queue.prototype.schedules = $util.emptyArray;
+   Queue.prototype.draining = false;
 
    Queue.create = function(properties) {
     return new Queue(properties);
@@ -1693,6 +1694,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (message.schedules != null && message.schedules.length)
      for (let i = 0; i < message.schedules.length; ++i)
       $root.flowmesh.v1.ScheduleState.encode(message.schedules[i], writer.uint32(162).fork(), _depth + 1).ldelim();
+    if (message.draining != null && $Object.hasOwnProperty.call(message, "draining") && message.draining !== false)
+     writer.uint32(240).bool(message.draining);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -1773,6 +1776,15 @@ export const flowmesh = $root.flowmesh = (() => {
        message.schedules.push($root.flowmesh.v1.ScheduleState.decode(reader, reader.size(), $undefined, _depth + 1));
        continue;
       }
+     case 30: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.draining = value;
+       else
+        delete message.draining;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -1836,6 +1848,9 @@ export const flowmesh = $root.flowmesh = (() => {
       message.schedules[i] = $root.flowmesh.v1.ScheduleState.fromObject(object.schedules[i], _depth + 1);
      }
     }
+    if (object.draining != null)
+     if (object.draining)
+      message.draining = $Boolean(object.draining);
     return message;
    };
 
@@ -1859,6 +1874,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.createdAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.createdAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.draining = false;
     }
     if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
      object.spec = $root.flowmesh.v1.QueueSpec.toObject(message.spec, options, _depth + 1);
@@ -1880,6 +1896,8 @@ export const flowmesh = $root.flowmesh = (() => {
      for (let j = 0; j < message.schedules.length; ++j)
       object.schedules[j] = $root.flowmesh.v1.ScheduleState.toObject(message.schedules[j], options, _depth + 1);
     }
+    if (message.draining != null && $Object.hasOwnProperty.call(message, "draining"))
+     object.draining = message.draining;
     return object;
    };
 
@@ -22698,6 +22716,300 @@ export const flowmesh = $root.flowmesh = (() => {
    return PurgeResponse;
   })();
 
+  v1.SetDrainingRequest = (function() {
+
+   const SetDrainingRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   SetDrainingRequest.prototype.queue = "";
+   SetDrainingRequest.prototype.draining = false;
+   SetDrainingRequest.prototype.mutation = null;
+
+   SetDrainingRequest.create = function(properties) {
+    return new SetDrainingRequest(properties);
+   };
+
+   SetDrainingRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.draining != null && $Object.hasOwnProperty.call(message, "draining") && message.draining !== false)
+     writer.uint32(16).bool(message.draining);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   SetDrainingRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.SetDrainingRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.draining = value;
+       else
+        delete message.draining;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   SetDrainingRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.SetDrainingRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.SetDrainingRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.SetDrainingRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.draining != null)
+     if (object.draining)
+      message.draining = $Boolean(object.draining);
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.SetDrainingRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   SetDrainingRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.draining = false;
+     object.mutation = null;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.draining != null && $Object.hasOwnProperty.call(message, "draining"))
+     object.draining = message.draining;
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   SetDrainingRequest.prototype.toJSON = function() {
+    return SetDrainingRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return SetDrainingRequest;
+  })();
+
+  v1.SetDrainingResponse = (function() {
+
+   const SetDrainingResponse = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   SetDrainingResponse.prototype.unfinished = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   SetDrainingResponse.create = function(properties) {
+    return new SetDrainingResponse(properties);
+   };
+
+   SetDrainingResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.unfinished != null && $Object.hasOwnProperty.call(message, "unfinished") && (typeof message.unfinished === "object" ? message.unfinished.low || message.unfinished.high : message.unfinished !== 0))
+     writer.uint32(8).uint64(message.unfinished);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   SetDrainingResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.SetDrainingResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.unfinished = value;
+       else
+        delete message.unfinished;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   SetDrainingResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.SetDrainingResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.SetDrainingResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.SetDrainingResponse();
+    if (object.unfinished != null)
+     if (typeof object.unfinished === "object" ? object.unfinished.low || object.unfinished.high : $Number(object.unfinished) !== 0)
+      if ($util.Long)
+       message.unfinished = $util.Long.fromValue(object.unfinished, true);
+      else if (typeof object.unfinished === "string")
+       message.unfinished = $parseInt(object.unfinished, 10);
+      else if (typeof object.unfinished === "number")
+       message.unfinished = object.unfinished;
+      else if (typeof object.unfinished === "object")
+       message.unfinished = new $util.LongBits(object.unfinished.low >>> 0, object.unfinished.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   SetDrainingResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults)
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.unfinished = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.unfinished = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    if (message.unfinished != null && $Object.hasOwnProperty.call(message, "unfinished"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.unfinished = typeof message.unfinished === "number" ? $BigInt(message.unfinished) : $util.Long.fromBits(message.unfinished.low >>> 0, message.unfinished.high >>> 0, true).toBigInt();
+     else if (typeof message.unfinished === "number")
+      object.unfinished = options.longs === $String ? $String(message.unfinished) : message.unfinished;
+     else
+      object.unfinished = options.longs === $String ? $util.Long.prototype.toString.call(message.unfinished) : options.longs === $Number ? new $util.LongBits(message.unfinished.low >>> 0, message.unfinished.high >>> 0).toNumber(true) : message.unfinished;
+    return object;
+   };
+
+   SetDrainingResponse.prototype.toJSON = function() {
+    return SetDrainingResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return SetDrainingResponse;
+  })();
+
   v1.SetPausedRequest = (function() {
 
    const SetPausedRequest = function (properties) {
@@ -31743,38 +32055,40 @@ const $122 = flowmesh.v1.SeekRequest;
 const $123 = flowmesh.v1.SeekResponse;
 const $124 = flowmesh.v1.SetAdd;
 const $125 = flowmesh.v1.SetContains;
-const $126 = flowmesh.v1.SetPausedRequest;
-const $127 = flowmesh.v1.SetPausedResponse;
-const $128 = flowmesh.v1.SetRemove;
-const $129 = flowmesh.v1.SetScan;
-const $130 = flowmesh.v1.SettleRequest;
-const $131 = flowmesh.v1.SettleResponse;
-const $132 = flowmesh.v1.Settlement;
-const $133 = flowmesh.v1.ShardFigures;
-const $134 = flowmesh.v1.SortedSetAdd;
-const $135 = flowmesh.v1.SortedSetIncrement;
-const $136 = flowmesh.v1.SortedSetRange;
-const $137 = flowmesh.v1.SortedSetRemove;
-const $138 = flowmesh.v1.SortedSetScore;
-const $139 = flowmesh.v1.StartRedriveRequest;
-const $140 = flowmesh.v1.Stream;
-const $141 = flowmesh.v1.StreamSpec;
-const $142 = flowmesh.v1.TransactionOp;
-const $143 = flowmesh.v1.TransactionRequest;
-const $144 = flowmesh.v1.TransactionResponse;
-const $145 = flowmesh.v1.TransactionResult;
-const $146 = flowmesh.v1.Window;
-const $147 = flowmesh.v1.WorkExtend;
-const $148 = flowmesh.v1.WorkHello;
-const $149 = flowmesh.v1.WorkLost;
-const $150 = flowmesh.v1.WorkNack;
-const $151 = flowmesh.v1.WorkRequest;
-const $152 = flowmesh.v1.WorkResponse;
-const $153 = flowmesh.v1.WorkResult;
-const $154 = flowmesh.v1.WorkSettle;
-const $155 = flowmesh.v1.WorkSettled;
-const $156 = flowmesh.v1.WorkWelcome;
-const $157 = flowmesh.v1.Durability;
+const $126 = flowmesh.v1.SetDrainingRequest;
+const $127 = flowmesh.v1.SetDrainingResponse;
+const $128 = flowmesh.v1.SetPausedRequest;
+const $129 = flowmesh.v1.SetPausedResponse;
+const $130 = flowmesh.v1.SetRemove;
+const $131 = flowmesh.v1.SetScan;
+const $132 = flowmesh.v1.SettleRequest;
+const $133 = flowmesh.v1.SettleResponse;
+const $134 = flowmesh.v1.Settlement;
+const $135 = flowmesh.v1.ShardFigures;
+const $136 = flowmesh.v1.SortedSetAdd;
+const $137 = flowmesh.v1.SortedSetIncrement;
+const $138 = flowmesh.v1.SortedSetRange;
+const $139 = flowmesh.v1.SortedSetRemove;
+const $140 = flowmesh.v1.SortedSetScore;
+const $141 = flowmesh.v1.StartRedriveRequest;
+const $142 = flowmesh.v1.Stream;
+const $143 = flowmesh.v1.StreamSpec;
+const $144 = flowmesh.v1.TransactionOp;
+const $145 = flowmesh.v1.TransactionRequest;
+const $146 = flowmesh.v1.TransactionResponse;
+const $147 = flowmesh.v1.TransactionResult;
+const $148 = flowmesh.v1.Window;
+const $149 = flowmesh.v1.WorkExtend;
+const $150 = flowmesh.v1.WorkHello;
+const $151 = flowmesh.v1.WorkLost;
+const $152 = flowmesh.v1.WorkNack;
+const $153 = flowmesh.v1.WorkRequest;
+const $154 = flowmesh.v1.WorkResponse;
+const $155 = flowmesh.v1.WorkResult;
+const $156 = flowmesh.v1.WorkSettle;
+const $157 = flowmesh.v1.WorkSettled;
+const $158 = flowmesh.v1.WorkWelcome;
+const $159 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -31902,36 +32216,38 @@ export {
   $123 as SeekResponse,
   $124 as SetAdd,
   $125 as SetContains,
-  $126 as SetPausedRequest,
-  $127 as SetPausedResponse,
-  $128 as SetRemove,
-  $129 as SetScan,
-  $130 as SettleRequest,
-  $131 as SettleResponse,
-  $132 as Settlement,
-  $133 as ShardFigures,
-  $134 as SortedSetAdd,
-  $135 as SortedSetIncrement,
-  $136 as SortedSetRange,
-  $137 as SortedSetRemove,
-  $138 as SortedSetScore,
-  $139 as StartRedriveRequest,
-  $140 as Stream,
-  $141 as StreamSpec,
-  $142 as TransactionOp,
-  $143 as TransactionRequest,
-  $144 as TransactionResponse,
-  $145 as TransactionResult,
-  $146 as Window,
-  $147 as WorkExtend,
-  $148 as WorkHello,
-  $149 as WorkLost,
-  $150 as WorkNack,
-  $151 as WorkRequest,
-  $152 as WorkResponse,
-  $153 as WorkResult,
-  $154 as WorkSettle,
-  $155 as WorkSettled,
-  $156 as WorkWelcome,
-  $157 as Durability,
+  $126 as SetDrainingRequest,
+  $127 as SetDrainingResponse,
+  $128 as SetPausedRequest,
+  $129 as SetPausedResponse,
+  $130 as SetRemove,
+  $131 as SetScan,
+  $132 as SettleRequest,
+  $133 as SettleResponse,
+  $134 as Settlement,
+  $135 as ShardFigures,
+  $136 as SortedSetAdd,
+  $137 as SortedSetIncrement,
+  $138 as SortedSetRange,
+  $139 as SortedSetRemove,
+  $140 as SortedSetScore,
+  $141 as StartRedriveRequest,
+  $142 as Stream,
+  $143 as StreamSpec,
+  $144 as TransactionOp,
+  $145 as TransactionRequest,
+  $146 as TransactionResponse,
+  $147 as TransactionResult,
+  $148 as Window,
+  $149 as WorkExtend,
+  $150 as WorkHello,
+  $151 as WorkLost,
+  $152 as WorkNack,
+  $153 as WorkRequest,
+  $154 as WorkResponse,
+  $155 as WorkResult,
+  $156 as WorkSettle,
+  $157 as WorkSettled,
+  $158 as WorkWelcome,
+  $159 as Durability,
 };

@@ -133,6 +133,10 @@ import type {
   SeekRequestInput,
   SeekResponse,
   SeekResponseInput,
+  SetDrainingRequest,
+  SetDrainingRequestInput,
+  SetDrainingResponse,
+  SetDrainingResponseInput,
   SetPausedRequest,
   SetPausedRequestInput,
   SetPausedResponse,
@@ -295,6 +299,8 @@ export type QueuesHandlers = {
   /** Finishes a job without its handler's word: one that waits is not handed out, who holds it loses the lease. */
   cancelJob: grpc.handleUnaryCall<CancelJobRequest, CancelJobResponseInput>;
   purge: grpc.handleUnaryCall<PurgeRequest, PurgeResponseInput>;
+  /** A draining queue refuses new jobs (QUEUE_DRAINING) and finishes those it has. */
+  setDraining: grpc.handleUnaryCall<SetDrainingRequest, SetDrainingResponseInput>;
   setPaused: grpc.handleUnaryCall<SetPausedRequest, SetPausedResponseInput>;
   /** Moves dead jobs back to where they came from, oldest first. */
   redrive: grpc.handleUnaryCall<RedriveRequest, RedriveResponseInput>;
@@ -319,6 +325,7 @@ export const QueuesService: {
   readonly jobHistory: CallDefinition<GetJobRequest, JobHistoryResponseInput, GetJobRequestInput, JobHistoryResponse>;
   readonly cancelJob: CallDefinition<CancelJobRequest, CancelJobResponseInput, CancelJobRequestInput, CancelJobResponse>;
   readonly purge: CallDefinition<PurgeRequest, PurgeResponseInput, PurgeRequestInput, PurgeResponse>;
+  readonly setDraining: CallDefinition<SetDrainingRequest, SetDrainingResponseInput, SetDrainingRequestInput, SetDrainingResponse>;
   readonly setPaused: CallDefinition<SetPausedRequest, SetPausedResponseInput, SetPausedRequestInput, SetPausedResponse>;
   readonly redrive: CallDefinition<RedriveRequest, RedriveResponseInput, RedriveRequestInput, RedriveResponse>;
   readonly startRedrive: CallDefinition<StartRedriveRequest, RedriveTaskInput, StartRedriveRequestInput, RedriveTask>;
@@ -347,6 +354,8 @@ export interface QueuesClient extends grpc.Client {
   /** Finishes a job without its handler's word: one that waits is not handed out, who holds it loses the lease. */
   cancelJob: UnaryClient<CancelJobRequestInput, CancelJobResponse>;
   purge: UnaryClient<PurgeRequestInput, PurgeResponse>;
+  /** A draining queue refuses new jobs (QUEUE_DRAINING) and finishes those it has. */
+  setDraining: UnaryClient<SetDrainingRequestInput, SetDrainingResponse>;
   setPaused: UnaryClient<SetPausedRequestInput, SetPausedResponse>;
   /** Moves dead jobs back to where they came from, oldest first. */
   redrive: UnaryClient<RedriveRequestInput, RedriveResponse>;

@@ -69,6 +69,8 @@ const ReportRequest = { serialize: (message) => pb.ReportRequest.encode(message)
 const ReportResponse = { serialize: (message) => pb.ReportResponse.encode(message).finish(true), deserialize: (bytes) => pb.ReportResponse.decode(bytes) };
 const SeekRequest = { serialize: (message) => pb.SeekRequest.encode(message).finish(true), deserialize: (bytes) => pb.SeekRequest.decode(bytes) };
 const SeekResponse = { serialize: (message) => pb.SeekResponse.encode(message).finish(true), deserialize: (bytes) => pb.SeekResponse.decode(bytes) };
+const SetDrainingRequest = { serialize: (message) => pb.SetDrainingRequest.encode(message).finish(true), deserialize: (bytes) => pb.SetDrainingRequest.decode(bytes) };
+const SetDrainingResponse = { serialize: (message) => pb.SetDrainingResponse.encode(message).finish(true), deserialize: (bytes) => pb.SetDrainingResponse.decode(bytes) };
 const SetPausedRequest = { serialize: (message) => pb.SetPausedRequest.encode(message).finish(true), deserialize: (bytes) => pb.SetPausedRequest.decode(bytes) };
 const SetPausedResponse = { serialize: (message) => pb.SetPausedResponse.encode(message).finish(true), deserialize: (bytes) => pb.SetPausedResponse.decode(bytes) };
 const SettleRequest = { serialize: (message) => pb.SettleRequest.encode(message).finish(true), deserialize: (bytes) => pb.SettleRequest.decode(bytes) };
@@ -361,6 +363,16 @@ export const QueuesService = {
     responseSerialize: PurgeResponse.serialize,
     responseDeserialize: PurgeResponse.deserialize,
     originalName: 'Purge',
+  },
+  setDraining: {
+    path: '/flowmesh.v1.Queues/SetDraining',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: SetDrainingRequest.serialize,
+    requestDeserialize: SetDrainingRequest.deserialize,
+    responseSerialize: SetDrainingResponse.serialize,
+    responseDeserialize: SetDrainingResponse.deserialize,
+    originalName: 'SetDraining',
   },
   setPaused: {
     path: '/flowmesh.v1.Queues/SetPaused',

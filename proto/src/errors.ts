@@ -206,6 +206,13 @@ export const ERRORS = {
     'The queue has reached its maxDepth',
     'Wait for workers to catch up, or raise limits.maxDepth.',
   ),
+  QUEUE_DRAINING: row(
+    FAILED_PRECONDITION,
+    409,
+    'never',
+    'The queue takes no new jobs',
+    'Enqueue elsewhere, or let it take jobs again.',
+  ),
   RESOURCE_EXHAUSTED: row(
     RESOURCE_EXHAUSTED,
     429,

@@ -209,3 +209,20 @@ test('[Q64] a job that is finished is not shown as waiting because earlier ones 
   expect(await bench.job('q', high.id)).toMatchObject({ state: 'completed', leaseEpoch: 0 });
   expect((await bench.list('q')).payloads).toEqual(['first']);
 });
+
+test('[Q68] a draining queue refuses new jobs and finishes those it has', async () => {
+  const drain = (draining: boolean) =>
+    bench.queues.setDraining(caller, { queue: 'q', draining, mutation: null });
+  await bench.enqueue('q', aJob('a'), aJob('b', { delayMs: 1000 }));
+  expect(await drain(true)).toEqual({ unfinished: 2 });
+  await bench.restart({ clean: true });
+  expect((await bench.fabric.admin.getQueue(caller, { name: 'q' })).draining).toBe(true);
+  await expect(bench.enqueue('q', aJob('c'))).rejects.toMatchObject({ code: 'QUEUE_DRAINING' });
+  await bench.settle('q', nackOf(await bench.leaseOne('q'), { retryAfterMs: 0 }));
+  await bench.settle('q', ackOf(await bench.leaseOne('q')));
+  await bench.advance(1000);
+  await bench.settle('q', ackOf(await bench.leaseOne('q')));
+  expect(await drain(false)).toEqual({ unfinished: 0 });
+  await bench.restart();
+  expect(await bench.enqueue('q', aJob('c'))).toHaveLength(1);
+});

@@ -69,6 +69,7 @@ export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabri
       jobHistory: (caller, request) => queues.jobHistory(caller, request),
       cancelJob: (caller, request) => queues.cancelJob(caller, request),
       purge: (caller, request) => queues.purge(caller, request),
+      setDraining: (caller, request) => queues.setDraining(caller, request),
       setPaused: (caller, request) => queues.setPaused(caller, request),
       redrive: (caller, request) => queues.redrive(caller, request),
       startRedrive: (caller, request) => queues.startRedrive(caller, request),

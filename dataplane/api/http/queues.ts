@@ -101,6 +101,7 @@ const queueSchema = open({
     }),
   ),
   paused: flag('Nothing is delivered while it is paused'),
+  draining: flag('New jobs are refused while it drains'),
   figures: open(figures),
   shard: count('Where it lives'),
   createdAtMs: count('When it was created'),

@@ -1,9 +1,9 @@
-// /v1/queues/{queue}/redrive as a resource: the task that moves dead jobs back, at its own pace.
+// What a queue does over time: /v1/queues/{queue}/redrive, the task that moves dead jobs back, and /drain.
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance } from 'fastify';
 import { messageFields } from './content.ts';
 import { mutationOf } from './request.ts';
-import { closed, count, idempotencyHeaders, open, params, problems, text } from './schemas.ts';
+import { closed, count, flag, idempotencyHeaders, open, params, problems, text } from './schemas.ts';
 import type { HttpContext } from './server.ts';
 
 interface QueueParams {
@@ -40,6 +40,28 @@ const fields = (answer: pb.RedriveTaskInput) => messageFields(pb.RedriveTask, an
 export function addRedriveRoutes(app: FastifyInstance, { fabric }: HttpContext): void {
   const { queues } = fabric;
   const url = '/v1/queues/:queue/redrive';
+
+  app.post<{ Params: QueueParams; Body?: { draining?: boolean } }>(
+    '/v1/queues/:queue/drain',
+    {
+      schema: {
+        operationId: 'drainQueue',
+        tags,
+        summary: 'Refuse new jobs and finish those that are there; {"draining": false} takes jobs again',
+        params: params('queue'),
+        headers: idempotencyHeaders,
+        body: closed({ draining: flag('Unset: true') }),
+        response: { 200: open({ unfinished: count('Jobs that are not finished') }), ...problems },
+      },
+    },
+    async (request) => {
+      const { queue } = request.params;
+      const draining = request.body?.draining ?? true;
+      const message = pb.SetDrainingRequest.create({ queue, draining, mutation: mutationOf(request) });
+      const { unfinished } = await queues.setDraining(request.caller, message);
+      return { unfinished: unfinished ?? 0 };
+    },
+  );
 
   app.put<{ Params: QueueParams; Body?: RedriveBody }>(
     url,

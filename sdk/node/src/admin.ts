@@ -126,6 +126,15 @@ export class Admin {
     );
   }
 
+  /**
+   * New jobs are refused (QUEUE_DRAINING) while those that are there are finished; `false` takes jobs again.
+   * Returns how many are not finished.
+   */
+  async drainQueue(queue: string, draining = true, options?: CallOptions): Promise<number> {
+    const request = { queue, draining, mutation: this.#connection.mutation() };
+    return (await this.#queues((s) => s.setDraining, request, options)).unfinished;
+  }
+
   async resumeQueue(queue: string, options?: CallOptions): Promise<void> {
     await this.#queues(
       (s) => s.setPaused,
