@@ -12,6 +12,8 @@ import type { EmitThen } from './upkeep.ts';
 /** Keys of one event. */
 const SLICE = 256;
 const HOUSEKEEPING_MS = 5000;
+/** After a read that failed. */
+const RETRY_MS = 1000;
 
 /** What is known of a queue that has jobs by key. */
 interface Watched {
@@ -77,9 +79,12 @@ export class Parking {
     watched.dueMs = dueOf(cell);
     if (!parked.isStale()) return;
     watched.dueMs = Number.POSITIVE_INFINITY;
-    void parked.refill().then(() => {
+    const again = () => {
       watched.dueMs = 0;
       this.#context.wake();
+    };
+    parked.refill().then(again, () => {
+      watched.dueMs = Math.min(watched.dueMs, at.nowMs + RETRY_MS);
     });
   }
 
@@ -107,7 +112,8 @@ export class Parking {
       keys.push({ queueNo: readU32be(key, 12), limitKey: readPart(key, 16).bytes, slotMs });
     }
     if (keys.length > 0) emit({ type: ke.REFILLED, keys } as ke.Refilled);
-    if (this.#bucketsFull.isStale()) void this.#bucketsFull.refill().then(this.#context.wake);
+    // What cannot be read is asked for again when house is kept next.
+    if (this.#bucketsFull.isStale()) this.#bucketsFull.refill().then(this.#context.wake, () => {});
     if (keys.length === SLICE) this.#nextHousekeepingMs = at.nowMs + 20;
   }
 }
