@@ -19,6 +19,8 @@ export interface Job {
   readonly key: string;
   readonly dedupKey: string;
   id: string;
+  /** Whoever enqueued it knows what became of that. */
+  isAnswered: boolean;
   isAccepted: boolean;
   readonly deliveries: Delivery[];
   isAcked: boolean;
@@ -51,6 +53,7 @@ export class JobBook {
       key,
       dedupKey,
       id: '',
+      isAnswered: false,
       isAccepted: false,
       deliveries: [],
       isAcked: false,
@@ -67,6 +70,7 @@ export class JobBook {
 
   accepted(job: Job, id: string): void {
     job.isAccepted = true;
+    job.isAnswered = true;
     this.#identify(job, id);
   }
 

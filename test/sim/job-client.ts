@@ -82,6 +82,7 @@ export class Producer extends Client {
     made.forEach(({ job }, i) => {
       const { id = '', deduplicated = false } = outcome.value.jobs[i] ?? {};
       sim.expect(id !== '', 'each job has an answer', () => job.payload);
+      job.isAnswered = true;
       if (!deduplicated) book.accepted(job, id);
       else sim.count('deduplicated');
       if (job.dedupKey !== '') book.deduplicated(job, id, deduplicated, DEDUP_MS, { fromMs, toMs });
@@ -184,10 +185,12 @@ export class Worker extends Client {
   }
 }
 
-/** As far as clients know: what they enqueued is acked or dead. */
+/** As far as clients know: what they enqueued is acked or dead, and nothing is on its way. */
 export const isDrained = (book: JobBook, queues: readonly QueueKind[]): boolean => {
   const names = new Set(queues.map(({ name }) => name));
-  return book.jobs.every((job) => !names.has(job.queue) || !job.isAccepted || job.isAcked || job.isBuried);
+  return book.jobs.every(
+    (job) => !names.has(job.queue) || job.isAcked || job.isBuried || (job.isAnswered && !job.isAccepted),
+  );
 };
 
 export class Overseer extends Client {

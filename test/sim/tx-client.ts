@@ -71,6 +71,7 @@ export class TxClient extends KvClient {
     const outcome = await this.#commit(`transaction ${value}${isBad ? ' that fails' : ''}`, ops);
     const isDone = outcome.kind === 'done';
     this.made.push({ value, job, isDone });
+    job.isAnswered = true;
     const told = () => `${value}: ${outcome.kind === 'refused' ? outcome.error.message : 'done'}`;
     this.sim.expect(isDone !== isBad, 'a transaction is refused when one of its parts is', told);
     if (outcome.kind !== 'done') return;
