@@ -36,6 +36,8 @@ export class Machine {
   /** Why it does not come up: damage is never to be expected, as no bit is flipped here. */
   failure: FlowError | null = null;
   readonly events = new Map<string, number>();
+  /** What the server logs, as it happens. */
+  onEvent: (event: string) => void = () => {};
   #whenGone = new Set<() => void>();
   #whenUp: (() => void)[] = [];
   #startedMs = 0;
@@ -136,6 +138,7 @@ export class Machine {
       runtime: this.#runtime(alive),
       version: 'simulated',
       log: (event: string, fields: Record<string, unknown>) => {
+        if (alive()) this.onEvent(event);
         this.events.set(event, (this.events.get(event) ?? 0) + 1);
         if (event !== 'checkpoint.written') this.world.note(`log ${event} ${fields['err'] ?? ''}`);
       },

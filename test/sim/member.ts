@@ -82,7 +82,12 @@ export class Member extends Client {
       if (message === undefined) {
         tell(session, { message: 'heartbeat', heartbeat: {} });
         if (sim.isClosing && (await reader.look(book)) === 0) return leave(session);
-        if (sim.isClosing) await this.pause(200, 400);
+        if (!sim.isClosing) continue;
+        // A commit that was refused in passing is made again.
+        for (const [partition, owned] of session.owned) {
+          await this.#commit(book, session, partition, owned, memberId);
+        }
+        await this.pause(200, 400);
         continue;
       }
       if (message.message === 'assignment') await this.#take(book, session, message.assignment, memberId);

@@ -29,6 +29,7 @@ export class Nemesis {
       [weight() / 3, () => this.#jump()],
       [weight() / 3, () => this.#pause()],
     ];
+    sim.machine.onEvent = (event) => this.#notice(event);
     sim.machine.disk.fails = (kind, path) => this.#fails(kind, path);
   }
 
@@ -49,6 +50,16 @@ export class Nemesis {
     disk.capacityBytes = Number.POSITIVE_INFINITY;
     disk.slowness = 1;
     this.#sim.world.note('healed');
+  }
+
+  /** The moment behind a checkpoint is when most that is wrong with it would show. */
+  #notice(event: string): void {
+    if (this.#isOver || event !== 'checkpoint.written' || !this.#chance.hit(0.03)) return;
+    const { world, machine } = this.#sim;
+    const { life } = machine;
+    world.after(0, () => {
+      if (life === machine.life) this.#crash(true);
+    });
   }
 
   #crash(isPower: boolean): void {
