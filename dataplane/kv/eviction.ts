@@ -1,6 +1,8 @@
 // Which key of a cache goes when it is full: the worst of a few that are drawn at random, as Redis does it.
 // Owns how recently and how often keys were used.
 //   X1. Costs a few numbers per key and no order among them: using a key is O(1).
+//   X2. Of equals the one used longest ago goes, and what was written last stays: a cache that dropped each new
+//       key at once would never learn what is used.
 export type Policy = 'lru' | 'lfu' | 'ttl';
 
 const SAMPLES = 8;
@@ -75,18 +77,27 @@ export class Eviction {
 
   /** The key to go next; undefined: there is none. */
   worst(): string | undefined {
-    let worst: string | undefined;
+    let worst: number | undefined;
     let rank = Number.POSITIVE_INFINITY;
     const isFew = this.#keys.length <= SAMPLES;
     const draws = isFew ? this.#keys.length : SAMPLES;
     for (let i = 0; i < draws; i++) {
       const place = isFew ? i : Math.floor(this.#p.random() * this.#keys.length);
+      if (this.#turns[place] === this.#turn && this.#keys.length > 1) continue;
       const each = this.#rankOf(place);
-      if (worst !== undefined && each >= rank) continue;
-      worst = this.#keys[place];
+      if (worst !== undefined && (each > rank || (each === rank && this.#isNewer(place, worst)))) continue;
+      worst = place;
       rank = each;
     }
-    return worst;
+    // Nothing but the newest was drawn, or there is nothing else.
+    return (
+      this.#keys[worst ?? this.#keys.findIndex((_, place) => this.#turns[place] !== this.#turn)] ??
+      this.#keys[0]
+    );
+  }
+
+  #isNewer(place: number, other: number): boolean {
+    return (this.#turns[place] as number) > (this.#turns[other] as number);
   }
 
   /** The lowest goes first. */
