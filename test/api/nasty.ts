@@ -83,6 +83,7 @@ const NESTED: Record<string, string> = {
   ack: 'Ack',
   nack: 'Nack',
   extend: 'Extend',
+  schedules: 'Schedule',
 };
 
 const ONE_OF = [
@@ -145,7 +146,7 @@ function nastyValue(message: string, field: string, { blank, random, depth }: Hi
         return { member: random.pick(BYTES), score: random.pick([Number.NaN, Infinity, -0, 1.5]) };
       }
       if (message === 'HashSet') return { field: random.pick(BYTES), value: random.pick(BYTES) };
-      return field === 'tags' ? random.pick(TEXTS) : random.pick(BYTES);
+      return field === 'tags' || field === 'log' ? random.pick(TEXTS) : random.pick(BYTES);
     });
   }
   if (nested && depth < 4) return messageOf(nested, random, depth + 1);
