@@ -1,8 +1,8 @@
 // Which key of a cache goes when it is full: the worst of a few that are drawn at random, as Redis does it.
 // Owns how recently and how often keys were used.
 //   X1. Costs a few numbers per key and no order among them: using a key is O(1).
-//   X2. Of equals the one used longest ago goes, and what was written last stays: a cache that dropped each new
-//       key at once would never learn what is used.
+//   X2. Of equals the one used longest ago goes, and what was written last stays: a cache that dropped each
+//       new key at once would never learn what is used.
 export type Policy = 'lru' | 'lfu' | 'ttl';
 
 const SAMPLES = 8;
