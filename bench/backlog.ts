@@ -36,8 +36,8 @@ async function backlog(label: string, key?: (i: number) => string): Promise<bool
   return withServer(async (server) => {
     const client: RawClient = rawClient(server.address);
     const queue = `bench.${label}`;
-    // A backlog that came and went: what the process needs for the traffic itself, and what the C library keeps
-    // of the peaks on the way. Only what is held for waiting jobs makes the difference to the next one.
+    // A backlog that came and went: what the process needs for the traffic itself, and what the C library
+    // keeps of the peaks on the way. Only what is held for waiting jobs makes the difference to the next one.
     await client.enqueue(queue, { from: 0, to: N }, key);
     await client.drain(queue, N);
     const emptyRss = await restingRss(server);
