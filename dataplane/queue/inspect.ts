@@ -297,7 +297,11 @@ export async function jobHistory(
 export function transitionOf(event: Event, queueNo: number, offset: number): pb.JobTransitionInput | null {
   if (life.isLifeEvent(event)) return lifeTransitionOf(event, queueNo, offset);
   const e = event as ev.QueueEvent;
-  if (e.type === ev.DEDUP_EXPIRED || e.type === REFILLED || e.queueNo !== queueNo) return null;
+  if (e.type === ev.DEDUP_EXPIRED || e.type === REFILLED) return null;
+  // To its dead-letter queue it is the job's beginning there.
+  if (e.type === ev.DEAD_LETTERED && e.deadQueueNo === queueNo && e.queueNo !== queueNo)
+    return readHead(e.batch).baseOffset === offset ? { kind: 'enqueued', detail: 'as a dead letter' } : null;
+  if (e.queueNo !== queueNo) return null;
   const inRun = (run: ev.Run) => offset >= run.offset && offset < run.offset + run.count;
   switch (e.type) {
     case ev.ENQUEUED: {

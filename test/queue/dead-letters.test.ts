@@ -37,6 +37,11 @@ test('[Q21] [Q22] a job that is out of attempts moves, with its source and last 
       state: 'waiting',
     },
   ]);
+  const id = page.jobs?.[0]?.id ?? '';
+  expect(await bench.queues.jobHistory(caller, { queue: 'q.dead', id })).toMatchObject({
+    transitions: [{ kind: 'enqueued', detail: 'as a dead letter' }],
+    trimmed: false,
+  });
   expect(await bench.totals('q')).toMatchObject({ failedTotal: 2, deadTotal: 1 });
   expect(await bench.figures('q')).toEqual({ waiting: 0, delayed: 0, blocked: 0, leased: 0 });
 });
