@@ -66,6 +66,9 @@ export class LogStore implements Logs {
   #doomed: { log: SegmentedLog; path: string; isDirectory: boolean; after: number }[] = [];
   #captures = 0;
   #failure: FlowError | null = null;
+  /** Logs with synced files whose names are not: also those that a failed `syncTo` left behind. */
+  readonly #unnamed = new Set<LogId>();
+  #isRootBehind = false;
 
   static async open(options: LogStoreOptions): Promise<LogStore> {
     const store = new LogStore(options);
@@ -161,15 +164,19 @@ export class LogStore implements Logs {
     // Of a log that was dropped meanwhile too: if the process ends now, recovery counts on it.
     const wanted = new Set(captured.map((length) => length.id));
     const logs = [...this.#captured].filter((log) => wanted.has(log.id));
-    let hasNewDirectory = false;
     await eachOf(logs, SYNCS_MAX, async (log) => {
       await this.#write(log);
-      const isNew = await this.#synced(log.sync());
-      if (!isNew) return;
-      hasNewDirectory = true;
+      if (await this.#synced(log.sync())) {
+        this.#unnamed.add(log.id);
+        this.#isRootBehind = true;
+      }
+      if (!this.#unnamed.has(log.id)) return;
       await this.#synced(this.#files.syncDirectory(this.#directory(log.id)));
+      this.#unnamed.delete(log.id);
     });
-    if (hasNewDirectory) await this.#synced(this.#files.syncDirectory(this.#root));
+    if (!this.#isRootBehind) return;
+    await this.#synced(this.#files.syncDirectory(this.#root));
+    this.#isRootBehind = false;
   }
 
   /** Deletes what the checkpoint that has just succeeded no longer counts on. */

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openLevel } from '../../dataplane/storage/level.ts';
 import { LogStore, type StoredLength } from '../../dataplane/storage/log-store.ts';
 import { RowStore } from '../../dataplane/storage/row-store.ts';
+import { FaultFiles } from './fault-files.ts';
 import { batchOf, keyOf, texts } from './support.ts';
 
 let dir: string;
@@ -88,4 +89,28 @@ test('more logs than file handles are written, synced and read', async () => {
   for (let id = 1; id <= 300; id += 7) {
     expect(await logs.open(id).load(1, 1)).toMatchObject({ firstOffset: 0, nextOffset: 2 });
   }
+});
+
+test('[D1] names that a failed checkpoint left behind are synced by the next one', async () => {
+  const files = new FaultFiles();
+  const synced: string[] = [];
+  const sync = files.syncDirectory.bind(files);
+  files.syncDirectory = async (directory) => {
+    synced.push(directory);
+    await sync(directory);
+  };
+  const store = await LogStore.open({ dir: '/logs', lengths: [], files });
+  const [one, two] = [store.open(1), store.open(2)];
+  one.append(batchOf(['a'], 0, 5), 1, 5);
+  await one.write();
+  two.append(batchOf(['b'], 0, 5), 1, 5);
+  // The first file is synced, the second cannot even be written.
+  files.fail.write = new Error('no space');
+  const captured = store.captureLengths();
+  await expect(store.syncTo(captured)).rejects.toThrow('no space');
+  two.append(batchOf(['c'], 1, 5), 1, 5);
+  synced.length = 0;
+  await store.syncTo(captured.filter(({ id }) => id === 1));
+  expect(synced).toContain('/logs');
+  await store.close();
 });
