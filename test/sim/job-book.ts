@@ -33,6 +33,9 @@ export interface Job {
 const offsetOf = (id: string): number => Number.parseInt(id.split('-')[2] ?? '', 36);
 const shardOfId = (id: string): string => id.split('-')[0] ?? '';
 
+/** A decision carries the time at which its entry was opened: in calm times a write of the disk ago. */
+const STALE_MS = 100;
+
 export class JobBook {
   readonly #sim: Sim;
   readonly byPayload = new Map<string, Job>();
@@ -90,7 +93,8 @@ export class JobBook {
       if (!isRepeat) this.#dedup.set(name, { id, ...between });
       return;
     }
-    const isWithin = known && before.fromMs > 0 && between.toMs < before.fromMs + windowMs;
+    const endMs = before.fromMs - STALE_MS + windowMs;
+    const isWithin = known && before.fromMs > 0 && between.toMs < endMs;
     if (isRepeat || isWithin) {
       const how = () => `queue ${job.queue}, key ${job.dedupKey}: ${before.id} and ${id}`;
       const isOlder = known && between.fromMs > before.toMs + windowMs;
