@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { checkExposure, createAccess, hashToken, isLoopback } from '../../dataplane/api/access.ts';
 import { NEEDS, type Verb } from '../../dataplane/api/permissions.ts';
 import { SESSION } from '../../dataplane/api/redis/session.ts';
-import { VERBS as VERBS_OF_COMMANDS } from '../../dataplane/api/redis/tables.ts';
+import { COMMANDS } from '../../dataplane/api/redis/tables.ts';
 import { collect, fakeHttp, startFake } from './support.ts';
 
 const VERBS: Verb[] = [
@@ -83,7 +83,7 @@ test('every route has an entry, and no entry is left over', async () => {
 
 test('every Redis command on data has an entry that asks for its verb, and no entry is left over', () => {
   const own = [...SESSION].flatMap(([name, { verb }]) => (verb === undefined ? [] : [[name, verb] as const]));
-  const served = [...VERBS_OF_COMMANDS, ...own];
+  const served = [...[...COMMANDS].map(([name, { verb }]) => [name, verb] as const), ...own];
   expect(commands.sort()).toEqual(served.map(([name]) => `redis ${name}`).sort());
   for (const [name, verb] of served) {
     const need = NEEDS.get(`redis ${name}`);

@@ -21,7 +21,7 @@ const REQUEST_BYTES_MAX = 8 * 1024 * 1024;
 const BATCH_BYTES_MAX = 1024 * 1024;
 const QUEUED_MAX = 10_000;
 
-export const OPEN_LIMITS = {
+const OPEN_LIMITS = {
   argumentsMax: 20_001,
   argumentBytesMax: 1024 * 1024,
   requestBytesMax: 4 * 1024 * 1024,
@@ -174,10 +174,11 @@ export class Connection implements Session {
   }
 
   #directOf(args: readonly Buffer[]): Direct | undefined {
-    const command = COMMANDS.get(nameOf(args));
+    const name = nameOf(args);
+    const command = COMMANDS.get(name);
     if (command === undefined || !fits(command.arity, args)) return undefined;
     const form = formOf(command, args);
-    if (form.kind !== 'direct' || this.#denied(nameOf(args), form) !== null) return undefined;
+    if (form.kind !== 'direct' || this.#denied(name, form) !== null) return undefined;
     return form;
   }
 
@@ -259,17 +260,21 @@ export class Connection implements Session {
     if (queued === null) throw new RedisError('ERR EXEC without MULTI');
     const watched = new Map(this.#watched);
     const isSpoiled = this.#isSpoiled;
-    this.#discard();
+    this.#endTransaction();
     if (isSpoiled) return new RedisError('EXECABORT Transaction discarded because of previous errors.');
     return this.#p.executor.runTransaction(this.place, queued, watched);
   }
 
   #discard(): Reply {
     if (this.#queued === null) throw new RedisError('ERR DISCARD without MULTI');
+    this.#endTransaction();
+    return OK;
+  }
+
+  #endTransaction(): void {
     this.#queued = null;
     this.#isSpoiled = false;
     this.#watched.clear();
-    return OK;
   }
 
   async #watch(args: readonly Buffer[]): Promise<Reply> {
@@ -288,9 +293,7 @@ export class Connection implements Session {
   }
 
   #reset(): Reply {
-    this.#queued = null;
-    this.#isSpoiled = false;
-    this.#watched.clear();
+    this.#endTransaction();
     this.protocol = 2;
     this.clientName = '';
     this.database = 0;

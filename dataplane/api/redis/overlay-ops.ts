@@ -1,9 +1,8 @@
 // The operations of the KV API on an overlay, with the results that the KV service would give: so that a
-// command which is one operation elsewhere is the same one in a transaction.
+// command which is one operation elsewhere is the same one in a transaction. Those of direct commands only:
+// counters have their fallbacks.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { addDecimals } from './decimals.ts';
 import type { Member, Overlay } from './overlay.ts';
-import { isInt64, notFloat, notInteger, parseInt64 } from './values.ts';
 
 type Result = Promise<pb.KvResultInput>;
 
@@ -11,10 +10,6 @@ export function applyOp(overlay: Overlay, op: pb.KvOp, nowMs: number): Result {
   const name = op.op as keyof typeof OPS;
   const run = OPS[name] as (overlay: Overlay, body: unknown, nowMs: number) => Result;
   return run(overlay, op[name as 'get'], nowMs);
-}
-
-export function isOverlayOp(name: string | undefined): boolean {
-  return name !== undefined && name in OPS;
 }
 
 const OPS = {
@@ -44,11 +39,6 @@ const OPS = {
     await o.setExpiry(key as Buffer, forMs === 0 ? 0 : nowMs + forMs);
     return { found: true };
   },
-  async increment(o: Overlay, { key, delta }: pb.KvIncrement): Result {
-    const integer = sumOf(await o.string(key as Buffer), BigInt(delta));
-    await o.setString(key as Buffer, Buffer.from(String(integer)), 'keep');
-    return { integer: Number(integer) };
-  },
   async hashSet(o: Overlay, { key, fields }: pb.HashSet): Result {
     let integer = 0;
     for (const { field, value } of fields) {
@@ -62,16 +52,6 @@ const OPS = {
   },
   async hashDelete(o: Overlay, { key, fields }: pb.HashDelete): Result {
     return { integer: await removed(o, key as Buffer, 'hash', fields as Buffer[]) };
-  },
-  async hashIncrement(o: Overlay, body: pb.HashIncrement): Result {
-    const before = (await o.member(body.key as Buffer, 'hash', body.field as Buffer)) as Buffer | undefined;
-    const text =
-      body.integer === null
-        ? addDecimals(before?.toString('latin1') ?? '0', String(body.number))
-        : String(sumOf(before, BigInt(body.integer)));
-    if (text === undefined) throw notFloat();
-    await o.setMember(body.key as Buffer, 'hash', body.field as Buffer, Buffer.from(text));
-    return body.integer === null ? { number: Number(text) } : { integer: Number(text) };
   },
   async setAdd(o: Overlay, { key, members }: pb.SetAdd): Result {
     let integer = 0;
@@ -99,21 +79,10 @@ const OPS = {
   async sortedSetScore(o: Overlay, { key, members }: pb.SortedSetScore): Result {
     return { entries: await entriesOf(o, key as Buffer, 'zset', members as Buffer[]) };
   },
-  async sortedSetIncrement(o: Overlay, { key, member, delta }: pb.SortedSetIncrement): Result {
-    const before = ((await o.member(key as Buffer, 'zset', member as Buffer)) ?? 0) as number;
-    await o.setMember(key as Buffer, 'zset', member as Buffer, before + delta);
-    return { number: before + delta };
-  },
 };
 
 const ttlMs = ({ expireAtMs }: { expireAtMs: number }, nowMs: number): number =>
   expireAtMs === 0 ? -1 : Math.max(1, expireAtMs - nowMs);
-
-function sumOf(before: Buffer | undefined, delta: bigint): bigint {
-  const value = before === undefined ? 0n : parseInt64(before);
-  if (value === undefined || !isInt64(value + delta)) throw notInteger();
-  return value + delta;
-}
 
 async function entriesOf(o: Overlay, key: Buffer, kind: 'hash' | 'set' | 'zset', names: readonly Buffer[]) {
   const entries: pb.KvEntryInput[] = [];

@@ -73,14 +73,18 @@ async function move(overlay: Overlay, args: readonly Buffer[]): Promise<Reply> {
 
 async function intersectionCount(overlay: Overlay, args: readonly Buffer[]): Promise<Reply> {
   const { keys, rest } = counted(args, 1);
-  let limit = 0;
-  if (rest.length > 0) {
-    if (rest.length !== 2 || word(rest[0]) !== 'LIMIT') throw syntax();
-    limit = integer(at(rest, 1));
-    if (limit < 0) throw new RedisError("ERR LIMIT can't be negative");
-  }
+  const limit = countLimit(rest);
   const { size } = await combined(overlay, keys, intersection);
-  return limit === 0 ? size : Math.min(limit, size);
+  return Math.min(limit, size);
+}
+
+/** `[LIMIT n]` of a count; 0 is none. */
+export function countLimit(rest: readonly Buffer[]): number {
+  if (rest.length === 0) return Number.POSITIVE_INFINITY;
+  if (rest.length !== 2 || word(rest[0]) !== 'LIMIT') throw syntax();
+  const limit = integer(at(rest, 1));
+  if (limit < 0) throw new RedisError("ERR LIMIT can't be negative");
+  return limit || Number.POSITIVE_INFINITY;
 }
 
 /** `numkeys key [key ...]` from `index` on, and what follows. */

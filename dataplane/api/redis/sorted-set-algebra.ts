@@ -2,9 +2,9 @@
 import { ALL, asks, at, changes, type Table, word } from './command.ts';
 import type { Overlay } from './overlay.ts';
 import { RedisError, type Reply } from './reply.ts';
-import { counted } from './sets.ts';
+import { counted, countLimit } from './sets.ts';
 import { inOrder, type Pair, shownPairs } from './sorted-set-ranges.ts';
-import { integer, parseFloat64, syntax, wrongType } from './values.ts';
+import { parseFloat64, syntax, wrongType } from './values.ts';
 
 type Scores = ReadonlyMap<string, number>;
 type Way = 'union' | 'intersection' | 'difference';
@@ -108,17 +108,12 @@ const stored = (way: Way) =>
 
 async function intersectionCount(overlay: Overlay, args: readonly Buffer[]): Promise<Reply> {
   const { keys, rest } = counted(args, 1);
-  let limit = 0;
-  if (rest.length > 0) {
-    if (rest.length !== 2 || word(rest[0]) !== 'LIMIT') throw syntax();
-    limit = integer(at(rest, 1));
-    if (limit < 0) throw new RedisError("ERR LIMIT can't be negative");
-  }
+  const limit = countLimit(rest);
   const sets: Scores[] = [];
   for (const key of keys) sets.push(await scoresOf(overlay, key));
   const terms = { weights: [], aggregate: 'SUM', withScores: false };
   const { length } = combine(sets, terms, 'intersection');
-  return limit === 0 ? length : Math.min(limit, length);
+  return Math.min(limit, length);
 }
 
 export const COMBINED: Table = {

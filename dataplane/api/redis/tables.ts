@@ -1,5 +1,4 @@
 // Every command on data, by its name. What clients may ask of the connection and the server is in session.ts.
-import type { Verb } from '../permissions.ts';
 import type { DataCommand } from './command.ts';
 import { HASHES } from './hashes.ts';
 import { KEYS } from './keys.ts';
@@ -9,9 +8,4 @@ import { STRINGS } from './strings.ts';
 
 export const COMMANDS: ReadonlyMap<string, DataCommand> = new Map(
   [KEYS, STRINGS, HASHES, SETS, SORTED_SETS].flatMap((table) => Object.entries(table)),
-);
-
-/** For the permission table: `redis GET` -> get. */
-export const VERBS: readonly (readonly [name: string, verb: Verb])[] = [...COMMANDS].map(
-  ([name, { verb }]) => [name, verb] as const,
 );
