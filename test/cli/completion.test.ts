@@ -51,7 +51,7 @@ test.skipIf(!isThere('bash'))(`commands, options and choices complete in ${title
 /** The commands that the stand-in for flowmesh wrote. */
 const ran = (output: string) => [...output.matchAll(/<([^>]*)>/g)].map(([, words = '']) => words.trim());
 
-test.skipIf(!isThere('bash'))('bash offers what can follow, and only that', () => {
+test.skipIf(!isThere('bash'))(`what can follow is offered, and only that, in ${titled('bash')}`, () => {
   const offered = (line: string) => {
     const script = `compopt() { :; }; source ${dir}/flowmesh.bash
       COMP_WORDS=(${line} ''); COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _flowmesh; echo "\${COMPREPLY[*]}"`;

@@ -1,24 +1,8 @@
 // Consumer groups: who gets which partition, when, from where; whose commits count.
 import { expect, test } from 'vitest';
 import { caller, turns, World } from './fake.ts';
-import { aSpec, batchOf, Member, publishBatch } from './support.ts';
-
-const group = { stream: 's', group: 'g' };
-
-async function aWorld(shards: number, partitions: number, records = 0): Promise<World> {
-  const world = await World.open(shards);
-  await world.admin.applyStream(caller, aSpec('s', partitions));
-  for (let p = 0; p < partitions; p++) {
-    for (let i = 0; i < records; i++) await publishBatch(world.streams, 's', p, batchOf(`${p}.${i}`));
-  }
-  return world;
-}
-
-async function join(world: World, id: string, more = {}): Promise<Member> {
-  const member = await Member.join(world.streams, id, more);
-  await turns();
-  return member;
-}
+import { aWorld, group, join } from './group-world.ts';
+import { aSpec, batchOf, type Member, publishBatch } from './support.ts';
 
 async function committed(
   member: Member,
