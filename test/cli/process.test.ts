@@ -171,7 +171,7 @@ describe('with a server', () => {
     expect(shell('flowmesh queue enqueue asked x', address).status).toBe(0);
     for (const key of ['\u0003', '\u0004']) {
       const line = `flowmesh queue purge asked --address ${address}`;
-      const asking = start('script', '--quiet', '--return', '--command', line, '/dev/null');
+      const asking = start('script', '--quiet', '--return', '--command', `exec ${line}`, '/dev/null');
       started.push(asking);
       await asking.until(/Remove about 1 job of asked\?/);
       asking.child.stdin.write(key);
@@ -183,7 +183,7 @@ describe('with a server', () => {
 
   test.skipIf(!hasScript)(`Ctrl-C in a terminal ends dev once, and well${skipped}`, async () => {
     const line = 'npx dev --ephemeral --grpc-port 0 --http-port 0';
-    const terminal = start('script', '--quiet', '--return', '--command', line, '/dev/null');
+    const terminal = start('script', '--quiet', '--return', '--command', `exec ${line}`, '/dev/null');
     started.push(terminal);
     await terminal.until(/Ctrl-C stops\./);
     terminal.child.stdin.write('\u0003');

@@ -144,8 +144,9 @@ export class RealBench extends Asking {
     await this.open();
   }
 
+  /** When all is swept: on real files a sweep goes on when it likes, between one dump and the next. */
   async dump(): Promise<unknown> {
-    await this.#quiet();
+    await this.idle();
     return Promise.all(
       this.#opened.map(({ rows }) => Promise.all(TABLES.map((table) => rowsOf(rows, table)))),
     );
