@@ -2,6 +2,9 @@
 // as ours.
 //   L1. Whatever runs here is repeated when the database was closed under it for a reopen.
 //   L2. Of a failed write the outcome is unknown; LevelDB refuses all further ones until it is reopened.
+//   L3. Nothing is written that may not fit on the disk: what LevelDB needs to open again it could not have
+//       then, and until somebody makes space nothing could be read.
+import { statfs } from 'node:fs/promises';
 import { FlowError } from '@flowmesh/protocol';
 import { ClassicLevel } from 'classic-level';
 import { MemoryLevel } from 'memory-level';
@@ -51,6 +54,8 @@ export type LevelPlace =
  */
 const CACHE_BYTES = 4 * 1024 * 1024;
 const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** For the manifest and for compactions, which go on with less space and are tried again. */
+const SPACE_BYTES = 2 * 1024 * 1024;
 
 /** `wrap` lets tests put a database that fails in between. */
 export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb => db): Promise<Level> {
@@ -62,7 +67,8 @@ export async function openLevel(place: LevelPlace, wrap = (db: LevelDb): LevelDb
       throw asFlowError((await lockFailure(place.dir)) ?? error, place.dir);
     });
   }
-  const level = new Level(wrap(databaseOf(place)), isMemory ? 'memory' : place.dir, isMemory);
+  const kind = { isMemory, isOnDisk: !isMemory && !('db' in place) };
+  const level = new Level(wrap(databaseOf(place)), isMemory ? 'memory' : place.dir, kind);
   await level.run(async () => undefined);
   return level;
 }
@@ -82,15 +88,19 @@ export class Level {
   /** It keeps the buffers that a batch is given: they must not be scratch memory. */
   readonly keepsBuffers: boolean;
   readonly #db: LevelDb;
+  readonly #isOnDisk: boolean;
   #opening: Promise<void> | null = null;
   /** Times that it was closed for a reopen. */
   #closings = 0;
+  /** Of the batch before: it lies in LevelDB's log, and opening moves it to a table. */
+  #unmovedBytes = 0;
   #isClosed = false;
 
-  constructor(db: LevelDb, where: string, keepsBuffers: boolean) {
+  constructor(db: LevelDb, where: string, kind: { isMemory: boolean; isOnDisk: boolean }) {
     this.#db = db;
     this.where = where;
-    this.keepsBuffers = keepsBuffers;
+    this.keepsBuffers = kind.isMemory;
+    this.#isOnDisk = kind.isOnDisk;
   }
 
   /**
@@ -108,6 +118,19 @@ export class Level {
         if (this.#isClosed || !wasClosed) throw asFlowError(error, this.where);
       }
     }
+  }
+
+  /** Before a batch of so many bytes; throws DISK_FULL with nothing touched (L3). */
+  async demandSpace(bytes: number): Promise<void> {
+    if (!this.#isOnDisk) return;
+    const { bavail, bsize } = await statfs(this.where);
+    // Each batch twice: first in the log, then in a table.
+    const neededBytes = 2 * bytes + this.#unmovedBytes + SPACE_BYTES;
+    if (bavail * bsize < neededBytes) {
+      const message = `rows in ${this.where}: ${bytes} bytes wait for ${neededBytes} bytes of free space`;
+      throw new FlowError('DISK_FULL', message, { retryAfterMs: 1000 });
+    }
+    this.#unmovedBytes = bytes;
   }
 
   /** After a failed write. Rejects when it cannot be opened; the next use tries again. */

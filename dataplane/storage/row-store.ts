@@ -215,6 +215,7 @@ export class RowStore implements Rows {
   ): Promise<void> {
     const frozen = this.#frozen;
     assert(frozen !== null, 'writeFrozen follows freeze');
+    await this.#level.demandSpace(frozen.bytes);
     try {
       await this.#level.run((db) => this.#writeBatch(db, frozen, extra, sliceMs, pause));
     } catch (error) {

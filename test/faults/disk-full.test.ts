@@ -1,12 +1,16 @@
 // A real file system that is full: new data is refused, reads, acks and deletes go on, it resumes by itself
 // when there is space again, and nothing is lost.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { after } from '../../dataplane/storage/keys.ts';
+import { openLevel } from '../../dataplane/storage/level.ts';
+import { RowStore } from '../../dataplane/storage/row-store.ts';
 import { until } from '../crash/rounds.ts';
+import { keyOf, texts } from '../storage/support.ts';
 import { type ServerProcess, startServerProcess } from '../support/server-process.ts';
 
 const MIB = 1024 * 1024;
@@ -101,6 +105,33 @@ describe.skipIf(!canMount)(`${skipped}a full disk`, () => {
       expect(Number(figures.waiting) + Number(figures.leased)).toBe(jobs - acked);
     }
   }, 120_000);
+
+  test('rows wait for space with LevelDB untouched, so that reads go on', async () => {
+    const dir = join(mount, 'rows');
+    mkdirSync(dir);
+    const level = await openLevel({ dir });
+    const rows = new RowStore({ level, monotonicMs: () => 0, cacheBytesMax: 0 });
+    const put = (n: number) => rows.put(texts, keyOf(texts, `${n}`), `${n}`.repeat(MIB));
+    put(1);
+    rows.freeze();
+    await rows.writeFrozen([]);
+    for (let n = 2; n < 8; n++) put(n);
+    rows.freeze();
+    const { bavail, bsize } = statfsSync(mount);
+    writeFileSync(join(mount, 'other'), Buffer.alloc(bavail * bsize - 8 * MIB));
+    await expect(rows.writeFrozen([])).rejects.toMatchObject({ code: 'DISK_FULL' });
+    const from = keyOf(texts, '');
+    const read = async () => {
+      const found = await rows.scan(texts, { from, to: after(from), limit: 100 });
+      return found.map(({ value }) => value[0]).join('');
+    };
+    expect(await read()).toBe('1234567');
+    rmSync(join(mount, 'other'));
+    await rows.writeFrozen([]);
+    expect(await read()).toBe('1234567');
+    await rows.close();
+    rmSync(dir, { recursive: true });
+  });
 
   test('is not kept full by what is only history', async () => {
     // Far more than the disk has, in the same few keys: what is overwritten leaves, checkpoint by checkpoint.
