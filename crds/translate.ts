@@ -38,6 +38,7 @@ export function toQueueSpec({ metadata, spec }: Queue) {
       concurrency: limits.concurrency,
     },
     fair: delivery.fair,
+    priorityAgingMs: durationMs(delivery.priorityAging),
     onFull: limits?.onFull?.toLowerCase(),
     failedHead: delivery.failedHead?.toLowerCase(),
     schedules: schedules?.map(({ name, cron, timeZone, payload, overlap, catchUp }) => ({

@@ -131,6 +131,11 @@ export interface QueueSpec {
     failedHead?: 'Block' | 'Skip';
     /** Keys take turns, one job each, so that a key with many jobs does not hold up others. */
     fair?: boolean;
+    /**
+     * A ready job gains one priority each time that this passes, so that low priorities are not starved.
+     * Default none, priorities are strict.
+     */
+    priorityAging?: string;
     /** How long a failed job waits before its next attempt. */
     backoff?: {
       /** Exponential doubles the wait each time, Fixed does not. Default Exponential. */

@@ -68,6 +68,7 @@ function addDeclareCommand(queue: Command, action: Action): void {
     .option('--block-when-full', 'let calls wait for room at --max-depth')
     .option('--skip-failed-head', 'a failed job with a key is dead at once, and the others go on')
     .option('--fair', 'limit keys take turns, one job each')
+    .option('--priority-aging <duration>', 'a ready job gains one priority each time (never)', duration)
     .option('--retention <duration>', 'how long finished jobs stay readable (24h)', duration)
     .option('--retention-size <size>', 'how many bytes of them (1Gi)', size)
     .action(action(declare));
@@ -173,6 +174,7 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['next tick', nextTick(queue, now)],
       ['limits', limitsText(spec)],
       ['turns', spec?.fair ? 'limit keys take turns' : ''],
+      ['priorities', spec?.priorityAgingMs ? `one more each ${formatDuration(spec.priorityAgingMs)}` : ''],
       ['retention', `${formatDuration(spec?.retentionMs ?? 0)}, ${formatSize(spec?.retentionBytes ?? 0)}`],
       ['shard', String(shard)],
     ],
@@ -210,6 +212,7 @@ interface DeclareOptions {
   concurrency?: number;
   concurrencyPerKey?: number;
   fair?: boolean;
+  priorityAging?: number;
   blockWhenFull?: boolean;
   skipFailedHead?: boolean;
   visibilityTimeout?: number;
@@ -247,6 +250,7 @@ async function declare(context: Context, o: DeclareOptions, name: string): Promi
       concurrencyPerKey: o.concurrencyPerKey,
     },
     fair: o.fair,
+    priorityAgingMs: o.priorityAging,
     onFull: o.blockWhenFull ? 'block' : undefined,
     failedHead: o.skipFailedHead ? 'skip' : undefined,
     mutation: api.mutation(),

@@ -103,6 +103,8 @@ export class QueueCell {
   readonly persistedLeases = new Map<number, Grant>();
   spec: ResolvedSpec;
   state: QueueState;
+  /** Priorities that ready jobs have, or had. Not stored: after a restart those that were are found again. */
+  readonly readyLevels = new Set<number>();
   /** Cancelled jobs that the cursor has not passed yet; those behind it mean nothing. */
   readonly holes: Set<number>;
   /** Cancelled jobs that are still links of their lane: in their turn they only let the next one go. */

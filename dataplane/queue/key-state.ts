@@ -14,6 +14,7 @@ export type ReadyPlace = 'ready' | 'keyed';
 /** Index row of a job that may be leased. */
 export function putReady(rows: Rows, cell: QueueCell, offset: number, meta: JobMeta, to: ReadyPlace): void {
   if (to === 'ready') {
+    cell.readyLevels.add(meta.priority);
     rows.put(READY, cell.keys.readyKey(offset, meta.priority), meta);
     return;
   }

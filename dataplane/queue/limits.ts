@@ -26,20 +26,37 @@ export interface DispatchSpec {
   readonly onFull?: 'block';
   /** What a failed job does to the others of its key; absent: they wait for its retries. */
   readonly failedHead?: 'skip';
+  /** A ready job gains one priority each time that this passes; absent: priorities are strict. */
+  readonly priorityAgingMs?: number;
 }
 
 const RATE_COUNT_MAX = 1_000_000;
 const PERIOD_MS_MAX = 24 * 3_600_000;
+const AGING_MS_MAX = 365 * PERIOD_MS_MAX;
 
 /** Only what is declared: specs without it stay what they were. */
-export function resolveDispatch({ limits, fair, onFull, failedHead }: pb.QueueSpec): DispatchSpec {
+export function resolveDispatch({
+  limits,
+  fair,
+  onFull,
+  failedHead,
+  priorityAgingMs,
+}: pb.QueueSpec): DispatchSpec {
   const resolved = resolveLimits(limits);
   return {
     ...(Object.keys(resolved).length > 0 ? { limits: resolved } : {}),
     ...(fair ? { fair } : {}),
     ...(isChosen('onFull', onFull, 'reject', 'block') ? { onFull: 'block' } : {}),
     ...(isChosen('failedHead', failedHead, 'block', 'skip') ? { failedHead: 'skip' } : {}),
+    ...(priorityAgingMs > 0 ? { priorityAgingMs: checkAging(priorityAgingMs) } : {}),
   };
+}
+
+/** Longer than this, 255 of them could not be told from strict priorities, and sums would lose digits. */
+function checkAging(ms: number): number {
+  if (ms > AGING_MS_MAX)
+    throw new FlowError('INVALID_ARGUMENT', `priorityAgingMs is at most ${AGING_MS_MAX} (365 d), not ${ms}`);
+  return ms;
 }
 
 function isChosen(field: string, value: string, usual: string, other: string): boolean {

@@ -13,6 +13,7 @@ import type { MutationId } from '../shard/state-machine.ts';
 import type { EnqueuedOffset, EnqueueReply, SettleReply } from './commands.ts';
 import type { Granted } from './grants.ts';
 import { parseJobId } from './ids.ts';
+import { PRIORITY_MAX } from './tables.ts';
 
 export function settleResponse(request: pb.SettleRequest, reply: SettleReply): pb.SettleResponseInput {
   const lost = new Set(reply.lost);
@@ -61,8 +62,8 @@ export function checkName(name: string, kind: string): void {
 }
 
 export function toBatchRecord(job: pb.NewJob): BatchRecord {
-  if (job.priority > 255)
-    throw new FlowError('INVALID_ARGUMENT', `priority is 0 to 255, not ${job.priority}`);
+  if (job.priority > PRIORITY_MAX)
+    throw new FlowError('INVALID_ARGUMENT', `priority is 0 to ${PRIORITY_MAX}, not ${job.priority}`);
   const headers = Object.entries(job.headers);
   const e = job.envelope;
   return {

@@ -13,6 +13,8 @@ import type { DispatchSpec } from './limits.ts';
 import type { RedriveTask } from './redrive-decide.ts';
 import type { Schedule, ScheduleState } from './schedule-spec.ts';
 
+export const PRIORITY_MAX = 255;
+
 /** What is known of a job beyond its place in the log. */
 export interface JobMeta {
   readonly generation: number;
@@ -307,8 +309,8 @@ export class QueueKeys {
 
   jobKey = (offset: number): string => this.job + u53be(offset);
   /** Higher priorities first. */
-  readyKey = (offset: number, priority: number): string =>
-    this.ready + String.fromCharCode(255 - priority) + u53be(offset);
+  readyKey = (offset: number, priority: number): string => this.readyLevel(priority) + u53be(offset);
+  readyLevel = (priority: number): string => this.ready + String.fromCharCode(PRIORITY_MAX - priority);
   dueKey = (offset: number, atMs: number): string => this.due + u53be(atMs) + u53be(offset);
   dyingKey = (offset: number): string => this.dying + u53be(offset);
   laneKey = (key: string): string => this.lane + part(key);

@@ -1841,6 +1841,8 @@ export interface QueueSpec {
    * at once, and the others go on.
    */
   failedHead: string;
+  /** Priorities that grow with age: each time that this passes, a ready job gains one priority. 0: they are strict. */
+  priorityAgingMs: number;
 }
 export interface QueueSpecInput {
   name?: string | null | undefined;
@@ -1876,6 +1878,8 @@ export interface QueueSpecInput {
    * at once, and the others go on.
    */
   failedHead?: string | null | undefined;
+  /** Priorities that grow with age: each time that this passes, a ready job gains one priority. 0: they are strict. */
+  priorityAgingMs?: number | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
 

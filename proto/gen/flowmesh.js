@@ -95,6 +95,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSpec.prototype.schedules = $util.emptyArray;
    QueueSpec.prototype.onFull = "";
    QueueSpec.prototype.failedHead = "";
+   QueueSpec.prototype.priorityAgingMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    QueueSpec.create = function(properties) {
     return new QueueSpec(properties);
@@ -142,6 +143,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(186).string(message.onFull);
     if (message.failedHead != null && $Object.hasOwnProperty.call(message, "failedHead") && message.failedHead !== "")
      writer.uint32(194).string(message.failedHead);
+    if (message.priorityAgingMs != null && $Object.hasOwnProperty.call(message, "priorityAgingMs") && (typeof message.priorityAgingMs === "object" ? message.priorityAgingMs.low || message.priorityAgingMs.high : message.priorityAgingMs !== 0))
+     writer.uint32(200).uint64(message.priorityAgingMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -318,6 +321,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.failedHead;
        continue;
       }
+     case 25: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.priorityAgingMs = value;
+       else
+        delete message.priorityAgingMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -451,6 +463,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.failedHead != null)
      if (typeof object.failedHead !== "string" || object.failedHead.length)
       message.failedHead = $String(object.failedHead);
+    if (object.priorityAgingMs != null)
+     if (typeof object.priorityAgingMs === "object" ? object.priorityAgingMs.low || object.priorityAgingMs.high : $Number(object.priorityAgingMs) !== 0)
+      if ($util.Long)
+       message.priorityAgingMs = $util.Long.fromValue(object.priorityAgingMs, true);
+      else if (typeof object.priorityAgingMs === "string")
+       message.priorityAgingMs = $parseInt(object.priorityAgingMs, 10);
+      else if (typeof object.priorityAgingMs === "number")
+       message.priorityAgingMs = object.priorityAgingMs;
+      else if (typeof object.priorityAgingMs === "object")
+       message.priorityAgingMs = new $util.LongBits(object.priorityAgingMs.low >>> 0, object.priorityAgingMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -505,6 +527,11 @@ export const flowmesh = $root.flowmesh = (() => {
      object.fair = false;
      object.onFull = "";
      object.failedHead = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.priorityAgingMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.priorityAgingMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -573,6 +600,13 @@ export const flowmesh = $root.flowmesh = (() => {
      object.onFull = message.onFull;
     if (message.failedHead != null && $Object.hasOwnProperty.call(message, "failedHead"))
      object.failedHead = message.failedHead;
+    if (message.priorityAgingMs != null && $Object.hasOwnProperty.call(message, "priorityAgingMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.priorityAgingMs = typeof message.priorityAgingMs === "number" ? $BigInt(message.priorityAgingMs) : $util.Long.fromBits(message.priorityAgingMs.low >>> 0, message.priorityAgingMs.high >>> 0, true).toBigInt();
+     else if (typeof message.priorityAgingMs === "number")
+      object.priorityAgingMs = options.longs === $String ? $String(message.priorityAgingMs) : message.priorityAgingMs;
+     else
+      object.priorityAgingMs = options.longs === $String ? $util.Long.prototype.toString.call(message.priorityAgingMs) : options.longs === $Number ? new $util.LongBits(message.priorityAgingMs.low >>> 0, message.priorityAgingMs.high >>> 0).toNumber(true) : message.priorityAgingMs;
     return object;
    };
 

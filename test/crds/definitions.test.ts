@@ -87,6 +87,7 @@ spec:
     maxAttempts: 7
     maxDeliveries: 9
     fair: true
+    priorityAging: 30s
     failedHead: Skip
     backoff: { type: Fixed, initial: 500ms, max: 10m, jitter: None }
   deadLetter: { queueName: graveyard }
@@ -124,6 +125,7 @@ spec:
       concurrency: 9,
     },
     fair: true,
+    priorityAgingMs: 30_000,
     onFull: 'block',
     failedHead: 'skip',
     schedules: [

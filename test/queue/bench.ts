@@ -57,6 +57,7 @@ export const aQueue = (name: string, more: Partial<pb.QueueSpec> = {}): pb.Queue
   schedules: [],
   onFull: '',
   failedHead: '',
+  priorityAgingMs: 0,
   ...more,
 });
 

@@ -65,6 +65,7 @@ const spec = {
     concurrency: count('Jobs that may be leased at the same time'),
   }),
   fair: flag('Limit keys with waiting jobs take turns'),
+  priorityAgingMs: count('A ready job gains one priority each time that this passes; 0: strict priorities'),
   schedules: list(schedule, { maxItems: 100 }),
   onFull: text('At maxDepth: reject answers QUEUE_FULL, block waits for room', { enum: ['reject', 'block'] }),
   failedHead: text('A failed job with a key: block tries it again before the others, skip buries it', {

@@ -32,6 +32,8 @@ export interface QueueSettings {
   limits?: QueueLimits | undefined;
   /** Limit keys with waiting jobs take turns, one job each. */
   fair?: boolean | undefined;
+  /** A ready job gains one priority each time that this passes. Default: priorities are strict. */
+  priorityAging?: Duration | undefined;
   /** An enqueue at `maxDepth`: `reject` (default), or `block`: calls wait for room until their deadline. */
   onFull?: 'reject' | 'block' | undefined;
   /**
@@ -117,6 +119,7 @@ export function queueSpec(name: string, settings: QueueSettings): pb.QueueSpecIn
       concurrency: limits.concurrency,
     },
     fair: settings.fair,
+    priorityAgingMs: optionalMs(settings.priorityAging, 'priorityAging'),
     onFull: settings.onFull,
     failedHead: settings.failedHead,
     schedules: settings.schedules?.map(scheduleOf),
