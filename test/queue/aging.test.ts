@@ -76,7 +76,12 @@ test('[Q127] it is changed for jobs that wait, and holds after a restart', async
 
 test('[Q127] a purge takes the levels along', async () => {
   await bench.declare('q', { priorityAgingMs: SECOND });
-  await bench.enqueue('q', aJob('a', { priority: 5 }), aJob('b', { priority: 7 }), aJob('c', { priority: 5 }));
+  await bench.enqueue(
+    'q',
+    aJob('a', { priority: 5 }),
+    aJob('b', { priority: 7 }),
+    aJob('c', { priority: 5 }),
+  );
   expect(await order(1, 1)).toEqual(['b']);
   await bench.queues.purge(caller, { queue: 'q', mutation: null });
   await bench.enqueue('q', aJob('d', { priority: 5 }));
@@ -92,7 +97,10 @@ test('[Q128] an aging that cannot be is refused', async () => {
 
 test.each([false, true])('[Q126] any mix comes in the order of priority and age (restart: %s)', (again) => {
   const jobs = fc.array(
-    fc.record({ priority: fc.constantFrom(0, 0, 0, 1, 2, 3, 200), afterMs: fc.constantFrom(0, 0, 400, 3000) }),
+    fc.record({
+      priority: fc.constantFrom(0, 0, 0, 1, 2, 3, 200),
+      afterMs: fc.constantFrom(0, 0, 400, 3000),
+    }),
     { minLength: 1, maxLength: 300 },
   );
   const property = fc.asyncProperty(jobs, fc.constantFrom(1, 3, 100), async (list, max) => {
