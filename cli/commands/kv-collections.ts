@@ -6,15 +6,15 @@ import { CliError, usage } from '../failure.ts';
 import { decimal, whole } from '../parsing.ts';
 import { table } from '../table.ts';
 import { count, preview, printable, textOf } from '../text.ts';
-import { bytes, type KeyspaceOption, noSuchKey, run } from './kv.ts';
+import { bytes, type KeyspaceOption, noSuchKey, ofMoment, type ReadOptions, read, run } from './kv-run.ts';
 
 export function addCollectionCommands(kv: Command, action: Action): void {
-  kv.command('hget <key> <field>').description('one field of a hash').action(action(hashGet));
+  ofMoment(kv.command('hget <key> <field>').description('one field of a hash')).action(action(hashGet));
   kv.command('hset <key> <pairs...>')
     .usage('[options] <key> <field> <value> [<field> <value> ...]')
     .description('set fields of a hash')
     .action(action(hashSet));
-  kv.command('hgetall <key>').description('every field of a hash').action(action(hashGetAll));
+  ofMoment(kv.command('hgetall <key>').description('every field of a hash')).action(action(hashGetAll));
   kv.command('hdel <key> <fields...>').description('remove fields of a hash').action(action(hashDelete));
   kv.command('hincr <key> <field>')
     .argument('[by]', 'how much', decimal, 1)
@@ -22,10 +22,10 @@ export function addCollectionCommands(kv: Command, action: Action): void {
     .action(action(hashIncrement));
   kv.command('sadd <key> <members...>').description('add members to a set').action(action(setAdd));
   kv.command('srem <key> <members...>').description('remove members of a set').action(action(setRemove));
-  kv.command('smembers <key>').description('every member of a set').action(action(setMembers));
-  kv.command('sismember <key> <member>')
-    .description('whether a set has a member: prints 1 or 0')
-    .action(action(setContains));
+  ofMoment(kv.command('smembers <key>').description('every member of a set')).action(action(setMembers));
+  ofMoment(
+    kv.command('sismember <key> <member>').description('whether a set has a member: prints 1 or 0'),
+  ).action(action(setContains));
   kv.command('zadd <key> <pairs...>')
     .usage('[options] <key> <score> <member> [<score> <member> ...]')
     .description('add members with scores to a sorted set')
@@ -33,15 +33,14 @@ export function addCollectionCommands(kv: Command, action: Action): void {
   kv.command('zrem <key> <members...>')
     .description('remove members of a sorted set')
     .action(action(sortedRemove));
-  kv.command('zscore <key> <member>')
-    .description('the score of a member of a sorted set')
-    .action(action(sortedScore));
+  ofMoment(kv.command('zscore <key> <member>').description('the score of a member of a sorted set')).action(
+    action(sortedScore),
+  );
   kv.command('zincr <key> <member>')
     .argument('[by]', 'how much', decimal, 1)
     .description('add to the score of a member of a sorted set')
     .action(action(sortedIncrement));
-  kv.command('zrange <key>')
-    .description('members of a sorted set by score, lowest first')
+  ofMoment(kv.command('zrange <key>').description('members of a sorted set by score, lowest first'))
     .option('--reverse', 'highest first')
     .option('--min <score>', 'from this score', decimal)
     .option('--max <score>', 'up to this score', decimal)
@@ -52,8 +51,8 @@ export function addCollectionCommands(kv: Command, action: Action): void {
 
 const text = (member: Uint8Array): string => Buffer.from(member).toString();
 
-async function hashGet(context: Context, options: KeyspaceOption, key: string, field: string): Promise<void> {
-  const { entries } = await run(context, options, { hashGet: { key: bytes(key), fields: [bytes(field)] } });
+async function hashGet(context: Context, options: ReadOptions, key: string, field: string): Promise<void> {
+  const { entries } = await read(context, options, { hashGet: { key: bytes(key), fields: [bytes(field)] } });
   const [entry] = entries;
   if (!entry?.found) throw new CliError(`there is no field ${field} in ${key}`);
   if (context.isJson) return context.show({ key, field, ...member('value', entry.value) }, () => '');
@@ -100,21 +99,21 @@ async function hashSet(
 /** Every page of a scan. */
 async function scanAll(
   context: Context,
-  options: KeyspaceOption,
+  options: ReadOptions,
   op: (cursor: Uint8Array) => pb.KvOpInput,
 ): Promise<pb.KvEntry[]> {
   // A scan may return an entry twice.
   const seen = new Map<string, pb.KvEntry>();
   let cursor: Uint8Array = new Uint8Array();
   do {
-    const result = await run(context, options, op(cursor));
+    const result = await read(context, options, op(cursor));
     for (const entry of result.entries) seen.set(Buffer.from(entry.name).toString('latin1'), entry);
     cursor = result.cursor;
   } while (cursor.length > 0);
   return [...seen.values()];
 }
 
-async function hashGetAll(context: Context, options: KeyspaceOption, key: string): Promise<void> {
+async function hashGetAll(context: Context, options: ReadOptions, key: string): Promise<void> {
   const scan = (cursor: Uint8Array) => ({ hashScan: { key: bytes(key), cursor, limit: 500 } });
   const entries = await scanAll(context, options, scan);
   if (entries.length === 0) throw noSuchKey(key);
@@ -180,7 +179,7 @@ async function setRemove(
   context.show({ key, removed: integer }, () => `${count(integer)} removed\n`);
 }
 
-async function setMembers(context: Context, options: KeyspaceOption, key: string): Promise<void> {
+async function setMembers(context: Context, options: ReadOptions, key: string): Promise<void> {
   const scan = (cursor: Uint8Array) => ({ setScan: { key: bytes(key), cursor, limit: 500 } });
   const entries = await scanAll(context, options, scan);
   if (entries.length === 0) throw noSuchKey(key);
@@ -188,14 +187,9 @@ async function setMembers(context: Context, options: KeyspaceOption, key: string
   context.show({ key, members }, () => entries.map(({ name }) => `${preview(name)}\n`).join(''));
 }
 
-async function setContains(
-  context: Context,
-  options: KeyspaceOption,
-  key: string,
-  name: string,
-): Promise<void> {
+async function setContains(context: Context, options: ReadOptions, key: string, name: string): Promise<void> {
   const op = { setContains: { key: bytes(key), members: [bytes(name)] } };
-  const { entries } = await run(context, options, op);
+  const { entries } = await read(context, options, op);
   const isMember = entries[0]?.found === true;
   context.show({ key, member: name, isMember }, () => `${isMember ? 1 : 0}\n`);
 }
@@ -227,14 +221,9 @@ async function sortedRemove(
   context.show({ key, removed: integer }, () => `${count(integer)} removed\n`);
 }
 
-async function sortedScore(
-  context: Context,
-  options: KeyspaceOption,
-  key: string,
-  name: string,
-): Promise<void> {
+async function sortedScore(context: Context, options: ReadOptions, key: string, name: string): Promise<void> {
   const op = { sortedSetScore: { key: bytes(key), members: [bytes(name)] } };
-  const { entries } = await run(context, options, op);
+  const { entries } = await read(context, options, op);
   const [entry] = entries;
   if (!entry?.found) throw new CliError(`there is no member ${name} in ${key}`);
   context.show({ key, member: name, score: entry.score }, () => `${entry.score}\n`);
@@ -252,7 +241,7 @@ async function sortedIncrement(
   context.show({ key, member: name, score: number }, () => `${number}\n`);
 }
 
-interface RangeOptions extends KeyspaceOption {
+interface RangeOptions extends ReadOptions {
   reverse?: boolean;
   min?: number;
   max?: number;
@@ -263,7 +252,7 @@ interface RangeOptions extends KeyspaceOption {
 async function sortedRange(context: Context, options: RangeOptions, key: string): Promise<void> {
   const { reverse = false, min, max, offset, limit } = options;
   const range = { key: bytes(key), reverse, minScore: min, maxScore: max, offset, limit };
-  const { entries } = await run(context, options, { sortedSetRange: range });
+  const { entries } = await read(context, options, { sortedSetRange: range });
   const members = entries.map(({ name, score }) => ({ ...member('member', name), score }));
   context.show({ key, members }, () =>
     entries.length === 0

@@ -6,7 +6,7 @@ import { usage } from '../failure.ts';
 import { jsonField, plain } from '../json.ts';
 import { timestamp } from '../parsing.ts';
 import { clip, clock, preview, width } from '../text.ts';
-import type { KeyspaceOption } from './kv.ts';
+import type { KeyspaceOption } from './kv-run.ts';
 
 export function addWatchCommand(kv: Command, action: Action): void {
   kv.command('watch [prefix]')

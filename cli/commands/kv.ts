@@ -2,18 +2,15 @@
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { type Command, Option } from 'commander';
 import type { Action, Context } from '../context.ts';
-import { CliError, throwWireError, usage } from '../failure.ts';
+import { CliError, usage } from '../failure.ts';
 import { readInput } from '../input.ts';
 import { jsonField } from '../json.ts';
-import { duration, timestamp, typedValue, whole, wholeOrNegative } from '../parsing.ts';
+import { duration, typedValue, whole, wholeOrNegative } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { count, preview, printable, span, textOf } from '../text.ts';
 import { addCollectionCommands, member } from './kv-collections.ts';
+import { bytes, type KeyspaceOption, noSuchKey, ofMoment, type ReadOptions, read, run } from './kv-run.ts';
 import { addWatchCommand } from './kv-watch.ts';
-
-export interface KeyspaceOption {
-  keyspace: string;
-}
 
 export function addKvCommands(program: Command, action: Action): void {
   const kv = program.command('kv').description('keys and values, hashes, sets, sorted sets');
@@ -25,19 +22,7 @@ export function addKvCommands(program: Command, action: Action): void {
 }
 
 function addStringCommands(kv: Command, action: Action): void {
-  kv.command('get <key>')
-    .description('print the value, byte for byte')
-    .addOption(
-      new Option('--at <time>', 'as it was at a time: 2026-01-31T12:00:00Z, or how long ago: 15m').argParser(
-        timestamp,
-      ),
-    )
-    .addOption(
-      new Option('--at-revision <n>', 'as the change with this revision left it')
-        .argParser(whole(1))
-        .conflicts('at'),
-    )
-    .action(action(get));
+  ofMoment(kv.command('get <key>').description('print the value, byte for byte')).action(action(get));
   kv.command('set <key> [value]')
     .description('set a key; the value can come from a pipe')
     .option('--ttl <duration>', 'goes away after this long', duration)
@@ -62,7 +47,9 @@ function addKeyCommands(kv: Command, action: Action): void {
     .addOption(new Option('--type <type>', 'of this type').choices(['string', 'hash', 'set', 'zset']))
     .option('--limit <n>', 'keys at most; 0 is all of them', whole(0), 100)
     .action(action(list));
-  kv.command('inspect <key>').description('type, size, revision and expiry').action(action(inspect));
+  ofMoment(kv.command('inspect <key>').description('type, size, revision and expiry')).action(
+    action(inspect),
+  );
   kv.command('expire <key>')
     .argument('<ttl>', undefined, (text: string) => (text === 'never' ? 0 : duration(text)))
     .description('set when a key goes away: 90s, 24h, or never')
@@ -75,42 +62,10 @@ function addKeyCommands(kv: Command, action: Action): void {
   kv.command('keyspaces').description('list keyspaces').action(action(keyspaces));
 }
 
-export const bytes = (text: string): Uint8Array => Buffer.from(text);
-
-/** One operation; errors inside the answer are thrown. */
-export async function run(
-  context: Context,
-  { keyspace }: KeyspaceOption,
-  op: pb.KvOpInput,
-  isMutation = false,
-  asOf?: pb.KvAsOfInput,
-): Promise<pb.KvResult> {
-  const api = await context.api();
-  const mutation = isMutation ? api.mutation() : null;
-  const space = keyspace === 'default' ? '' : keyspace;
-  const { results } = await api.execute({ keyspace: space, ops: [op], mutation, ...(asOf && { asOf }) });
-  const [result] = results;
-  if (result === undefined) throw new CliError('the server answered without a result');
-  throwWireError(result.error);
-  return result;
-}
-
-export const noSuchKey = (key: string): CliError => new CliError(`there is no key ${key}`);
-
-interface GetOptions extends KeyspaceOption {
-  at?: (nowMs: number) => number;
-  atRevision?: number;
-}
-
-async function get(context: Context, options: GetOptions, key: string): Promise<void> {
-  const { at, atRevision } = options;
-  const asOf = at
-    ? { timeMs: at(context.terminal.nowMs()) }
-    : atRevision
-      ? { revision: atRevision }
-      : undefined;
-  const op = { get: { key: bytes(key) } };
-  const { found, value, contentType, revision, ttlMs } = await run(context, options, op, false, asOf);
+async function get(context: Context, options: ReadOptions, key: string): Promise<void> {
+  const { found, value, contentType, revision, ttlMs } = await read(context, options, {
+    get: { key: bytes(key) },
+  });
   if (!found) throw noSuchKey(key);
   if (context.isJson) {
     const ttl = ttlMs > 0 ? { ttlMs } : {};
@@ -213,8 +168,8 @@ async function list(context: Context, options: ListOptions, prefix = ''): Promis
   if (isMore) context.hint(`more keys than ${count(limit)}; all of them: --limit 0`);
 }
 
-async function inspect(context: Context, options: KeyspaceOption, key: string): Promise<void> {
-  const result = await run(context, options, { inspect: { key: bytes(key) } });
+async function inspect(context: Context, options: ReadOptions, key: string): Promise<void> {
+  const result = await read(context, options, { inspect: { key: bytes(key) } });
   if (!result.found) throw noSuchKey(key);
   const { type, revision, ttlMs, integer } = result;
   const unit = type === 'string' ? 'bytes' : type === 'hash' ? 'fields' : 'members';

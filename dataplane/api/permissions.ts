@@ -167,6 +167,7 @@ const ROUTES: Record<string, Need> = {
   'PUT /v1/kv/:keyspace/:key': need('put kv'),
   'GET /v1/kv/:keyspace/:key': need('get kv'),
   'DELETE /v1/kv/:keyspace/:key': need('delete kv'),
+  'GET /v1/kv/:keyspace/:key/members': need('get kv'),
   'GET /v1/queues': need('get queue'),
   'PUT /v1/queues/:queue': need('admin queue'),
   'GET /v1/queues/:queue': need('get queue'),

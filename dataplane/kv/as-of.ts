@@ -10,7 +10,7 @@ import { FlowError } from '@flowmesh/protocol';
 import type { Caller, Event, HistoryEntry, HistorySubject, ShardPort } from '../shard/state-machine.ts';
 import { changedKey } from './changes.ts';
 import { peekCommand } from './command.ts';
-import { isGone, type KeyPut, MEMBERS_REMOVED } from './events.ts';
+import { isGone, type KeyPut, MEMBERS_REMOVED, SWEPT, type Swept } from './events.ts';
 import type { PlaceInHistory } from './marks.ts';
 import { type Kind, type Meta, STRING } from './tables.ts';
 
@@ -33,10 +33,11 @@ export function kindBefore(event: Event, timeMs: number): Kind | 0 {
 }
 
 /** Tells changes in front of a mark from those behind it: an entry may have both. */
-function subjectAt(
+export function subjectAt(
   place: PlaceInHistory,
   side: 'front' | 'behind',
   wanted: (key: string) => boolean,
+  withSwept = false,
 ): HistorySubject {
   let entry = 0;
   let events = 0;
@@ -44,18 +45,20 @@ function subjectAt(
     events = position === entry ? events + 1 : 1;
     entry = position;
     const isBehind = position > place.position || (position === place.position && events > place.events);
-    const key = changedKey(event);
+    const key = withSwept && event.type === SWEPT ? (event as Swept).key : changedKey(event);
     return isBehind === (side === 'behind') && key !== undefined && wanted(key);
   };
   return { view: 'kv', matches };
 }
 
-/** In order, to the end of what is durable. */
+/** In order, to the end of what is durable. `withSwept`: and what the sweeper has taken of the keys. */
 export const changesBehind = (
   shard: ShardPort,
   place: PlaceInHistory,
   wanted: (key: string) => boolean,
-): AsyncIterable<HistoryEntry> => shard.history(subjectAt(place, 'behind', wanted), place.position);
+  withSwept = false,
+): AsyncIterable<HistoryEntry> =>
+  shard.history(subjectAt(place, 'behind', wanted, withSwept), place.position);
 
 /** By META key: what the key was; undefined: there was none; an error: that cannot be said any more (O2). */
 export async function metasAt(
@@ -81,7 +84,7 @@ export async function metasAt(
   }
   if (lost.size === 0) return found;
   const { first } = shard.timeline.window;
-  for (const key of lost) found.set(key, overwritten(shard, first));
+  for (const key of lost) found.set(key, forgotten(shard, first, 'what the key was'));
   const front = subjectAt(place, 'front', (key) => lost.has(key));
   for await (const { event } of shard.history(front, first, place.position + 1)) {
     found.set(changedKey(event) as string, metaAfter(event, timeMs));
@@ -96,8 +99,8 @@ function metaAfter(event: Event, timeMs: number): Meta | undefined {
   return isEmpty || !isAlive(meta, timeMs) ? undefined : meta;
 }
 
-const overwritten = ({ id }: ShardPort, first: number): FlowError =>
+export const forgotten = ({ id }: ShardPort, first: number, what: string): FlowError =>
   new FlowError(
     'HISTORY_TRIMMED',
-    `what the key was is in front of position ${first}, where the history of shard ${id} begins`,
+    `${what} is in front of position ${first}, where the history of shard ${id} begins`,
   );

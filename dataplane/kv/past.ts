@@ -8,6 +8,7 @@ import { Durability } from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller, ShardPort } from '../shard/state-machine.ts';
 import { toByteString } from '../storage/keys.ts';
 import { metasAt } from './as-of.ts';
+import { memberResult } from './collections-as-of.ts';
 import { checkKey, errorResult, keyspaceOf } from './command.ts';
 import { type Mark, type PlaceInHistory, writeMark } from './marks.ts';
 import { kvShardOf } from './routing.ts';
@@ -22,7 +23,28 @@ const READERS_MAX = 4;
 const OPS_MAX = 100;
 const RETRY_MS = 200;
 
-type Lookup = pb.KvOp & { op: 'get' | 'inspect' };
+/** What names a key. */
+type Lookup = pb.KvOp & {
+  op:
+    | 'get'
+    | 'inspect'
+    | 'hashGet'
+    | 'hashScan'
+    | 'setContains'
+    | 'setScan'
+    | 'sortedSetScore'
+    | 'sortedSetRange';
+};
+const LOOKUPS: readonly unknown[] = [
+  'get',
+  'inspect',
+  'hashGet',
+  'hashScan',
+  'setContains',
+  'setScan',
+  'sortedSetScore',
+  'sortedSetRange',
+] satisfies Lookup['op'][];
 type Past = (caller: Caller, request: pb.KvRequest, asOf: pb.KvAsOf) => Promise<pb.KvResponseInput>;
 
 export function createPast(places: readonly Place[]): Past {
@@ -58,9 +80,16 @@ function checkOps({ ops }: pb.KvRequest, { at }: pb.KvAsOf): void {
       'BATCH_TOO_LARGE',
       `${ops.length} operations; as of an earlier moment at most ${OPS_MAX}`,
     );
-  for (const { op } of ops) {
-    if (op !== 'get' && op !== 'inspect' && op !== 'scan')
-      throw invalid('as of an earlier moment there are get, inspect and scan');
+  let names = 0;
+  for (const each of ops) {
+    const { op } = each;
+    if (op === 'hashGet') names += each.hashGet.fields.length;
+    else if (op === 'setContains' || op === 'sortedSetScore')
+      names += (each[op] as pb.SetContains).members.length;
+    if (names > LIMITS.batchRecords)
+      throw new FlowError('BATCH_TOO_LARGE', `more than ${LIMITS.batchRecords} members; split the request`);
+    if (op !== 'scan' && !LOOKUPS.includes(op))
+      throw invalid('as of an earlier moment keys and members are read: the operation changes them');
     if (op === 'scan' && at === 'revision')
       throw invalid('a revision is of one shard: scan as of a cursor or a time');
   }
@@ -84,7 +113,7 @@ async function markOf(places: readonly Place[], { ops }: pb.KvRequest, asOf: pb.
   return { timeMs, places: now.with(home, place) };
 }
 
-const bodyOf = (op: Lookup): { key: Buffer } => (op.op === 'get' ? op.get : op.inspect) as { key: Buffer };
+const bodyOf = (op: Lookup): { key: Buffer } => op[op.op] as { key: Buffer };
 
 interface LookupParts {
   readonly places: readonly Place[];
@@ -117,20 +146,26 @@ async function lookUp(
   for (const [n, byKey] of asked.entries()) {
     if (byKey.size === 0) continue;
     const moment = { place: mark.places[n] as PlaceInHistory, timeMs: mark.timeMs };
-    const metas = await metasAt(caller, (places[n] as Place).shard, moment, new Set(byKey.keys()));
+    const place = places[n] as Place;
+    const metas = await metasAt(caller, place.shard, moment, new Set(byKey.keys()));
     for (const [key, indexes] of byKey) {
       for (const i of indexes) {
         const meta = metas.get(key);
-        bytesLeft -= meta instanceof FlowError ? 0 : (meta?.value.length ?? 0);
-        const answer = bytesLeft < 0 ? tooLarge() : meta;
-        results[i] = resultOf(request.ops[i] as Lookup, answer, mark.timeMs);
+        const op = request.ops[i] as Lookup;
+        const result =
+          bytesLeft < 0 || meta instanceof FlowError
+            ? errorResult(bytesLeft < 0 ? tooLarge() : meta)
+            : op.op === 'get' || op.op === 'inspect'
+              ? keyResult(op.op, meta, mark.timeMs)
+              : await memberResult(op, meta, { place, moment, key }).catch(errorResult);
+        bytesLeft -= sizeOf(result);
+        results[i] = bytesLeft < 0 ? errorResult(tooLarge()) : result;
       }
     }
   }
 }
 
-function resultOf({ op }: Lookup, meta: Meta | FlowError | undefined, timeMs: number): pb.KvResultInput {
-  if (meta instanceof FlowError) return errorResult(meta);
+function keyResult(op: 'get' | 'inspect', meta: Meta | undefined, timeMs: number): pb.KvResultInput {
   if (meta === undefined) return { found: false };
   const { kind, revision, value, contentType, count } = meta;
   const common = { found: true, revision, ttlMs: ttlOf(meta, timeMs) };
@@ -138,6 +173,12 @@ function resultOf({ op }: Lookup, meta: Meta | FlowError | undefined, timeMs: nu
     return { ...common, type: TYPE_NAMES[kind], integer: kind === STRING ? value.length : count };
   if (kind === STRING) return { ...common, value, contentType };
   return errorResult(new FlowError('WRONG_TYPE', `the key held a ${TYPE_NAMES[kind]}, not a string`));
+}
+
+function sizeOf({ value, entries }: pb.KvResultInput): number {
+  let bytes = value?.length ?? 0;
+  for (const entry of entries ?? []) bytes += (entry.name?.length ?? 0) + (entry.value?.length ?? 0);
+  return bytes;
 }
 
 const tooLarge = () =>

@@ -28,10 +28,10 @@ import {
 } from './tables.ts';
 
 const ROWS_DEFAULT = 100;
-const ROWS_MAX = 1000;
+export const ROWS_MAX = 1000;
 /** Rows that bring values of up to 1 MiB along are read in small portions. */
 export const VALUES_MAX = 100;
-const PAGE_BYTES_MAX = 1024 * 1024;
+export const PAGE_BYTES_MAX = 1024 * 1024;
 /** Rows that a range may skip; further on, start at a score. */
 const OFFSET_MAX = 100_000;
 const CURSOR = 1;
@@ -135,10 +135,7 @@ async function scanMembers(
 
 async function range(parts: ScanParts, query: pb.SortedSetRange): Promise<pb.KvResultInput> {
   const { place, key } = locate(parts, query.key);
-  const { minScore, maxScore, offset } = query;
-  if (Number.isNaN(minScore) || Number.isNaN(maxScore)) throw invalid('scores must be numbers, not NaN');
-  if (offset > OFFSET_MAX)
-    throw invalid(`offset is at most ${OFFSET_MAX}; go on from the last score instead`);
+  checkRange(query);
   for (let attempt = 0; attempt < RANGE_ATTEMPTS_MAX; attempt++) {
     const meta = await peek(parts, place, key, ZSET);
     if (meta === undefined) return { found: false };
@@ -148,6 +145,12 @@ async function range(parts: ScanParts, query: pb.SortedSetRange): Promise<pb.KvR
     return { found: true, revision: meta.revision, entries };
   }
   throw new FlowError('UNAVAILABLE', 'the sorted set is replaced again and again', { retryAfterMs: 100 });
+}
+
+export function checkRange({ minScore, maxScore, offset }: pb.SortedSetRange): void {
+  if (Number.isNaN(minScore) || Number.isNaN(maxScore)) throw invalid('scores must be numbers, not NaN');
+  if (offset > OFFSET_MAX)
+    throw invalid(`offset is at most ${OFFSET_MAX}; go on from the last score instead`);
 }
 
 interface RangeOf {
@@ -200,12 +203,13 @@ async function peek({ caller }: ScanParts, place: Place, key: string, kind: Kind
   throw new FlowError('WRONG_TYPE', `the key holds a ${TYPE_NAMES[meta.kind]}, not a ${TYPE_NAMES[kind]}`);
 }
 
-const pageSize = (limit: number, max: number): number => Math.min(limit === 0 ? ROWS_DEFAULT : limit, max);
+export const pageSize = (limit: number, max: number): number =>
+  Math.min(limit === 0 ? ROWS_DEFAULT : limit, max);
 
 /** cursor of members = version(u8) member; of keys = version(u8) shard(u16be) isStarted(u8) key */
-const memberCursor = (last: Uint8Array): Buffer => Buffer.concat([Buffer.of(CURSOR), last]);
+export const memberCursor = (last: Uint8Array): Buffer => Buffer.concat([Buffer.of(CURSOR), last]);
 
-function readCursor(cursor: Buffer): string | undefined {
+export function readCursor(cursor: Buffer): string | undefined {
   if (cursor.length === 0) return undefined;
   if (cursor[0] !== CURSOR) throw invalid('cursor is not from this server');
   return toByteString(cursor.subarray(1));

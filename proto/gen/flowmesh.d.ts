@@ -1210,7 +1210,7 @@ export interface KvRequest {
   keyspace: string;
   ops: KvOp[];
   mutation: Mutation | null;
-  /** Read an earlier state instead: only KvGet, KvInspect and KvScan. Older than the history: HISTORY_TRIMMED. */
+  /** Read an earlier state instead: only operations that change nothing. Older than the history: HISTORY_TRIMMED. */
   asOf: KvAsOf | null;
 }
 export interface KvRequestInput {
@@ -1218,7 +1218,7 @@ export interface KvRequestInput {
   keyspace?: string | null | undefined;
   ops?: readonly KvOpInput[] | null | undefined;
   mutation?: MutationInput | null | undefined;
-  /** Read an earlier state instead: only KvGet, KvInspect and KvScan. Older than the history: HISTORY_TRIMMED. */
+  /** Read an earlier state instead: only operations that change nothing. Older than the history: HISTORY_TRIMMED. */
   asOf?: KvAsOfInput | null | undefined;
 }
 export const KvRequest: MessageType<KvRequest, KvRequestInput>;

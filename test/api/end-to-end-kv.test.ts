@@ -118,6 +118,54 @@ describe.each([1, 3])('shards: %d', (shards) => {
     await expect(fm.kv.asOf({ cursor: 'x' }).get('k')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  test('[KV45] members as they were, over HTTP and from the SDK', async () => {
+    const { server, ask } = await serve({ shards });
+    const fm = await connect({ address: `127.0.0.1:${server.grpcPort}` });
+    atEnd(() => fm.close({ timeout: 0 }));
+    await fm.kv.hash('h').set({ a: 1, b: 'two' });
+    await fm.kv.members('s').add('x', 'y');
+    await fm.kv.sortedSet('z').add({ low: 1, high: 2 });
+    const past = await fm.kv.snapshot();
+    await fm.kv.hash('h').set({ a: 9, c: 3 });
+    await fm.kv.delete('s');
+    await fm.kv.sortedSet('z').increment('low', 5);
+    expect(await past.hash('h').getAll()).toEqual({ a: 1, b: 'two' });
+    expect([await past.hash('h').get('a'), await past.hash('h').size()]).toEqual([1, 2]);
+    expect([await past.members('s').all(), await past.members('s').has('x')]).toEqual([
+      new Set(['x', 'y']),
+      true,
+    ]);
+    expect(await past.sortedSet('z').range({ reverse: true })).toEqual([
+      { member: 'high', score: 2 },
+      { member: 'low', score: 1 },
+    ]);
+    expect(await past.sortedSet('z').score('low')).toBe(1);
+    const members = async (key: string, query = '') =>
+      (await ask('GET', `/v1/kv/default/${key}/members?${query}`)).body;
+    const then = `asOf=${past.cursor}`;
+    expect(await members('h', then)).toMatchObject({
+      type: 'hash',
+      size: 2,
+      members: [
+        { name: 'a', value: '1' },
+        { name: 'b', value: 'two' },
+      ],
+      asOf: past.cursor,
+    });
+    expect((await members('h')).members).toHaveLength(3);
+    const page = await members('s', `${then}&limit=1`);
+    expect(page.members).toEqual([{ name: 'x' }]);
+    const next = await members('s', `${then}&limit=1&cursor=${encodeURIComponent(page.cursor)}`);
+    expect(next.members).toEqual([{ name: 'y' }]);
+    expect((await members('z', `${then}&reverse=true&limit=1`)).members).toEqual([
+      { name: 'high', score: 2 },
+    ]);
+    expect((await members('z', 'minScore=3')).members).toEqual([{ name: 'low', score: 6 }]);
+    expect(await members('s')).toMatchObject({ code: 'NOT_FOUND' });
+    await fm.kv.set('text', 'x');
+    expect(await members('text')).toMatchObject({ code: 'WRONG_TYPE' });
+  });
+
   test('[KV41] [KV44] a keyspace declared a cache is one for SDK, HTTP and transactions', async () => {
     const { server, ask } = await serve({ shards });
     const fm = await connect({ address: `127.0.0.1:${server.grpcPort}` });

@@ -204,6 +204,19 @@ test.each([
   expect([out, calls[0]?.[1]['asOf']]).toEqual(['old', asOf]);
 });
 
+test.each([
+  ['hget k f', { entries: [{ name: Buffer.from('f'), value: Buffer.from('v'), found: true }] }],
+  ['hgetall k', { entries: [{ name: Buffer.from('f'), value: Buffer.from('v'), found: true }] }],
+  ['smembers k', { entries: [{ name: Buffer.from('m'), found: true }] }],
+  ['sismember k m', { entries: [{ found: true }] }],
+  ['zscore k m', { entries: [{ score: 1, found: true }] }],
+  ['zrange k', { entries: [{ name: Buffer.from('m'), score: 1 }] }],
+  ['inspect k', { found: true, type: 'set', integer: 3 }],
+])('kv %s looks back with --at', async (line, result) => {
+  const { code, calls } = await flowmesh(`kv ${line} --at 15m`, giving(result));
+  expect([code, calls[0]?.[1]['asOf']]).toEqual([0, { timeMs: noonMs - 900_000 }]);
+});
+
 test('watch prints each change as it comes, whatever is in it, and Ctrl-C ends it well', async () => {
   const interrupt = new AbortController();
   const change = (key: string, reason: string, over: pb.KvChangeInput = {}) => ({

@@ -4,6 +4,7 @@ import { FlowError, LIMITS } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { durabilityFields } from './content.ts';
+import { addMemberRoutes } from './kv-members.ts';
 import { type AsOfQuery, addKeyspaceRoutes, asOfProperties, readAsOf } from './kv-watch.ts';
 import { header, mutationOf } from './request.ts';
 import { anyBytes, count, durability, open, params, problems, text } from './schemas.ts';
@@ -33,6 +34,7 @@ const conditions = {
 export function addKvRoutes(app: FastifyInstance, context: HttpContext): void {
   const { fabric } = context;
   addKeyspaceRoutes(app, context);
+  addMemberRoutes(app, context);
   // Values are bytes, whatever they are called.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: LIMITS.valueBytes }, (_request, body, done) =>

@@ -21,7 +21,15 @@ export type { EventHandler, HandleOptions } from './handle-events.ts';
 export type { Headers } from './headers.ts';
 export type { Job } from './job.ts';
 export type { KeyValue, ScanOptions } from './kv.ts';
-export type { HashKey, MembersKey, RangeOptions, SortedSetKey } from './kv-collections.ts';
+export type {
+  HashKey,
+  HashReader,
+  MembersKey,
+  MembersReader,
+  RangeOptions,
+  SortedSetKey,
+  SortedSetReader,
+} from './kv-collections.ts';
 export type { KeyState, KeyType, KvEntry, Name, Scored, SetOptions, SetOutcome } from './kv-commands.ts';
 export type { KvPast, PastMoment, PastScanOptions } from './kv-past.ts';
 export type { ChangedMember, KvChange, WatchOptions } from './kv-watch.ts';

@@ -3,6 +3,7 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { fromWire } from './errors.ts';
+import { HashReader, MembersReader, SortedSetReader } from './kv-collections.ts';
 import type { KeyState, KeyType, KvCommand, KvEntry, Name } from './kv-commands.ts';
 import * as commands from './kv-commands.ts';
 
@@ -49,6 +50,21 @@ export class KvPast {
     return this.#run(commands.getEntryCommand(key), options) as Promise<KvEntry<T> | undefined>;
   }
 
+  /** The fields that a hash had. */
+  hash(key: Name): HashReader {
+    return new HashReader(this.#lane, key);
+  }
+
+  /** The members that a set had. */
+  members(key: Name): MembersReader {
+    return new MembersReader(this.#lane, key);
+  }
+
+  /** The members that a sorted set had, with their scores. */
+  sortedSet(key: Name): SortedSetReader {
+    return new SortedSetReader(this.#lane, key);
+  }
+
   inspect(key: Name, options?: CallOptions): Promise<KeyState | undefined> {
     return this.#run(commands.inspectCommand(key), options);
   }
@@ -68,6 +84,10 @@ export class KvPast {
       asOf = { cursor: response.asOf };
     } while (cursor.length > 0);
   }
+
+  readonly #lane = {
+    run: <T>(command: KvCommand<T>, options?: CallOptions) => this.#run(command, options),
+  };
 
   async #run<T>(command: KvCommand<T>, options: CallOptions | undefined): Promise<T> {
     return command.read(resultOf(await this.#ask(this.#asOf, command.op, options)));
