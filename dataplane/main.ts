@@ -1,5 +1,6 @@
 // Starts the data plane: fabric, listeners, logs. The only place that knows the real clock, environment and
 // process.
+import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { checkExposure, createAccess, hashToken } from './api/access.ts';
 import { startGrpc } from './api/grpc/server.ts';
@@ -61,7 +62,7 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     dataDir: o.dataDir,
     shards: o.shards,
     autoCreate: o.autoCreate,
-    storage: o.storage,
+    storage: { seed: randomInt(2 ** 32), ...o.storage },
     runtime: realRuntime,
     version: VERSION,
     log: (event, fields) => {

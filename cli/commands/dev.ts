@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Action } from '../context.ts';
 import { type DevHost, type DevOptions, dev } from '../dev/dev.ts';
-import { whole } from '../parsing.ts';
+import { size, whole } from '../parsing.ts';
 
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
 
@@ -19,6 +19,11 @@ export function addDevCommand(program: Command, action: Action, host: DevHost): 
       '--redis-port <port>',
       'port for Redis clients (6379, if it is free); 0 takes any',
       whole(0, 65_535),
+    )
+    .addOption(
+      new Option('--keys-memory <size>', 'memory for keys that are kept at hand')
+        .argParser(size)
+        .default(256 * 1024 * 1024, '256MiB'),
     )
     .option('--host <host>', 'address to listen on', hostName, '127.0.0.1')
     .option(

@@ -27,6 +27,7 @@ export interface DevOptions {
   grpcPort: number;
   httpPort: number;
   redisPort?: number;
+  keysMemory: number;
   host: string;
   shards: number;
   token?: string;
@@ -110,6 +111,7 @@ async function start(host: DevHost, options: DevOptions, dataDir: string | null)
     insecure: options.insecure === true,
     autoCreate: options.autoCreate,
     logLevel: options.logLevel,
+    storage: { keysBytesMax: options.keysMemory },
   };
   try {
     return await host.startServer(asked);

@@ -119,6 +119,7 @@ export const META: Table<Meta> = {
     if (meta.value.length > 0) meta.value = Buffer.from(meta.value);
     return meta;
   },
+  view: decodeMeta,
   // Told, not guessed: the store asks at every put, and for deletions with undefined.
   sizeOf: (meta: Meta | undefined) =>
     META_BYTES + (meta === undefined ? 0 : meta.contentType.length + meta.value.length),

@@ -32,6 +32,10 @@ export interface StorageOptions {
   readonly logSegmentBytes?: number;
   /** Bound of each cache: rows that were fetched, ends of logs, what was read back of them. */
   readonly cacheBytesMax?: number;
+  /** Bound of the memory for keys and their values, of all shards together. */
+  readonly keysBytesMax?: number;
+  /** For hashes of keys, so that nobody can choose keys that meet. */
+  readonly seed?: number;
   /** Journal bytes after which a checkpoint is due. */
   readonly checkpointBytes?: number;
 }
@@ -63,6 +67,8 @@ export interface OpenedShard {
   close(): Promise<void>;
 }
 
+/** A million keys of 100 B with room to spare. */
+const KEYS_BYTES_MAX = 256 * 1024 * 1024;
 /** During recovery memory is given back at this size, as in normal operation. */
 const REPLAY_ROWS_BYTES = 48 * 1024 * 1024;
 
@@ -85,10 +91,13 @@ async function openParts(
   opened: <T extends { close(): Promise<void> }>(part: T) => T,
 ): Promise<OpenedShard> {
   const { runtime, dir, log } = o;
-  const { rows: openRows, logFiles, logSegmentBytes, cacheBytesMax } = o.storage ?? {};
+  const { rows: openRows, logFiles, logSegmentBytes, cacheBytesMax, seed } = o.storage ?? {};
+  const keysBytesMax = o.storage?.keysBytesMax ?? KEYS_BYTES_MAX;
   const level = await openLevel(rowsPlace(dir, openRows));
-  const rows = opened(new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax }));
+  const packed = { bytesMax: Math.ceil(keysBytesMax / o.shards), seed };
+  const rows = opened(new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax, packed }));
   const saved = await rows.getMeta(POSITION_ROW);
+  if (saved === undefined) rows.declareEmpty();
   const position: Position =
     saved === undefined ? { seq: 0, timeMs: 0 } : (JSON.parse(saved.toString()) as Position);
   const lengths = (await rows.listMeta(LENGTH_ROWS)).map(

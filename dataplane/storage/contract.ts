@@ -14,6 +14,11 @@ export interface Table<V> {
   /** Methods, so that a table of anything is a `Table<unknown>`. */
   encode(value: V, into: ByteWriter): void;
   decode(from: ByteReader): V;
+  /**
+   * For tables whose rows are asked for one by one, at random: those that are read stay in memory encoded
+   * (packed-cache.ts). Decodes one; the value may keep views on bytes that never change.
+   */
+  view?(from: ByteReader): V;
   /** Approximate bytes of a value in memory, where its direct fields do not tell (nested objects, lists). */
   sizeOf?(value: V): number;
 }

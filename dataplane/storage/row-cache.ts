@@ -34,9 +34,10 @@ export class RowCache {
     return this.#young.has(key) || this.#old.has(key);
   }
 
-  /** Without moving it to the young generation. */
-  peek(key: string): Cell | undefined {
-    return this.#young.get(key) ?? this.#old.get(key);
+  /** It is known that there is no such row. */
+  isAbsent(key: string): boolean {
+    const cell = this.#young.get(key) ?? this.#old.get(key);
+    return cell !== undefined && cell.value === undefined;
   }
 
   set(key: string, cell: Cell): void {

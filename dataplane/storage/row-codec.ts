@@ -7,7 +7,7 @@ import { FlowError } from '@flowmesh/protocol';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import type { Table } from './contract.ts';
 
-const CRC_BYTES = 4;
+export const CRC_BYTES = 4;
 /** Scratch memory above this is not kept for the next row. */
 const KEEP_BYTES_MAX = 256 * 1024;
 

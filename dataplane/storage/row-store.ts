@@ -8,11 +8,11 @@
 //       win.
 import assert from 'node:assert/strict';
 import type { Range, Row, RowRef, Rows, Table } from './contract.ts';
+import { type Fetched, fetchedRow, KeptRows, type KeptRowsOptions } from './kept-rows.ts';
 import { u32be } from './keys.ts';
 import type { Level, LevelDb } from './level.ts';
 import { type Cell, Memtable, sizeOfRow } from './memtable.ts';
-import { RowCache } from './row-cache.ts';
-import { decodeRow, openRow, RowEncoder, shownKey } from './row-codec.ts';
+import { openRow, RowEncoder, shownKey } from './row-codec.ts';
 import { capture, mergedScan } from './row-scan.ts';
 import { RowWindow, type WindowSource } from './window.ts';
 import { WindowRegister } from './window-register.ts';
@@ -24,20 +24,12 @@ export interface MetaRow {
   readonly value: Buffer | null;
 }
 
-export interface RowStoreOptions {
+export interface RowStoreOptions extends KeptRowsOptions {
   readonly level: Level;
   readonly monotonicMs: () => number;
-  /** Bound of the cache of fetched rows. */
-  readonly cacheBytesMax?: number;
-}
-
-interface Fetched {
-  readonly key: string;
-  readonly cell: Cell;
 }
 
 const EMPTY = Buffer.alloc(0);
-const CACHE_BYTES_MAX = 8 * 1024 * 1024;
 const FETCH_TRIP_ROWS = 512;
 /** Rows between two looks at the clock. */
 const SLICE_ROWS = 32;
@@ -49,7 +41,7 @@ export class RowStore implements Rows {
   newestRead = 0;
   readonly #level: Level;
   readonly #monotonicMs: () => number;
-  readonly #cache: RowCache;
+  readonly #kept: KeptRows;
   readonly #registers: (WindowRegister | undefined)[] = new Array(256).fill(undefined);
   readonly #windowSource: WindowSource;
   #memtable = new Memtable();
@@ -63,12 +55,17 @@ export class RowStore implements Rows {
   constructor(options: RowStoreOptions) {
     this.#level = options.level;
     this.#monotonicMs = options.monotonicMs;
-    this.#cache = new RowCache(options.cacheBytesMax ?? CACHE_BYTES_MAX);
+    this.#kept = new KeptRows(options);
     this.#windowSource = {
       scan: (table, range) => this.scan(table, range),
       onRollback: (revert) => this.onRollback(revert),
       place: (window, range) => this.#placeWindow(window as RowWindow<unknown>, range),
     };
+  }
+
+  /** Called before anything is read or written: nothing was ever written here. */
+  declareEmpty(): void {
+    this.#kept.declareComplete();
   }
 
   /** Approximate bytes of rows that the next checkpoint will write. */
@@ -98,15 +95,18 @@ export class RowStore implements Rows {
   }
 
   get<V>(table: Table<V>, key: string): V | undefined {
-    const cell = this.#memtable.cells.get(key) ?? this.#getFrozen(key) ?? this.#cache.get(key);
-    if (cell === undefined)
-      throw new Error(`${nameOf(table, key)} is read but was not fetched: add it to reads()`);
+    const cell = this.#memtable.cells.get(key) ?? this.#getFrozen(table, key);
+    if (cell === undefined) {
+      const value = this.#kept.get(table, key);
+      if (value === undefined && !this.#kept.has(table, key)) throw notFetched(table, key);
+      return value;
+    }
     if (cell.batch > this.newestRead) this.newestRead = cell.batch;
     return cell.value as V | undefined;
   }
 
   isResident(ref: RowRef): boolean {
-    return this.#isChanged(ref.key) || this.#cache.has(ref.key);
+    return this.#isChanged(ref.key) || this.#kept.has(ref.table, ref.key);
   }
 
   put<V>(table: Table<V>, key: string, value: V, isNew = false): void {
@@ -149,8 +149,8 @@ export class RowStore implements Rows {
         fetched.push(...(await this.#fetchTrip(missing.slice(from, from + FETCH_TRIP_ROWS))));
       }
       if (checkpoints !== this.#checkpoints) continue; // R2
-      this.#cache.turn();
-      for (const { key, cell } of fetched) if (!this.#isChanged(key)) this.#cache.set(key, cell);
+      this.#kept.turn();
+      for (const each of fetched) if (!this.#isChanged(each.key)) this.#kept.keep(each);
       return;
     }
   }
@@ -225,10 +225,10 @@ export class RowStore implements Rows {
     }
     this.#checkpoints++;
     this.#frozen = null;
-    this.#cache.turn();
+    this.#kept.turn();
     for (const key of this.#hot) {
       const cell = frozen.cells.get(key);
-      if (cell !== undefined) this.#cache.set(key, cell);
+      if (cell !== undefined) this.#kept.keep({ key, cell, bytes: null });
     }
     this.#hot = new Set();
   }
@@ -237,10 +237,18 @@ export class RowStore implements Rows {
     return this.#level.close();
   }
 
-  #getFrozen(key: string): Cell | undefined {
+  #getFrozen(table: Table<unknown>, key: string): Cell | undefined {
     const cell = this.#frozen?.cells.get(key);
-    if (cell !== undefined) this.#hot.add(key);
+    if (cell !== undefined && table.view === undefined) this.#hot.add(key);
     return cell;
+  }
+
+  /** What is known below the memtable: there is such a row, or there is none. */
+  #below(table: Table<unknown>, key: string): 'row' | 'none' | 'unknown' {
+    const frozen = this.#frozen?.cells.get(key);
+    if (frozen !== undefined) return frozen.value === undefined ? 'none' : 'row';
+    if (!this.#kept.has(table, key)) return 'unknown';
+    return this.#kept.isAbsent(table, key) ? 'none' : 'row';
   }
 
   #set(table: Table<unknown>, key: string, value: unknown, isNew: boolean): void {
@@ -250,10 +258,9 @@ export class RowStore implements Rows {
     let cell = memtable.cells.get(key);
     if (this.#undo !== null) this.#noteUndo(this.#undo, key, cell, register);
     if (cell === undefined) {
-      const below = this.#frozen?.cells.get(key) ?? this.#cache.peek(key);
-      const isAbsent = below !== undefined && below.value === undefined;
-      assert(!isNew || below === undefined || isAbsent, `a row of ${table.name} is new, but it is there`);
-      cell = { value, table, batch: this.#openBatch, bytes, isBorn: isNew || isAbsent };
+      const below = this.#below(table, key);
+      assert(!isNew || below !== 'row', `a row of ${table.name} is new, but it is there`);
+      cell = { value, table, batch: this.#openBatch, bytes, isBorn: isNew || below === 'none' };
       memtable.add(key, cell);
     } else {
       assert(!isNew || cell.value === undefined, `a row of ${table.name} is new, but it is there`);
@@ -282,12 +289,7 @@ export class RowStore implements Rows {
   async #fetchTrip(refs: readonly RowRef[]): Promise<Fetched[]> {
     const keys = refs.map((ref) => Buffer.from(ref.key, 'latin1'));
     const stored = await this.#level.run((db) => db.getMany(keys));
-    return refs.map(({ table, key }, i) => {
-      const bytes = stored[i];
-      const value = bytes && decodeRow(table, keys[i] ?? EMPTY, bytes, this.#level.where);
-      const size = sizeOfRow(table, key, undefined) + (bytes?.length ?? 0);
-      return { key, cell: { value, table, batch: 0, bytes: size, isBorn: false } };
-    });
+    return refs.map((ref, i) => fetchedRow(ref, keys[i] ?? EMPTY, stored[i], this.#level.where));
   }
 
   #isChanged(key: string): boolean {
@@ -306,13 +308,15 @@ export class RowStore implements Rows {
     let sliceEndMs = this.#monotonicMs() + sliceMs;
     let count = 0;
     for (const [key, { table, value, isBorn }] of frozen.cells) {
-      // Memory stops to hide what the cache holds once the frozen rows are gone.
-      this.#cache.delete(key);
+      let stored: Buffer | undefined;
       if (value !== undefined) {
         const row = encoder.row(table, key, value);
         batch.put(row.key, row.value);
+        stored = row.value;
       } else if (!isBorn) batch.del(encoder.key(key));
+      this.#kept.written(table, key, stored);
       if (++count % SLICE_ROWS !== 0 || this.#monotonicMs() < sliceEndMs) continue;
+      this.#kept.slice();
       await pause();
       sliceEndMs = this.#monotonicMs() + sliceMs;
     }
@@ -344,6 +348,9 @@ export class RowStore implements Rows {
 }
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+const notFetched = (table: Table<unknown>, key: string) =>
+  new Error(`${nameOf(table, key)} is read but was not fetched: add it to reads()`);
 
 const nameOf = (table: Table<unknown> | { name: string }, key: string) =>
   `row ${shownKey(Buffer.from(key, 'latin1'))} of ${table.name}`;

@@ -15,6 +15,7 @@ export interface MachineOptions {
   readonly checkpointBytes: number;
   readonly logSegmentBytes: number;
   readonly cacheBytesMax: number;
+  readonly keysBytesMax: number;
 }
 
 /** How an end of the process looks to those who were talking to it. */

@@ -12,6 +12,7 @@ const sizes = {
   checkpointBytes: 1,
   logSegmentBytes: 8 * 1024,
   cacheBytesMax: 64 * 1024,
+  keysBytesMax: 8 * 1024,
 };
 
 /** Runs `script` to its end in virtual time; a failure that nobody heard of fails it. */

@@ -22,14 +22,17 @@ const QUIET_MS_MAX = 180_000;
 export async function run(seed: number, shards = seed % 2 === 0 ? 3 : 1): Promise<Report> {
   const chance = new Chance(seed);
   const world = new World(chance.fork());
-  const machine = new Machine(world, chance.fork(), {
+  const sizes = {
     shards,
     segmentBytes: chance.pick([8, 16, 64]) * 1024,
     historyBytes: chance.pick([0, 32, 256]) * 1024,
     checkpointBytes: chance.pick([4, 16, 64]) * 1024,
     logSegmentBytes: chance.pick([2, 8, 32]) * 1024,
     cacheBytesMax: chance.pick([32, 64, 256]) * 1024,
-  });
+  };
+  // Too little for all keys, or enough.
+  const keysBytesMax = sizes.cacheBytesMax / 8;
+  const machine = new Machine(world, chance.fork(), { ...sizes, keysBytesMax });
   // A third of the runs are short and crowded.
   const pace = chance.pick([0.15, 1, 1]);
   const sim = new Sim(world, machine, pace);

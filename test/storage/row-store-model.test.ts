@@ -8,7 +8,11 @@ import { expect, test } from 'vitest';
 import { type Level, type LevelPlace, openLevel } from '../../dataplane/storage/level.ts';
 import { RowStore } from '../../dataplane/storage/row-store.ts';
 import type { RowWindow } from '../../dataplane/storage/window.ts';
-import { keyOf, others, texts, yields } from './support.ts';
+import { keyOf, others, texts as plain, yields } from './support.ts';
+
+/** The same rows with the packed cache below them. */
+const packed = { ...plain, view: plain.decode };
+let texts = plain;
 
 interface Model {
   rows: Map<string, string>;
@@ -228,13 +232,19 @@ const reopen = fc.constant(
 async function openReal(real: Real): Promise<void> {
   real.level = await openLevel(real.place);
   const { level, cacheBytesMax } = real;
-  real.store = new RowStore({ level, monotonicMs: () => 0, cacheBytesMax });
+  const packing = { bytesMax: cacheBytesMax, slabBytes: 256 };
+  real.store = new RowStore({ level, monotonicMs: () => 0, cacheBytesMax, packed: packing });
+  if ((await real.store.getMeta('rows')) === undefined) real.store.declareEmpty();
   real.window = real.store.window(texts, keyOf(texts, 'a'), keyOf(texts, 'c'));
   // Neighbours that no scan of `texts` may show.
   real.store.put(others, keyOf(others, 'a'), 'other');
 }
 
-test('[S1] rows, scans and windows agree with a sorted map, whatever restarts do', async () => {
+test.each([
+  { name: 'cached', table: plain },
+  { name: 'packed', table: packed },
+])('[S1] $name rows, scans and windows agree with a sorted map, whatever restarts do', async ({ table }) => {
+  texts = table;
   const all = [
     put,
     put,

@@ -103,6 +103,41 @@ describe('damage', () => {
     expect((await store.getMeta('name'))?.toString()).toBe('value');
   });
 
+  test('a damaged row that is kept packed is never "not found" either', async () => {
+    const packed = { ...texts, view: texts.decode };
+    store.put(packed, key('a'), 'value');
+    await checkpoint();
+    await reopen();
+    level.flips = true;
+    await expect(store.fetch([{ table: packed, key: key('a') }])).rejects.toMatchObject({
+      code: 'DATA_DAMAGED',
+    });
+    expect(store.isResident({ table: packed, key: key('a') })).toBe(false);
+    level.flips = false;
+    await store.fetch([
+      { table: packed, key: key('a') },
+      { table: packed, key: key('b') },
+    ]);
+    expect(store.get(packed, key('a'))).toBe('value');
+    expect(store.get(packed, key('b'))).toBeUndefined();
+  });
+
+  test('a store that began empty knows without the disk what is new to it, across checkpoints', async () => {
+    const packed = { ...texts, view: texts.decode };
+    const isThere = (part: string) => store.isResident({ table: packed, key: key(part) });
+    store.declareEmpty();
+    expect(isThere('a')).toBe(true);
+    expect(isThere('a') && store.get(packed, key('a'))).toBeUndefined();
+    store.put(packed, key('a'), 'value');
+    await checkpoint();
+    expect(isThere('a') && store.get(packed, key('a'))).toBe('value');
+    store.del(packed, key('a'));
+    await checkpoint();
+    expect(isThere('a') && store.get(packed, key('a'))).toBeUndefined();
+    await reopen();
+    expect(isThere('a')).toBe(false);
+  });
+
   test('[I2] damage in the log of LevelDB is refused, its torn tail is not', async () => {
     for (const name of ['a', 'b', 'c']) {
       store.put(texts, key(name), name.repeat(50_000));
