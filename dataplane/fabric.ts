@@ -9,6 +9,7 @@ import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
 import type { Runtime } from './runtime.ts';
 import type { AdminService, Fabric, FabricState } from './services.ts';
+import { LOOK_MS, type Memory, MemoryWatch } from './shard/memory-watch.ts';
 import { type OpenedShard, openShard, type StorageOptions } from './shard/open-shard.ts';
 import { createStreamService } from './stream/service.ts';
 import { createStreamView, type StreamView } from './stream/view.ts';
@@ -27,6 +28,8 @@ export interface FabricOptions {
   /** A journal failed: nothing can be acknowledged any more, the process must end. */
   readonly onFatal: (error: FlowError) => void;
   readonly storage?: StorageOptions | undefined;
+  /** Absent: the memory of the process is not watched. */
+  readonly memory?: Memory | undefined;
 }
 
 export interface OpenedFabric extends Fabric {
@@ -51,6 +54,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     for (const listener of listeners) listener(next);
   };
 
+  const memory = o.memory && new MemoryWatch(o.memory);
   const shards: OpenedShard[] = [];
   /** What keeps new data out of any of them; it clears by itself. */
   const showShortage = () => {
@@ -72,6 +76,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
         o.onFatal(error);
       },
       onState: showShortage,
+      memory,
     });
     shards.push(opened);
   }
@@ -123,6 +128,12 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     cancelPoke = runtime.after(POKE_MS, poke);
   };
   poke();
+  let cancelLook = () => {};
+  const look = () => {
+    memory?.look();
+    cancelLook = runtime.after(LOOK_MS, look);
+  };
+  if (memory !== undefined) look();
   setState('serving');
   return {
     kv,
@@ -142,6 +153,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     drain: () => setState('draining'),
     async close() {
       cancelPoke();
+      cancelLook();
       setState('draining');
       queues.close();
       kv.close();

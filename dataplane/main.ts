@@ -2,6 +2,7 @@
 // process.
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { checkExposure, createAccess, hashToken } from './api/access.ts';
 import { startGrpc } from './api/grpc/server.ts';
 import { startHttp } from './api/http/server.ts';
@@ -9,6 +10,7 @@ import { startRedis } from './api/redis/listener.ts';
 import { openFabric } from './fabric.ts';
 import { realRuntime } from './runtime.ts';
 import type { Fabric } from './services.ts';
+import type { Memory } from './shard/memory-watch.ts';
 import type { StorageOptions } from './shard/open-shard.ts';
 import { createLog, type EventName, type Level } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
@@ -31,6 +33,8 @@ export interface ServerOptions {
   /** Queues and streams appear on first use. */
   readonly autoCreate: boolean;
   readonly logLevel: Level;
+  /** What the process may take; default: the limit of its container, or all that the machine has. */
+  readonly memoryLimitBytes?: number | undefined;
   readonly storage?: StorageOptions | undefined;
   /** The process must end; the default ends it. */
   readonly onFatal?: (error: Error) => void;
@@ -63,6 +67,7 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     shards: o.shards,
     autoCreate: o.autoCreate,
     storage: { seed: randomInt(2 ** 32), ...o.storage },
+    memory: memoryOf(o.memoryLimitBytes),
     runtime: realRuntime,
     version: VERSION,
     log: (event, fields) => {
@@ -108,6 +113,18 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     await fabric.close();
     throw error;
   }
+}
+
+function memoryOf(limitBytes: number | undefined): Memory {
+  // Without a limit some systems say 0, others a number beyond all memory.
+  const constrained = process.constrainedMemory() || Number.POSITIVE_INFINITY;
+  return {
+    limitBytes: limitBytes ?? Math.min(constrained, totalmem()),
+    read() {
+      const { rss, heapUsed, external } = process.memoryUsage();
+      return { resident: rss, live: heapUsed + external };
+    },
+  };
 }
 
 /** Exit code of a failed journal: a supervisor starts us again, and recovery says what is there. */

@@ -10,11 +10,11 @@ import { type ServerProcess, startServerProcess } from '../../test/support/serve
 /** Runs `use` against a fresh durable server; everything is gone afterwards. */
 export async function withServer<R>(
   use: (server: ServerProcess) => Promise<R>,
-  options: { shards?: number; nodeArgs?: readonly string[] } = {},
+  options: { shards?: number; nodeArgs?: readonly string[]; memoryLimitBytes?: number } = {},
 ): Promise<R> {
   const dir = mkdtempSync(join(process.env.FLOWMESH_BENCH_DIR ?? tmpdir(), 'flowmesh-bench-'));
-  const { shards = 1, nodeArgs = [] } = options;
-  const server = await startServerProcess({ dataDir: dir, shards }, { nodeArgs });
+  const { shards = 1, nodeArgs = [], memoryLimitBytes } = options;
+  const server = await startServerProcess({ dataDir: dir, shards, memoryLimitBytes }, { nodeArgs });
   try {
     return await use(server);
   } finally {

@@ -32,6 +32,7 @@ export function addDevCommand(program: Command, action: Action, host: DevHost): 
       whole(1, 1024),
       1,
     )
+    .option('--memory-limit <size>', 'no new data near it (what the container or the machine has)', size)
     .option('--insecure', 'let anyone in, also from other machines')
     .option('--no-auto-create', 'refuse queues and streams that nobody declared')
     .addOption(

@@ -34,6 +34,7 @@ export interface DevOptions {
   insecure?: boolean;
   autoCreate: boolean;
   logLevel: ServerOptions['logLevel'];
+  memoryLimit?: number;
   untilStdinEnds?: boolean;
 }
 
@@ -112,6 +113,7 @@ async function start(host: DevHost, options: DevOptions, dataDir: string | null)
     autoCreate: options.autoCreate,
     logLevel: options.logLevel,
     storage: { keysBytesMax: options.keysMemory },
+    memoryLimitBytes: options.memoryLimit,
   };
   try {
     return await host.startServer(asked);

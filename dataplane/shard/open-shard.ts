@@ -13,6 +13,7 @@ import { LogStore, type StoredLength } from '../storage/log-store.ts';
 import { RowStore } from '../storage/row-store.ts';
 import { Checkpoints, LENGTH_ROWS, POSITION_ROW, type Position } from './checkpoint.ts';
 import { ShardClock } from './clock.ts';
+import type { MemoryWatch } from './memory-watch.ts';
 import { Producers } from './producers.ts';
 import { Room } from './room.ts';
 import { Shard } from './shard.ts';
@@ -53,6 +54,8 @@ export interface OpenShardOptions {
   /** Each change of what the disk allows. */
   readonly onState: (state: 'ready' | 'full' | 'failed' | 'closed') => void;
   readonly storage?: StorageOptions | undefined;
+  /** Of the process. */
+  readonly memory?: MemoryWatch | undefined;
 }
 
 export interface OpenedShard {
@@ -150,7 +153,7 @@ async function openParts(
     },
     position.seq,
   );
-  const room = new Room(journal, rows, logs, o.storage?.unwrittenBytesMax);
+  const room = new Room({ journal, rows, logs, memory: o.memory }, o.storage?.unwrittenBytesMax);
   const clock = new ShardClock(runtime, Math.max(lastTimeMs, position.timeMs));
   let entryBytes = 0;
   const parts = {

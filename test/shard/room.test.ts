@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { expect, test, vi } from 'vitest';
 import { type OpenedFabric, openFabric } from '../../dataplane/fabric.ts';
+import { MemoryWatch } from '../../dataplane/shard/memory-watch.ts';
 import { type LogFiles, realLogFiles } from '../../dataplane/storage/log-files.ts';
 import { ackOf, aJob, caller, heldOf } from '../queue/bench.ts';
 import { ManualTime } from '../queue/manual-time.ts';
@@ -97,4 +98,56 @@ test('[O1] data is refused while what is in memory waits for the disk, and nothi
   await fabric.close();
   time.clear();
   await rm(dir, { recursive: true });
+});
+
+test('[M1] memory is short near the limit, until there is room again', () => {
+  const figures = { resident: 0, live: 0 };
+  const watch = new MemoryWatch({ limitBytes: 100, read: () => figures });
+  const after = (resident: number, live: number) => {
+    Object.assign(figures, { resident, live });
+    watch.look();
+    return watch.isShort;
+  };
+  expect(after(85, 80)).toBe(false);
+  expect(after(86, 80)).toBe(true);
+  expect(after(81, 80)).toBe(true);
+  expect(after(79, 75)).toBe(false);
+  expect(after(90, 70)).toBe(true);
+  // The system keeps the pages, but the heap has room in them.
+  expect(after(90, 49)).toBe(false);
+  expect(after(90, 51)).toBe(true);
+});
+
+test('[O2] short of memory: data is refused with a hint, reads and acks go on, and it clears', async () => {
+  const time = new ManualTime();
+  const figures = { resident: 0, live: 0 };
+  const fabric = await openFabric({
+    dataDir: null,
+    shards: 1,
+    autoCreate: true,
+    runtime: time,
+    version: 'test',
+    log: () => {},
+    onFatal: () => {},
+    memory: { limitBytes: 100, read: () => figures },
+  });
+  const enqueue = () =>
+    fabric.queues.enqueue(caller, { queue: 'q', jobs: [aJob('x', { key: 'k' })], mutation: null });
+  await enqueue();
+  Object.assign(figures, { resident: 95, live: 90 });
+  await time.advance(1000, async () => {});
+  expect(fabric.state()).toBe('memory_full');
+  await expect(enqueue()).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', retryAfterMs: 250 });
+  await expect(publish(fabric)).rejects.toMatchObject({ message: /memory of the process is short/ });
+  const request = { queue: 'q', max: 1, waitMs: 0, visibilityMs: 0, worker: 'w' };
+  const { jobs } = await fabric.queues.lease(caller, request, new AbortController().signal);
+  const settlements = (jobs ?? []).map((job) => ackOf(heldOf(job)));
+  const { results } = await fabric.queues.settle(caller, { queue: 'q', settlements, mutation: null });
+  expect(results?.map(({ code }) => code ?? '')).toEqual(['']);
+  Object.assign(figures, { resident: 70, live: 60 });
+  await time.advance(1000, async () => {});
+  await enqueue();
+  expect(fabric.state()).toBe('serving');
+  await fabric.close();
+  time.clear();
 });
