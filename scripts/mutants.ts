@@ -30,8 +30,11 @@ let done = 0;
 
 await inCopy(async (copy) => {
   // The sources as they are pass what is run below, or it would catch everything.
-  const { code, text } = await execute(copy, simulation(10));
-  if (code !== 0) throw new Error(`the simulation fails without a planted bug:\n${text}`);
+  const tests = [...new Set(wanted.flatMap(({ test }) => test?.split(' ') ?? []))];
+  for (const command of [simulation(10), ...(tests.length > 0 ? [vitest(tests.join(' '))] : [])]) {
+    const { code, text } = await execute(copy, command);
+    if (code !== 0) throw new Error(`${command} fails without a planted bug:\n${text}`);
+  }
 });
 await Promise.all(Array.from({ length: Number(values.processes) }, () => inCopy(work)));
 for (const name of escaped) console.log(`not caught: ${name}`);
@@ -71,7 +74,11 @@ function simulation(seeds: number): string {
 
 function commandOf(mutant: Mutant): string {
   if (mutant.test === undefined) return simulation(Number(values.seeds));
-  return `node node_modules/vitest/vitest.mjs run --project main --bail 1 ${mutant.test}`;
+  return vitest(mutant.test);
+}
+
+function vitest(tests: string): string {
+  return `node node_modules/vitest/vitest.mjs run --bail 1 ${tests}`;
 }
 
 function execute(cwd: string, command: string): Promise<{ code: number; text: string }> {

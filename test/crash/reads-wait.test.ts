@@ -57,6 +57,23 @@ const reads: Record<string, (b: Bench) => Promise<unknown>> = {
   'job list': async (b) => (await b.list('q')).payloads,
   'stream figures': async (b) =>
     (await b.fabric.admin.getStream(caller, pb.GetStreamRequest.create({ name: 's' }))).partitions?.[0]?.end,
+  'stream follow': async (b) => {
+    let records = 0;
+    // What was written meanwhile is in memory by then.
+    for (let i = 0; i < 10; i++) await turn();
+    const follow = await b.fabric.streams.openFollow(
+      caller,
+      pb.FollowRequest.create({ stream: 's', partition: 0, offset: 0 }),
+      (message) => {
+        records += message.batches?.length ?? 0;
+        return true;
+      },
+      () => {},
+    );
+    for (let i = 0; i < 10_000 && records === 0; i++) await turn();
+    follow.close();
+    return records;
+  },
   'stream read': async (b) =>
     (await b.fabric.streams.read(caller, pb.ReadRequest.create({ stream: 's', partition: 0, offset: 0 })))
       .records?.length ?? 0,

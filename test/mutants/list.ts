@@ -296,7 +296,28 @@ const keysAndStreams: readonly Mutant[] = [
   },
 ];
 
+/** What only the order of two syncs shows: each has a test that holds one of them back. */
+const orders: readonly Mutant[] = [
+  {
+    name: 'checkpoint-before-its-entry',
+    file: 'dataplane/shard/checkpoint.ts',
+    find: '      await durable();\n',
+    replace: '',
+    why: 'a checkpoint holds nothing that the journal may lose',
+    test: 'test/shard/checkpoint-waits.test.ts',
+  },
+  {
+    name: 'feed-before-durable',
+    file: 'dataplane/stream/feed.ts',
+    find: '    const { log, visibleEnd } = this.partition;\n',
+    replace: '    const { log } = this.partition;\n    const visibleEnd = log.endOffset;\n',
+    why: 'a record leaves when it is durable',
+    test: 'test/crash/reads-wait.test.ts',
+  },
+];
+
 export const mutants: readonly Mutant[] = [
+  ...orders,
   ...journal,
   ...checkpoints,
   ...shard,
