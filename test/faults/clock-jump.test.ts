@@ -1,6 +1,6 @@
 // The wall clock of a real server jumps by an hour and back (libfaketime; the monotonic clock stays): leases,
-// delays and TTLs take as long as they were told, also over a restart in an earlier time. (A restart in a later
-// one cannot be told from one after a long time: what was due by then is due.)
+// delays and TTLs take as long as they were told, also over a restart in an earlier time. (A restart in a
+// later one cannot be told from one after a long time: what was due by then is due.)
 import { globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
