@@ -5,6 +5,7 @@
 //   FAULTS_TRIGGER  a cut comes when this file appears      FAULTS_SEED    of torn cuts
 //   FAULTS_MODE     torn, sync-does-nothing, cut-at-exit    FAULTS_SYNC_US  how long a sync takes
 //   FAULTS_FAIL     sync|write|name:<n-th call>:<errno>     FAULTS_HIT     made at that call, names its file
+//                   errno 0: the process is killed there
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -28,7 +29,7 @@ export type Mode = 'torn' | 'sync-does-nothing' | 'cut-at-exit';
 export interface Failure {
   readonly call: 'sync' | 'write' | 'name';
   readonly nth: number;
-  readonly error: 'EIO' | 'ENOSPC';
+  readonly error: 'EIO' | 'ENOSPC' | 'KILL';
 }
 
 export class FaultyDisk {
@@ -63,7 +64,8 @@ export class FaultyDisk {
   }): Record<string, string> {
     rmSync(this.#trigger, { force: true });
     rmSync(this.#hit, { force: true });
-    const fail = o.fail && `${o.fail.call}:${o.fail.nth}:${constants.errno[o.fail.error]}`;
+    const fail =
+      o.fail && `${o.fail.call}:${o.fail.nth}:${o.fail.error === 'KILL' ? 0 : constants.errno[o.fail.error]}`;
     return {
       LD_PRELOAD: this.#shim,
       // Calls that never pass through the C library cannot be played with.

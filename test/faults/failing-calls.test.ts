@@ -1,6 +1,6 @@
 // The n-th sync, write or change of a name fails, for every n of a scripted run: after an error in the
 // journal the process ends at once and says why, nothing is acknowledged any more, and the next start has
-// everything that was. A disk that is full while space is asked for, or fails a checkpoint, ends nothing.
+// everything that was. The same when the process is killed there (kill -9 at every fsync point). A disk that is full while space is asked for, or fails a checkpoint, ends nothing.
 // FLOWMESH_FAIL_EVERY=1 tries every n (npm run test:syncfail); by default each STRIDE-th.
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -43,7 +43,7 @@ const isJournal = (file: string) => /^shard-0\/journal(\/|$)/.test(file);
 
 /** Until the script ends or the server does. What was sent after the failure must not be acknowledged. */
 async function runScript(server: ServerProcess, acked: Acked): Promise<void> {
-  for (let n = 0; n < STEPS && server.child.exitCode === null; n++) {
+  for (let n = 0; n < STEPS && server.child.exitCode === null && server.child.signalCode === null; n++) {
     const failed = disk.failed();
     const isOk = await send(server, `kv/default/key-${n}`, 'PUT', `${n} ${VALUE}`);
     if (isOk) acked.keys.push(n);
@@ -85,7 +85,7 @@ async function tryOnce(fail: Failure): Promise<boolean> {
     expect(disk.failed(), started.message).toBeDefined();
     // Node says ENOENT when it cannot make a directory with those above it.
     expect(started.message, what()).toMatch(
-      /EIO|ENOSPC|i\/o error|no space|Input\/output|full|ENOENT.*mkdir/i,
+      /EIO|ENOSPC|SIGKILL|i\/o error|no space|Input\/output|full|ENOENT.*mkdir/i,
     );
   } else {
     await runScript(started, acked);
@@ -96,8 +96,12 @@ async function tryOnce(fail: Failure): Promise<boolean> {
       expect(started.stderr().trim().split('\n').at(-1), what()).toMatch(/journal.failed.*EIO/);
     }
     if (failed === undefined) expect(acked.keys.length, 'without a failure').toBe(STEPS);
+    if (fail.error === 'KILL' && failed !== undefined) {
+      if (started.child.signalCode === null) await once(started.child, 'exit');
+      expect(started.child.signalCode, what()).toBe('SIGKILL');
+    }
     // What a failed sync left is gone with the power, whatever the cache shows.
-    await disk.cut(started);
+    else await disk.cut(started);
   }
   const isHit = disk.failed() !== undefined;
   const message = what();
@@ -120,6 +124,9 @@ describe.skipIf(missing !== undefined)(`${skipped}failing calls`, () => {
     { call: 'sync', error: 'ENOSPC' },
     { call: 'write', error: 'ENOSPC' },
     { call: 'name', error: 'ENOSPC' },
+    { call: 'sync', error: 'KILL' },
+    { call: 'write', error: 'KILL' },
+    { call: 'name', error: 'KILL' },
   ] as const)(
     `$error at any $call (each ${STRIDE}. from ${FROM})`,
     async (failure) => {
