@@ -1,6 +1,6 @@
-// Fills a new data directory, and ends as kill -9 would: node journal.ts '{"dataDir", "bytes", "keys"}'. With
-// `bytes` its journal, while checkpoints are held back: records, jobs and keys in one shard, written by many at
-// once. With `keys` so many keys of 100 B, with checkpoints as they come.
+// Fills a new data directory, and ends as kill -9 would: node journal.ts '{"dataDir", "bytes", "keys"}'.
+// With `bytes` its journal, while checkpoints are held back: records, jobs and keys in one shard, written by
+// many at once. With `keys` so many keys of 100 B, with checkpoints as they come.
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { openFabric } from '../../dataplane/fabric.ts';
 import { realRuntime } from '../../dataplane/runtime.ts';

@@ -1,6 +1,7 @@
 // The n-th sync, write or change of a name fails, for every n of a scripted run: after an error in the
 // journal the process ends at once and says why, nothing is acknowledged any more, and the next start has
-// everything that was. The same when the process is killed there (kill -9 at every fsync point). A disk that is full while space is asked for, or fails a checkpoint, ends nothing.
+// everything that was. The same when the process is killed there (kill -9 at every fsync point). A disk that
+// is full while space is asked for, or fails a checkpoint, ends nothing.
 // FLOWMESH_FAIL_EVERY=1 tries every n (npm run test:syncfail); by default each STRIDE-th.
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
