@@ -1,4 +1,4 @@
-// One gRPC channel with its stubs, and the unary calls over it.
+// A gRPC channel with its stubs, the unary calls over it, and lanes for the streams that stay.
 //   N1. Every mutation carries (producerId, seq), so a repeat after a lost reply cannot take effect twice.
 //   N2. Errors that say "again later" are retried with backoff until the call's deadline.
 import { FlowError, RecordBatchBuilder } from '@flowmesh/protocol';
@@ -17,6 +17,7 @@ import { Budget } from './budget.ts';
 import { type CallOptions, deadlineExceeded, deadlineOf } from './calls.ts';
 import { DeadlineTimer, type Watched } from './deadlines.ts';
 import { cancelled, clientClosed, fromStatus } from './errors.ts';
+import { Lanes } from './lanes.ts';
 import { MutationIds } from './mutation-ids.ts';
 import type { Cause } from './origin.ts';
 
@@ -65,6 +66,8 @@ export class Connection {
   readonly streams: StreamsClient;
   readonly transactions: TransactionsClient;
   readonly admin: AdminClient;
+  /** For streams that stay open. */
+  readonly lanes: Lanes;
   readonly deadlines = new DeadlineTimer();
   readonly budget: Budget;
   isClosed = false;
@@ -79,6 +82,10 @@ export class Connection {
     const credentials = credentialsOf(options);
     const channelOptions = channelOptionsOf(options);
     this.channel = new grpc.Channel(options.address, credentials, channelOptions);
+    this.lanes = new Lanes(
+      this.channel,
+      (more) => new grpc.Channel(options.address, credentials, { ...channelOptions, ...more }),
+    );
     const stub = { channelOverride: this.channel };
     this.kv = new KvClient(options.address, credentials, stub);
     this.queues = new QueuesClient(options.address, credentials, stub);
@@ -187,7 +194,7 @@ export class Connection {
 
   close(): void {
     this.isClosed = true;
-    this.channel.close();
+    this.lanes.close();
   }
 }
 

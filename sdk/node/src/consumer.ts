@@ -91,7 +91,7 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     this.#creditBytes = options.creditBytes ?? CREDIT_BYTES;
     this.#onLeft = onLeft;
     this.#session = new SessionStream<pb.ConsumeRequestInput, pb.ConsumeResponse>({
-      open: () => connection.streams.consume(connection.metadata()),
+      open: () => connection.lanes.hold(({ streams }) => streams.consume(connection.metadata())),
       hello: () => ({ hello: this.#hello() }),
       receive: (message) => this.#receive(message),
       broken: (error) => this.#onBroken(error),

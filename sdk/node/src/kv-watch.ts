@@ -74,7 +74,8 @@ export async function* watchKeys<T>(
     fromTimeMs: options.from?.getTime(),
   };
   for (let attempt = 0; !signal?.aborted && !connection.isClosed; attempt++) {
-    const responses = connection.kv.watch({ ...selection, ...place }, connection.metadata());
+    const request = { ...selection, ...place };
+    const responses = connection.lanes.hold(({ kv }) => kv.watch(request, connection.metadata()));
     const cancel = () => responses.cancel();
     signal?.addEventListener('abort', cancel, { once: true });
     try {

@@ -128,7 +128,8 @@ export class Streams {
     let offset = options.offset ?? (await this.#logStart(stream, partition));
     for (let attempt = 0; !signal?.aborted && !this.#connection.isClosed; attempt++) {
       const request = { stream, partition, offset };
-      const chunks = this.#connection.streams.follow(request, this.#connection.metadata());
+      const { lanes } = this.#connection;
+      const chunks = lanes.hold(({ streams }) => streams.follow(request, this.#connection.metadata()));
       const cancel = () => chunks.cancel();
       signal?.addEventListener('abort', cancel, { once: true });
       try {

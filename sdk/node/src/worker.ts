@@ -74,7 +74,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     this.#tracksEffects = options.trackEffects ?? true;
     this.#credits = new Credits(this.concurrency, options.prefetch);
     this.#session = new SessionStream<pb.WorkRequestInput, pb.WorkResponse>({
-      open: () => connection.queues.work(connection.metadata()),
+      open: () => connection.lanes.hold(({ queues }) => queues.work(connection.metadata())),
       hello: () => ({ hello: this.#hello() }),
       receive: (message) => this.#receive(message),
       broken: (error) => this.#onBroken(error),
