@@ -1,6 +1,6 @@
 // Connections for streams that stay open: workers, consumers, watches. A server lets each connection have a
-// bounded number of streams (SETTINGS_MAX_CONCURRENT_STREAMS of HTTP/2, RFC 9113 5.1.2; often 100), and what is
-// beyond waits without a word.
+// bounded number of streams (SETTINGS_MAX_CONCURRENT_STREAMS, RFC 9113, 5.1.2; often 100), and what is beyond
+// waits without a word.
 //   L1. A connection carries at most HELD_MAX of them, so that calls beside them find room.
 //   L2. The first lane is the connection of the calls; others come when they are needed and go when empty.
 import { KvClient, QueuesClient, StreamsClient } from '@flowmesh/protocol/gen/services.js';
