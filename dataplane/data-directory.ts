@@ -4,20 +4,11 @@
 //   D2. The lock of shard 0's database is the lock of the directory.
 //   D3. The directories of the shards are durable before the identity is, and the identity before anything is
 //       in them: when one of them is missing, data is missing, and nothing starts afresh in its place.
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FlowError } from '@flowmesh/protocol';
+import { syncPath } from './storage/sync-path.ts';
 
 const FORMAT = 1;
 
@@ -55,7 +46,7 @@ export function openDataDirectory(dir: string, shards: number, random: () => num
       throw new FlowError('DATA_DAMAGED', `${shard} is missing: restore it from a backup`);
   }
   // Names may be in the cache only, if the last start was cut off.
-  syncDirectory(dir);
+  syncPath(dir);
   return identity;
 }
 
@@ -74,7 +65,7 @@ const shardDirectories = (dir: string, shards: number): string[] =>
 function makeDirectory(dir: string): void {
   const made = mkdirSync(dir, { recursive: true, mode: 0o700 });
   for (let at = dir; made !== undefined && at.length >= made.length; at = dirname(at)) {
-    syncDirectory(dirname(at));
+    syncPath(dirname(at));
   }
 }
 
@@ -89,7 +80,7 @@ function makeShards(dir: string, shards: number): void {
     );
   }
   for (const shard of shardDirectories(dir, shards)) mkdirSync(shard, { recursive: true, mode: 0o700 });
-  syncDirectory(dir);
+  syncPath(dir);
 }
 
 const isEmpty = (dir: string) => readdirSync(dir).length === 0;
@@ -119,16 +110,7 @@ function parse(file: string): DirectoryIdentity {
 }
 
 function writeDurably(dir: string, file: string, text: string): void {
-  const fd = openSync(`${file}.new`, 'w', 0o600);
-  writeSync(fd, text);
-  fsyncSync(fd);
-  closeSync(fd);
+  writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
   renameSync(`${file}.new`, file);
-  syncDirectory(dir);
-}
-
-function syncDirectory(dir: string): void {
-  const fd = openSync(dir, 'r');
-  fsyncSync(fd);
-  closeSync(fd);
+  syncPath(dir);
 }
