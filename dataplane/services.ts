@@ -6,7 +6,22 @@ import type { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller } from './shard/state-machine.ts';
 
+/** A set, or a get: without a value. */
+export interface PlainCall {
+  readonly key: Buffer;
+  readonly value: Buffer | null;
+}
+
 export interface KvService {
+  /** Hot path: a string that is at hand; null: there is no such key; undefined: `plain` has to ask. */
+  getNow(caller: Caller, keyspace: string, key: Buffer): Buffer | null | undefined;
+  /** Hot path: no messages, no promise. `done` is called once, perhaps at once, with a result for each. */
+  plain(
+    caller: Caller,
+    keyspace: string,
+    calls: readonly PlainCall[],
+    done: (results: readonly pb.KvResultInput[]) => void,
+  ): void;
   execute(caller: Caller, request: pb.KvRequest): Promise<pb.KvResponseInput>;
   /** Sends changes until `close`, or until `fail` has been called. The first message has none. */
   openWatch(

@@ -8,7 +8,15 @@ import { FlowError } from '@flowmesh/protocol';
 import type { Runtime } from '../runtime.ts';
 import type { Follower, LiveEntry } from '../shard/history.ts';
 import { asFlowError } from '../shard/refusals.ts';
-import type { Command, Event, HistoryEntry, Moment, ShardPort, Timeline } from '../shard/state-machine.ts';
+import {
+  type Command,
+  type Event,
+  type HistoryEntry,
+  type Moment,
+  NOT_NOW,
+  type ShardPort,
+  type Timeline,
+} from '../shard/state-machine.ts';
 import { after } from '../storage/keys.ts';
 import { CacheRows } from './cache-rows.ts';
 import type { KvCommand } from './command.ts';
@@ -85,6 +93,15 @@ export class CacheShard implements ShardPort {
 
   nowMs(): number {
     return this.#p.nowMs();
+  }
+
+  momentMs(): number {
+    return this.#p.nowMs();
+  }
+
+  /** Never: a command is what tells the eviction which keys are in use. */
+  peek(): typeof NOT_NOW {
+    return NOT_NOW;
   }
 
   submit(command: Command, done: (error: FlowError | null, reply: unknown) => void): void {

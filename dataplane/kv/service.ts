@@ -20,6 +20,7 @@ import {
   type Step,
 } from './command.ts';
 import { createPast } from './past.ts';
+import { createPlain } from './plain.ts';
 import { type Place, runScan } from './scans.ts';
 import type { KvView } from './view.ts';
 import { createWatches } from './watches.ts';
@@ -56,6 +57,10 @@ export function createKvService(parts: KvServiceParts): KeyValues {
     execute: (caller, request) => (caches.of(caller, request) ?? durable).execute(caller, request),
     openWatch: (caller, request, send, fail) =>
       (caches.of(caller, request) ?? durable).openWatch(caller, request, send, fail),
+    getNow: (caller, keyspace, key) =>
+      (caches.of(caller, { keyspace }) ?? durable).getNow(caller, keyspace, key),
+    plain: (caller, keyspace, calls, done) =>
+      (caches.of(caller, { keyspace }) ?? durable).plain(caller, keyspace, calls, done),
     isCache: (caller, keyspace) => caches.of(caller, { keyspace }) !== undefined,
     close: () => caches.close(),
     async listKeyspaces(caller) {
@@ -104,6 +109,7 @@ function createDurable({ shards, rows }: Pick<KvServiceParts, 'shards' | 'rows'>
     },
 
     openWatch: createWatches(shards),
+    ...createPlain(shards),
   };
 }
 

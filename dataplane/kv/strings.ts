@@ -54,6 +54,23 @@ export const set: Operation<pb.KvSet> = {
   },
 };
 
+/** A set without any terms. The answer is the same for all: nobody asks it for a revision. */
+export const plainSet: Operation<{ readonly key: Buffer; readonly value: Buffer }> = {
+  ...key,
+  ...adds,
+  check: ({ value }) => checkValue(value),
+  decide(turn, plan) {
+    const { value } = plan.body;
+    turn.look(plan.key);
+    turn.spend(plan.key.length + value.length);
+    const terms = { revision: turn.nextRevision(), expireAtMs: 0, contentType: '', value };
+    turn.emit(turn.over(STRING_PUT, plan.key, stringMeta(terms)));
+    return DONE;
+  },
+};
+
+const DONE: pb.KvResultInput = { found: true };
+
 export const increment: Operation<pb.KvIncrement> = {
   ...key,
   ...adds,

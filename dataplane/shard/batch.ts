@@ -5,6 +5,12 @@ import { ByteWriter } from '../storage/bytes.ts';
 
 export type Done = (error: FlowError | null, reply: unknown) => void;
 
+/** For callers that are not hot. */
+export const promised = <R>(ask: (done: Done) => void): Promise<R> =>
+  new Promise((resolve, reject) =>
+    ask((error, reply) => (error === null ? resolve(reply as R) : reject(error))),
+  );
+
 export class Batch {
   /** Sequence of the journal entry that this batch will be. */
   seq = 0;

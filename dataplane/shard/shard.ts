@@ -2,9 +2,9 @@ import { FlowError } from '@flowmesh/protocol';
 import { type Journal, JournalFull } from '../journal/journal.ts';
 import type { Runtime } from '../runtime.ts';
 import { ByteReader } from '../storage/bytes.ts';
-import type { RowRef } from '../storage/contract.ts';
+import type { RowRef, Table } from '../storage/contract.ts';
 import type { RowStore } from '../storage/row-store.ts';
-import { Batch, type Done } from './batch.ts';
+import { Batch, type Done, promised } from './batch.ts';
 import {
   BATCH_SOFT_BYTES,
   COMMAND_BYTES_MAX,
@@ -18,17 +18,19 @@ import { History } from './history.ts';
 import { Inbox, identified, type Pending } from './inbox.ts';
 import type { Producers } from './producers.ts';
 import { asFlowError, overloaded, tooLarge } from './refusals.ts';
-import type {
-  Command,
-  Event,
-  HistoryEntry,
-  HistorySubject,
-  Moment,
-  MutationId,
-  ShardPort,
-  View,
+import {
+  type Command,
+  type Event,
+  type HistoryEntry,
+  type HistorySubject,
+  type Moment,
+  type MutationId,
+  NOT_NOW,
+  type ShardPort,
+  type View,
 } from './state-machine.ts';
 import { ViewTable } from './view-table.ts';
+import { WakeTimer } from './wake-timer.ts';
 
 const FULL_RETRY_MS = 500;
 
@@ -64,8 +66,7 @@ export class Shard implements ShardPort {
   #isFetching = false;
   #isFlushArmed = false;
   #isInTick = false;
-  #cancelTimer: (() => void) | null = null;
-  #timerAtMs = Number.POSITIVE_INFINITY;
+  readonly #timer: WakeTimer;
   #failure: FlowError | null = null;
   #moment: { nowMs: number; position: number };
   /** How far what is being decided may fill the open batch. */
@@ -80,6 +81,7 @@ export class Shard implements ShardPort {
     this.#moment = { nowMs: 0, position: this.#open.seq };
     parts.rows.openBatch = this.#open.seq;
     this.#views = new ViewTable(parts.views);
+    this.#timer = new WakeTimer(parts.runtime, this.wake);
     const { journal } = parts;
     this.timeline = new History({ journal, views: this.#views, settled: () => this.settled() });
   }
@@ -97,29 +99,37 @@ export class Shard implements ShardPort {
     return this.#p.clock.nowMs();
   }
 
+  peek<V>(table: Table<V>, key: string): V | undefined | typeof NOT_NOW {
+    const { rows } = this.#p;
+    if (this.#failure !== null || !rows.isResident({ table, key })) return NOT_NOW;
+    rows.newestRead = 0;
+    const value = rows.get(table, key);
+    return rows.newestRead > this.#durableSeq ? NOT_NOW : value;
+  }
+
+  momentMs(): number {
+    return this.#open.isEmpty ? this.nowMs() : this.#open.timeMs;
+  }
+
   submit(command: Command, done: Done): void {
     this.#accept({ commands: [command], mutation: identified(command.mutation), isTransaction: false, done });
   }
 
   call<R>(command: Command): Promise<R> {
-    return new Promise((resolve, reject) => {
-      this.submit(command, (error, reply) => (error === null ? resolve(reply as R) : reject(error)));
-    });
+    return promised((done) => this.submit(command, done));
   }
 
   transact(commands: readonly Command[], mutation: MutationId | undefined): Promise<unknown[]> {
-    return new Promise((resolve, reject) => {
-      const done: Done = (error, reply) => (error === null ? resolve(reply as unknown[]) : reject(error));
-      this.#accept({ commands, mutation: identified(mutation), isTransaction: true, done });
-    });
+    return promised((done) =>
+      this.#accept({ commands, mutation: identified(mutation), isTransaction: true, done }),
+    );
   }
 
   settled(): Promise<void> {
-    return new Promise((resolve, reject) => {
+    return promised((done) => {
       const batch = this.#newestUnsettled();
-      const done: Done = (error) => (error === null ? resolve() : reject(error));
-      if (this.#failure !== null) reject(this.#failure);
-      else if (batch === null) resolve();
+      if (this.#failure !== null) done(this.#failure, undefined);
+      else if (batch === null) done(null, undefined);
       else batch.wait(done, null, undefined);
     });
   }
@@ -128,9 +138,7 @@ export class Shard implements ShardPort {
   durable(seq: number): Promise<void> {
     const batch = this.#inFlight;
     if (seq <= this.#durableSeq || batch === null) return Promise.resolve();
-    return new Promise((resolve, reject) =>
-      batch.wait((error) => (error === null ? resolve() : reject(error)), null, undefined),
-    );
+    return promised((done) => batch.wait(done, null, undefined));
   }
 
   /** A view wants to run its `tick`: a worker came, rows became resident. */
@@ -163,7 +171,7 @@ export class Shard implements ShardPort {
     await this.settled();
     while (this.#inFlight !== null || !this.#open.isEmpty) await this.settled();
     this.#failure = error;
-    this.#cancelTimer?.();
+    this.#timer.cancel();
     this.#inbox.refuseAll(error);
   }
 
@@ -410,7 +418,7 @@ export class Shard implements ShardPort {
     this.#failure = error;
     this.#open.fail(error);
     this.#inbox.refuseAll(error);
-    this.#cancelTimer?.();
+    this.#timer.cancel();
   }
 
   #tick(): void {
@@ -433,15 +441,6 @@ export class Shard implements ShardPort {
   #armTimer(): void {
     let atMs = Number.POSITIVE_INFINITY;
     for (const view of this.#views.all) atMs = Math.min(atMs, view.wakeAtMs?.() ?? Number.POSITIVE_INFINITY);
-    if (atMs === this.#timerAtMs && this.#cancelTimer !== null) return;
-    this.#cancelTimer?.();
-    this.#cancelTimer = null;
-    this.#timerAtMs = atMs;
-    if (atMs === Number.POSITIVE_INFINITY) return;
-    this.#cancelTimer = this.#p.runtime.after(Math.max(1, atMs - this.nowMs()), () => {
-      this.#cancelTimer = null;
-      this.#timerAtMs = Number.POSITIVE_INFINITY;
-      this.#armFlush();
-    });
+    this.#timer.arm(atMs, () => this.nowMs());
   }
 }

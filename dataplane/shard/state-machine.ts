@@ -8,7 +8,7 @@
 //       type.
 import type { FlowError } from '@flowmesh/protocol';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
-import type { Logs, RowRef, Rows } from '../storage/contract.ts';
+import type { Logs, RowRef, Rows, Table } from '../storage/contract.ts';
 import type { Follower } from './history.ts';
 
 /** Who asks. Built by each adapter; the tenant comes from the identity, never from the payload. */
@@ -119,6 +119,9 @@ export interface ViewContext {
 
 export type ViewFactory = (context: ViewContext) => View;
 
+/** What `peek` answers when a command has to ask. */
+export const NOT_NOW: unique symbol = Symbol('not now');
+
 /**
  * How services use a shard. Every answer leaves when what it shows is durable (principle 1 of
  * docs/architecture.md).
@@ -141,6 +144,10 @@ export interface ShardPort {
   settled(): Promise<void>;
   /** Shard time, ms. */
   nowMs(): number;
+  /** Shard time of what would be decided now: never ahead of what is in the open batch. */
+  momentMs(): number;
+  /** A row that a read may show at once: it is in memory and durable. */
+  peek<V>(table: Table<V>, key: string): V | undefined | typeof NOT_NOW;
   /**
    * Entries of the retained journal that touch `subject` (see history.ts), oldest first, from the position
    * `from` on (HISTORY_TRIMMED if that is not retained any more), in front of `to`.

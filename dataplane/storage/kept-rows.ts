@@ -2,7 +2,6 @@
 // (row-cache.ts), of those that are asked for one by one packed (packed-cache.ts).
 //   K1. Rows go only in `turn`, never between a check for residence and the decision that relies on it.
 //   K2. While a checkpoint is written what is here may be ahead of disk: its frozen rows hide it.
-import { ByteReader } from './bytes.ts';
 import type { RowRef, Table } from './contract.ts';
 import { type Cell, sizeOfRow } from './memtable.ts';
 import { PackedCache, type PackedOptions } from './packed-cache.ts';
@@ -41,6 +40,11 @@ export class KeptRows {
     this.#packed.declareComplete();
   }
 
+  /** Every row of the table is known, without a look. */
+  knowsAll(table: Table<unknown>): boolean {
+    return table.view !== undefined && this.#packed.isComplete;
+  }
+
   has(table: Table<unknown>, key: string): boolean {
     return table.view === undefined ? this.#cache.has(key) : this.#packed.has(key);
   }
@@ -52,8 +56,8 @@ export class KeptRows {
   /** undefined: there is no such row. Only for rows that it `has`. */
   get<V>(table: Table<V>, key: string): V | undefined {
     if (table.view === undefined) return this.#cache.get(key)?.value as V | undefined;
-    const bytes = this.#packed.get(key);
-    return bytes && table.view(new ByteReader(bytes));
+    const reader = this.#packed.get(key);
+    return reader && table.view(reader);
   }
 
   /** Makes room for what `keep` adds. */

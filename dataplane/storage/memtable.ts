@@ -29,6 +29,12 @@ export class Memtable {
   /** Born and deleted again, in order of their deletion. */
   #dead: { key: string; batch: number }[] = [];
   #staleKeys = 0;
+  /** By table: its keys have been walked, so they will be again. Shared with the memtables to come. */
+  readonly #walked: boolean[];
+
+  constructor(walked: boolean[] = []) {
+    this.#walked = walked;
+  }
 
   add(key: string, cell: Cell): void {
     this.cells.set(key, cell);
@@ -36,7 +42,7 @@ export class Memtable {
     const id = key.charCodeAt(TABLE_AT) & 255;
     let keys = this.#keys[id];
     if (keys === undefined) {
-      keys = new SortedKeys();
+      keys = new SortedKeys(this.#walked[id] === true);
       this.#keys[id] = keys;
     }
     keys.add(key);
@@ -76,6 +82,7 @@ export class Memtable {
     range: { from: string; to: string; reverse?: boolean },
   ): KeyCursor | undefined {
     const keys = this.#keys[table.id];
+    this.#walked[table.id] = true;
     return range.reverse ? keys?.descending(range.from, range.to) : keys?.ascending(range.from, range.to);
   }
 }

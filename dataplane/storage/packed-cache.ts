@@ -7,6 +7,7 @@
 //   P4. Dead bytes (rows replaced or deleted) are at most as many as live ones and SLACK_SLABS.
 //
 //   entry = hash(u32) keyLength(u16) flags(u16) valueLength(u32) key value      aligned to 8
+import { ByteReader } from './bytes.ts';
 import { PackedIndex } from './packed-index.ts';
 
 export interface PackedOptions {
@@ -73,8 +74,8 @@ export class PackedCache {
     return this.#isComplete || this.#find(key, this.#hash(key)) !== 0;
   }
 
-  /** The value's bytes; undefined: there is no such row. Only for keys that it `has`. */
-  get(key: string): Buffer | undefined {
+  /** Reads the value; undefined: there is no such row. Only for keys that it `has`. */
+  get(key: string): ByteReader | undefined {
     const place = this.#find(key, this.#hash(key));
     if (place === 0) return undefined;
     const { bytes } = this.#slabOf(place);
@@ -83,7 +84,7 @@ export class PackedCache {
     bytes[at + 6] = flags | IS_ASKED;
     if (flags & IS_ABSENT) return undefined;
     const from = at + HEAD_BYTES + bytes.readUInt16LE(at + 4);
-    return bytes.subarray(from, from + bytes.readUInt32LE(at + 8));
+    return new ByteReader(bytes, from, from + bytes.readUInt32LE(at + 8));
   }
 
   /** It is known that there is no such row. */

@@ -44,10 +44,18 @@ export class RowStore implements Rows {
   readonly #kept: KeptRows;
   readonly #registers: (WindowRegister | undefined)[] = new Array(256).fill(undefined);
   readonly #windowSource: WindowSource;
-  #memtable = new Memtable();
+  readonly #walked: boolean[] = new Array(256).fill(false);
+  #memtable = new Memtable(this.#walked);
   #frozen: Memtable | null = null;
   /** Frozen rows that were read: they go to the cache when the rest goes. */
   #hot = new Set<string>();
+  /**
+   * What `get` found last: a decision mostly writes the row that it has just read. '': nothing, for the row
+   * may have changed.
+   */
+  #seenKey = '';
+  #seenCell: Cell | undefined;
+  #isSeenAbsent = false;
   #undo: (() => void)[] | null = null;
   #checkpoints = 0;
   #openBatch = 0;
@@ -87,6 +95,7 @@ export class RowStore implements Rows {
 
   set openBatch(batch: number) {
     this.#openBatch = batch;
+    this.#seenKey = '';
     if (this.#undo === null) this.#memtable.purge(batch - 1);
   }
 
@@ -95,17 +104,24 @@ export class RowStore implements Rows {
   }
 
   get<V>(table: Table<V>, key: string): V | undefined {
-    const cell = this.#memtable.cells.get(key) ?? this.#getFrozen(table, key);
+    const changed = this.#memtable.cells.get(key);
+    const cell = changed ?? this.#getFrozen(table, key);
+    let value: V | undefined;
     if (cell === undefined) {
-      const value = this.#kept.get(table, key);
+      value = this.#kept.get(table, key);
       if (value === undefined && !this.#kept.has(table, key)) throw notFetched(table, key);
-      return value;
+    } else {
+      if (cell.batch > this.newestRead) this.newestRead = cell.batch;
+      value = cell.value as V | undefined;
     }
-    if (cell.batch > this.newestRead) this.newestRead = cell.batch;
-    return cell.value as V | undefined;
+    this.#seenKey = key;
+    this.#seenCell = changed;
+    this.#isSeenAbsent = value === undefined;
+    return value;
   }
 
   isResident(ref: RowRef): boolean {
+    if (this.#kept.knowsAll(ref.table)) return true;
     return this.#isChanged(ref.key) || this.#kept.has(ref.table, ref.key);
   }
 
@@ -136,6 +152,7 @@ export class RowStore implements Rows {
     const undo = this.#undo;
     assert(undo !== null, 'rollback follows begin');
     this.#undo = null;
+    this.#seenKey = '';
     for (let i = undo.length - 1; i >= 0; i--) undo[i]?.();
   }
 
@@ -203,7 +220,8 @@ export class RowStore implements Rows {
     assert(this.#undo === null, 'no transaction is open at a checkpoint');
     assert(this.#frozen === null, 'one checkpoint at a time; a failed one is written again first');
     this.#frozen = this.#memtable;
-    this.#memtable = new Memtable();
+    this.#seenKey = '';
+    this.#memtable = new Memtable(this.#walked);
     this.#hot = new Set();
   }
 
@@ -225,6 +243,7 @@ export class RowStore implements Rows {
     }
     this.#checkpoints++;
     this.#frozen = null;
+    this.#seenKey = '';
     this.#kept.turn();
     for (const key of this.#hot) {
       const cell = frozen.cells.get(key);
@@ -255,10 +274,12 @@ export class RowStore implements Rows {
     const memtable = this.#memtable;
     const register = this.#registers[table.id];
     const bytes = sizeOfRow(table, key, value);
-    let cell = memtable.cells.get(key);
+    const isSeen = key === this.#seenKey;
+    this.#seenKey = '';
+    let cell = isSeen ? this.#seenCell : memtable.cells.get(key);
     if (this.#undo !== null) this.#noteUndo(this.#undo, key, cell, register);
     if (cell === undefined) {
-      const below = this.#below(table, key);
+      const below = isSeen ? (this.#isSeenAbsent ? 'none' : 'row') : this.#below(table, key);
       assert(!isNew || below !== 'row', `a row of ${table.name} is new, but it is there`);
       cell = { value, table, batch: this.#openBatch, bytes, isBorn: isNew || below === 'none' };
       memtable.add(key, cell);

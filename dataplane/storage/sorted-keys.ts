@@ -1,5 +1,6 @@
-// Byte-string keys that can be walked in order. Adding is a push, for most keys are never walked: a full list
-// of fresh keys is sorted while it is in the processor's cache, and a few of such runs become a larger one.
+// Byte-string keys that can be walked in order. Adding is a push, for most keys are never walked. Once they
+// have been, a full list of fresh keys is sorted while it is in the processor's cache, and a few of such runs
+// become a larger one; before, the lists wait.
 //   K1. Runs are sorted; a key may be in several, and is walked once.
 //   K2. Runs of at most FRESH_KEYS * FAN keys: no merge takes longer than a millisecond or two.
 
@@ -9,13 +10,21 @@ const FAN = 8;
 export class SortedKeys {
   #fresh: string[] = [];
   #isFreshSorted = true;
+  /** Full lists, in order of arrival, until somebody walks. */
+  #unsorted: string[][] = [];
+  #isWalked: boolean;
   /** Of FRESH_KEYS or a little more; and of FAN times as many. */
   #small: string[][] = [];
   #large: string[][] = [];
 
+  /** `isWalked`: it can be expected to be. */
+  constructor(isWalked = true) {
+    this.#isWalked = isWalked;
+  }
+
   /** Of all runs: keys added twice count twice. */
   get size(): number {
-    const runs = [...this.#small, ...this.#large];
+    const runs = [...this.#unsorted, ...this.#small, ...this.#large];
     return runs.reduce((sum, run) => sum + run.length, this.#fresh.length);
   }
 
@@ -24,13 +33,20 @@ export class SortedKeys {
     const last = fresh[fresh.length - 1];
     if (last !== undefined && key < last) this.#isFreshSorted = false;
     fresh.push(key);
-    if (fresh.length >= FRESH_KEYS) this.#seal();
+    if (fresh.length < FRESH_KEYS) return;
+    if (this.#isWalked) this.#seal();
+    else {
+      this.#unsorted.push(fresh);
+      this.#fresh = [];
+      this.#isFreshSorted = true;
+    }
   }
 
   /** Forgets keys for which `keep` says no. */
   retain(keep: (key: string) => boolean): void {
     const kept = (runs: string[][]) => runs.map((run) => run.filter(keep)).filter((run) => run.length > 0);
     this.#fresh = this.#fresh.filter(keep);
+    this.#unsorted = kept(this.#unsorted);
     this.#small = kept(this.#small);
     this.#large = kept(this.#large);
   }
@@ -46,6 +62,8 @@ export class SortedKeys {
   }
 
   #runsSorted(): string[][] {
+    this.#isWalked = true;
+    for (const keys of this.#unsorted.splice(0)) this.#addRun(keys.sort());
     if (!this.#isFreshSorted) this.#fresh.sort();
     this.#isFreshSorted = true;
     return [this.#fresh, ...this.#small, ...this.#large];
@@ -54,8 +72,12 @@ export class SortedKeys {
   #seal(): void {
     if (!this.#isFreshSorted) this.#fresh.sort();
     this.#isFreshSorted = true;
-    this.#small.push(this.#fresh);
+    this.#addRun(this.#fresh);
     this.#fresh = [];
+  }
+
+  #addRun(keys: string[]): void {
+    this.#small.push(keys);
     if (this.#small.length < FAN) return;
     // The sort finds the runs again and merges them.
     this.#large.push(this.#small.flat().sort());

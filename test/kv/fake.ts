@@ -15,6 +15,7 @@ import type {
   View,
   ViewContext,
 } from '../../dataplane/shard/state-machine.ts';
+import { NOT_NOW } from '../../dataplane/shard/state-machine.ts';
 import { ByteReader, ByteWriter } from '../../dataplane/storage/bytes.ts';
 import type { Range, Row, RowRef, Rows, Table, Window } from '../../dataplane/storage/contract.ts';
 
@@ -208,6 +209,14 @@ export class FakeShard<V extends View> implements ShardPort {
 
   nowMs(): number {
     return this.clock.nowMs;
+  }
+
+  momentMs(): number {
+    return this.clock.nowMs;
+  }
+
+  peek(): typeof NOT_NOW {
+    return NOT_NOW;
   }
 
   submit(command: Command, done: (error: FlowError | null, reply: unknown) => void): void {

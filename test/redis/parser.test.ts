@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ProtocolError, RequestParser } from '../../dataplane/api/redis/parser.ts';
+import { GET, ProtocolError, RequestParser, SET } from '../../dataplane/api/redis/parser.ts';
 import { encode } from './resp-client.ts';
 
 const LIMITS = { argumentsMax: 8, argumentBytesMax: 64, requestBytesMax: 256 };
@@ -73,4 +73,30 @@ test('limits hold exactly', () => {
   expect(() => parse([encode(Array.from({ length: 5 }, () => 'x'.repeat(60)))])).toThrow(
     'the request is too large',
   );
+});
+
+test('GET and SET come as the same objects, in any case, other names as they were sent', () => {
+  const parser = new RequestParser(LIMITS);
+  const names: Buffer[] = [];
+  const sent = ['get', 'GET', 'Set', 'sEt', 'MGET', 'gat', 'se', ''];
+  parser.feed(Buffer.concat(sent.map((name) => encode([name]))), ([name]) => names.push(name as Buffer));
+  expect(names.slice(0, 4).map((name) => (name === GET ? 'GET' : name === SET && 'SET'))).toEqual([
+    'GET',
+    'GET',
+    'SET',
+    'SET',
+  ]);
+  expect(names.slice(4).map(String)).toEqual(sent.slice(4));
+});
+
+test('a long argument may come byte by byte', () => {
+  const value = 'v'.repeat(5000);
+  const bytes = encode(['SET', 'k', value]);
+  const limits = { ...LIMITS, argumentBytesMax: 5000, requestBytesMax: 6000 };
+  expect(
+    parse(
+      [...bytes].map((byte) => Buffer.from([byte])),
+      limits,
+    ),
+  ).toEqual([['SET', 'k', value]]);
 });

@@ -17,8 +17,8 @@ test('[K1] keys are walked in order and once, in both directions, whatever their
   });
   const number = fc.integer({ min: 0, max: 60_000 });
   fc.assert(
-    fc.property(fc.array(run, { maxLength: 5 }), number, number, (runs, a, b) => {
-      const keys = new SortedKeys();
+    fc.property(fc.array(run, { maxLength: 5 }), number, number, fc.boolean(), (runs, a, b, isWalked) => {
+      const keys = new SortedKeys(isWalked);
       const model = new Set<string>();
       const named = (n: number) => String(n).padStart(6, '0');
       for (const { start, step, count, forgets } of runs) {

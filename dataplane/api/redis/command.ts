@@ -87,3 +87,9 @@ export const changes = (arity: number, run: Composed['run'], keys = ONE): Compos
 export const at = (args: readonly Buffer[], index: number): Buffer => args[index] as Buffer;
 
 export const word = (bytes: Buffer | undefined): string => bytes?.toString('latin1').toUpperCase() ?? '';
+
+/** Of the command, as tables have it. */
+export const nameOf = (args: readonly Buffer[]): string => args[0]?.toString('latin1').toUpperCase() ?? '';
+
+export const fits = (arity: number, args: readonly Buffer[]): boolean =>
+  arity < 0 ? args.length >= -arity : args.length === arity;

@@ -3,37 +3,45 @@
 //   N2. Bounded: beyond REQUESTS_MAX waiting requests, or REQUEST_BYTES_MAX of them, nothing is read from the
 //       socket; while the client does not read its replies, nothing is carried out.
 //   N3. Nothing that goes wrong here may reach another connection: the socket is closed, and that is all.
+//   N4. Plain gets and sets take a way without messages and promises (kv/plain.ts); what they mean is what
+//       COMMANDS says of them.
 import type { Socket } from 'node:net';
 import { FlowError } from '@flowmesh/protocol';
-import type { Caller } from '../../shard/state-machine.ts';
+import type { KvService } from '../../services.ts';
 import { type Access, callerOf, type Identity } from '../access.ts';
-import { type DataCommand, type Direct, formOf } from './command.ts';
-import { asRedisError } from './errors.ts';
+import { type DataCommand, type Direct, fits, formOf, nameOf } from './command.ts';
+import { asRedisError, unknownCommand } from './errors.ts';
 import type { Call, Executor, Place } from './executor.ts';
-import { ProtocolError, RequestParser } from './parser.ts';
-import { OK, RedisError, type Reply, ReplyWriter, Simple } from './reply.ts';
+import { type ParserLimits, ProtocolError, RequestParser } from './parser.ts';
+import { plainCalls, plainKind, writePlain } from './plain.ts';
+import { RedisError, type Reply, type ReplyWriter, Simple } from './reply.ts';
 import { keyspaceOf, SESSION, type ServerParts, type Session } from './session.ts';
 import { COMMANDS } from './tables.ts';
+import { Transaction } from './transaction.ts';
 
 const REQUESTS_MAX = 1024;
 const REQUEST_BYTES_MAX = 8 * 1024 * 1024;
 /** Operations of one request to the shards carry at most this. */
 const BATCH_BYTES_MAX = 1024 * 1024;
-const QUEUED_MAX = 10_000;
+/** Replies that were found at once are sent at this size: the client may be slow. */
+const REPLY_BYTES = 256 * 1024;
 
-const OPEN_LIMITS = {
+const OPEN_LIMITS: ParserLimits = {
   argumentsMax: 20_001,
   argumentBytesMax: 1024 * 1024,
   requestBytesMax: 4 * 1024 * 1024,
 };
 /** Before it is known who asks. */
-const CLOSED_LIMITS = { argumentsMax: 10, argumentBytesMax: 4096, requestBytesMax: 16 * 1024 };
+const CLOSED_LIMITS: ParserLimits = { argumentsMax: 10, argumentBytesMax: 4096, requestBytesMax: 16 * 1024 };
 
 export interface ConnectionParts {
   readonly id: number;
   readonly socket: Socket;
   readonly access: Access;
   readonly executor: Executor;
+  readonly kv: Pick<KvService, 'getNow' | 'plain'>;
+  /** Shared by all connections: it is empty between two turns. */
+  readonly writer: ReplyWriter;
   readonly server: ServerParts;
   readonly monotonicMs: () => number;
   /** A reason not to serve now: closing, draining. */
@@ -48,32 +56,32 @@ export class Connection implements Session {
   readonly remote: string;
   protocol: 2 | 3 = 2;
   clientName = '';
-  database = 0;
   /** When the request that is not whole yet began, monotonic; 0: there is none. */
   unfinishedSinceMs = 0;
-  readonly #waiting: Buffer[][] = [];
+  #waiting: Buffer[][] = [];
   readonly #p: ConnectionParts;
-  readonly #writer = new ReplyWriter();
-  #parser = new RequestParser(OPEN_LIMITS);
+  readonly #parser = new RequestParser(OPEN_LIMITS);
+  readonly #transaction: Transaction;
   #identity: Identity | null = null;
+  #database = 0;
+  #place: Place | null = null;
+  /** By name of the command, for this identity; null: it is allowed. */
+  readonly #denials = new Map<string, RedisError | null>();
   #bytes = 0;
   #isRunning = false;
   #isEnding = false;
   #protocolError: ProtocolError | null = null;
-  /** Commands between MULTI and EXEC; null: no transaction. */
-  #queued: Call[] | null = null;
-  #isSpoiled = false;
-  readonly #watched = new Map<string, number>();
 
   constructor(parts: ConnectionParts) {
     this.#p = parts;
     this.id = parts.id;
     const { socket } = parts;
     this.remote = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+    this.#transaction = new Transaction(parts.executor, () => this.place);
     try {
       this.#identity = parts.access.identify({ authorization: undefined });
     } catch {
-      this.#parser = new RequestParser(CLOSED_LIMITS);
+      this.#parser.limits = CLOSED_LIMITS;
     }
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
@@ -81,18 +89,29 @@ export class Connection implements Session {
   }
 
   get place(): Place {
-    return { caller: this.#caller, keyspace: keyspaceOf(this.database) };
+    if (this.#identity === null) throw new RedisError('NOAUTH Authentication required.');
+    this.#place ??= {
+      caller: callerOf(this.#identity, { deadlineMs: 0, traceparent: undefined }),
+      keyspace: keyspaceOf(this.#database),
+    };
+    return this.#place;
   }
 
-  get #caller(): Caller {
-    if (this.#identity === null) throw new RedisError('NOAUTH Authentication required.');
-    return callerOf(this.#identity, { deadlineMs: 0, traceparent: undefined });
+  get database(): number {
+    return this.#database;
+  }
+
+  set database(database: number) {
+    this.#database = database;
+    this.#place = null;
   }
 
   authenticate(password: string): void {
     try {
       this.#identity = this.#p.access.identify({ authorization: `Bearer ${password}` });
-      this.#parser = new RequestParser(OPEN_LIMITS);
+      this.#parser.limits = OPEN_LIMITS;
+      this.#place = null;
+      this.#denials.clear();
     } catch (error) {
       throw asRedisError(error);
     }
@@ -109,6 +128,7 @@ export class Connection implements Session {
 
   #receive(chunk: Buffer): void {
     const { socket } = this.#p;
+    if (this.#protocolError !== null) return;
     try {
       this.#parser.feed(chunk, (request) => {
         this.#waiting.push(request);
@@ -121,42 +141,145 @@ export class Connection implements Session {
     }
     this.unfinishedSinceMs = this.#parser.isMidway ? this.unfinishedSinceMs || this.#p.monotonicMs() : 0;
     if (this.#waiting.length > REQUESTS_MAX || this.#bytes > REQUEST_BYTES_MAX) socket.pause(); // N2
-    if (!this.#isRunning) void this.#run();
+    if (!this.#isRunning) this.#go();
   }
 
-  async #run(): Promise<void> {
+  /** Carries out what waits, until nothing does or something is under way that goes on here. */
+  #go(): void {
     this.#isRunning = true;
-    const { socket } = this.#p;
     try {
       while (this.#waiting.length > 0 && !this.#isEnding) {
-        const batch = this.#takeDirect();
-        if (batch.length > 0) this.#answer(await this.#p.executor.runDirect(this.place, batch));
-        else this.#answer([await this.#one(this.#take())]);
-        if (!socket.write(this.#writer.take())) await drained(socket);
-        if (socket.isPaused() && this.#waiting.length < REQUESTS_MAX / 2) socket.resume();
+        if (this.#p.socket.writableNeedDrain) {
+          void drained(this.#p.socket).then(() => this.#go());
+          return;
+        }
+        const isPlain = this.#isPlainNext();
+        if (isPlain && this.#answerGets()) continue;
+        if (isPlain ? this.#submitPlain() : this.#start()) return;
       }
     } catch (error) {
-      this.#p.onError(error);
-      socket.destroy(); // N3
+      this.#fail(error);
     }
     this.#isRunning = false;
-    if (this.#isEnding) socket.end();
+    if (this.#isEnding) this.#p.socket.end();
+  }
+
+  /** N3 */
+  #fail(error: unknown): void {
+    this.#p.writer.take();
+    this.#p.onError(error);
+    this.#p.socket.destroy();
+    this.#waiting = [];
+  }
+
+  /** Whatever is no plain get or set. True: it goes on when it is done. */
+  #start(): true {
+    const batch = this.#takeDirect();
+    const running =
+      batch.length > 0
+        ? this.#p.executor.runDirect(this.place, batch)
+        : this.#one(this.#take()).then((reply) => [reply]);
+    running.then(
+      (replies) => this.#finish(() => this.#answer(replies)),
+      (error: unknown) => {
+        this.#fail(error);
+        this.#isRunning = false;
+      },
+    );
+    return true;
+  }
+
+  /** Something that was under way is done. */
+  #finish(answer: () => void): void {
+    try {
+      answer();
+      this.#send();
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#go();
   }
 
   #answer(replies: readonly Reply[]): void {
-    for (const reply of replies) this.#writer.write(reply, this.protocol);
+    for (const reply of replies) this.#p.writer.write(reply, this.protocol);
+  }
+
+  #send(): void {
+    const { socket, writer } = this.#p;
+    socket.write(writer.take());
+    if (socket.isPaused() && this.#waiting.length < REQUESTS_MAX / 2) socket.resume();
+  }
+
+  /** Whether what is first goes the way of N4. */
+  #isPlainNext(): boolean {
+    const kind = plainKind(this.#waiting[0]);
+    if (kind === null || this.#transaction.isOpen || this.#p.refusal() !== null) return false;
+    return this.#denied(kind) === null;
+  }
+
+  /** The gets at the front whose values are at hand. False: there are none. */
+  #answerGets(): boolean {
+    const { kv, writer } = this.#p;
+    const { caller, keyspace } = this.place;
+    const waiting = this.#waiting;
+    let count = 0;
+    while (count < waiting.length && writer.bytes < REPLY_BYTES) {
+      const args = waiting[count] as Buffer[];
+      if (plainKind(args) !== 'GET') break;
+      const value = kv.getNow(caller, keyspace, args[1] as Buffer);
+      if (value === undefined) break;
+      writer.write(value, this.protocol);
+      count++;
+    }
+    if (count === 0) return false;
+    this.#drop(count);
+    this.#send();
+    return true;
+  }
+
+  /** Sets at the front, and the gets behind them. False: they are answered already. */
+  #submitPlain(): boolean {
+    const { caller, keyspace } = this.place;
+    const calls = plainCalls(this.#waiting, (kind) => this.#denied(kind) === null);
+    const requests = this.#drop(calls.length);
+    let isDone = false;
+    let isNow = true;
+    this.#p.kv.plain(caller, keyspace, calls, (results) => {
+      isDone = true;
+      const answer = () => {
+        const answered = writePlain(this.#p.writer, this.protocol, { calls, results });
+        this.#putBack(requests.slice(answered));
+      };
+      if (!isNow) return this.#finish(answer);
+      answer();
+      this.#send();
+    });
+    isNow = false;
+    return !isDone;
+  }
+
+  #putBack(requests: readonly Buffer[][]): void {
+    if (requests.length === 0) return;
+    this.#waiting = [...requests, ...this.#waiting];
+    for (const request of requests) for (const part of request) this.#bytes += part.length;
+  }
+
+  /** Takes so many from the front. */
+  #drop(count: number): Buffer[][] {
+    const dropped = this.#waiting.splice(0, count);
+    if (this.#waiting.length === 0) this.#bytes = 0;
+    else for (const request of dropped) for (const part of request) this.#bytes -= part.length;
+    return dropped;
   }
 
   #take(): Buffer[] {
-    const request = this.#waiting.shift() ?? [];
-    for (const part of request) this.#bytes -= part.length;
-    return request;
+    return this.#drop(1)[0] ?? [];
   }
 
   /** Direct commands at the front that may go together: writes, then reads (executor.ts X1). */
   #takeDirect(): DirectCall[] {
     const calls: DirectCall[] = [];
-    if (this.#queued !== null || this.#p.refusal() !== null) return calls;
+    if (this.#transaction.isOpen || this.#p.refusal() !== null) return calls;
     let hasRead = false;
     let bytes = 0;
     for (;;) {
@@ -178,7 +301,7 @@ export class Connection implements Session {
     const command = COMMANDS.get(name);
     if (command === undefined || !fits(command.arity, args)) return undefined;
     const form = formOf(command, args);
-    if (form.kind !== 'direct' || this.#denied(name, form) !== null) return undefined;
+    if (form.kind !== 'direct' || this.#denied(name) !== null) return undefined;
     return form;
   }
 
@@ -191,7 +314,7 @@ export class Connection implements Session {
       return await this.#carryOut(args);
     } catch (error) {
       if (!(error instanceof RedisError || error instanceof FlowError)) throw error;
-      if (this.#queued !== null) this.#isSpoiled = true;
+      this.#transaction.spoil();
       return asRedisError(error);
     }
   }
@@ -204,16 +327,17 @@ export class Connection implements Session {
     }
     const refusal = this.#p.refusal();
     if (refusal !== null) throw refusal;
-    const flow = this.#flowOf(name);
-    if (flow !== undefined) return flow(args);
+    if (name === 'RESET') return this.#reset();
+    const step = this.#transaction.commandOf(name);
+    if (step !== undefined) return step(args);
     const command = COMMANDS.get(name);
-    if (command === undefined && own === undefined) throw unknown(args);
+    if (command === undefined && own === undefined) throw unknownCommand(args);
     const arity = command?.arity ?? own?.arity ?? 0;
     if (!fits(arity, args))
       throw new RedisError(`ERR wrong number of arguments for '${name.toLowerCase()}' command`);
-    const denied = own?.isOpen === true ? null : this.#denied(name, command);
+    const denied = own?.isOpen === true ? null : this.#denied(name);
     if (denied !== null) throw denied;
-    if (this.#queued !== null) return this.#enqueue(name, command, args);
+    if (this.#transaction.isOpen) return this.#transaction.enqueue(name, command, args);
     if (own !== undefined) return own.run(this, args, this.#p.server);
     const form = formOf(command as DataCommand, args);
     if (form.kind === 'composed') return this.#p.executor.runComposed(this.place, { command: form, args });
@@ -221,111 +345,34 @@ export class Connection implements Session {
     return reply;
   }
 
-  #enqueue(name: string, command: DataCommand | undefined, args: readonly Buffer[]): Reply {
-    if (command === undefined) throw new RedisError(`ERR ${name} inside MULTI is not supported by FlowMesh`);
-    const queued = this.#queued ?? [];
-    if (queued.length >= QUEUED_MAX)
-      throw new RedisError(`ERR more than ${QUEUED_MAX} commands in a transaction`);
-    queued.push({ command, args });
-    return new Simple('QUEUED');
-  }
-
-  #flowOf(name: string): ((args: readonly Buffer[]) => Reply | Promise<Reply>) | undefined {
-    switch (name) {
-      case 'MULTI':
-        return () => this.#multi();
-      case 'EXEC':
-        return () => this.#exec();
-      case 'DISCARD':
-        return () => this.#discard();
-      case 'WATCH':
-        return (args) => this.#watch(args);
-      case 'UNWATCH':
-        return () => this.#unwatch();
-      case 'RESET':
-        return () => this.#reset();
-      default:
-        return undefined;
-    }
-  }
-
-  #multi(): Reply {
-    if (this.#queued !== null) throw new RedisError('ERR MULTI calls can not be nested');
-    this.#queued = [];
-    return OK;
-  }
-
-  async #exec(): Promise<Reply> {
-    const queued = this.#queued;
-    if (queued === null) throw new RedisError('ERR EXEC without MULTI');
-    const watched = new Map(this.#watched);
-    const isSpoiled = this.#isSpoiled;
-    this.#endTransaction();
-    if (isSpoiled) return new RedisError('EXECABORT Transaction discarded because of previous errors.');
-    return this.#p.executor.runTransaction(this.place, queued, watched);
-  }
-
-  #discard(): Reply {
-    if (this.#queued === null) throw new RedisError('ERR DISCARD without MULTI');
-    this.#endTransaction();
-    return OK;
-  }
-
-  #endTransaction(): void {
-    this.#queued = null;
-    this.#isSpoiled = false;
-    this.#watched.clear();
-  }
-
-  async #watch(args: readonly Buffer[]): Promise<Reply> {
-    if (this.#queued !== null) throw new RedisError('ERR WATCH inside MULTI is not allowed');
-    if (args.length < 2) throw new RedisError("ERR wrong number of arguments for 'watch' command");
-    for (const key of args.slice(1)) {
-      const id = key.toString('latin1');
-      if (!this.#watched.has(id)) this.#watched.set(id, await this.#p.executor.revision(this.place, key));
-    }
-    return OK;
-  }
-
-  #unwatch(): Reply {
-    this.#watched.clear();
-    return OK;
-  }
-
   #reset(): Reply {
-    this.#endTransaction();
+    this.#transaction.end();
     this.protocol = 2;
     this.clientName = '';
     this.database = 0;
     return new Simple('RESET');
   }
 
-  #denied(name: string, command: DataCommand | undefined): RedisError | null {
+  /** Why this identity may not; null: it may. */
+  #denied(name: string): RedisError | null {
     if (this.#identity === null) return new RedisError('NOAUTH Authentication required.');
-    if (command === undefined && SESSION.get(name)?.verb === undefined) return null;
-    try {
-      this.#p.access.authorize(this.#identity, `redis ${name}`);
-      return null;
-    } catch (error) {
-      return asRedisError(error);
+    if (!COMMANDS.has(name) && SESSION.get(name)?.verb === undefined) return null;
+    let denial = this.#denials.get(name);
+    if (denial === undefined) {
+      denial = denialOf(() => this.#p.access.authorize(this.#identity as Identity, `redis ${name}`));
+      this.#denials.set(name, denial);
     }
+    return denial;
   }
 }
 
-const nameOf = (args: readonly Buffer[]): string => args[0]?.toString('latin1').toUpperCase() ?? '';
-
-const fits = (arity: number, args: readonly Buffer[]): boolean =>
-  arity < 0 ? args.length >= -arity : args.length === arity;
-
-const SHOWN_BYTES = 128;
-
-function unknown(args: readonly Buffer[]): RedisError {
-  const [name, ...rest] = args.map((arg) => arg.toString('latin1', 0, SHOWN_BYTES));
-  const shown = rest.slice(0, 4).map((arg) => `'${arg}'`);
-  return new RedisError(
-    `ERR unknown command '${name}', with args beginning with: ${shown.join(' ')} (FlowMesh serves keys, ` +
-      'strings, hashes, sets, sorted sets and transactions)',
-  );
+function denialOf(authorize: () => void): RedisError | null {
+  try {
+    authorize();
+    return null;
+  } catch (error) {
+    return asRedisError(error);
+  }
 }
 
 function drained(socket: Socket): Promise<void> {

@@ -25,3 +25,14 @@ export function asRedisError(error: unknown): RedisError {
       return new RedisError(`ERR ${error.code}: ${error.message}`);
   }
 }
+
+const SHOWN_BYTES = 128;
+
+export function unknownCommand(args: readonly Buffer[]): RedisError {
+  const [name, ...rest] = args.map((arg) => arg.toString('latin1', 0, SHOWN_BYTES));
+  const shown = rest.slice(0, 4).map((arg) => `'${arg}'`);
+  return new RedisError(
+    `ERR unknown command '${name}', with args beginning with: ${shown.join(' ')} (FlowMesh serves keys, ` +
+      'strings, hashes, sets, sorted sets and transactions)',
+  );
+}

@@ -13,6 +13,7 @@ import { checkServing, closing } from '../refusals.ts';
 import { Connection } from './connection.ts';
 import { Cursors } from './cursors.ts';
 import { Executor } from './executor.ts';
+import { ReplyWriter } from './reply.ts';
 import { Scans } from './scans.ts';
 import { SESSION, type ServerParts } from './session.ts';
 import { COMMANDS } from './tables.ts';
@@ -41,6 +42,7 @@ export async function startRedis(o: RedisOptions): Promise<Listener> {
   let nextId = 1;
   const clock = { nowMs: runtime.wallMs, random: runtime.random };
   const pause = (ms: number) => new Promise<void>((resolve) => void runtime.after(ms, resolve));
+  const writer = new ReplyWriter();
   const executor = new Executor({ fabric, clock, pause });
   const server: ServerParts = {
     fabric,
@@ -69,6 +71,8 @@ export async function startRedis(o: RedisOptions): Promise<Listener> {
         socket,
         access,
         executor,
+        kv: fabric.kv,
+        writer,
         server,
         refusal,
         monotonicMs: runtime.monotonicMs,

@@ -68,10 +68,23 @@ export function doubleText(value: number): string {
   return Object.is(value, -0) ? '-0' : String(value);
 }
 
-/** Collects encoded replies until they are taken to the socket. */
+const CR = 13;
+const LF = 10;
+const DOLLAR = 36;
+/** `$`, digits, CR LF. */
+const HEAD_BYTES_MAX = 20;
+const CAPACITY = 16 * 1024;
+/** Larger ones are not kept for the next replies. */
+const KEPT_BYTES_MAX = 256 * 1024;
+
+/** Collects encoded replies of one connection until they go to its socket; then it may serve another. */
 export class ReplyWriter {
-  #pieces: (string | Buffer)[] = [];
-  bytes = 0;
+  #out = Buffer.allocUnsafe(CAPACITY);
+  #length = 0;
+
+  get bytes(): number {
+    return this.#length;
+  }
 
   write(reply: Reply, protocol: Protocol): void {
     if (typeof reply === 'number' || typeof reply === 'bigint') this.#text(`:${reply}\r\n`);
@@ -80,6 +93,7 @@ export class ReplyWriter {
     else if (typeof reply === 'boolean') {
       this.#text(protocol === 3 ? `#${reply ? 't' : 'f'}\r\n` : `:${reply ? 1 : 0}\r\n`);
     } else if (Buffer.isBuffer(reply)) this.#bulk(reply);
+    else if (reply === OK) this.#put(OK_BYTES);
     else if (reply instanceof Simple) this.#text(`+${reply.text}\r\n`);
     else if (reply instanceof RedisError) this.#text(`-${reply.message.replace(/[\r\n]/g, ' ')}\r\n`);
     else if (reply instanceof Double) this.#double(reply.value, protocol);
@@ -102,16 +116,13 @@ export class ReplyWriter {
     }
   }
 
-  /** What was written since the last time, as few buffers as the sizes allow. */
+  /** What was written since the last time, as a buffer of its own. */
   take(): Buffer {
-    const out = Buffer.allocUnsafe(this.bytes);
-    let at = 0;
-    for (const piece of this.#pieces) {
-      at += typeof piece === 'string' ? out.write(piece, at) : piece.copy(out, at);
-    }
-    this.#pieces = [];
-    this.bytes = 0;
-    return out;
+    const bytes = Buffer.allocUnsafe(this.#length);
+    this.#out.copy(bytes, 0, 0, this.#length);
+    this.#length = 0;
+    if (this.#out.length > KEPT_BYTES_MAX) this.#out = Buffer.allocUnsafe(CAPACITY);
+    return bytes;
   }
 
   #double(value: number, protocol: Protocol): void {
@@ -119,15 +130,42 @@ export class ReplyWriter {
     this.#text(protocol === 3 ? `,${text}\r\n` : `$${text.length}\r\n${text}\r\n`);
   }
 
+  /** By hand: this is what most replies are. */
   #bulk(bytes: Buffer): void {
-    this.#text(`$${bytes.length}\r\n`);
-    this.#pieces.push(bytes);
-    this.bytes += bytes.length;
-    this.#text('\r\n');
+    this.#reserve(bytes.length + HEAD_BYTES_MAX);
+    const out = this.#out;
+    let at = this.#length;
+    out[at++] = DOLLAR;
+    let digits = 1;
+    while (10 ** digits <= bytes.length) digits++;
+    for (let i = digits - 1, rest = bytes.length; i >= 0; i--, rest = Math.floor(rest / 10)) {
+      out[at + i] = 48 + (rest % 10);
+    }
+    at += digits;
+    out[at++] = CR;
+    out[at++] = LF;
+    at += bytes.copy(out, at);
+    out[at++] = CR;
+    out[at++] = LF;
+    this.#length = at;
   }
 
   #text(text: string): void {
-    this.#pieces.push(text);
-    this.bytes += Buffer.byteLength(text);
+    this.#reserve(text.length * 3);
+    this.#length += this.#out.write(text, this.#length);
+  }
+
+  #put(bytes: Buffer): void {
+    this.#reserve(bytes.length);
+    this.#length += bytes.copy(this.#out, this.#length);
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#out.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.#out.length * 2, this.#length + bytes));
+    this.#out.copy(larger, 0, 0, this.#length);
+    this.#out = larger;
   }
 }
+
+const OK_BYTES = Buffer.from('+OK\r\n');

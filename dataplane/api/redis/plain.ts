@@ -1,0 +1,61 @@
+// Gets and sets of one key without any options, which nearly all requests are: from requests to calls, and
+// from results to replies, without messages (kv/plain.ts).
+import { FlowError } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { PlainCall } from '../../services.ts';
+import { asRedisError } from './errors.ts';
+import { GET, SET } from './parser.ts';
+import { OK, type Protocol, type ReplyWriter } from './reply.ts';
+
+/** One batch carries at most this. */
+const BATCH_BYTES_MAX = 1024 * 1024;
+const EMPTY = Buffer.alloc(0);
+
+const flowErrorOf = ({ code, message }: NonNullable<pb.KvResultInput['error']>) =>
+  new FlowError(code as FlowError['code'], message ?? '');
+
+/** A get or a set of one key without any options. */
+export function plainKind(args: readonly Buffer[] | undefined): 'GET' | 'SET' | null {
+  if (args === undefined) return null;
+  if (args[0] === GET && args.length === 2) return 'GET';
+  return args[0] === SET && args.length === 3 ? 'SET' : null;
+}
+
+/** Those at the front that may go together: sets, then gets. */
+export function plainCalls(waiting: readonly Buffer[][], may: (kind: 'GET' | 'SET') => boolean): PlainCall[] {
+  const [mayGet, maySet] = [may('GET'), may('SET')];
+  const calls: PlainCall[] = [];
+  let bytes = 0;
+  let hasRead = false;
+  for (const args of waiting) {
+    const kind = plainKind(args);
+    if (kind === null || (kind === 'GET' ? !mayGet : hasRead || !maySet)) break;
+    hasRead ||= kind === 'GET';
+    const key = args[1] as Buffer;
+    const value = kind === 'GET' ? null : (args[2] as Buffer);
+    bytes += key.length + (value?.length ?? 0);
+    if (calls.length > 0 && bytes > BATCH_BYTES_MAX) break;
+    calls.push({ key, value });
+  }
+  return calls;
+}
+
+/**
+ * How many replies were written: those behind are gets whose values are too large together, and are to be
+ * asked again (executor.ts X1).
+ */
+export function writePlain(
+  writer: ReplyWriter,
+  protocol: Protocol,
+  { calls, results }: { calls: readonly PlainCall[]; results: readonly pb.KvResultInput[] },
+): number {
+  for (let i = 0; i < calls.length; i++) {
+    const { error, found, value } = results[i] as pb.KvResultInput;
+    const isGet = calls[i]?.value === null;
+    if (error && isGet && error.code === 'BATCH_TOO_LARGE') return i;
+    if (error) writer.write(asRedisError(flowErrorOf(error)), protocol);
+    else if (isGet) writer.write(found ? ((value ?? EMPTY) as Buffer) : null, protocol);
+    else writer.write(found ? OK : null, protocol);
+  }
+  return calls.length;
+}
