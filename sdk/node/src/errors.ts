@@ -43,9 +43,15 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
 export function fromStatus(status: StatusObject | ServiceError): FlowError {
   const named = status.metadata?.get('flowmesh-code')[0];
   const retryAfterMs = Number(status.metadata?.get('flowmesh-retry-after-ms')[0]);
-  const code = typeof named === 'string' ? named : (CODE_OF_STATUS[status.code] ?? 'INTERNAL');
+  const code = typeof named === 'string' ? named : codeOf(status);
   const cause = status instanceof Error ? status : undefined;
   return coded(code, status.details, Number.isFinite(retryAfterMs) ? retryAfterMs : undefined, cause);
+}
+
+/** Of gRPC itself, which refuses a message that is too large with what else means "again later". */
+function codeOf({ code, details }: StatusObject | ServiceError): string {
+  if (code === 8 && details.includes('larger than max')) return 'BATCH_TOO_LARGE';
+  return CODE_OF_STATUS[code] ?? 'INTERNAL';
 }
 
 /** The error inside a batched reply; undefined: there is none. */

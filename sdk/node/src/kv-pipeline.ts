@@ -3,7 +3,8 @@
 //   K1. Operations keep the order in which they were called.
 //   K2. A request names one cause, so mutations of different deliveries do not share one.
 //   K3. How many reads share a request depends on how large values have been, so that no response is huge.
-import type { FlowError } from '@flowmesh/protocol';
+//   K4. A command that is large goes alone: with others the message could become too large for all of them.
+import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { Batch } from './batch.ts';
 import { Call, type CallOptions, deadlineOf, type Waiter } from './calls.ts';
@@ -56,6 +57,12 @@ export class KvRunner {
   }
 }
 
+const tooLarge = (bytes: number): FlowError =>
+  new FlowError(
+    'BATCH_TOO_LARGE',
+    `one command of ${bytes} bytes, at most ${LIMITS.batchBytes} are accepted: split it`,
+  );
+
 class KvCall<T> extends Call<T> {
   readonly command: KvCommand<T>;
 
@@ -93,6 +100,7 @@ export class KvLane extends Lane<pb.KvRequestInput, pb.KvResponse> {
     const call = new KvCall(command, deadlineOf(options, defaults.deadlineMs), options?.signal);
     if (isClosed) call.fail(clientClosed());
     else if (budget.isFull) call.fail(budget.refusal());
+    else if (command.bytes > LIMITS.batchBytes) call.fail(tooLarge(command.bytes));
     else if (!call.isSettled) this.#add(call as KvCall<unknown>);
     return call.promise;
   }
@@ -111,8 +119,9 @@ export class KvLane extends Lane<pb.KvRequestInput, pb.KvResponse> {
     const { command } = call;
     const origin = command.isMutation ? currentOrigin() : undefined;
     let batch = this.#open;
-    if (batch !== undefined && command.isMutation && !batch.takesEffectsOf(origin)) {
-      this.sealed.push(batch); // K2
+    const isApart = command.bytes > SEAL_BYTES || (command.isMutation && !batch?.takesEffectsOf(origin));
+    if (batch !== undefined && isApart) {
+      this.sealed.push(batch); // K2, K4
       batch = undefined;
     }
     if (batch === undefined) {
