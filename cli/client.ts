@@ -10,6 +10,7 @@ import { ERRORS, FlowError, isErrorCode } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import {
   AdminClient,
+  HistoryClient,
   KvClient,
   QueuesClient,
   StreamsClient,
@@ -58,6 +59,7 @@ export async function connect(target: Target): Promise<Api> {
     kv: new KvClient(target.address, credentials, stub),
     queues: new QueuesClient(target.address, credentials, stub),
     streams: new StreamsClient(target.address, credentials, stub),
+    history: new HistoryClient(target.address, credentials, stub),
   };
   return {
     ...api(stubs, metadata),
@@ -71,9 +73,10 @@ interface Stubs {
   kv: KvClient;
   queues: QueuesClient;
   streams: StreamsClient;
+  history: HistoryClient;
 }
 
-function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
+function api({ admin, kv, queues, streams, history }: Stubs, metadata: grpc.Metadata) {
   const on =
     (client: grpc.Client) =>
     <Request, Response>(method: UnaryClient<Request, Response>): Unary<Request, Response> =>
@@ -81,7 +84,7 @@ function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
       withRetries((deadlineMs) => {
         return once(client, method, { request, metadata, deadlineMs, signal: options.signal });
       }, options);
-  const [a, k, q, s] = [on(admin), on(kv), on(queues), on(streams)];
+  const [a, k, q, s, h] = [on(admin), on(kv), on(queues), on(streams), on(history)];
   return {
     execute: k(kv.execute),
     watch: (request: pb.KvWatchRequestInput, signal: AbortSignal): AsyncIterable<pb.KvWatchResponse> =>
@@ -100,6 +103,7 @@ function api({ admin, kv, queues, streams }: Stubs, metadata: grpc.Metadata) {
     startRedrive: q(queues.startRedrive),
     getRedrive: q(queues.getRedrive),
     cancelRedrive: q(queues.cancelRedrive),
+    listEffects: h(history.listEffects),
     publish: s(streams.publish),
     read: s(streams.read),
     seek: s(streams.seek),

@@ -52,6 +52,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'queue job': ['flowmesh queue job emails.send 0-1-0'],
   'queue tail': ['flowmesh queue tail emails.send --interval 100ms --count 3'],
   'queue lease': ['flowmesh queue lease emails.send --max 2 --visibility 5m'],
+  'queue effects': ['flowmesh queue effects 0-1-0'],
   'queue extend': ['flowmesh queue extend emails.send 0-1-0 1 10m'],
   'queue ack': ['flowmesh queue ack emails.send 0-1-0 1'],
   'queue nack': [`flowmesh queue nack emails.send 0-1-2 2 --error 'no such mailbox' --dead`],
@@ -72,6 +73,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'flowmesh stream write orders.events --file orders.jsonl --key-field customer',
   ],
   'stream ls': ['flowmesh stream ls'],
+  'stream effects': ['flowmesh stream effects orders.events 0 0'],
   'stream get': ['flowmesh stream get orders.events'],
   'stream read': [
     'flowmesh stream read orders.events --partition 1 --offset 0',

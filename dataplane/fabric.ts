@@ -7,6 +7,7 @@ import { createKvView, type KvView } from './kv/view.ts';
 import { createQueueAdmin } from './queue/admin.ts';
 import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
+import { createHistory } from './replay/effects.ts';
 import type { Runtime } from './runtime.ts';
 import type { AdminService, Fabric, FabricState } from './services.ts';
 import { LOOK_MS, type Memory, MemoryWatch } from './shard/memory-watch.ts';
@@ -84,6 +85,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const ports = shards.map((s) => s.shard);
   const viewsOf = <V>(index: number): V[] => shards.map((s) => s.views[index] as unknown as V);
   const queueViews = viewsOf<QueueView>(1);
+  const streamViews = viewsOf<StreamView>(2);
   const kv = createKvService({
     shards: ports,
     rows: shards.map((s) => s.rows),
@@ -93,7 +95,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const queues = new Queues({ shards: ports, views: queueViews, autoCreate: o.autoCreate, runtime });
   const streams = createStreamService({
     shards: ports,
-    views: viewsOf<StreamView>(2),
+    views: streamViews,
     autoCreate: o.autoCreate,
     random: runtime.random,
   });
@@ -145,6 +147,14 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       queues,
       streams: streams.transactions,
     }),
+    history: createHistory(
+      shards.map(({ shard, effects }, i) => ({
+        shard,
+        effects,
+        queues: queueViews[i] as QueueView,
+        streams: streamViews[i] as StreamView,
+      })),
+    ),
     admin,
     clusterId,
     shards,

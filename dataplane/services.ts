@@ -128,6 +128,10 @@ export interface TransactionService {
   commit(caller: Caller, request: pb.TransactionRequest): Promise<pb.TransactionResponseInput>;
 }
 
+export interface HistoryService {
+  listEffects(caller: Caller, request: pb.ListEffectsRequest): Promise<pb.ListEffectsResponseInput>;
+}
+
 export interface AdminService {
   applyQueue(caller: Caller, spec: pb.QueueSpec): Promise<pb.QueueInput>;
   getQueue(caller: Caller, request: pb.GetQueueRequest): Promise<pb.QueueInput>;
@@ -150,6 +154,7 @@ export interface Fabric {
   readonly queues: QueueService;
   readonly streams: StreamService;
   readonly transactions: TransactionService;
+  readonly history: HistoryService;
   readonly admin: AdminService;
   state(): FabricState;
   onState(listener: (state: FabricState) => void): void;

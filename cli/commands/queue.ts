@@ -8,6 +8,7 @@ import { duration, rate, size, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
 import { count, counted, printable, relative } from '../text.ts';
+import { addJobEffects } from './effects.ts';
 import { addJobCommands } from './jobs.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
 import { addRedriveTaskCommands } from './redrive-task.ts';
@@ -23,6 +24,7 @@ export function addQueueCommands(program: Command, action: Action): void {
     .action(action(schedules));
   addDeclareCommand(queue, action);
   addJobCommands(queue, action);
+  addJobEffects(queue, action);
   addQueueTailCommand(queue, action);
   addWorkCommands(queue, action);
   addRedriveTaskCommands(queue, action);

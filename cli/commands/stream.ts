@@ -9,6 +9,7 @@ import { duration, durationOrNone, size, timestamp, whole } from '../parsing.ts'
 import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
 import { count, counted, dataSize, printable, relative, span } from '../text.ts';
+import { addRecordEffects } from './effects.ts';
 import { addReadCommands } from './stream-read.ts';
 import { addWriteCommand } from './stream-write.ts';
 
@@ -33,6 +34,7 @@ export function addStreamCommands(program: Command, action: Action): void {
     .action(action(declare));
   addWriteCommand(stream, action);
   addReadCommands(stream, action);
+  addRecordEffects(stream, action);
   stream.command('groups <stream>').description('list consumer groups').action(action(groups));
   stream.command('group <stream> <group>').description('where a group stands').action(action(group));
   stream

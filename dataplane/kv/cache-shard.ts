@@ -16,6 +16,7 @@ import {
   NOT_NOW,
   type ShardPort,
   type Timeline,
+  type WholeEntry,
 } from '../shard/state-machine.ts';
 import { after } from '../storage/keys.ts';
 import { CacheRows } from './cache-rows.ts';
@@ -136,6 +137,7 @@ export class CacheShard implements ShardPort {
       return { first: shard.#position, next: shard.#position };
     },
     positionAt: async () => shard.#position,
+    async *entries(): AsyncIterable<WholeEntry> {},
     follow(_view: string, follower: Follower) {
       shard.#followers.add(follower);
       return () => void shard.#followers.delete(follower);

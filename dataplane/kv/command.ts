@@ -214,14 +214,14 @@ function commandOf(caller: Caller, plans: Plan<Keyed>[], request: KvRequest, isA
 }
 
 export function mutationOf({ mutation }: Pick<KvRequest, 'mutation'>): MutationId | undefined {
-  if (mutation === null || mutation.producerId === '') return undefined;
+  if (mutation === null || (mutation.producerId === '' && mutation.cause === null)) return undefined;
   const { producerId, seq, cause } = mutation;
   return { producerId, seq, cause: cause ?? undefined };
 }
 
 /** A producer's sequence answers for one command per shard: writes on both sides of a scan cannot share. */
 function checkOneWriter(steps: readonly Step[]): void {
-  const writers = steps.filter(({ commands }) => commands.some((command) => command.mutation !== undefined));
+  const writers = steps.filter(({ commands }) => commands.some((command) => command.mutation?.producerId));
   if (writers.length <= 1) return;
   throw new FlowError(
     'INVALID_ARGUMENT',

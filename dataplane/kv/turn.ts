@@ -7,7 +7,7 @@
 //       entry.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Emit, Moment } from '../shard/state-machine.ts';
+import type { Moment, StepEmit } from '../shard/state-machine.ts';
 import type { Rows, Table } from '../storage/contract.ts';
 import { DELETED, type KeyGone, type KeyPut } from './events.ts';
 import type { KvState } from './state.ts';
@@ -17,13 +17,15 @@ export const COMMAND_BYTES_MAX = LIMITS.batchBytes;
 /** Head of an event or a result, rounded up. */
 const OPERATION_BYTES = 96;
 
-const noEmit: Emit = () => {};
+const noEmit: StepEmit = () => {};
 
 export class Turn {
   nowMs = 0;
+  /** Which operation of the request is decided. */
+  step = 0;
   readonly #rows: Rows;
   readonly #state: KvState;
-  #emit: Emit = noEmit;
+  #emit: StepEmit = noEmit;
   #isAtomic = false;
   #bytesLeft = 0;
   /** The row behind the last `look`, expired or not. */
@@ -34,7 +36,7 @@ export class Turn {
     this.#state = state;
   }
 
-  begin(at: Moment, emit: Emit, isAtomic: boolean): void {
+  begin(at: Moment, emit: StepEmit, isAtomic: boolean): void {
     this.nowMs = at.nowMs;
     this.#emit = emit;
     this.#isAtomic = isAtomic;
@@ -105,12 +107,12 @@ export class Turn {
   }
 
   emit(event: KeyPut): void {
-    this.#emit(event);
+    this.#emit(event, this.step);
   }
 
   /** Deletes the key last looked at. */
   emitDeleted(key: string, { expireAtMs, generation, kind }: Meta): void {
-    this.#emit({ type: DELETED, key, expireAtMs, generation, kind } as KeyGone);
+    this.#emit({ type: DELETED, key, expireAtMs, generation, kind } as KeyGone, this.step);
   }
 
   /** A condition does not hold: an answer on its own, a refusal in a transaction. */

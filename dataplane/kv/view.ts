@@ -6,7 +6,16 @@
 //   K2. What a read shows comes from rows alone, so it waits for no batch but the one that wrote them.
 import { FlowError } from '@flowmesh/protocol';
 import { KvResponse, type KvResultInput } from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Caller, Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
+import type {
+  Caller,
+  Command,
+  Emit,
+  Event,
+  Moment,
+  StepEmit,
+  View,
+  ViewContext,
+} from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
 import { errorResult, type KvCommand } from './command.ts';
@@ -56,7 +65,7 @@ export class KvView implements View {
     return refs;
   }
 
-  decide(command: Command, at: Moment, emit: Emit): unknown {
+  decide(command: Command, at: Moment, emit: StepEmit): unknown {
     const { plans, isAtomic, peek, alsoExpired, declare } = command as KvCommand;
     if (declare !== undefined) return this.#declare(command.caller, declare, emit);
     if (peek !== undefined && alsoExpired) return this.#rows.get(META, peek);
@@ -65,6 +74,7 @@ export class KvView implements View {
     const results = new Array<KvResultInput>(plans.length);
     for (let i = 0; i < plans.length; i++) {
       const plan = plans[i] as (typeof plans)[number];
+      this.#turn.step = plan.index;
       try {
         results[i] = plan.operation.decide(this.#turn, plan);
       } catch (error) {

@@ -61,7 +61,8 @@ export function checkName(name: string, kind: string): void {
   );
 }
 
-export function toBatchRecord(job: pb.NewJob): BatchRecord {
+/** `index`: of the request's jobs; they are effects one after another. */
+export function toBatchRecord(job: pb.NewJob, cause?: MutationId['cause'], index = 0): BatchRecord {
   if (job.priority > PRIORITY_MAX)
     throw new FlowError('INVALID_ARGUMENT', `priority is 0 to ${PRIORITY_MAX}, not ${job.priority}`);
   const headers = Object.entries(job.headers);
@@ -78,6 +79,7 @@ export function toBatchRecord(job: pb.NewJob): BatchRecord {
     limitKey: job.limitKey.length > 0 ? job.limitKey : undefined,
     timeoutMs: job.timeoutMs,
     headers: headers.length > 0 ? new Map(headers) : undefined,
+    cause: cause && { deliveryId: cause.deliveryId, ordinal: cause.ordinal + index },
     envelope: e
       ? {
           traceparent: e.traceparent,

@@ -4,6 +4,7 @@ import { encodeBatch, FlowError, LIMITS, shardOf, validateBatch } from '@flowmes
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
 import type { QueueService, WorkSession } from '../services.ts';
+import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
 import { type CancelReply, REASON_CHARS_MAX } from './cancel.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
@@ -82,7 +83,8 @@ export class Queues implements QueueService {
   enqueueCommand(caller: Caller, request: pb.EnqueueRequest): EnqueueCommand {
     if (request.jobs.length === 0)
       throw new FlowError('INVALID_ARGUMENT', 'jobs is empty: name at least one');
-    const batch = encodeBatch(request.jobs.map(toBatchRecord));
+    const cause = request.mutation?.cause ?? undefined;
+    const batch = encodeBatch(request.jobs.map((job, i) => toBatchRecord(job, cause, i)));
     return this.#batchCommand(caller, request.queue, batch, request.mutation);
   }
 
@@ -98,6 +100,7 @@ export class Queues implements QueueService {
       head,
       grows: true,
       mutation: mutationOf(mutation),
+      causes: causingMessages(batch, head),
     };
   }
 

@@ -5,8 +5,17 @@
 //       on a buffer that is filled anew afterwards: it copies what it keeps.
 import type { Journal } from '../journal/journal.ts';
 import { ByteReader } from '../storage/bytes.ts';
-import type { Event, HistoryEntry, HistorySubject, HistoryWindow } from './state-machine.ts';
+import type {
+  Event,
+  HistoryEntry,
+  HistorySubject,
+  HistoryWindow,
+  View,
+  WholeEntry,
+} from './state-machine.ts';
 import type { ViewTable } from './view-table.ts';
+
+const JUMP_ENTRIES = 10_000;
 
 export interface LiveEntry {
   readonly position: number;
@@ -51,6 +60,27 @@ export class History {
         if (owner.name === view && matches(event, entry.seq)) {
           yield { position: entry.seq, timeMs: entry.timeMs, event };
         }
+      }
+    }
+  }
+
+  async *entries(positions: readonly number[]): AsyncIterable<WholeEntry> {
+    await this.#p.settled();
+    const { first, next } = this.window;
+    const asked = positions.filter((position) => position >= first && position < next);
+    for (let at = 0; at < asked.length; ) {
+      for await (const { seq, timeMs, payload } of this.#p.journal.read(asked[at] as number)) {
+        if (seq !== asked[at]) {
+          // Far ahead a new reading is cheaper than going through what lies between.
+          if ((asked[at] as number) - seq > JUMP_ENTRIES) break;
+          continue;
+        }
+        at++;
+        const reader = new ByteReader(payload);
+        const events: { view: View; event: Event }[] = [];
+        while (!reader.done) events.push(this.#p.views.decodeEvent(reader));
+        yield { position: seq, timeMs, events };
+        if (at === asked.length) return;
       }
     }
   }

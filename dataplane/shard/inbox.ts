@@ -7,13 +7,23 @@ import type { Command, MutationId } from './state-machine.ts';
 export interface Pending {
   readonly commands: readonly Command[];
   readonly mutation: MutationId | undefined;
+  /** Whose effect it is. */
+  readonly cause: MutationId['cause'];
   /** One command answers its reply, a transaction the list of replies. */
   readonly isTransaction: boolean;
   readonly done: Done;
 }
 
-/** A mutation without a producer is not idempotent. */
-export const identified = (mutation: MutationId | undefined) => (mutation?.producerId ? mutation : undefined);
+export function pendingOf(
+  commands: readonly Command[],
+  mutation: MutationId | undefined,
+  isTransaction: boolean,
+  done: Done,
+): Pending {
+  // A mutation without a producer is not idempotent.
+  const identified = mutation?.producerId ? mutation : undefined;
+  return { commands, mutation: identified, cause: mutation?.cause, isTransaction, done };
+}
 
 const INBOX_MAX = 100_000;
 /** What is taken from the front is cut off in pieces of this many. */

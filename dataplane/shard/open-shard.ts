@@ -13,6 +13,7 @@ import { LogStore, type StoredLength } from '../storage/log-store.ts';
 import { RowStore } from '../storage/row-store.ts';
 import { Checkpoints, LENGTH_ROWS, POSITION_ROW, type Position } from './checkpoint.ts';
 import { ShardClock } from './clock.ts';
+import { Effects } from './effects.ts';
 import type { MemoryWatch } from './memory-watch.ts';
 import { Producers } from './producers.ts';
 import { Room } from './room.ts';
@@ -60,6 +61,7 @@ export interface OpenShardOptions {
 
 export interface OpenedShard {
   readonly shard: Shard;
+  readonly effects: Effects;
   readonly rows: RowStore;
   readonly views: readonly View[];
   readonly journal: Journal;
@@ -137,7 +139,8 @@ async function openParts(
   };
   const producers = new Producers(context, DEFAULT_TENANT);
   const views = o.factories.map((make) => make(context));
-  const all: View[] = [producers, ...views];
+  const effects = new Effects(context, () => journal.tail().first);
+  const all: View[] = [producers, effects, ...views];
   for (const view of all) await view.load();
 
   const checkpoints = new Checkpoints(
@@ -164,6 +167,7 @@ async function openParts(
     rows,
     journal,
     producers,
+    effects,
     views: all,
     fence: await journal.fence(),
     room,
@@ -196,6 +200,7 @@ async function openParts(
   shard.wake();
   return {
     shard,
+    effects,
     rows,
     views,
     journal,

@@ -78,7 +78,7 @@ const expiryKey = (id: string, timeMs: number) =>
 
 export class Producers implements View {
   readonly name = 'producers';
-  readonly events = [1, 15] as const;
+  readonly events = [1, 7] as const;
   #context: ViewContext;
   #producers = new Map<string, Producer>();
   #gone: string[] = [];

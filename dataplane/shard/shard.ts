@@ -7,6 +7,7 @@ import type { RowStore } from '../storage/row-store.ts';
 import { Batch, type Done, promised } from './batch.ts';
 import {
   BATCH_SOFT_BYTES,
+  CAUSE_BYTES_MAX,
   COMMAND_BYTES_MAX,
   FETCH_ROWS_MAX,
   REPLY_BYTES_MAX,
@@ -14,8 +15,10 @@ import {
   TICK_EVENT_BYTES_MAX,
 } from './bounds.ts';
 import type { ShardClock } from './clock.ts';
+import { type CauseNote, type Effects, noteOf } from './effects.ts';
 import { History } from './history.ts';
-import { Inbox, identified, type Pending } from './inbox.ts';
+import { Inbox, type Pending, pendingOf } from './inbox.ts';
+import { countMissing } from './missing.ts';
 import type { Producers } from './producers.ts';
 import { asFlowError, overloaded, tooLarge } from './refusals.ts';
 import {
@@ -44,6 +47,7 @@ export interface ShardParts {
   readonly fence: number;
   readonly room: { demand(): void };
   readonly producers: Producers;
+  readonly effects: Effects;
   /** Producers first; by event range and by name. */
   readonly views: readonly View[];
   /** The shard cannot go on: the process must end. */
@@ -71,6 +75,7 @@ export class Shard implements ShardPort {
   #moment: { nowMs: number; position: number };
   /** How far what is being decided may fill the open batch. */
   #endBytes = 0;
+  #note: CauseNote | null = null;
 
   constructor(parts: ShardParts, durableSeq: number) {
     this.#p = parts;
@@ -112,7 +117,7 @@ export class Shard implements ShardPort {
   }
 
   submit(command: Command, done: Done): void {
-    this.#accept({ commands: [command], mutation: identified(command.mutation), isTransaction: false, done });
+    this.#accept(pendingOf([command], command.mutation, false, done));
   }
 
   call<R>(command: Command): Promise<R> {
@@ -120,9 +125,7 @@ export class Shard implements ShardPort {
   }
 
   transact(commands: readonly Command[], mutation: MutationId | undefined): Promise<unknown[]> {
-    return promised((done) =>
-      this.#accept({ commands, mutation: identified(mutation), isTransaction: true, done }),
-    );
+    return promised((done) => this.#accept(pendingOf(commands, mutation, true, done)));
   }
 
   settled(): Promise<void> {
@@ -194,22 +197,8 @@ export class Shard implements ShardPort {
     );
   }
 
-  /** Counts rows that are not resident, and collects them in `into`. */
   #missing(pending: Pending, into: RowRef[] | null): number {
-    let count = 0;
-    const rows = this.#p.rows;
-    const note = (ref: RowRef) => {
-      if (rows.isResident(ref)) return;
-      count++;
-      into?.push(ref);
-    };
-    for (const command of pending.commands) {
-      for (const ref of this.#views.of(command).reads(command)) note(ref);
-    }
-    const first = pending.commands[0];
-    if (first !== undefined && pending.mutation?.seq === 0)
-      note(this.#p.producers.keyRef(first.caller, pending.mutation));
-    return count;
+    return countMissing(this.#p, this.#views, pending, into);
   }
 
   #pump(): void {
@@ -267,6 +256,7 @@ export class Shard implements ShardPort {
         return;
       }
     }
+    this.#note = null;
     this.#answer(pending, error, reply, batch);
   }
 
@@ -274,7 +264,7 @@ export class Shard implements ShardPort {
   #decideOnce(pending: Pending, mark: number): unknown {
     const { producers } = this.#p;
     const { commands, mutation } = pending;
-    const first = commands[0];
+    const [first] = commands;
     if (first === undefined) return [];
     const stored = mutation && producers.lookup(first.caller, mutation);
     if (stored) {
@@ -283,10 +273,16 @@ export class Shard implements ShardPort {
       return this.#views.decodeReplies(pending, stored);
     }
     if (commands.some((c) => c.grows)) this.#p.room.demand();
+    this.#note = noteOf(pending);
     const reply = pending.isTransaction
       ? this.#decideAll(commands, mark)
       : this.#views.of(first).decide(first, this.#moment, this.#emit);
-    if (this.#open.writer.length > mark && mutation !== undefined) {
+    if (this.#open.writer.length === mark) return reply;
+    const note = this.#note;
+    this.#note = null;
+    this.#endBytes += CAUSE_BYTES_MAX;
+    if (note !== null) this.#p.effects.note(note, this.#emit);
+    if (mutation !== undefined) {
       this.#endBytes += REPLY_BYTES_MAX;
       producers.remember(
         first.caller,
@@ -303,7 +299,10 @@ export class Shard implements ShardPort {
     const { rows } = this.#p;
     rows.begin();
     try {
-      const replies = commands.map((c) => this.#views.of(c).decide(c, this.#moment, this.#emit));
+      const replies = commands.map((c, i) => {
+        if (this.#note !== null) this.#note.step = c.step ?? i;
+        return this.#views.of(c).decide(c, this.#moment, this.#emit);
+      });
       rows.commit();
       return replies;
     } catch (error) {
@@ -313,7 +312,8 @@ export class Shard implements ShardPort {
     }
   }
 
-  readonly #emit = (event: Event): void => {
+  readonly #emit = (event: Event, step = 0): void => {
+    this.#note?.steps.push(this.#note.step + step);
     const view = this.#views.ofEvent(event);
     const { writer } = this.#open;
     const from = writer.length;

@@ -36,6 +36,10 @@ export interface Command {
   readonly kind?: string;
   readonly caller: Caller;
   readonly mutation?: MutationId | undefined;
+  /** Messages that its records or jobs name as their causes. */
+  readonly causes?: readonly string[] | undefined;
+  /** Which operation of a transaction it is. */
+  readonly step?: number;
   /** Adds data: refused with DISK_FULL while the disk is full. */
   readonly grows?: boolean;
   /**
@@ -52,6 +56,9 @@ export interface Event {
 
 /** Journals one event of a decision: it is evolved at once, so that what is decided next sees it. */
 export type Emit = (event: Event) => void;
+
+/** The same; `step`: of which of the command's operations it is, where it has several. */
+export type StepEmit = (event: Event, step?: number) => void;
 
 /** Something to do once the events decided with it are durable. */
 export type AfterDurable = () => void;
@@ -81,7 +88,7 @@ export interface View {
    * Emits what happens and returns the reply. Throws FlowError to refuse, before the first emit. Commands of
    * one shard are decided one at a time, in arrival order.
    */
-  decide(command: Command, at: Moment, emit: Emit): unknown;
+  decide(command: Command, at: Moment, emit: StepEmit): unknown;
   /** Replies of mutations are kept for repeats of (producerId, seq). */
   encodeReply(reply: unknown): Uint8Array;
   decodeReply(bytes: Uint8Array, command: Command): unknown;
@@ -169,6 +176,8 @@ export interface Timeline {
   readonly window: HistoryWindow;
   /** The first retained position whose time is `timeMs` or later. */
   positionAt(timeMs: number): Promise<number>;
+  /** All that these entries hold, in order; those that are not retained any more are left out. */
+  entries(positions: readonly number[]): AsyncIterable<WholeEntry>;
   /** Calls `follower` for each entry that becomes durable, until the returned function is called. */
   follow(view: string, follower: Follower): () => void;
 }
@@ -177,6 +186,12 @@ export interface Timeline {
 export interface HistoryWindow {
   readonly first: number;
   readonly next: number;
+}
+
+export interface WholeEntry {
+  readonly position: number;
+  readonly timeMs: number;
+  readonly events: readonly { readonly view: View; readonly event: Event }[];
 }
 
 export interface HistoryEntry {

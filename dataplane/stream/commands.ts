@@ -1,6 +1,7 @@
 // What the stream view is asked, what it replies, and how replies of mutations are kept for repeats.
 import assert from 'node:assert/strict';
-import { type ErrorCode, FlowError } from '@flowmesh/protocol';
+import { type BatchHead, type ErrorCode, FlowError } from '@flowmesh/protocol';
+import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, Command, MutationId } from '../shard/state-machine.ts';
 import { ByteReader, type ByteWriter } from '../storage/bytes.ts';
 import type { Cleanup, StartFrom } from './tables.ts';
@@ -186,7 +187,7 @@ export const DONE: Done = { kind: 'done' };
 
 export const publishCommand = (
   caller: Caller,
-  to: { stream: string; partition: number; batch: Buffer; count: number },
+  to: { stream: string; partition: number; batch: Buffer; head: BatchHead },
   mutation?: MutationId,
 ): Publish => ({
   view: VIEW,
@@ -197,7 +198,8 @@ export const publishCommand = (
   stream: to.stream,
   partition: to.partition,
   batch: to.batch,
-  count: to.count,
+  count: to.head.count,
+  causes: causingMessages(to.batch, to.head),
 });
 
 export const commitCommand = (

@@ -70,10 +70,10 @@ export class Publisher {
     let command: Publish;
     try {
       if (partition >= stream.cell.value.partitions) throw partitionNotFound(stream, partition);
-      const { count } = validateBatch(batch);
+      const head = validateBatch(batch);
       command = publishCommand(
         caller,
-        { stream: name, partition, batch, count },
+        { stream: name, partition, batch, head },
         mutationOf(request.mutation),
       );
     } catch (error) {
@@ -122,7 +122,7 @@ export class Publisher {
         builders.set(partition, builder);
       }
       const row = builder.count;
-      builder.add(toBatchRecord(request.records[i] as pb.NewRecord, mutation));
+      builder.add(toBatchRecord(request.records[i] as pb.NewRecord, mutation, i));
       return row;
     });
     let bytes = 0;
@@ -136,8 +136,8 @@ export class Publisher {
     const indexes = new Map([...builders.keys()].map((partition, i) => [partition, i]));
     const commands = [...builders].map(([partition, builder]) => {
       const batch = builder.finish();
-      const { count } = validateBatch(batch);
-      return publishCommand(caller, { stream: request.stream, partition, batch, count });
+      const head = validateBatch(batch);
+      return publishCommand(caller, { stream: request.stream, partition, batch, head });
     });
     const respond = (replies: readonly Published[]): pb.PublishResponseInput => ({
       offsets: places.map((partition, i) => {
@@ -199,7 +199,8 @@ const refused = (request: pb.PublishBatch, error: FlowError): Reply => ({
   error: errorMessage(error),
 });
 
-function toBatchRecord(record: pb.NewRecord, mutation: MutationId | undefined): BatchRecord {
+function toBatchRecord(record: pb.NewRecord, mutation: MutationId | undefined, index: number): BatchRecord {
+  const cause = mutation?.cause;
   const names = Object.keys(record.headers);
   return {
     value: record.tombstone ? null : record.value,
@@ -208,6 +209,6 @@ function toBatchRecord(record: pb.NewRecord, mutation: MutationId | undefined): 
     headers: names.length === 0 ? undefined : new Map(Object.entries(record.headers)),
     timeMs: record.timeMs === 0 ? undefined : record.timeMs,
     envelope: record.envelope ?? undefined,
-    cause: mutation?.cause,
+    cause: cause && { deliveryId: cause.deliveryId, ordinal: cause.ordinal + index },
   };
 }

@@ -46,6 +46,8 @@ export interface StreamView extends View {
   /** As evolved, so maybe not durable: await `settled` before telling anybody. */
   find(tenant: number, name: string): StreamCell | undefined;
   streams(tenant: number): Iterable<StreamCell>;
+  /** Of the stream with this number on the shard; empty: there is none any more. */
+  nameOf(no: number): string;
   /** Of all tenants. */
   allStreams(): Iterable<StreamCell>;
   /** A partition is being cleaned by key. */
@@ -101,6 +103,10 @@ class ShardStreams implements StreamView {
 
   streams(tenant: number): Iterable<StreamCell> {
     return this.#state.tenants.get(tenant)?.values() ?? [];
+  }
+
+  nameOf(no: number): string {
+    return this.#state.byNo.get(no)?.cell.value.name ?? '';
   }
 
   allStreams(): Iterable<StreamCell> {

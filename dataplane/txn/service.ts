@@ -2,6 +2,7 @@
 // commands of each view; the shard runs them all or none.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { EnqueueRequest, Mutation, PublishRequest, TransactionOp } from '@flowmesh/protocol/gen/flowmesh.js';
 import { kvCommand, kvReply } from '../kv/command.ts';
 import { kvShardOf } from '../kv/routing.ts';
 import type { EnqueueReply, SettleReply } from '../queue/commands.ts';
@@ -42,7 +43,8 @@ export class Transactions implements TransactionService {
       );
     }
     const parts: Part[] = [];
-    for (const op of ops) parts.push(await this.#part(caller, op));
+    const { cause } = request.mutation ?? {};
+    for (const [i, op] of ops.entries()) parts.push(await this.#part(caller, caused(op, cause, i)));
     const home = parts[0]?.shard ?? 0;
     const stray = parts.findIndex((part) => part.shard !== home);
     if (stray !== -1) {
@@ -52,7 +54,7 @@ export class Transactions implements TransactionService {
           'give all names the same {tag}',
       );
     }
-    const commands = parts.flatMap((part) => part.commands);
+    const commands = parts.flatMap(({ commands }, step) => commands.map((each) => ({ ...each, step })));
     const replies = await this.#shard(home).transact(commands, mutationOf(request.mutation));
     let from = 0;
     const results = parts.map((part) => {
@@ -114,6 +116,20 @@ export class Transactions implements TransactionService {
     if (shard === undefined) throw new FlowError('INTERNAL', `shard ${index} is not here`);
     return shard;
   }
+}
+
+/** Records and jobs of an operation say that they are effects of what caused the transaction. */
+function caused(op: pb.TransactionOp, cause: pb.Cause | null | undefined, step: number): pb.TransactionOp {
+  if (!cause) return op;
+  const { deliveryId, ordinal } = cause;
+  const mutation = Mutation.create({ cause: { deliveryId, ordinal: ordinal + step } });
+  if (op.enqueue) {
+    const { queue, jobs } = op.enqueue;
+    return TransactionOp.create({ enqueue: EnqueueRequest.create({ queue, jobs, mutation }) });
+  }
+  if (!op.publish) return op;
+  const { stream, records } = op.publish;
+  return TransactionOp.create({ publish: PublishRequest.create({ stream, records, mutation }) });
 }
 
 function keyOf(op: pb.KvOp | undefined): Buffer | undefined {

@@ -396,6 +396,58 @@ export interface DeliveryInput {
 }
 export const Delivery: MessageType<Delivery, DeliveryInput>;
 
+export interface Effect {
+  /** Which delivery did it, and as what number of its effects. */
+  deliveryId: string;
+  ordinal: number;
+  /** enqueued, acked, nacked, released, extended, cancelled, purged, redriven; written, committed; set, delete */
+  kind: string;
+  shard: number;
+  /** Journal entry of the shard. A transaction has one. */
+  position: number;
+  timeMs: number;
+  /** Of jobs; the queue is empty if it was deleted. */
+  queue: string;
+  jobId: string;
+  /** Of records and commits: the offset that was written, or committed. */
+  stream: string;
+  partition: number;
+  offset: number;
+  group: string;
+  /** Of keys. */
+  keyspace: string;
+  change: KvChange | null;
+  /** With with_values: of the job or record; a tombstone has none. */
+  payload: Buffer;
+  contentType: string;
+}
+export interface EffectInput {
+  /** Which delivery did it, and as what number of its effects. */
+  deliveryId?: string | null | undefined;
+  ordinal?: number | null | undefined;
+  /** enqueued, acked, nacked, released, extended, cancelled, purged, redriven; written, committed; set, delete */
+  kind?: string | null | undefined;
+  shard?: number | null | undefined;
+  /** Journal entry of the shard. A transaction has one. */
+  position?: number | null | undefined;
+  timeMs?: number | null | undefined;
+  /** Of jobs; the queue is empty if it was deleted. */
+  queue?: string | null | undefined;
+  jobId?: string | null | undefined;
+  /** Of records and commits: the offset that was written, or committed. */
+  stream?: string | null | undefined;
+  partition?: number | null | undefined;
+  offset?: number | null | undefined;
+  group?: string | null | undefined;
+  /** Of keys. */
+  keyspace?: string | null | undefined;
+  change?: KvChangeInput | null | undefined;
+  /** With with_values: of the job or record; a tombstone has none. */
+  payload?: Uint8Array | null | undefined;
+  contentType?: string | null | undefined;
+}
+export const Effect: MessageType<Effect, EffectInput>;
+
 export interface EndSessionRequest {
   queue: string;
   sessionId: string;
@@ -1419,6 +1471,59 @@ export interface LeasedJobInput {
 }
 export const LeasedJob: MessageType<LeasedJob, LeasedJobInput>;
 
+export type ListEffectsRequest = {
+  /** All deliveries of a job. */
+  jobId: string | null;
+  /** All deliveries of a record. */
+  record: RecordPlace | null;
+  /** One delivery: `<job id>@<lease epoch>`, or `<stream>/<partition>/<offset>@<epoch>`. */
+  deliveryId: string | null;
+  /** Of the last page. */
+  cursor: string;
+  /** 0: 100; at most 1,000. */
+  limit: number;
+  /** With payloads of jobs and records, and values of keys. */
+  withValues: boolean;
+} & (
+  | { of: 'jobId'; jobId: string }
+  | { of: 'record'; record: RecordPlace }
+  | { of: 'deliveryId'; deliveryId: string }
+  | { of: undefined; jobId: null; record: null; deliveryId: null }
+);
+export interface ListEffectsRequestInput {
+  /** All deliveries of a job. */
+  jobId?: string | null | undefined;
+  /** All deliveries of a record. */
+  record?: RecordPlaceInput | null | undefined;
+  /** One delivery: `<job id>@<lease epoch>`, or `<stream>/<partition>/<offset>@<epoch>`. */
+  deliveryId?: string | null | undefined;
+  /** Of the last page. */
+  cursor?: string | null | undefined;
+  /** 0: 100; at most 1,000. */
+  limit?: number | null | undefined;
+  /** With payloads of jobs and records, and values of keys. */
+  withValues?: boolean | null | undefined;
+}
+export const ListEffectsRequest: MessageType<ListEffectsRequest, ListEffectsRequestInput>;
+
+export interface ListEffectsResponse {
+  /** By time; of one shard in the order in which they were done. */
+  effects: Effect[];
+  /** Of the next page; empty: this is the last. */
+  cursor: string;
+  /** What happened before this time may be forgotten; 0: nothing is. */
+  knownSinceMs: number;
+}
+export interface ListEffectsResponseInput {
+  /** By time; of one shard in the order in which they were done. */
+  effects?: readonly EffectInput[] | null | undefined;
+  /** Of the next page; empty: this is the last. */
+  cursor?: string | null | undefined;
+  /** What happened before this time may be forgotten; 0: nothing is. */
+  knownSinceMs?: number | null | undefined;
+}
+export const ListEffectsResponse: MessageType<ListEffectsResponse, ListEffectsResponseInput>;
+
 export interface ListGroupsRequest {
   stream: string;
 }
@@ -1981,6 +2086,18 @@ export interface RecordChunkInput {
   endOffset?: number | null | undefined;
 }
 export const RecordChunk: MessageType<RecordChunk, RecordChunkInput>;
+
+export interface RecordPlace {
+  stream: string;
+  partition: number;
+  offset: number;
+}
+export interface RecordPlaceInput {
+  stream?: string | null | undefined;
+  partition?: number | null | undefined;
+  offset?: number | null | undefined;
+}
+export const RecordPlace: MessageType<RecordPlace, RecordPlaceInput>;
 
 export interface RedriveRequest {
   /** The dead-letter queue. */

@@ -6284,6 +6284,1033 @@ export const flowmesh = $root.flowmesh = (() => {
    return Envelope;
   })();
 
+  v1.ListEffectsRequest = (function() {
+
+   const ListEffectsRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListEffectsRequest.prototype.jobId = null;
+   ListEffectsRequest.prototype.record = null;
+   ListEffectsRequest.prototype.deliveryId = null;
+   ListEffectsRequest.prototype.cursor = "";
+   ListEffectsRequest.prototype.limit = 0;
+   ListEffectsRequest.prototype.withValues = false;
+
+   let $oneOfFields;
+
+   $Object.defineProperty(ListEffectsRequest.prototype, "of", {
+    get: $util.oneOfGetter($oneOfFields = ["jobId", "record", "deliveryId"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
+
+   ListEffectsRequest.create = function(properties) {
+    return new ListEffectsRequest(properties);
+   };
+
+   ListEffectsRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.jobId != null && $Object.hasOwnProperty.call(message, "jobId"))
+     writer.uint32(10).string(message.jobId);
+    if (message.record != null && $Object.hasOwnProperty.call(message, "record"))
+     $root.flowmesh.v1.RecordPlace.encode(message.record, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.deliveryId != null && $Object.hasOwnProperty.call(message, "deliveryId"))
+     writer.uint32(26).string(message.deliveryId);
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(34).string(message.cursor);
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit") && message.limit !== 0)
+     writer.uint32(40).uint32(message.limit);
+    if (message.withValues != null && $Object.hasOwnProperty.call(message, "withValues") && message.withValues !== false)
+     writer.uint32(48).bool(message.withValues);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListEffectsRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListEffectsRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.jobId = reader.stringVerify();
+       message.of = "jobId";
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.record = $root.flowmesh.v1.RecordPlace.decode(reader, reader.size(), $undefined, _depth + 1, message.record);
+       message.of = "record";
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       message.deliveryId = reader.stringVerify();
+       message.of = "deliveryId";
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.limit = value;
+       else
+        delete message.limit;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.withValues = value;
+       else
+        delete message.withValues;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListEffectsRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListEffectsRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListEffectsRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListEffectsRequest();
+    if (object.jobId != null)
+     message.jobId = $String(object.jobId);
+    if (object.record != null) {
+     if (!$util.isObject(object.record))
+      throw $TypeError(".flowmesh.v1.ListEffectsRequest.record: object expected");
+     message.record = $root.flowmesh.v1.RecordPlace.fromObject(object.record, _depth + 1);
+    }
+    if (object.deliveryId != null)
+     message.deliveryId = $String(object.deliveryId);
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.limit != null)
+     if ($Number(object.limit) !== 0)
+      message.limit = object.limit >>> 0;
+    if (object.withValues != null)
+     if (object.withValues)
+      message.withValues = $Boolean(object.withValues);
+    return message;
+   };
+
+   ListEffectsRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.cursor = "";
+     object.limit = 0;
+     object.withValues = false;
+    }
+    if (message.jobId != null && $Object.hasOwnProperty.call(message, "jobId")) {
+     object.jobId = message.jobId;
+     if (options.oneofs)
+      object.of = "jobId";
+    }
+    if (message.record != null && $Object.hasOwnProperty.call(message, "record")) {
+     object.record = $root.flowmesh.v1.RecordPlace.toObject(message.record, options, _depth + 1);
+     if (options.oneofs)
+      object.of = "record";
+    }
+    if (message.deliveryId != null && $Object.hasOwnProperty.call(message, "deliveryId")) {
+     object.deliveryId = message.deliveryId;
+     if (options.oneofs)
+      object.of = "deliveryId";
+    }
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit"))
+     object.limit = message.limit;
+    if (message.withValues != null && $Object.hasOwnProperty.call(message, "withValues"))
+     object.withValues = message.withValues;
+    return object;
+   };
+
+   ListEffectsRequest.prototype.toJSON = function() {
+    return ListEffectsRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListEffectsRequest;
+  })();
+
+  v1.RecordPlace = (function() {
+
+   const RecordPlace = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   RecordPlace.prototype.stream = "";
+   RecordPlace.prototype.partition = 0;
+   RecordPlace.prototype.offset = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   RecordPlace.create = function(properties) {
+    return new RecordPlace(properties);
+   };
+
+   RecordPlace.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream") && message.stream !== "")
+     writer.uint32(10).string(message.stream);
+    if (message.partition != null && $Object.hasOwnProperty.call(message, "partition") && message.partition !== 0)
+     writer.uint32(16).uint32(message.partition);
+    if (message.offset != null && $Object.hasOwnProperty.call(message, "offset") && (typeof message.offset === "object" ? message.offset.low || message.offset.high : message.offset !== 0))
+     writer.uint32(24).uint64(message.offset);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   RecordPlace.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.RecordPlace();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.stream = value;
+       else
+        delete message.stream;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.partition = value;
+       else
+        delete message.partition;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.offset = value;
+       else
+        delete message.offset;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   RecordPlace.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.RecordPlace)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.RecordPlace: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.RecordPlace();
+    if (object.stream != null)
+     if (typeof object.stream !== "string" || object.stream.length)
+      message.stream = $String(object.stream);
+    if (object.partition != null)
+     if ($Number(object.partition) !== 0)
+      message.partition = object.partition >>> 0;
+    if (object.offset != null)
+     if (typeof object.offset === "object" ? object.offset.low || object.offset.high : $Number(object.offset) !== 0)
+      if ($util.Long)
+       message.offset = $util.Long.fromValue(object.offset, true);
+      else if (typeof object.offset === "string")
+       message.offset = $parseInt(object.offset, 10);
+      else if (typeof object.offset === "number")
+       message.offset = object.offset;
+      else if (typeof object.offset === "object")
+       message.offset = new $util.LongBits(object.offset.low >>> 0, object.offset.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   RecordPlace.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.stream = "";
+     object.partition = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.offset = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.offset = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
+     object.stream = message.stream;
+    if (message.partition != null && $Object.hasOwnProperty.call(message, "partition"))
+     object.partition = message.partition;
+    if (message.offset != null && $Object.hasOwnProperty.call(message, "offset"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.offset = typeof message.offset === "number" ? $BigInt(message.offset) : $util.Long.fromBits(message.offset.low >>> 0, message.offset.high >>> 0, true).toBigInt();
+     else if (typeof message.offset === "number")
+      object.offset = options.longs === $String ? $String(message.offset) : message.offset;
+     else
+      object.offset = options.longs === $String ? $util.Long.prototype.toString.call(message.offset) : options.longs === $Number ? new $util.LongBits(message.offset.low >>> 0, message.offset.high >>> 0).toNumber(true) : message.offset;
+    return object;
+   };
+
+   RecordPlace.prototype.toJSON = function() {
+    return RecordPlace.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return RecordPlace;
+  })();
+
+  v1.ListEffectsResponse = (function() {
+
+   const ListEffectsResponse = function (properties) {
+    this.effects = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListEffectsResponse.prototype.effects = $util.emptyArray;
+   ListEffectsResponse.prototype.cursor = "";
+   ListEffectsResponse.prototype.knownSinceMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   ListEffectsResponse.create = function(properties) {
+    return new ListEffectsResponse(properties);
+   };
+
+   ListEffectsResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.effects != null && message.effects.length)
+     for (let i = 0; i < message.effects.length; ++i)
+      $root.flowmesh.v1.Effect.encode(message.effects[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(18).string(message.cursor);
+    if (message.knownSinceMs != null && $Object.hasOwnProperty.call(message, "knownSinceMs") && (typeof message.knownSinceMs === "object" ? message.knownSinceMs.low || message.knownSinceMs.high : message.knownSinceMs !== 0))
+     writer.uint32(24).uint64(message.knownSinceMs);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListEffectsResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListEffectsResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.effects && message.effects.length))
+        message.effects = [];
+       message.effects.push($root.flowmesh.v1.Effect.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.knownSinceMs = value;
+       else
+        delete message.knownSinceMs;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListEffectsResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListEffectsResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListEffectsResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListEffectsResponse();
+    if (object.effects) {
+     if (!$Array.isArray(object.effects))
+      throw $TypeError(".flowmesh.v1.ListEffectsResponse.effects: array expected");
+     message.effects = $Array(object.effects.length);
+     for (let i = 0; i < object.effects.length; ++i) {
+      if (!$util.isObject(object.effects[i]))
+       throw $TypeError(".flowmesh.v1.ListEffectsResponse.effects: object expected");
+      message.effects[i] = $root.flowmesh.v1.Effect.fromObject(object.effects[i], _depth + 1);
+     }
+    }
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.knownSinceMs != null)
+     if (typeof object.knownSinceMs === "object" ? object.knownSinceMs.low || object.knownSinceMs.high : $Number(object.knownSinceMs) !== 0)
+      if ($util.Long)
+       message.knownSinceMs = $util.Long.fromValue(object.knownSinceMs, true);
+      else if (typeof object.knownSinceMs === "string")
+       message.knownSinceMs = $parseInt(object.knownSinceMs, 10);
+      else if (typeof object.knownSinceMs === "number")
+       message.knownSinceMs = object.knownSinceMs;
+      else if (typeof object.knownSinceMs === "object")
+       message.knownSinceMs = new $util.LongBits(object.knownSinceMs.low >>> 0, object.knownSinceMs.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   ListEffectsResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.effects = [];
+    if (options.defaults) {
+     object.cursor = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.knownSinceMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.knownSinceMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.effects && message.effects.length) {
+     object.effects = $Array(message.effects.length);
+     for (let j = 0; j < message.effects.length; ++j)
+      object.effects[j] = $root.flowmesh.v1.Effect.toObject(message.effects[j], options, _depth + 1);
+    }
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.knownSinceMs != null && $Object.hasOwnProperty.call(message, "knownSinceMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.knownSinceMs = typeof message.knownSinceMs === "number" ? $BigInt(message.knownSinceMs) : $util.Long.fromBits(message.knownSinceMs.low >>> 0, message.knownSinceMs.high >>> 0, true).toBigInt();
+     else if (typeof message.knownSinceMs === "number")
+      object.knownSinceMs = options.longs === $String ? $String(message.knownSinceMs) : message.knownSinceMs;
+     else
+      object.knownSinceMs = options.longs === $String ? $util.Long.prototype.toString.call(message.knownSinceMs) : options.longs === $Number ? new $util.LongBits(message.knownSinceMs.low >>> 0, message.knownSinceMs.high >>> 0).toNumber(true) : message.knownSinceMs;
+    return object;
+   };
+
+   ListEffectsResponse.prototype.toJSON = function() {
+    return ListEffectsResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListEffectsResponse;
+  })();
+
+  v1.Effect = (function() {
+
+   const Effect = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   Effect.prototype.deliveryId = "";
+   Effect.prototype.ordinal = 0;
+   Effect.prototype.kind = "";
+   Effect.prototype.shard = 0;
+   Effect.prototype.position = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Effect.prototype.timeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Effect.prototype.queue = "";
+   Effect.prototype.jobId = "";
+   Effect.prototype.stream = "";
+   Effect.prototype.partition = 0;
+   Effect.prototype.offset = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Effect.prototype.group = "";
+   Effect.prototype.keyspace = "";
+   Effect.prototype.change = null;
+   Effect.prototype.payload = $util.newBuffer([]);
+   Effect.prototype.contentType = "";
+
+   Effect.create = function(properties) {
+    return new Effect(properties);
+   };
+
+   Effect.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.deliveryId != null && $Object.hasOwnProperty.call(message, "deliveryId") && message.deliveryId !== "")
+     writer.uint32(10).string(message.deliveryId);
+    if (message.ordinal != null && $Object.hasOwnProperty.call(message, "ordinal") && message.ordinal !== 0)
+     writer.uint32(16).uint32(message.ordinal);
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== "")
+     writer.uint32(26).string(message.kind);
+    if (message.shard != null && $Object.hasOwnProperty.call(message, "shard") && message.shard !== 0)
+     writer.uint32(32).uint32(message.shard);
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position") && (typeof message.position === "object" ? message.position.low || message.position.high : message.position !== 0))
+     writer.uint32(40).uint64(message.position);
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs") && (typeof message.timeMs === "object" ? message.timeMs.low || message.timeMs.high : message.timeMs !== 0))
+     writer.uint32(48).uint64(message.timeMs);
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(58).string(message.queue);
+    if (message.jobId != null && $Object.hasOwnProperty.call(message, "jobId") && message.jobId !== "")
+     writer.uint32(66).string(message.jobId);
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream") && message.stream !== "")
+     writer.uint32(74).string(message.stream);
+    if (message.partition != null && $Object.hasOwnProperty.call(message, "partition") && message.partition !== 0)
+     writer.uint32(80).uint32(message.partition);
+    if (message.offset != null && $Object.hasOwnProperty.call(message, "offset") && (typeof message.offset === "object" ? message.offset.low || message.offset.high : message.offset !== 0))
+     writer.uint32(88).uint64(message.offset);
+    if (message.group != null && $Object.hasOwnProperty.call(message, "group") && message.group !== "")
+     writer.uint32(98).string(message.group);
+    if (message.keyspace != null && $Object.hasOwnProperty.call(message, "keyspace") && message.keyspace !== "")
+     writer.uint32(106).string(message.keyspace);
+    if (message.change != null && $Object.hasOwnProperty.call(message, "change"))
+     $root.flowmesh.v1.KvChange.encode(message.change, writer.uint32(114).fork(), _depth + 1).ldelim();
+    if (message.payload != null && $Object.hasOwnProperty.call(message, "payload") && message.payload.length)
+     writer.uint32(122).bytes(message.payload);
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType") && message.contentType !== "")
+     writer.uint32(130).string(message.contentType);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   Effect.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.Effect();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.deliveryId = value;
+       else
+        delete message.deliveryId;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.ordinal = value;
+       else
+        delete message.ordinal;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.kind = value;
+       else
+        delete message.kind;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.shard = value;
+       else
+        delete message.shard;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.position = value;
+       else
+        delete message.position;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.timeMs = value;
+       else
+        delete message.timeMs;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.jobId = value;
+       else
+        delete message.jobId;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.stream = value;
+       else
+        delete message.stream;
+       continue;
+      }
+     case 10: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.partition = value;
+       else
+        delete message.partition;
+       continue;
+      }
+     case 11: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.offset = value;
+       else
+        delete message.offset;
+       continue;
+      }
+     case 12: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.group = value;
+       else
+        delete message.group;
+       continue;
+      }
+     case 13: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.keyspace = value;
+       else
+        delete message.keyspace;
+       continue;
+      }
+     case 14: {
+       if (wireType !== 2)
+        break;
+       message.change = $root.flowmesh.v1.KvChange.decode(reader, reader.size(), $undefined, _depth + 1, message.change);
+       continue;
+      }
+     case 15: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.payload = value;
+       else
+        delete message.payload;
+       continue;
+      }
+     case 16: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.contentType = value;
+       else
+        delete message.contentType;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   Effect.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.Effect)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.Effect: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.Effect();
+    if (object.deliveryId != null)
+     if (typeof object.deliveryId !== "string" || object.deliveryId.length)
+      message.deliveryId = $String(object.deliveryId);
+    if (object.ordinal != null)
+     if ($Number(object.ordinal) !== 0)
+      message.ordinal = object.ordinal >>> 0;
+    if (object.kind != null)
+     if (typeof object.kind !== "string" || object.kind.length)
+      message.kind = $String(object.kind);
+    if (object.shard != null)
+     if ($Number(object.shard) !== 0)
+      message.shard = object.shard >>> 0;
+    if (object.position != null)
+     if (typeof object.position === "object" ? object.position.low || object.position.high : $Number(object.position) !== 0)
+      if ($util.Long)
+       message.position = $util.Long.fromValue(object.position, true);
+      else if (typeof object.position === "string")
+       message.position = $parseInt(object.position, 10);
+      else if (typeof object.position === "number")
+       message.position = object.position;
+      else if (typeof object.position === "object")
+       message.position = new $util.LongBits(object.position.low >>> 0, object.position.high >>> 0).toNumber(true);
+    if (object.timeMs != null)
+     if (typeof object.timeMs === "object" ? object.timeMs.low || object.timeMs.high : $Number(object.timeMs) !== 0)
+      if ($util.Long)
+       message.timeMs = $util.Long.fromValue(object.timeMs, true);
+      else if (typeof object.timeMs === "string")
+       message.timeMs = $parseInt(object.timeMs, 10);
+      else if (typeof object.timeMs === "number")
+       message.timeMs = object.timeMs;
+      else if (typeof object.timeMs === "object")
+       message.timeMs = new $util.LongBits(object.timeMs.low >>> 0, object.timeMs.high >>> 0).toNumber(true);
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.jobId != null)
+     if (typeof object.jobId !== "string" || object.jobId.length)
+      message.jobId = $String(object.jobId);
+    if (object.stream != null)
+     if (typeof object.stream !== "string" || object.stream.length)
+      message.stream = $String(object.stream);
+    if (object.partition != null)
+     if ($Number(object.partition) !== 0)
+      message.partition = object.partition >>> 0;
+    if (object.offset != null)
+     if (typeof object.offset === "object" ? object.offset.low || object.offset.high : $Number(object.offset) !== 0)
+      if ($util.Long)
+       message.offset = $util.Long.fromValue(object.offset, true);
+      else if (typeof object.offset === "string")
+       message.offset = $parseInt(object.offset, 10);
+      else if (typeof object.offset === "number")
+       message.offset = object.offset;
+      else if (typeof object.offset === "object")
+       message.offset = new $util.LongBits(object.offset.low >>> 0, object.offset.high >>> 0).toNumber(true);
+    if (object.group != null)
+     if (typeof object.group !== "string" || object.group.length)
+      message.group = $String(object.group);
+    if (object.keyspace != null)
+     if (typeof object.keyspace !== "string" || object.keyspace.length)
+      message.keyspace = $String(object.keyspace);
+    if (object.change != null) {
+     if (!$util.isObject(object.change))
+      throw $TypeError(".flowmesh.v1.Effect.change: object expected");
+     message.change = $root.flowmesh.v1.KvChange.fromObject(object.change, _depth + 1);
+    }
+    if (object.payload != null)
+     if (object.payload.length)
+      if (typeof object.payload === "string")
+       $util.base64.decode(object.payload, message.payload = $util.newBuffer($util.base64.length(object.payload)), 0);
+      else if (object.payload.length >= 0)
+       message.payload = object.payload;
+    if (object.contentType != null)
+     if (typeof object.contentType !== "string" || object.contentType.length)
+      message.contentType = $String(object.contentType);
+    return message;
+   };
+
+   Effect.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.deliveryId = "";
+     object.ordinal = 0;
+     object.kind = "";
+     object.shard = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.position = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.position = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.timeMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.timeMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.queue = "";
+     object.jobId = "";
+     object.stream = "";
+     object.partition = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.offset = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.offset = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.group = "";
+     object.keyspace = "";
+     object.change = null;
+     if (options.bytes === $String)
+      object.payload = "";
+     else {
+      object.payload = [];
+      if (options.bytes !== $Array)
+       object.payload = $util.newBuffer(object.payload);
+     }
+     object.contentType = "";
+    }
+    if (message.deliveryId != null && $Object.hasOwnProperty.call(message, "deliveryId"))
+     object.deliveryId = message.deliveryId;
+    if (message.ordinal != null && $Object.hasOwnProperty.call(message, "ordinal"))
+     object.ordinal = message.ordinal;
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
+     object.kind = message.kind;
+    if (message.shard != null && $Object.hasOwnProperty.call(message, "shard"))
+     object.shard = message.shard;
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.position = typeof message.position === "number" ? $BigInt(message.position) : $util.Long.fromBits(message.position.low >>> 0, message.position.high >>> 0, true).toBigInt();
+     else if (typeof message.position === "number")
+      object.position = options.longs === $String ? $String(message.position) : message.position;
+     else
+      object.position = options.longs === $String ? $util.Long.prototype.toString.call(message.position) : options.longs === $Number ? new $util.LongBits(message.position.low >>> 0, message.position.high >>> 0).toNumber(true) : message.position;
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.timeMs = typeof message.timeMs === "number" ? $BigInt(message.timeMs) : $util.Long.fromBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0, true).toBigInt();
+     else if (typeof message.timeMs === "number")
+      object.timeMs = options.longs === $String ? $String(message.timeMs) : message.timeMs;
+     else
+      object.timeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeMs) : options.longs === $Number ? new $util.LongBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0).toNumber(true) : message.timeMs;
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.jobId != null && $Object.hasOwnProperty.call(message, "jobId"))
+     object.jobId = message.jobId;
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
+     object.stream = message.stream;
+    if (message.partition != null && $Object.hasOwnProperty.call(message, "partition"))
+     object.partition = message.partition;
+    if (message.offset != null && $Object.hasOwnProperty.call(message, "offset"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.offset = typeof message.offset === "number" ? $BigInt(message.offset) : $util.Long.fromBits(message.offset.low >>> 0, message.offset.high >>> 0, true).toBigInt();
+     else if (typeof message.offset === "number")
+      object.offset = options.longs === $String ? $String(message.offset) : message.offset;
+     else
+      object.offset = options.longs === $String ? $util.Long.prototype.toString.call(message.offset) : options.longs === $Number ? new $util.LongBits(message.offset.low >>> 0, message.offset.high >>> 0).toNumber(true) : message.offset;
+    if (message.group != null && $Object.hasOwnProperty.call(message, "group"))
+     object.group = message.group;
+    if (message.keyspace != null && $Object.hasOwnProperty.call(message, "keyspace"))
+     object.keyspace = message.keyspace;
+    if (message.change != null && $Object.hasOwnProperty.call(message, "change"))
+     object.change = $root.flowmesh.v1.KvChange.toObject(message.change, options, _depth + 1);
+    if (message.payload != null && $Object.hasOwnProperty.call(message, "payload"))
+     object.payload = options.bytes === $String ? $util.base64.encode(message.payload, 0, message.payload.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.payload) : message.payload;
+    if (message.contentType != null && $Object.hasOwnProperty.call(message, "contentType"))
+     object.contentType = message.contentType;
+    return object;
+   };
+
+   Effect.prototype.toJSON = function() {
+    return Effect.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return Effect;
+  })();
+
   v1.KvRequest = (function() {
 
    const KvRequest = function (properties) {
@@ -31990,139 +33017,143 @@ const $23 = flowmesh.v1.DeleteQueueResponse;
 const $24 = flowmesh.v1.DeleteStreamRequest;
 const $25 = flowmesh.v1.DeleteStreamResponse;
 const $26 = flowmesh.v1.Delivery;
-const $27 = flowmesh.v1.EndSessionRequest;
-const $28 = flowmesh.v1.EndSessionResponse;
-const $29 = flowmesh.v1.EnqueueBatch;
-const $30 = flowmesh.v1.EnqueueBatchReply;
-const $31 = flowmesh.v1.EnqueueRequest;
-const $32 = flowmesh.v1.EnqueueResponse;
-const $33 = flowmesh.v1.EnqueuedJob;
-const $34 = flowmesh.v1.Envelope;
-const $35 = flowmesh.v1.Error;
-const $36 = flowmesh.v1.Extend;
-const $37 = flowmesh.v1.FollowRequest;
-const $38 = flowmesh.v1.GetClusterRequest;
-const $39 = flowmesh.v1.GetGroupRequest;
-const $40 = flowmesh.v1.GetJobRequest;
-const $41 = flowmesh.v1.GetQueueRequest;
-const $42 = flowmesh.v1.GetRedriveRequest;
-const $43 = flowmesh.v1.GetStreamRequest;
-const $44 = flowmesh.v1.Group;
-const $45 = flowmesh.v1.GroupMember;
-const $46 = flowmesh.v1.GroupPartition;
-const $47 = flowmesh.v1.HashDelete;
-const $48 = flowmesh.v1.HashField;
-const $49 = flowmesh.v1.HashGet;
-const $50 = flowmesh.v1.HashIncrement;
-const $51 = flowmesh.v1.HashScan;
-const $52 = flowmesh.v1.HashSet;
-const $53 = flowmesh.v1.Job;
-const $54 = flowmesh.v1.JobAttempt;
-const $55 = flowmesh.v1.JobCounters;
-const $56 = flowmesh.v1.JobHistoryResponse;
-const $57 = flowmesh.v1.JobLogLine;
-const $58 = flowmesh.v1.JobTransition;
-const $59 = flowmesh.v1.Keyspace;
-const $60 = flowmesh.v1.KeyspaceSpec;
-const $61 = flowmesh.v1.KvAsOf;
-const $62 = flowmesh.v1.KvChange;
-const $63 = flowmesh.v1.KvCheck;
-const $64 = flowmesh.v1.KvDelete;
-const $65 = flowmesh.v1.KvEntry;
-const $66 = flowmesh.v1.KvExpire;
-const $67 = flowmesh.v1.KvGet;
-const $68 = flowmesh.v1.KvIncrement;
-const $69 = flowmesh.v1.KvInspect;
-const $70 = flowmesh.v1.KvOp;
-const $71 = flowmesh.v1.KvRequest;
-const $72 = flowmesh.v1.KvResponse;
-const $73 = flowmesh.v1.KvResult;
-const $74 = flowmesh.v1.KvScan;
-const $75 = flowmesh.v1.KvSet;
-const $76 = flowmesh.v1.KvWatchRequest;
-const $77 = flowmesh.v1.KvWatchResponse;
-const $78 = flowmesh.v1.LeaseRequest;
-const $79 = flowmesh.v1.LeaseResponse;
-const $80 = flowmesh.v1.LeasedJob;
-const $81 = flowmesh.v1.ListGroupsRequest;
-const $82 = flowmesh.v1.ListGroupsResponse;
-const $83 = flowmesh.v1.ListJobsRequest;
-const $84 = flowmesh.v1.ListJobsResponse;
-const $85 = flowmesh.v1.ListKeyspacesRequest;
-const $86 = flowmesh.v1.ListKeyspacesResponse;
-const $87 = flowmesh.v1.ListQueuesRequest;
-const $88 = flowmesh.v1.ListQueuesResponse;
-const $89 = flowmesh.v1.ListStreamsRequest;
-const $90 = flowmesh.v1.ListStreamsResponse;
-const $91 = flowmesh.v1.Mutation;
-const $92 = flowmesh.v1.Nack;
-const $93 = flowmesh.v1.NewJob;
-const $94 = flowmesh.v1.NewRecord;
-const $95 = flowmesh.v1.PartitionFigures;
-const $96 = flowmesh.v1.PartitionOffset;
-const $97 = flowmesh.v1.PublishBatch;
-const $98 = flowmesh.v1.PublishBatchReply;
-const $99 = flowmesh.v1.PublishRequest;
-const $100 = flowmesh.v1.PublishResponse;
-const $101 = flowmesh.v1.PurgeRequest;
-const $102 = flowmesh.v1.PurgeResponse;
-const $103 = flowmesh.v1.Queue;
-const $104 = flowmesh.v1.QueueFigures;
-const $105 = flowmesh.v1.QueueLimits;
-const $106 = flowmesh.v1.QueueSpec;
-const $107 = flowmesh.v1.Rate;
-const $108 = flowmesh.v1.ReadRequest;
-const $109 = flowmesh.v1.ReadResponse;
-const $110 = flowmesh.v1.Record;
-const $111 = flowmesh.v1.RecordChunk;
-const $112 = flowmesh.v1.RedriveRequest;
-const $113 = flowmesh.v1.RedriveResponse;
-const $114 = flowmesh.v1.RedriveTask;
-const $115 = flowmesh.v1.RenewSessionRequest;
-const $116 = flowmesh.v1.RenewSessionResponse;
-const $117 = flowmesh.v1.ReportRequest;
-const $118 = flowmesh.v1.ReportResponse;
-const $119 = flowmesh.v1.Schedule;
-const $120 = flowmesh.v1.ScheduleState;
-const $121 = flowmesh.v1.ScoredMember;
-const $122 = flowmesh.v1.SeekRequest;
-const $123 = flowmesh.v1.SeekResponse;
-const $124 = flowmesh.v1.SetAdd;
-const $125 = flowmesh.v1.SetContains;
-const $126 = flowmesh.v1.SetDrainingRequest;
-const $127 = flowmesh.v1.SetDrainingResponse;
-const $128 = flowmesh.v1.SetPausedRequest;
-const $129 = flowmesh.v1.SetPausedResponse;
-const $130 = flowmesh.v1.SetRemove;
-const $131 = flowmesh.v1.SetScan;
-const $132 = flowmesh.v1.SettleRequest;
-const $133 = flowmesh.v1.SettleResponse;
-const $134 = flowmesh.v1.Settlement;
-const $135 = flowmesh.v1.ShardFigures;
-const $136 = flowmesh.v1.SortedSetAdd;
-const $137 = flowmesh.v1.SortedSetIncrement;
-const $138 = flowmesh.v1.SortedSetRange;
-const $139 = flowmesh.v1.SortedSetRemove;
-const $140 = flowmesh.v1.SortedSetScore;
-const $141 = flowmesh.v1.StartRedriveRequest;
-const $142 = flowmesh.v1.Stream;
-const $143 = flowmesh.v1.StreamSpec;
-const $144 = flowmesh.v1.TransactionOp;
-const $145 = flowmesh.v1.TransactionRequest;
-const $146 = flowmesh.v1.TransactionResponse;
-const $147 = flowmesh.v1.TransactionResult;
-const $148 = flowmesh.v1.Window;
-const $149 = flowmesh.v1.WorkExtend;
-const $150 = flowmesh.v1.WorkHello;
-const $151 = flowmesh.v1.WorkLost;
-const $152 = flowmesh.v1.WorkNack;
-const $153 = flowmesh.v1.WorkRequest;
-const $154 = flowmesh.v1.WorkResponse;
-const $155 = flowmesh.v1.WorkResult;
-const $156 = flowmesh.v1.WorkSettle;
-const $157 = flowmesh.v1.WorkSettled;
-const $158 = flowmesh.v1.WorkWelcome;
-const $159 = flowmesh.v1.Durability;
+const $27 = flowmesh.v1.Effect;
+const $28 = flowmesh.v1.EndSessionRequest;
+const $29 = flowmesh.v1.EndSessionResponse;
+const $30 = flowmesh.v1.EnqueueBatch;
+const $31 = flowmesh.v1.EnqueueBatchReply;
+const $32 = flowmesh.v1.EnqueueRequest;
+const $33 = flowmesh.v1.EnqueueResponse;
+const $34 = flowmesh.v1.EnqueuedJob;
+const $35 = flowmesh.v1.Envelope;
+const $36 = flowmesh.v1.Error;
+const $37 = flowmesh.v1.Extend;
+const $38 = flowmesh.v1.FollowRequest;
+const $39 = flowmesh.v1.GetClusterRequest;
+const $40 = flowmesh.v1.GetGroupRequest;
+const $41 = flowmesh.v1.GetJobRequest;
+const $42 = flowmesh.v1.GetQueueRequest;
+const $43 = flowmesh.v1.GetRedriveRequest;
+const $44 = flowmesh.v1.GetStreamRequest;
+const $45 = flowmesh.v1.Group;
+const $46 = flowmesh.v1.GroupMember;
+const $47 = flowmesh.v1.GroupPartition;
+const $48 = flowmesh.v1.HashDelete;
+const $49 = flowmesh.v1.HashField;
+const $50 = flowmesh.v1.HashGet;
+const $51 = flowmesh.v1.HashIncrement;
+const $52 = flowmesh.v1.HashScan;
+const $53 = flowmesh.v1.HashSet;
+const $54 = flowmesh.v1.Job;
+const $55 = flowmesh.v1.JobAttempt;
+const $56 = flowmesh.v1.JobCounters;
+const $57 = flowmesh.v1.JobHistoryResponse;
+const $58 = flowmesh.v1.JobLogLine;
+const $59 = flowmesh.v1.JobTransition;
+const $60 = flowmesh.v1.Keyspace;
+const $61 = flowmesh.v1.KeyspaceSpec;
+const $62 = flowmesh.v1.KvAsOf;
+const $63 = flowmesh.v1.KvChange;
+const $64 = flowmesh.v1.KvCheck;
+const $65 = flowmesh.v1.KvDelete;
+const $66 = flowmesh.v1.KvEntry;
+const $67 = flowmesh.v1.KvExpire;
+const $68 = flowmesh.v1.KvGet;
+const $69 = flowmesh.v1.KvIncrement;
+const $70 = flowmesh.v1.KvInspect;
+const $71 = flowmesh.v1.KvOp;
+const $72 = flowmesh.v1.KvRequest;
+const $73 = flowmesh.v1.KvResponse;
+const $74 = flowmesh.v1.KvResult;
+const $75 = flowmesh.v1.KvScan;
+const $76 = flowmesh.v1.KvSet;
+const $77 = flowmesh.v1.KvWatchRequest;
+const $78 = flowmesh.v1.KvWatchResponse;
+const $79 = flowmesh.v1.LeaseRequest;
+const $80 = flowmesh.v1.LeaseResponse;
+const $81 = flowmesh.v1.LeasedJob;
+const $82 = flowmesh.v1.ListEffectsRequest;
+const $83 = flowmesh.v1.ListEffectsResponse;
+const $84 = flowmesh.v1.ListGroupsRequest;
+const $85 = flowmesh.v1.ListGroupsResponse;
+const $86 = flowmesh.v1.ListJobsRequest;
+const $87 = flowmesh.v1.ListJobsResponse;
+const $88 = flowmesh.v1.ListKeyspacesRequest;
+const $89 = flowmesh.v1.ListKeyspacesResponse;
+const $90 = flowmesh.v1.ListQueuesRequest;
+const $91 = flowmesh.v1.ListQueuesResponse;
+const $92 = flowmesh.v1.ListStreamsRequest;
+const $93 = flowmesh.v1.ListStreamsResponse;
+const $94 = flowmesh.v1.Mutation;
+const $95 = flowmesh.v1.Nack;
+const $96 = flowmesh.v1.NewJob;
+const $97 = flowmesh.v1.NewRecord;
+const $98 = flowmesh.v1.PartitionFigures;
+const $99 = flowmesh.v1.PartitionOffset;
+const $100 = flowmesh.v1.PublishBatch;
+const $101 = flowmesh.v1.PublishBatchReply;
+const $102 = flowmesh.v1.PublishRequest;
+const $103 = flowmesh.v1.PublishResponse;
+const $104 = flowmesh.v1.PurgeRequest;
+const $105 = flowmesh.v1.PurgeResponse;
+const $106 = flowmesh.v1.Queue;
+const $107 = flowmesh.v1.QueueFigures;
+const $108 = flowmesh.v1.QueueLimits;
+const $109 = flowmesh.v1.QueueSpec;
+const $110 = flowmesh.v1.Rate;
+const $111 = flowmesh.v1.ReadRequest;
+const $112 = flowmesh.v1.ReadResponse;
+const $113 = flowmesh.v1.Record;
+const $114 = flowmesh.v1.RecordChunk;
+const $115 = flowmesh.v1.RecordPlace;
+const $116 = flowmesh.v1.RedriveRequest;
+const $117 = flowmesh.v1.RedriveResponse;
+const $118 = flowmesh.v1.RedriveTask;
+const $119 = flowmesh.v1.RenewSessionRequest;
+const $120 = flowmesh.v1.RenewSessionResponse;
+const $121 = flowmesh.v1.ReportRequest;
+const $122 = flowmesh.v1.ReportResponse;
+const $123 = flowmesh.v1.Schedule;
+const $124 = flowmesh.v1.ScheduleState;
+const $125 = flowmesh.v1.ScoredMember;
+const $126 = flowmesh.v1.SeekRequest;
+const $127 = flowmesh.v1.SeekResponse;
+const $128 = flowmesh.v1.SetAdd;
+const $129 = flowmesh.v1.SetContains;
+const $130 = flowmesh.v1.SetDrainingRequest;
+const $131 = flowmesh.v1.SetDrainingResponse;
+const $132 = flowmesh.v1.SetPausedRequest;
+const $133 = flowmesh.v1.SetPausedResponse;
+const $134 = flowmesh.v1.SetRemove;
+const $135 = flowmesh.v1.SetScan;
+const $136 = flowmesh.v1.SettleRequest;
+const $137 = flowmesh.v1.SettleResponse;
+const $138 = flowmesh.v1.Settlement;
+const $139 = flowmesh.v1.ShardFigures;
+const $140 = flowmesh.v1.SortedSetAdd;
+const $141 = flowmesh.v1.SortedSetIncrement;
+const $142 = flowmesh.v1.SortedSetRange;
+const $143 = flowmesh.v1.SortedSetRemove;
+const $144 = flowmesh.v1.SortedSetScore;
+const $145 = flowmesh.v1.StartRedriveRequest;
+const $146 = flowmesh.v1.Stream;
+const $147 = flowmesh.v1.StreamSpec;
+const $148 = flowmesh.v1.TransactionOp;
+const $149 = flowmesh.v1.TransactionRequest;
+const $150 = flowmesh.v1.TransactionResponse;
+const $151 = flowmesh.v1.TransactionResult;
+const $152 = flowmesh.v1.Window;
+const $153 = flowmesh.v1.WorkExtend;
+const $154 = flowmesh.v1.WorkHello;
+const $155 = flowmesh.v1.WorkLost;
+const $156 = flowmesh.v1.WorkNack;
+const $157 = flowmesh.v1.WorkRequest;
+const $158 = flowmesh.v1.WorkResponse;
+const $159 = flowmesh.v1.WorkResult;
+const $160 = flowmesh.v1.WorkSettle;
+const $161 = flowmesh.v1.WorkSettled;
+const $162 = flowmesh.v1.WorkWelcome;
+const $163 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -32151,137 +33182,141 @@ export {
   $24 as DeleteStreamRequest,
   $25 as DeleteStreamResponse,
   $26 as Delivery,
-  $27 as EndSessionRequest,
-  $28 as EndSessionResponse,
-  $29 as EnqueueBatch,
-  $30 as EnqueueBatchReply,
-  $31 as EnqueueRequest,
-  $32 as EnqueueResponse,
-  $33 as EnqueuedJob,
-  $34 as Envelope,
-  $35 as Error,
-  $36 as Extend,
-  $37 as FollowRequest,
-  $38 as GetClusterRequest,
-  $39 as GetGroupRequest,
-  $40 as GetJobRequest,
-  $41 as GetQueueRequest,
-  $42 as GetRedriveRequest,
-  $43 as GetStreamRequest,
-  $44 as Group,
-  $45 as GroupMember,
-  $46 as GroupPartition,
-  $47 as HashDelete,
-  $48 as HashField,
-  $49 as HashGet,
-  $50 as HashIncrement,
-  $51 as HashScan,
-  $52 as HashSet,
-  $53 as Job,
-  $54 as JobAttempt,
-  $55 as JobCounters,
-  $56 as JobHistoryResponse,
-  $57 as JobLogLine,
-  $58 as JobTransition,
-  $59 as Keyspace,
-  $60 as KeyspaceSpec,
-  $61 as KvAsOf,
-  $62 as KvChange,
-  $63 as KvCheck,
-  $64 as KvDelete,
-  $65 as KvEntry,
-  $66 as KvExpire,
-  $67 as KvGet,
-  $68 as KvIncrement,
-  $69 as KvInspect,
-  $70 as KvOp,
-  $71 as KvRequest,
-  $72 as KvResponse,
-  $73 as KvResult,
-  $74 as KvScan,
-  $75 as KvSet,
-  $76 as KvWatchRequest,
-  $77 as KvWatchResponse,
-  $78 as LeaseRequest,
-  $79 as LeaseResponse,
-  $80 as LeasedJob,
-  $81 as ListGroupsRequest,
-  $82 as ListGroupsResponse,
-  $83 as ListJobsRequest,
-  $84 as ListJobsResponse,
-  $85 as ListKeyspacesRequest,
-  $86 as ListKeyspacesResponse,
-  $87 as ListQueuesRequest,
-  $88 as ListQueuesResponse,
-  $89 as ListStreamsRequest,
-  $90 as ListStreamsResponse,
-  $91 as Mutation,
-  $92 as Nack,
-  $93 as NewJob,
-  $94 as NewRecord,
-  $95 as PartitionFigures,
-  $96 as PartitionOffset,
-  $97 as PublishBatch,
-  $98 as PublishBatchReply,
-  $99 as PublishRequest,
-  $100 as PublishResponse,
-  $101 as PurgeRequest,
-  $102 as PurgeResponse,
-  $103 as Queue,
-  $104 as QueueFigures,
-  $105 as QueueLimits,
-  $106 as QueueSpec,
-  $107 as Rate,
-  $108 as ReadRequest,
-  $109 as ReadResponse,
-  $110 as Record,
-  $111 as RecordChunk,
-  $112 as RedriveRequest,
-  $113 as RedriveResponse,
-  $114 as RedriveTask,
-  $115 as RenewSessionRequest,
-  $116 as RenewSessionResponse,
-  $117 as ReportRequest,
-  $118 as ReportResponse,
-  $119 as Schedule,
-  $120 as ScheduleState,
-  $121 as ScoredMember,
-  $122 as SeekRequest,
-  $123 as SeekResponse,
-  $124 as SetAdd,
-  $125 as SetContains,
-  $126 as SetDrainingRequest,
-  $127 as SetDrainingResponse,
-  $128 as SetPausedRequest,
-  $129 as SetPausedResponse,
-  $130 as SetRemove,
-  $131 as SetScan,
-  $132 as SettleRequest,
-  $133 as SettleResponse,
-  $134 as Settlement,
-  $135 as ShardFigures,
-  $136 as SortedSetAdd,
-  $137 as SortedSetIncrement,
-  $138 as SortedSetRange,
-  $139 as SortedSetRemove,
-  $140 as SortedSetScore,
-  $141 as StartRedriveRequest,
-  $142 as Stream,
-  $143 as StreamSpec,
-  $144 as TransactionOp,
-  $145 as TransactionRequest,
-  $146 as TransactionResponse,
-  $147 as TransactionResult,
-  $148 as Window,
-  $149 as WorkExtend,
-  $150 as WorkHello,
-  $151 as WorkLost,
-  $152 as WorkNack,
-  $153 as WorkRequest,
-  $154 as WorkResponse,
-  $155 as WorkResult,
-  $156 as WorkSettle,
-  $157 as WorkSettled,
-  $158 as WorkWelcome,
-  $159 as Durability,
+  $27 as Effect,
+  $28 as EndSessionRequest,
+  $29 as EndSessionResponse,
+  $30 as EnqueueBatch,
+  $31 as EnqueueBatchReply,
+  $32 as EnqueueRequest,
+  $33 as EnqueueResponse,
+  $34 as EnqueuedJob,
+  $35 as Envelope,
+  $36 as Error,
+  $37 as Extend,
+  $38 as FollowRequest,
+  $39 as GetClusterRequest,
+  $40 as GetGroupRequest,
+  $41 as GetJobRequest,
+  $42 as GetQueueRequest,
+  $43 as GetRedriveRequest,
+  $44 as GetStreamRequest,
+  $45 as Group,
+  $46 as GroupMember,
+  $47 as GroupPartition,
+  $48 as HashDelete,
+  $49 as HashField,
+  $50 as HashGet,
+  $51 as HashIncrement,
+  $52 as HashScan,
+  $53 as HashSet,
+  $54 as Job,
+  $55 as JobAttempt,
+  $56 as JobCounters,
+  $57 as JobHistoryResponse,
+  $58 as JobLogLine,
+  $59 as JobTransition,
+  $60 as Keyspace,
+  $61 as KeyspaceSpec,
+  $62 as KvAsOf,
+  $63 as KvChange,
+  $64 as KvCheck,
+  $65 as KvDelete,
+  $66 as KvEntry,
+  $67 as KvExpire,
+  $68 as KvGet,
+  $69 as KvIncrement,
+  $70 as KvInspect,
+  $71 as KvOp,
+  $72 as KvRequest,
+  $73 as KvResponse,
+  $74 as KvResult,
+  $75 as KvScan,
+  $76 as KvSet,
+  $77 as KvWatchRequest,
+  $78 as KvWatchResponse,
+  $79 as LeaseRequest,
+  $80 as LeaseResponse,
+  $81 as LeasedJob,
+  $82 as ListEffectsRequest,
+  $83 as ListEffectsResponse,
+  $84 as ListGroupsRequest,
+  $85 as ListGroupsResponse,
+  $86 as ListJobsRequest,
+  $87 as ListJobsResponse,
+  $88 as ListKeyspacesRequest,
+  $89 as ListKeyspacesResponse,
+  $90 as ListQueuesRequest,
+  $91 as ListQueuesResponse,
+  $92 as ListStreamsRequest,
+  $93 as ListStreamsResponse,
+  $94 as Mutation,
+  $95 as Nack,
+  $96 as NewJob,
+  $97 as NewRecord,
+  $98 as PartitionFigures,
+  $99 as PartitionOffset,
+  $100 as PublishBatch,
+  $101 as PublishBatchReply,
+  $102 as PublishRequest,
+  $103 as PublishResponse,
+  $104 as PurgeRequest,
+  $105 as PurgeResponse,
+  $106 as Queue,
+  $107 as QueueFigures,
+  $108 as QueueLimits,
+  $109 as QueueSpec,
+  $110 as Rate,
+  $111 as ReadRequest,
+  $112 as ReadResponse,
+  $113 as Record,
+  $114 as RecordChunk,
+  $115 as RecordPlace,
+  $116 as RedriveRequest,
+  $117 as RedriveResponse,
+  $118 as RedriveTask,
+  $119 as RenewSessionRequest,
+  $120 as RenewSessionResponse,
+  $121 as ReportRequest,
+  $122 as ReportResponse,
+  $123 as Schedule,
+  $124 as ScheduleState,
+  $125 as ScoredMember,
+  $126 as SeekRequest,
+  $127 as SeekResponse,
+  $128 as SetAdd,
+  $129 as SetContains,
+  $130 as SetDrainingRequest,
+  $131 as SetDrainingResponse,
+  $132 as SetPausedRequest,
+  $133 as SetPausedResponse,
+  $134 as SetRemove,
+  $135 as SetScan,
+  $136 as SettleRequest,
+  $137 as SettleResponse,
+  $138 as Settlement,
+  $139 as ShardFigures,
+  $140 as SortedSetAdd,
+  $141 as SortedSetIncrement,
+  $142 as SortedSetRange,
+  $143 as SortedSetRemove,
+  $144 as SortedSetScore,
+  $145 as StartRedriveRequest,
+  $146 as Stream,
+  $147 as StreamSpec,
+  $148 as TransactionOp,
+  $149 as TransactionRequest,
+  $150 as TransactionResponse,
+  $151 as TransactionResult,
+  $152 as Window,
+  $153 as WorkExtend,
+  $154 as WorkHello,
+  $155 as WorkLost,
+  $156 as WorkNack,
+  $157 as WorkRequest,
+  $158 as WorkResponse,
+  $159 as WorkResult,
+  $160 as WorkSettle,
+  $161 as WorkSettled,
+  $162 as WorkWelcome,
+  $163 as Durability,
 };

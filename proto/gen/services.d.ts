@@ -73,6 +73,10 @@ import type {
   LeaseRequestInput,
   LeaseResponse,
   LeaseResponseInput,
+  ListEffectsRequest,
+  ListEffectsRequestInput,
+  ListEffectsResponse,
+  ListEffectsResponseInput,
   ListGroupsRequest,
   ListGroupsRequestInput,
   ListGroupsResponse,
@@ -247,6 +251,25 @@ export interface AdminClient extends grpc.Client {
   getCluster: UnaryClient<GetClusterRequestInput, Cluster>;
 }
 export const AdminClient: ClientConstructor<AdminClient>;
+
+export type HistoryHandlers = {
+  /**
+   * What the handling of a message did: jobs enqueued, records written, keys changed, jobs settled, offsets committed. Only what
+   * named its cause (Mutation.cause, or the cause of a record or job) and is within the history.
+   */
+  listEffects: grpc.handleUnaryCall<ListEffectsRequest, ListEffectsResponseInput>;
+};
+export const HistoryService: {
+  readonly listEffects: CallDefinition<ListEffectsRequest, ListEffectsResponseInput, ListEffectsRequestInput, ListEffectsResponse>;
+};
+export interface HistoryClient extends grpc.Client {
+  /**
+   * What the handling of a message did: jobs enqueued, records written, keys changed, jobs settled, offsets committed. Only what
+   * named its cause (Mutation.cause, or the cause of a record or job) and is within the history.
+   */
+  listEffects: UnaryClient<ListEffectsRequestInput, ListEffectsResponse>;
+}
+export const HistoryClient: ClientConstructor<HistoryClient>;
 
 export type KvHandlers = {
   /** Runs operations in order, each on its own; for all-or-nothing see Transactions.Commit. */
@@ -425,6 +448,7 @@ export const TransactionsClient: ClientConstructor<TransactionsClient>;
 /** Every service by its full name. */
 export const services: {
   readonly 'flowmesh.v1.Admin': typeof AdminService;
+  readonly 'flowmesh.v1.History': typeof HistoryService;
   readonly 'flowmesh.v1.Kv': typeof KvService;
   readonly 'flowmesh.v1.Queues': typeof QueuesService;
   readonly 'flowmesh.v1.Streams': typeof StreamsService;

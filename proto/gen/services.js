@@ -39,6 +39,8 @@ const KvWatchRequest = { serialize: (message) => pb.KvWatchRequest.encode(messag
 const KvWatchResponse = { serialize: (message) => pb.KvWatchResponse.encode(message).finish(true), deserialize: (bytes) => pb.KvWatchResponse.decode(bytes) };
 const LeaseRequest = { serialize: (message) => pb.LeaseRequest.encode(message).finish(true), deserialize: (bytes) => pb.LeaseRequest.decode(bytes) };
 const LeaseResponse = { serialize: (message) => pb.LeaseResponse.encode(message).finish(true), deserialize: (bytes) => pb.LeaseResponse.decode(bytes) };
+const ListEffectsRequest = { serialize: (message) => pb.ListEffectsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsRequest.decode(bytes) };
+const ListEffectsResponse = { serialize: (message) => pb.ListEffectsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsResponse.decode(bytes) };
 const ListGroupsRequest = { serialize: (message) => pb.ListGroupsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsRequest.decode(bytes) };
 const ListGroupsResponse = { serialize: (message) => pb.ListGroupsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsResponse.decode(bytes) };
 const ListJobsRequest = { serialize: (message) => pb.ListJobsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListJobsRequest.decode(bytes) };
@@ -197,6 +199,21 @@ export const AdminService = {
 };
 export const AdminClient = grpc.makeGenericClientConstructor(
   AdminService, 'flowmesh.v1.Admin');
+
+export const HistoryService = {
+  listEffects: {
+    path: '/flowmesh.v1.History/ListEffects',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ListEffectsRequest.serialize,
+    requestDeserialize: ListEffectsRequest.deserialize,
+    responseSerialize: ListEffectsResponse.serialize,
+    responseDeserialize: ListEffectsResponse.deserialize,
+    originalName: 'ListEffects',
+  },
+};
+export const HistoryClient = grpc.makeGenericClientConstructor(
+  HistoryService, 'flowmesh.v1.History');
 
 export const KvService = {
   execute: {
@@ -540,6 +557,7 @@ export const TransactionsClient = grpc.makeGenericClientConstructor(
 
 export const services = {
   'flowmesh.v1.Admin': AdminService,
+  'flowmesh.v1.History': HistoryService,
   'flowmesh.v1.Kv': KvService,
   'flowmesh.v1.Queues': QueuesService,
   'flowmesh.v1.Streams': StreamsService,

@@ -16,6 +16,7 @@ export {
   FLAG_GAP,
   FLAG_PLAIN,
   patchHead,
+  readCause,
   readEntries,
   readExt,
   readHead,

@@ -122,6 +122,8 @@ export interface BatchHead {
   plain: boolean;
   /** Offsets without records. */
   gap: boolean;
+  /** Some entry names a cause; known only once the batch was validated. */
+  caused?: boolean;
   count: number;
   indexLength: number;
   contentTypeCode: number;
@@ -314,11 +316,13 @@ export function validateBatch(batch: Buffer): BatchHead {
       `record batch of ${head.count} records, at most ${LIMITS.batchRecords} are accepted`,
     );
   }
-  for (const span of readEntries(batch, 0, head)) validateEntry(batch, span, head.plain);
+  for (const span of readEntries(batch, 0, head))
+    if (validateEntry(batch, span, head.plain)) head.caused = true;
   return head;
 }
 
-function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
+/** Returns whether the entry names a cause. */
+function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): boolean {
   if (batch[span.flagsAt] !== 0) throw malformed('serverFlags are set by the server only');
   if (span.bodyLength > LIMITS.valueBytes) {
     throw new FlowError(
@@ -326,10 +330,12 @@ function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
       `value of ${span.bodyLength} bytes, at most ${LIMITS.valueBytes} are accepted`,
     );
   }
-  if (span.extLength === 0) return;
+  if (span.extLength === 0) return false;
+  let isCaused = false;
   let headers = 0;
   readExt(batch, span, (tag, from, to) => {
     const size = to - from;
+    if (tag === EXT.cause) isCaused = true;
     if (tag === EXT.cleanedAtMs) throw malformed('cleanedAtMs is set by the server only');
     if (tag === EXT.header && (++headers > LIMITS.headers || size > LIMITS.headerBytes)) {
       throw new FlowError(
@@ -347,6 +353,7 @@ function validateEntry(batch: Buffer, span: EntrySpan, plain: boolean): void {
     if (plain && JOB_OPTION_TAGS.has(tag))
       throw malformed('PLAIN is set, but an entry has a key or job options');
   });
+  return isCaused;
 }
 
 function readEnvelope(e: Envelope, tag: number, bytes: Buffer, from: number, to: number): void {
@@ -367,7 +374,7 @@ function readHeader(bytes: Buffer, from: number, to: number, into: Map<string, U
   into.set(bytes.toString('utf8', from + 1, nameEnd), bytes.subarray(nameEnd, to));
 }
 
-function readCause(text: string): { deliveryId: string; ordinal: number } {
+export function readCause(text: string): { deliveryId: string; ordinal: number } {
   const space = text.indexOf(' ');
   return { ordinal: Number(text.slice(0, space)) || 0, deliveryId: text.slice(space + 1) };
 }

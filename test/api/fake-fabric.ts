@@ -8,6 +8,7 @@ import type {
   Fabric,
   FabricState,
   FollowSession,
+  HistoryService,
   KvService,
   QueueService,
   StreamService,
@@ -70,6 +71,7 @@ export class FakeFabric implements Fabric {
   readonly kv: KvService = this.#service('kv');
   readonly transactions: TransactionService = this.#service('transactions');
   readonly admin: AdminService = this.#service('admin');
+  readonly history: HistoryService = this.#service('history');
   readonly queues: QueueService = this.#service<QueueService>('queues', {
     enqueueBatch: this.#hot('queues.enqueueBatch'),
     openWork: this.#open('queues.openWork'),

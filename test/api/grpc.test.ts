@@ -3,6 +3,7 @@
 import { FlowError } from '@flowmesh/protocol';
 import {
   AdminClient,
+  HistoryClient,
   KvClient,
   QueuesClient,
   StreamsClient,
@@ -15,6 +16,7 @@ import { refused, startFake, unary, until } from './support.ts';
 
 const clients = {
   'flowmesh.v1.Admin': AdminClient,
+  'flowmesh.v1.History': HistoryClient,
   'flowmesh.v1.Kv': KvClient,
   'flowmesh.v1.Queues': QueuesClient,
   'flowmesh.v1.Streams': StreamsClient,
@@ -23,6 +25,7 @@ const clients = {
 
 const serviceOf: Record<string, string> = {
   'flowmesh.v1.Admin': 'admin',
+  'flowmesh.v1.History': 'history',
   'flowmesh.v1.Kv': 'kv',
   'flowmesh.v1.Queues': 'queues',
   'flowmesh.v1.Streams': 'streams',

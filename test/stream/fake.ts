@@ -3,6 +3,7 @@
 import type { Journal } from '../../dataplane/journal/journal.ts';
 import type { Runtime } from '../../dataplane/runtime.ts';
 import { ShardClock } from '../../dataplane/shard/clock.ts';
+import { Effects } from '../../dataplane/shard/effects.ts';
 import { Producers } from '../../dataplane/shard/producers.ts';
 import { Shard } from '../../dataplane/shard/shard.ts';
 import type { Caller, ViewContext } from '../../dataplane/shard/state-machine.ts';
@@ -155,8 +156,10 @@ export class World {
       wake: () => wake(),
     };
     const producers = new Producers(context, 1);
+    const effects = new Effects(context, () => 1);
     const view = createStreamView(context);
     await producers.load();
+    await effects.load();
     await view.load();
     const parts = {
       id,
@@ -168,7 +171,8 @@ export class World {
       fence: 1,
       room: { demand() {} },
       producers,
-      views: [producers, view],
+      effects,
+      views: [producers, effects, view],
       afterSeal: () => {},
       onFatal: () => {},
     };

@@ -27,13 +27,14 @@ type UnaryMethods<Handlers> = {
 
 interface AllUnary {
   readonly 'flowmesh.v1.Admin': UnaryMethods<gen.AdminHandlers>;
+  readonly 'flowmesh.v1.History': UnaryMethods<gen.HistoryHandlers>;
   readonly 'flowmesh.v1.Kv': UnaryMethods<gen.KvHandlers>;
   readonly 'flowmesh.v1.Queues': UnaryMethods<gen.QueuesHandlers>;
   readonly 'flowmesh.v1.Streams': UnaryMethods<gen.StreamsHandlers>;
   readonly 'flowmesh.v1.Transactions': UnaryMethods<gen.TransactionsHandlers>;
 }
 
-export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabric): AllUnary {
+export function unaryMethods({ kv, queues, streams, transactions, history, admin }: Fabric): AllUnary {
   return {
     'flowmesh.v1.Admin': {
       applyQueue: (caller, spec) => admin.applyQueue(caller, spec),
@@ -48,6 +49,7 @@ export function unaryMethods({ kv, queues, streams, transactions, admin }: Fabri
       listKeyspaces: (caller) => admin.listKeyspaces(caller),
       getCluster: (caller) => admin.getCluster(caller),
     },
+    'flowmesh.v1.History': { listEffects: (caller, request) => history.listEffects(caller, request) },
     'flowmesh.v1.Kv': { execute: (caller, request) => kv.execute(caller, request) },
     'flowmesh.v1.Queues': {
       enqueue: (caller, request) => queues.enqueue(caller, request),

@@ -28,6 +28,7 @@ const conditions = {
       minLength: 1,
       maxLength: 255,
     }),
+    'flowmesh-cause': text('Whose effect this is: an ordinal and a delivery id, for example: 1 0-1-2s@7'),
   },
 };
 

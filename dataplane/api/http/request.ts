@@ -1,5 +1,6 @@
 // What handlers need to know about a request beside its body.
 import { createHash } from 'node:crypto';
+import { FlowError } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
@@ -15,11 +16,22 @@ export function header(request: FastifyRequest, name: string): string | undefine
  */
 export function mutationOf(request: FastifyRequest): pb.Mutation | null {
   const key = header(request, 'idempotency-key');
-  if (key === undefined) return null;
+  const cause = causeOf(request);
+  if (key === undefined) return cause && pb.Mutation.create({ cause });
   const path = request.url.split('?', 1)[0];
   const scope = JSON.stringify([request.caller.identity, request.method, path, key]);
   const digest = createHash('sha256').update(scope).digest('base64url').slice(0, 27);
-  return pb.Mutation.create({ producerId: `http:${digest}`, seq: 0 });
+  return pb.Mutation.create({ producerId: `http:${digest}`, seq: 0, cause });
+}
+
+/** `FlowMesh-Cause: <ordinal> <delivery id>`: whose effect the request is. */
+function causeOf(request: FastifyRequest): pb.Cause | null {
+  const text = header(request, 'flowmesh-cause');
+  if (text === undefined) return null;
+  const [, ordinal, deliveryId] = /^([0-9]{1,9}) (.{1,1024})$/.exec(text) ?? [];
+  if (deliveryId !== undefined) return pb.Cause.create({ deliveryId, ordinal: Number(ordinal) });
+  const message = 'flowmesh-cause is the ordinal and the delivery id, for example: 1 0-1-2s@7';
+  throw new FlowError('INVALID_ARGUMENT', message);
 }
 
 /** Whether the client still waits for its response. */

@@ -5,6 +5,7 @@ import { pause } from './backoff.ts';
 import type { CallOptions } from './calls.ts';
 import { Connection, type TlsOptions } from './connection.ts';
 import { type Duration, durationMs } from './durations.ts';
+import { History } from './history.ts';
 import { KeyValue } from './kv.ts';
 import { KvRunner } from './kv-pipeline.ts';
 import { Queues } from './queues.ts';
@@ -73,6 +74,7 @@ export class FlowMesh {
   readonly queue: Queues;
   readonly stream: Streams;
   readonly admin: Admin;
+  readonly history: History;
   readonly #connection: Connection;
   readonly #renewal: Renewal;
   readonly #kvRunner: KvRunner;
@@ -87,6 +89,7 @@ export class FlowMesh {
     this.queue = new Queues(connection, renewal, tracksEffects);
     this.stream = new Streams(connection);
     this.admin = new Admin(connection);
+    this.history = new History(connection);
   }
 
   /**

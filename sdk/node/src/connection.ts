@@ -5,6 +5,7 @@ import { FlowError, RecordBatchBuilder } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import {
   AdminClient,
+  HistoryClient,
   KvClient,
   QueuesClient,
   StreamsClient,
@@ -68,6 +69,7 @@ export class Connection {
   readonly admin: AdminClient;
   /** For streams that stay open. */
   readonly lanes: Lanes;
+  readonly history: HistoryClient;
   readonly deadlines = new DeadlineTimer();
   readonly budget: Budget;
   isClosed = false;
@@ -92,6 +94,7 @@ export class Connection {
     this.streams = new StreamsClient(options.address, credentials, stub);
     this.transactions = new TransactionsClient(options.address, credentials, stub);
     this.admin = new AdminClient(options.address, credentials, stub);
+    this.history = new HistoryClient(options.address, credentials, stub);
   }
 
   /** Resolves when the server can be reached; UNAVAILABLE after `waitMs`. */

@@ -42,6 +42,10 @@ export class ConsumedEvent<T = unknown> extends StoredRecord<T> implements Strea
     return `${this.id}@${this.owned.epoch}`;
   }
 
+  get ordinal(): number {
+    return this.#ordinal;
+  }
+
   nextOrdinal(): number {
     return ++this.#ordinal;
   }

@@ -175,6 +175,10 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
     return `${this.id}@${this.leaseEpoch}`;
   }
 
+  get ordinal(): number {
+    return this.#ordinal;
+  }
+
   nextOrdinal(): number {
     return ++this.#ordinal;
   }

@@ -1,7 +1,8 @@
 // Key-value operations of one tick and one keyspace share a request; the requests of all keyspaces share a
 // stream.
 //   K1. Operations keep the order in which they were called.
-//   K2. A request names one cause, so mutations of different deliveries do not share one.
+//   K2. A request names one cause, and its operations are effects one after another: mutations of different
+//       deliveries, or with something between, do not share one.
 //   K3. How many reads share a request depends on how large values have been, so that no response is huge.
 //   K4. A command that is large goes alone: with others the message could become too large for all of them.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
@@ -161,7 +162,12 @@ class KvBatch extends Batch<pb.KvRequestInput, pb.KvResponse> {
   }
 
   takesEffectsOf(origin: Origin | undefined): boolean {
-    return !this.#isMutation || this.#cause?.deliveryId === origin?.deliveryId;
+    if (origin === undefined) return this.#cause === undefined;
+    if (this.calls.length === 0) return true;
+    const cause = this.#cause;
+    return (
+      cause?.deliveryId === origin.deliveryId && cause.ordinal + this.calls.length === origin.ordinal + 1
+    );
   }
 
   append(call: KvCall<unknown>, origin: Origin | undefined): void {

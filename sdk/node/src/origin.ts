@@ -15,6 +15,8 @@ export interface Origin {
   /** The message: `<job id>`, `<stream>/<partition>/<offset>`. */
   readonly id: string;
   readonly envelope: Envelope | undefined;
+  /** Of the last effect; 0: there was none. */
+  readonly ordinal: number;
   /** Position of the next effect among those of this delivery, from 1. */
   nextOrdinal(): number;
 }

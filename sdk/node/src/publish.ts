@@ -139,7 +139,8 @@ function optionsOfOne<E>(many: WriteManyOptions<E>, event: E, index: number): Wr
   };
 }
 
-export function recordOptions(o: WriteOptions | undefined): RecordOptions | undefined {
+/** `isCaused`: the record says itself whose effect it is. */
+export function recordOptions(o: WriteOptions | undefined, isCaused = true): RecordOptions | undefined {
   const origin = currentOrigin();
   if (o === undefined && origin === undefined) return undefined;
   const record: RecordOptions = {};
@@ -148,7 +149,7 @@ export function recordOptions(o: WriteOptions | undefined): RecordOptions | unde
   if (o?.timeMs !== undefined) record.timeMs = o.timeMs;
   if (o?.envelope !== undefined) record.envelope = checkEnvelope(o.envelope);
   if (origin !== undefined) {
-    record.cause = causeOf(origin);
+    if (isCaused) record.cause = causeOf(origin);
     record.envelope = envelopeOf(origin, record.envelope);
   }
   return record;

@@ -89,6 +89,8 @@ export class Transaction {
     if (recorded.length === 0) return [];
     const origin = currentOrigin();
     const mutation = connection.mutation(origin === undefined ? undefined : causeOf(origin));
+    // The operations are effects one after another.
+    for (let i = 1; i < recorded.length; i++) origin?.nextOrdinal();
     const request = { ops: recorded.map(({ op }) => op), mutation };
     const { transactions } = connection;
     const response = await connection.call(transactions, transactions.commit, request, options);
@@ -221,7 +223,7 @@ export class TransactionStream {
   }
 
   write(stream: string, event: unknown, options: Omit<WriteOptions, keyof CallOptions> = {}): void {
-    const record = newRecord(event, recordOptions(options), options.partition);
+    const record = newRecord(event, recordOptions(options, false), options.partition);
     this.#record({
       op: { publish: { stream, records: [record] } },
       read: ({ publish }) => {
