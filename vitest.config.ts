@@ -21,7 +21,7 @@ export default defineConfig({
           ...shared,
           name: 'main',
           include: ['test/**/*.test.ts', 'proto/test/**/*.test.ts', 'sdk/node/test/**/*.test.ts'],
-          exclude: ['test/crash/**', 'test/faults/**', '**/node_modules/**'],
+          exclude: ['test/crash/**', 'test/faults/**', 'test/guard/**', '**/node_modules/**'],
         },
       },
       {
@@ -41,6 +41,15 @@ export default defineConfig({
           name: 'faults',
           include: ['test/faults/**/*.test.ts'],
           testTimeout: 300_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          ...shared,
+          name: 'guard',
+          include: ['test/guard/**/*.test.ts'],
           fileParallelism: false,
         },
       },
