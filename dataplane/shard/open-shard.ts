@@ -99,8 +99,8 @@ async function openParts(
   const { rows: openRows, logFiles, logSegmentBytes, cacheBytesMax, seed } = o.storage ?? {};
   const keysBytesMax = o.storage?.keysBytesMax ?? KEYS_BYTES_MAX;
   const level = await openLevel(rowsPlace(dir, openRows));
-  const packed = { bytesMax: Math.ceil(keysBytesMax / o.shards), seed };
-  const rows = opened(new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax, packed }));
+  const packed = { bytesMax: Math.ceil(keysBytesMax / o.shards) };
+  const rows = opened(new RowStore({ level, monotonicMs: runtime.monotonicMs, cacheBytesMax, packed, seed }));
   const saved = await rows.getMeta(POSITION_ROW);
   if (saved === undefined) rows.declareEmpty();
   const position: Position =

@@ -3,6 +3,7 @@
 //   K1. Rows go only in `turn`, never between a check for residence and the decision that relies on it.
 //   K2. While a checkpoint is written what is here may be ahead of disk: its frozen rows hide it.
 import type { RowRef, Table } from './contract.ts';
+import type { KeyHash } from './key-hash.ts';
 import { type Cell, sizeOfRow } from './memtable.ts';
 import { PackedCache, type PackedOptions } from './packed-cache.ts';
 import { RowCache } from './row-cache.ts';
@@ -11,7 +12,7 @@ import { CRC_BYTES, decodeRow, openRow } from './row-codec.ts';
 export interface KeptRowsOptions {
   /** Bound of the cache of decoded rows. */
   readonly cacheBytesMax?: number | undefined;
-  readonly packed?: Partial<PackedOptions> | undefined;
+  readonly packed?: Partial<Omit<PackedOptions, 'hash'>> | undefined;
 }
 
 /** A row on its way from disk: of a packed table its checked bytes, of others the cell. */
@@ -30,9 +31,9 @@ export class KeptRows {
   readonly #cache: RowCache;
   readonly #packed: PackedCache;
 
-  constructor({ cacheBytesMax = CACHE_BYTES_MAX, packed }: KeptRowsOptions) {
+  constructor({ cacheBytesMax = CACHE_BYTES_MAX, packed }: KeptRowsOptions, hash: KeyHash) {
     this.#cache = new RowCache(cacheBytesMax);
-    this.#packed = new PackedCache({ bytesMax: PACKED_BYTES_MAX, ...packed });
+    this.#packed = new PackedCache({ bytesMax: PACKED_BYTES_MAX, ...packed, hash });
   }
 
   /** Disk has no rows at all: from now on packed tables know what is not there. */

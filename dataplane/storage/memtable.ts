@@ -1,7 +1,9 @@
 // Rows that changed since the last checkpoint, deletions included, by key and in key order.
 //   T1. A cell without value is a deletion. Keys linger in the order after their cell is gone, at most as
 //       many as there are cells, or STALE_KEYS_MIN.
+import { CellMap } from './cell-map.ts';
 import type { Table } from './contract.ts';
+import type { KeyHash } from './key-hash.ts';
 import { type KeyCursor, SortedKeys } from './sorted-keys.ts';
 
 export interface Cell {
@@ -23,7 +25,7 @@ const DEAD_CELLS_MIN = 1024;
 const STALE_KEYS_MIN = 4096;
 
 export class Memtable {
-  readonly cells = new Map<string, Cell>();
+  readonly cells: CellMap<Cell>;
   bytes = 0;
   readonly #keys: (SortedKeys | undefined)[] = new Array(256).fill(undefined);
   /** Born and deleted again, in order of their deletion. */
@@ -32,7 +34,8 @@ export class Memtable {
   /** By table: its keys have been walked, so they will be again. Shared with the memtables to come. */
   readonly #walked: boolean[];
 
-  constructor(walked: boolean[] = []) {
+  constructor(hash: KeyHash, walked: boolean[] = []) {
+    this.cells = new CellMap(hash);
     this.#walked = walked;
   }
 

@@ -8,18 +8,17 @@
 //
 //   entry = hash(u32) keyLength(u16) flags(u16) valueLength(u32) key value      aligned to 8
 import { ByteReader } from './bytes.ts';
+import { KeyHash } from './key-hash.ts';
 import { PackedIndex } from './packed-index.ts';
 
 export interface PackedOptions {
   readonly bytesMax: number;
   readonly slabBytes?: number;
-  /** So that nobody can choose keys whose hashes meet. */
-  readonly seed?: number;
+  readonly hash?: KeyHash;
 }
 
 const SLAB_BYTES = 1024 * 1024;
 const SLACK_SLABS = 8;
-const SEED = 0x9e3779b9;
 const HEAD_BYTES = 12;
 const UNIT_SHIFT = 3;
 /** Of a place: the rest of its 32 bits is the slab. */
@@ -39,7 +38,7 @@ interface Slab {
 export class PackedCache {
   readonly #bytesMax: number;
   readonly #slabBytes: number;
-  readonly #multiplier: number;
+  readonly #hash: KeyHash;
   readonly #index = new PackedIndex();
   /** By number; the numbers of those in use follow one another, modulo SLABS_MAX. */
   readonly #slabs: (Slab | undefined)[] = [];
@@ -51,10 +50,14 @@ export class PackedCache {
   /** What is looked for, so that a look takes no closure. */
   #key = '';
 
-  constructor({ bytesMax, slabBytes = Math.min(SLAB_BYTES, bytesMax / 16), seed = SEED }: PackedOptions) {
+  constructor({
+    bytesMax,
+    slabBytes = Math.min(SLAB_BYTES, bytesMax / 16),
+    hash = new KeyHash(),
+  }: PackedOptions) {
     this.#bytesMax = bytesMax;
     this.#slabBytes = Math.floor(slabBytes);
-    this.#multiplier = seed | 1;
+    this.#hash = hash;
   }
 
   get bytes(): number {
@@ -71,12 +74,12 @@ export class PackedCache {
   }
 
   has(key: string): boolean {
-    return this.#isComplete || this.#find(key, this.#hash(key)) !== 0;
+    return this.#isComplete || this.#find(key, this.#hash.of(key)) !== 0;
   }
 
   /** Reads the value; undefined: there is no such row. Only for keys that it `has`. */
   get(key: string): ByteReader | undefined {
-    const place = this.#find(key, this.#hash(key));
+    const place = this.#find(key, this.#hash.of(key));
     if (place === 0) return undefined;
     const { bytes } = this.#slabOf(place);
     const at = offsetOf(place);
@@ -89,14 +92,14 @@ export class PackedCache {
 
   /** It is known that there is no such row. */
   isAbsent(key: string): boolean {
-    const place = this.#find(key, this.#hash(key));
+    const place = this.#find(key, this.#hash.of(key));
     if (place === 0) return this.#isComplete;
     return ((this.#slabOf(place).bytes[offsetOf(place) + 6] as number) & IS_ABSENT) !== 0;
   }
 
   /** The first `length` bytes of `value`; null: there is no such row. */
   set(key: string, value: Buffer | null, length = value === null ? 0 : value.length): void {
-    const hash = this.#hash(key);
+    const hash = this.#hash.of(key);
     const before = this.#find(key, hash);
     if (before !== 0) this.#liveBytes -= this.#sizeAt(before);
     const place = this.#append(HEAD_BYTES + key.length + length);
@@ -115,7 +118,7 @@ export class PackedCache {
 
   /** The row is deleted: nothing is known of it from now on, or that it is nowhere (P3). */
   delete(key: string): void {
-    const hash = this.#hash(key);
+    const hash = this.#hash.of(key);
     const place = this.#find(key, hash);
     if (place === 0) return;
     this.#liveBytes -= this.#sizeAt(place);
@@ -208,16 +211,6 @@ export class PackedCache {
     }
     return true;
   };
-
-  #hash(key: string): number {
-    const multiplier = this.#multiplier;
-    let hash = key.length;
-    for (let i = 0; i < key.length; i++) {
-      hash = Math.imul(hash ^ key.charCodeAt(i), multiplier);
-      hash ^= hash >>> 15;
-    }
-    return hash >>> 0;
-  }
 }
 
 /** The first place of all is not 0 (PackedIndex I1). */

@@ -3,6 +3,7 @@
 //   I1. A place is not 0. A removed slot is closed by moving back what follows: no tombstones.
 
 const PARTS = 256;
+const PART_BITS = 8;
 const SLOTS_MIN = 16;
 
 /** Slot i: hash at 2 i, place at 2 i + 1; place 0: free. */
@@ -13,15 +14,22 @@ interface Part {
 }
 
 export class PackedIndex {
-  readonly #parts: (Part | undefined)[] = new Array(PARTS).fill(undefined);
+  readonly #parts: (Part | undefined)[];
+  readonly #partMask: number;
   count = 0;
+
+  /** A power of two, at most 256. */
+  constructor(parts = PARTS) {
+    this.#parts = new Array(parts).fill(undefined);
+    this.#partMask = parts - 1;
+  }
 
   /** The place that `isIt` accepts among those of this hash; 0: none. */
   find(hash: number, isIt: (place: number) => boolean): number {
-    const part = this.#parts[hash & (PARTS - 1)];
+    const part = this.#parts[hash & this.#partMask];
     if (part === undefined) return 0;
     const { slots, mask } = part;
-    for (let slot = (hash >>> 8) & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = (hash >>> PART_BITS) & mask; ; slot = (slot + 1) & mask) {
       const place = slots[2 * slot + 1] as number;
       if (place === 0) return 0;
       if (slots[2 * slot] === hash && isIt(place)) return place;
@@ -30,10 +38,10 @@ export class PackedIndex {
 
   /** Nothing of the same key may be there. */
   add(hash: number, place: number): void {
-    let part = this.#parts[hash & (PARTS - 1)];
+    let part = this.#parts[hash & this.#partMask];
     if (part === undefined) {
       part = { slots: new Uint32Array(2 * SLOTS_MIN), mask: SLOTS_MIN - 1, count: 0 };
-      this.#parts[hash & (PARTS - 1)] = part;
+      this.#parts[hash & this.#partMask] = part;
     }
     if (part.count * 4 >= (part.mask + 1) * 3) grow(part);
     insert(part, hash, place);
@@ -42,13 +50,13 @@ export class PackedIndex {
   }
 
   has(hash: number, place: number): boolean {
-    const part = this.#parts[hash & (PARTS - 1)];
+    const part = this.#parts[hash & this.#partMask];
     return part !== undefined && slotOf(part, hash, place) !== -1;
   }
 
   /** Puts `to` where `from` is. False: it is not there. */
   move(hash: number, from: number, to: number): boolean {
-    const part = this.#parts[hash & (PARTS - 1)];
+    const part = this.#parts[hash & this.#partMask];
     const slot = part === undefined ? -1 : slotOf(part, hash, from);
     if (part === undefined || slot === -1) return false;
     part.slots[2 * slot + 1] = to;
@@ -57,7 +65,7 @@ export class PackedIndex {
 
   /** False: it is not there. */
   remove(hash: number, place: number): boolean {
-    const part = this.#parts[hash & (PARTS - 1)];
+    const part = this.#parts[hash & this.#partMask];
     const slot = part === undefined ? -1 : slotOf(part, hash, place);
     if (part === undefined || slot === -1) return false;
     close(part, slot);
@@ -68,14 +76,14 @@ export class PackedIndex {
 }
 
 function insert({ slots, mask }: Part, hash: number, place: number): void {
-  let slot = (hash >>> 8) & mask;
+  let slot = (hash >>> PART_BITS) & mask;
   while (slots[2 * slot + 1] !== 0) slot = (slot + 1) & mask;
   slots[2 * slot] = hash;
   slots[2 * slot + 1] = place;
 }
 
 function slotOf({ slots, mask }: Part, hash: number, place: number): number {
-  for (let slot = (hash >>> 8) & mask; ; slot = (slot + 1) & mask) {
+  for (let slot = (hash >>> PART_BITS) & mask; ; slot = (slot + 1) & mask) {
     const found = slots[2 * slot + 1] as number;
     if (found === place) return slot;
     if (found === 0) return -1;
@@ -86,7 +94,7 @@ function slotOf({ slots, mask }: Part, hash: number, place: number): number {
 function close({ slots, mask }: Part, removed: number): void {
   let hole = removed;
   for (let slot = (hole + 1) & mask; slots[2 * slot + 1] !== 0; slot = (slot + 1) & mask) {
-    const home = ((slots[2 * slot] as number) >>> 8) & mask;
+    const home = ((slots[2 * slot] as number) >>> PART_BITS) & mask;
     // It may move back unless its home lies behind the hole.
     if (((slot - home) & mask) < ((slot - hole) & mask)) continue;
     slots[2 * hole] = slots[2 * slot] as number;

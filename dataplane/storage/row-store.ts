@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import type { Range, Row, RowRef, Rows, Table } from './contract.ts';
 import { type Fetched, fetchedRow, KeptRows, type KeptRowsOptions } from './kept-rows.ts';
+import { KeyHash } from './key-hash.ts';
 import { u32be } from './keys.ts';
 import type { Level, LevelDb } from './level.ts';
 import { type Cell, Memtable, sizeOfRow } from './memtable.ts';
@@ -27,6 +28,8 @@ export interface MetaRow {
 export interface RowStoreOptions extends KeptRowsOptions {
   readonly level: Level;
   readonly monotonicMs: () => number;
+  /** Of the hashes of keys. */
+  readonly seed?: number | undefined;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -41,11 +44,12 @@ export class RowStore implements Rows {
   newestRead = 0;
   readonly #level: Level;
   readonly #monotonicMs: () => number;
+  readonly #hash: KeyHash;
   readonly #kept: KeptRows;
   readonly #registers: (WindowRegister | undefined)[] = new Array(256).fill(undefined);
   readonly #windowSource: WindowSource;
   readonly #walked: boolean[] = new Array(256).fill(false);
-  #memtable = new Memtable(this.#walked);
+  #memtable: Memtable;
   #frozen: Memtable | null = null;
   /** Frozen rows that were read: they go to the cache when the rest goes. */
   #hot = new Set<string>();
@@ -63,7 +67,9 @@ export class RowStore implements Rows {
   constructor(options: RowStoreOptions) {
     this.#level = options.level;
     this.#monotonicMs = options.monotonicMs;
-    this.#kept = new KeptRows(options);
+    this.#hash = new KeyHash(options.seed);
+    this.#memtable = new Memtable(this.#hash, this.#walked);
+    this.#kept = new KeptRows(options, this.#hash);
     this.#windowSource = {
       scan: (table, range) => this.scan(table, range),
       onRollback: (revert) => this.onRollback(revert),
@@ -221,7 +227,7 @@ export class RowStore implements Rows {
     assert(this.#frozen === null, 'one checkpoint at a time; a failed one is written again first');
     this.#frozen = this.#memtable;
     this.#seenKey = '';
-    this.#memtable = new Memtable(this.#walked);
+    this.#memtable = new Memtable(this.#hash, this.#walked);
     this.#hot = new Set();
   }
 

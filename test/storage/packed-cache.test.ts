@@ -1,6 +1,7 @@
 // The packed cache against a Map: what it has is right, and it lets go of no more than its bounds ask for.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { KeyHash } from '../../dataplane/storage/key-hash.ts';
 import { PackedCache } from '../../dataplane/storage/packed-cache.ts';
 
 const SLAB_BYTES = 256;
@@ -28,7 +29,7 @@ test('what it has is what was set last, and what was read once stays as it was',
       fc.boolean(),
       fc.nat(),
       (steps, bytesMax, startsComplete, seed) => {
-        const cache = new PackedCache({ bytesMax, slabBytes: SLAB_BYTES, seed });
+        const cache = new PackedCache({ bytesMax, slabBytes: SLAB_BYTES, hash: new KeyHash(seed) });
         if (startsComplete) cache.declareComplete();
         const disk = new Map<string, Buffer>();
         const read: { bytes: Buffer; text: string }[] = [];
