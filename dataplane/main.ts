@@ -52,6 +52,9 @@ export interface RunningServer {
 }
 
 const GRACE_MS = 5000;
+/** Memory for keys at hand: a million of 100 B and room to spare; most of a small machine is for others. */
+const KEYS_BYTES_MAX = 256 * 1024 * 1024;
+const KEYS_SHARE_MAX = 1 / 8;
 
 export const VERSION: string = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -62,12 +65,14 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
   checkExposure({ host, token: token !== undefined, insecure });
   const log = createLog({ level: o.logLevel, pretty: process.stdout.isTTY });
   const onFatal = o.onFatal ?? endProcess;
+  const memory = memoryOf(o.memoryLimitBytes);
+  const keysBytesMax = Math.min(KEYS_BYTES_MAX, memory.limitBytes * KEYS_SHARE_MAX);
   const fabric = await openFabric({
     dataDir: o.dataDir,
     shards: o.shards,
     autoCreate: o.autoCreate,
-    storage: { seed: randomInt(2 ** 32), ...o.storage },
-    memory: memoryOf(o.memoryLimitBytes),
+    storage: { seed: randomInt(2 ** 32), keysBytesMax, ...o.storage },
+    memory,
     runtime: realRuntime,
     version: VERSION,
     log: (event, fields) => {

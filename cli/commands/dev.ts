@@ -20,10 +20,10 @@ export function addDevCommand(program: Command, action: Action, host: DevHost): 
       'port for Redis clients (6379, if it is free); 0 takes any',
       whole(0, 65_535),
     )
-    .addOption(
-      new Option('--keys-memory <size>', 'memory for keys that are kept at hand')
-        .argParser(size)
-        .default(256 * 1024 * 1024, '256MiB'),
+    .option(
+      '--keys-memory <size>',
+      'memory for keys that are kept at hand (256MiB, at most an eighth of all)',
+      size,
     )
     .option('--host <host>', 'address to listen on', hostName, '127.0.0.1')
     .option(

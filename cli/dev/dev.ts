@@ -27,7 +27,7 @@ export interface DevOptions {
   grpcPort: number;
   httpPort: number;
   redisPort?: number;
-  keysMemory: number;
+  keysMemory?: number;
   host: string;
   shards: number;
   token?: string;
@@ -112,7 +112,7 @@ async function start(host: DevHost, options: DevOptions, dataDir: string | null)
     insecure: options.insecure === true,
     autoCreate: options.autoCreate,
     logLevel: options.logLevel,
-    storage: { keysBytesMax: options.keysMemory },
+    storage: options.keysMemory === undefined ? {} : { keysBytesMax: options.keysMemory },
     memoryLimitBytes: options.memoryLimit,
   };
   try {

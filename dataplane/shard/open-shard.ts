@@ -145,6 +145,7 @@ async function openParts(
 
   const checkpoints = new Checkpoints(
     {
+      shards: o.shards,
       rows,
       logs,
       journal,
