@@ -4,6 +4,8 @@
 //   P2. seq >= 1: a ring of the last REPLIES_MAX sequences, in memory; older ones are PRODUCER_FENCED, never
 //       run again.
 //   P3. seq = 0: the producer id itself is the key (HTTP Idempotency-Key); one row, kept KEY_TTL_MS.
+//   P4. What names the sequence before it is refused with OUT_OF_ORDER unless that one is remembered: of a
+//       pipeline nothing overtakes what was refused.
 import { FlowError } from '@flowmesh/protocol';
 import { type ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef, Table, Window } from '../storage/contract.ts';
@@ -120,15 +122,17 @@ export class Producers implements View {
     return { table: KEY, key: idempotencyKey(identify(caller, mutation)) };
   }
 
-  /** The stored reply of a repeat; undefined: not seen yet. */
+  /** The stored reply of a repeat; undefined: not seen yet, and it may be carried out now (P4). */
   lookup(caller: Caller, m: MutationId): Buffer | undefined {
     const id = identify(caller, m);
     if (m.seq === 0) return this.#context.rows.get(KEY, idempotencyKey(id))?.reply;
     const producer = this.#producers.get(id);
-    if (producer === undefined) return undefined;
-    const slot = producer.slots.get(m.seq % REPLIES_MAX);
+    const slot = producer?.slots.get(m.seq % REPLIES_MAX);
     if (slot?.seq === m.seq) return slot.reply;
-    if (m.seq <= producer.high - REPLIES_MAX) {
+    if (m.after !== undefined && producer?.slots.get(m.after % REPLIES_MAX)?.seq !== m.after) {
+      throw new FlowError('OUT_OF_ORDER', `${m.seq} comes after ${m.after}, which was not carried out`);
+    }
+    if (producer !== undefined && m.seq <= producer.high - REPLIES_MAX) {
       throw new FlowError(
         'PRODUCER_FENCED',
         `sequence ${m.seq} is ${producer.high - m.seq} behind the newest; ${REPLIES_MAX} are remembered`,

@@ -27,6 +27,8 @@ export interface MutationId {
   readonly producerId: string;
   readonly seq: number;
   readonly cause?: { readonly deliveryId: string; readonly ordinal: number } | undefined;
+  /** Only behind this sequence of the producer: what overtakes it is OUT_OF_ORDER. */
+  readonly after?: number | undefined;
 }
 
 export interface Command {

@@ -74,7 +74,7 @@ export class Publisher {
       command = publishCommand(
         caller,
         { stream: name, partition, batch, head },
-        mutationOf(request.mutation),
+        behind(mutationOf(request.mutation), request.afterSeq),
       );
     } catch (error) {
       order.close(slot, refused(request, error as FlowError));
@@ -180,6 +180,9 @@ export function mutationOf(mutation: pb.Mutation | null): MutationId | undefined
   const { producerId, seq, cause } = mutation;
   return cause === null ? { producerId, seq } : { producerId, seq, cause };
 }
+
+const behind = (mutation: MutationId | undefined, after: number): MutationId | undefined =>
+  mutation === undefined || after === 0 ? mutation : { ...mutation, after };
 
 export const errorMessage = (error: FlowError): pb.ErrorInput => ({
   code: error.code,

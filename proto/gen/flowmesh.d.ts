@@ -1763,6 +1763,11 @@ export interface PublishBatch {
   /** A RecordBatch (docs/reference/record-batch.md). */
   batch: Buffer;
   mutation: Mutation | null;
+  /**
+   * Order: seq of the batch for this partition that was sent before and is not answered yet. Unless that one
+   * was carried out, this one is OUT_OF_ORDER. 0: whatever became of others.
+   */
+  afterSeq: number;
 }
 export interface PublishBatchInput {
   stream?: string | null | undefined;
@@ -1770,6 +1775,11 @@ export interface PublishBatchInput {
   /** A RecordBatch (docs/reference/record-batch.md). */
   batch?: Uint8Array | null | undefined;
   mutation?: MutationInput | null | undefined;
+  /**
+   * Order: seq of the batch for this partition that was sent before and is not answered yet. Unless that one
+   * was carried out, this one is OUT_OF_ORDER. 0: whatever became of others.
+   */
+  afterSeq?: number | null | undefined;
 }
 export const PublishBatch: MessageType<PublishBatch, PublishBatchInput>;
 

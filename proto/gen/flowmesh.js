@@ -26410,6 +26410,7 @@ export const flowmesh = $root.flowmesh = (() => {
    PublishBatch.prototype.partition = 0;
    PublishBatch.prototype.batch = $util.newBuffer([]);
    PublishBatch.prototype.mutation = null;
+   PublishBatch.prototype.afterSeq = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    PublishBatch.create = function(properties) {
     return new PublishBatch(properties);
@@ -26430,6 +26431,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(26).bytes(message.batch);
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq") && (typeof message.afterSeq === "object" ? message.afterSeq.low || message.afterSeq.high : message.afterSeq !== 0))
+     writer.uint32(40).uint64(message.afterSeq);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -26496,6 +26499,15 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.afterSeq = value;
+       else
+        delete message.afterSeq;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -26540,6 +26552,16 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.PublishBatch.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.afterSeq != null)
+     if (typeof object.afterSeq === "object" ? object.afterSeq.low || object.afterSeq.high : $Number(object.afterSeq) !== 0)
+      if ($util.Long)
+       message.afterSeq = $util.Long.fromValue(object.afterSeq, true);
+      else if (typeof object.afterSeq === "string")
+       message.afterSeq = $parseInt(object.afterSeq, 10);
+      else if (typeof object.afterSeq === "number")
+       message.afterSeq = object.afterSeq;
+      else if (typeof object.afterSeq === "object")
+       message.afterSeq = new $util.LongBits(object.afterSeq.low >>> 0, object.afterSeq.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -26562,6 +26584,11 @@ export const flowmesh = $root.flowmesh = (() => {
        object.batch = $util.newBuffer(object.batch);
      }
      object.mutation = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.afterSeq = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.afterSeq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
      object.stream = message.stream;
@@ -26571,6 +26598,13 @@ export const flowmesh = $root.flowmesh = (() => {
      object.batch = options.bytes === $String ? $util.base64.encode(message.batch, 0, message.batch.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.batch) : message.batch;
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.afterSeq = typeof message.afterSeq === "number" ? $BigInt(message.afterSeq) : $util.Long.fromBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0, true).toBigInt();
+     else if (typeof message.afterSeq === "number")
+      object.afterSeq = options.longs === $String ? $String(message.afterSeq) : message.afterSeq;
+     else
+      object.afterSeq = options.longs === $String ? $util.Long.prototype.toString.call(message.afterSeq) : options.longs === $Number ? new $util.LongBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0).toNumber(true) : message.afterSeq;
     return object;
    };
 

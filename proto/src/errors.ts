@@ -171,6 +171,13 @@ export const ERRORS = {
     'The member no longer owns the partition',
     'Stop handling it; join again for a new assignment.',
   ),
+  OUT_OF_ORDER: row(
+    ABORTED,
+    409,
+    'backoff',
+    'The batch before this one was not carried out',
+    'Send what was refused again, in the order in which it was sent first.',
+  ),
   PRODUCER_FENCED: row(
     FAILED_PRECONDITION,
     409,

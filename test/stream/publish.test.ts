@@ -102,7 +102,7 @@ test('[ST12] replies come in the order of the requests, refusals included', asyn
   const send = (seq: number, partition: number, batch: Buffer) =>
     streams.service.publishBatch(
       caller,
-      { stream: 's', partition, batch, mutation: { producerId: 'p', seq, cause: null } },
+      { stream: 's', partition, batch, mutation: { producerId: 'p', seq, cause: null }, afterSeq: 0 },
       (reply) => order.push(reply.error?.code ? -(reply.seq ?? 0) : reply.seq),
     );
   for (let seq = 1; seq <= 9; seq++) send(seq, seq % 4, seq === 5 ? Buffer.alloc(3) : batchOf('x'));
@@ -133,6 +133,31 @@ test('[ST14] sequences may have gaps and come late, each counts once; a very old
   expect((await send(6)).error?.code).toBe('PRODUCER_FENCED');
   expect(await send(7)).toMatchObject({ firstOffset: 0 });
   expect(valuesOf(await readFrom(streams, 's', 0, 0))).toEqual(['7', '3', '1030']);
+});
+
+test.each([1, 3])('[ST20] what overtakes a refused batch is refused, too (%i shards)', async (shards) => {
+  const world = await World.open(shards);
+  await world.admin.applyStream(caller, aSpec('s', 3));
+  const send = async (seq: number, afterSeq: number, batch = batchOf(`${seq}`)) => {
+    const mutation = { producerId: 'p', seq, cause: null };
+    return (await publishBatch(world.streams, 's', 1, batch, mutation, afterSeq)).error?.code ?? 'done';
+  };
+  const values = async () => valuesOf(await readFrom(world.streams, 's', 1, 0));
+  // All at once: nobody waits for an answer.
+  const codes = await Promise.all([
+    send(1, 0),
+    send(2, 1, Buffer.alloc(3)),
+    send(3, 2),
+    send(4, 3),
+    send(5, 1),
+  ]);
+  expect(codes).toEqual(['done', 'MALFORMED', 'OUT_OF_ORDER', 'OUT_OF_ORDER', 'done']);
+  expect(await values()).toEqual(['1', '5']);
+  // A refusal is not remembered; a repeat is one, whatever it names.
+  expect(await Promise.all([send(3, 0), send(4, 3), send(1, 77)])).toEqual(['done', 'done', 'done']);
+  await world.restart();
+  expect([await send(6, 4), await send(7, 99)]).toEqual(['done', 'OUT_OF_ORDER']);
+  expect(await values()).toEqual(['1', '5', '3', '4', '6']);
 });
 
 test('[ST2] [ST13] records go by key, by partition or in turns; offsets come in order', async () => {

@@ -52,11 +52,12 @@ export function publishBatch(
   partition: number,
   batch: Buffer,
   mutation: pb.Mutation | null = null,
+  afterSeq = 0,
 ): Promise<pb.PublishBatchReplyInput> {
   // A connection of its own: on a shared one a reply waits for those of earlier requests.
   const own = { ...caller };
   return new Promise((resolve) => {
-    streams.service.publishBatch(own, { stream, partition, batch, mutation }, resolve);
+    streams.service.publishBatch(own, { stream, partition, batch, mutation, afterSeq }, resolve);
   });
 }
 

@@ -10,6 +10,8 @@ export abstract class Batch<Request, Reply> {
   readonly lane: Lane<Request, Reply>;
   /** 0 until it is sent. */
   seq = 0;
+  /** Among all that were sent, by the first time; 0 until then. */
+  place = 0;
   firstSentMs = 0;
   /** The earliest deadline of its calls. */
   deadlineMs = Number.POSITIVE_INFINITY;
@@ -39,7 +41,8 @@ export abstract class Batch<Request, Reply> {
   /** Called before the first sending; leaves out what nobody waits for. False: nothing is left. */
   abstract prepare(): boolean;
 
-  abstract request(mutation: pb.MutationInput): Request;
+  /** `afterSeq`: of the batch of its lane that was sent before and is not answered; 0: there is none. */
+  abstract request(mutation: pb.MutationInput, afterSeq: number): Request;
 
   /** Settles the calls. Entries that were refused for now come back as a batch to be sent later. */
   abstract accept(reply: Reply): { batch: Batch<Request, Reply>; error: FlowError } | undefined;

@@ -253,7 +253,8 @@ export abstract class RecordLane<Request, Reply> extends Lane<Request, Reply> {
   }
 
   get isIdle(): boolean {
-    return this.#open === undefined && this.sealed.length === 0 && !this.isReady && !this.isPaused;
+    const isEmpty = this.#open === undefined && this.sealed.length === 0 && this.inFlight === 0;
+    return isEmpty && !this.isReady && !this.isPaused;
   }
 
   /** Encodes one record. Throws, without a trace in the batch, if it is too large. */

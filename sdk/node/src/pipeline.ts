@@ -5,8 +5,11 @@
 //   P2. Replies come in request order. A reply that answers another batch breaks the stream.
 //   P3. When the stream breaks, unanswered batches are sent again, in order, with the same seq: the server
 //       knows what it has done already. Not after IDEMPOTENCE_MS, when it may have forgotten.
-//   P4. A refusal ("again later") pauses its lane only. It is definite, so the repeat takes a new seq; but
-//       UNAVAILABLE may hide a success and keeps its seq.
+//   P4. A refusal ("again later") pauses its lane only, for a time and until all that the lane had sent is
+//       answered. It is definite, so the repeat takes a new seq; but UNAVAILABLE may hide a success and
+//       keeps its seq.
+//   P6. Batches of a lane name the one before while it is not answered: what would overtake a refused one is
+//       refused, too, and all go again in their first order, before those that were never sent.
 //   P5. Every batch that is not settled is in #live, so that deadlines reach it wherever it is.
 import type { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -27,6 +30,11 @@ export abstract class Lane<Request, Reply> {
   isReady = false;
   isPaused = false;
   refusals = 0;
+  /** The pause is over, answers are awaited (P4). */
+  isRested = false;
+  /** Batches that are sent and not answered, and the newest of them on this connection. */
+  inFlight = 0;
+  newest: Batch<Request, Reply> | undefined;
   /** Full or refused batches, to be sent before the open one. */
   readonly sealed: Batch<Request, Reply>[] = [];
 
@@ -44,6 +52,12 @@ export abstract class Lane<Request, Reply> {
 
   take(): Batch<Request, Reply> | undefined {
     return this.sealed.shift() ?? this.seal();
+  }
+
+  /** P6 */
+  putBack(batch: Batch<Request, Reply>): void {
+    const index = this.sealed.findIndex(({ place }) => place === 0 || place > batch.place);
+    this.sealed.splice(index === -1 ? this.sealed.length : index, 0, batch);
   }
 }
 
@@ -71,6 +85,7 @@ export class Pipeline<Request, Reply> implements Watched {
   readonly #ready: Lane<Request, Reply>[] = [];
   readonly #live = new Set<Batch<Request, Reply>>();
   #seq = 0;
+  #place = 0;
   #attempt = 0;
   #isScheduled = false;
   #reconnect: NodeJS.Timeout | undefined;
@@ -169,6 +184,8 @@ export class Pipeline<Request, Reply> implements Watched {
         continue;
       }
       if (batch.seq === 0) batch.seq = ++this.#seq;
+      if (batch.place === 0) batch.place = ++this.#place;
+      lane.inFlight++;
       this.#unanswered.push(batch);
       return batch;
     }
@@ -179,7 +196,10 @@ export class Pipeline<Request, Reply> implements Watched {
     if (!batch.wasSent) batch.firstSentMs = performance.now();
     this.#sentCount++;
     this.#sentBytes += batch.bytes;
-    this.#stream.write(batch.request({ producerId: this.#options.producerId, seq: batch.seq }));
+    const { lane, seq } = batch;
+    const afterSeq = lane.newest?.seq ?? 0;
+    lane.newest = batch;
+    this.#stream.write(batch.request({ producerId: this.#options.producerId, seq }, afterSeq));
   }
 
   #connect(): ClientDuplexStream<Request, Reply> {
@@ -213,6 +233,8 @@ export class Pipeline<Request, Reply> implements Watched {
     this.#unanswered.shift();
     this.#sentCount--;
     this.#sentBytes -= batch.bytes;
+    batch.lane.inFlight--;
+    if (batch.lane.newest === batch) batch.lane.newest = undefined;
     const error = fromWire(this.#options.error(reply));
     if (error === undefined) {
       batch.lane.refusals = 0;
@@ -225,14 +247,18 @@ export class Pipeline<Request, Reply> implements Watched {
       batch.fail(error);
       this.#settle(batch);
     }
+    this.#resume(batch.lane);
     if (this.#ready.length > 0 || this.#unanswered.length > this.#sentCount) this.#schedule();
   }
 
   /** P4 */
   #refused(batch: Batch<Request, Reply>, error: FlowError): void {
     const lane = batch.lane;
-    const waitMs = Math.min(Math.max(backoffMs(lane.refusals++), error.retryAfterMs ?? 0), TIMER_MS_MAX);
-    batch.refusal = error;
+    // It is the one before that was refused, and has its pause.
+    const isLate = error.code === 'OUT_OF_ORDER';
+    const pauseMs = () => Math.max(backoffMs(lane.refusals++), error.retryAfterMs ?? 0);
+    const waitMs = isLate ? 0 : Math.min(pauseMs(), TIMER_MS_MAX);
+    if (!isLate) batch.refusal = error;
     batch.expire(performance.now() + waitMs);
     if (batch.isDead) {
       this.#settle(batch);
@@ -241,13 +267,32 @@ export class Pipeline<Request, Reply> implements Watched {
     this.#live.add(batch);
     this.#deadlines.watch(this);
     if (error.code !== 'UNAVAILABLE') batch.seq = 0;
-    lane.sealed.push(batch);
+    lane.putBack(batch);
     if (lane.isPaused) return;
     lane.isPaused = true;
+    this.#keep((each, i) => i < this.#sentCount || each.lane !== lane);
     setTimeout(() => {
-      lane.isPaused = false;
-      this.ready(lane);
+      lane.isRested = true;
+      this.#resume(lane);
     }, waitMs);
+  }
+
+  /** Of the unanswered; the others wait until their lane goes on, as one before them was refused (P6). */
+  #keep(isKept: (batch: Batch<Request, Reply>, index: number) => boolean): void {
+    const back = this.#unanswered.filter((batch, i) => !isKept(batch, i));
+    if (back.length === 0) return;
+    this.#unanswered = this.#unanswered.filter(isKept);
+    for (const batch of back) {
+      batch.lane.inFlight--;
+      batch.lane.putBack(batch);
+    }
+    for (const { lane } of back) this.#resume(lane);
+  }
+
+  #resume(lane: Lane<Request, Reply>): void {
+    if (!lane.isRested || lane.inFlight > 0) return;
+    lane.isPaused = lane.isRested = false;
+    this.ready(lane);
   }
 
   /** `error` is undefined when the client broke it off. */
@@ -264,9 +309,13 @@ export class Pipeline<Request, Reply> implements Watched {
     const nowMs = performance.now();
     this.#unanswered = this.#unanswered.filter((batch) => {
       if (batch.firstSentMs + IDEMPOTENCE_MS < nowMs) batch.expire(Number.POSITIVE_INFINITY); // P3
-      if (batch.isDead) this.#settle(batch);
-      return !batch.isDead;
+      batch.lane.newest = undefined;
+      if (!batch.isDead) return true;
+      batch.lane.inFlight--;
+      this.#settle(batch);
+      return false;
     });
+    this.#keep(({ lane }) => !lane.isPaused);
     if (this.#unanswered.length === 0 && this.#ready.length === 0) return;
     this.#reconnect ??= setTimeout(
       () => {
@@ -287,6 +336,10 @@ export class Pipeline<Request, Reply> implements Watched {
   }
 
   #failAll(error: FlowError): void {
+    for (const { lane } of this.#unanswered) {
+      lane.inFlight = 0;
+      lane.newest = undefined;
+    }
     this.#unanswered = [];
     this.#sentCount = 0;
     this.#sentBytes = 0;

@@ -343,9 +343,9 @@ class StreamBatch extends RecordBatch<pb.PublishBatchInput, pb.PublishBatchReply
     this.#lane = lane;
   }
 
-  request(mutation: pb.MutationInput): pb.PublishBatchInput {
+  request(mutation: pb.MutationInput, afterSeq: number): pb.PublishBatchInput {
     const { stream, partition } = this.#lane;
-    return { stream, partition, batch: this.encoded, mutation };
+    return { stream, partition, batch: this.encoded, mutation, afterSeq };
   }
 
   accept(reply: pb.PublishBatchReply): undefined {

@@ -21,6 +21,7 @@ export class FakeServer {
   readonly streams = new FakeStreams();
   readonly kv = new FakeKv();
   port = 0;
+  window = WINDOW;
   /** Batches that were taken, by kind. */
   readonly batches = { enqueue: 0, publish: 0, kv: 0, repeated: 0 };
   /** Mutations as they came. */
@@ -29,6 +30,8 @@ export class FakeServer {
   readonly transactions: pb.TransactionRequest[] = [];
   /** That many replies of batches are lost. */
   loseReplies = 0;
+  /** The connection breaks when they are. */
+  isCutThen = false;
   /** How long replies of batches wait, in ms; -1: they leave at once. */
   replyAfterMs = -1;
   /** Answers batches with an error while it returns one. */
@@ -50,7 +53,7 @@ export class FakeServer {
     server.addService(QueuesService as unknown as grpc.ServiceDefinition, {
       ...this.#unary(this.queues.handlers()),
       enqueueStream: this.#replying<pb.EnqueueBatch, pb.EnqueueBatchReplyInput>('enqueue', {
-        first: { seq: 0, window: WINDOW },
+        first: () => ({ seq: 0, window: this.window }),
         name: ({ queue }) => queue,
         apply: (batch) => this.queues.enqueue(batch),
         refused: (batch, error) => ({ seq: batch.mutation?.seq, error }),
@@ -63,7 +66,7 @@ export class FakeServer {
     server.addService(StreamsService as unknown as grpc.ServiceDefinition, {
       ...this.#unary(this.streams.handlers()),
       publishStream: this.#replying<pb.PublishBatch, pb.PublishBatchReplyInput>('publish', {
-        first: { seq: 0, window: WINDOW },
+        first: () => ({ seq: 0, window: this.window }),
         name: ({ stream }) => stream,
         apply: (batch) => this.streams.publish(batch),
         refused: (batch, error) => ({ seq: batch.mutation?.seq, error }),
@@ -144,7 +147,7 @@ export class FakeServer {
   #replying<Request extends { mutation: pb.Mutation | null }, Reply>(
     kind: 'enqueue' | 'publish' | 'kv',
     protocol: {
-      first?: Reply;
+      first?: () => Reply;
       name(request: Request): string;
       apply(request: Request): Reply;
       refused(request: Request, error: pb.ErrorInput): Reply;
@@ -152,24 +155,32 @@ export class FakeServer {
   ) {
     return (call: grpc.ServerDuplexStream<Request, Reply>) => {
       this.seen.push(call.metadata);
-      if (protocol.first !== undefined) call.write(protocol.first);
+      if (protocol.first !== undefined) call.write(protocol.first());
       call.on('error', () => {});
       call.on('end', () => call.end());
       call.on('data', (request: Request) => {
         this.batches[kind]++;
         const reply = this.#once(request.mutation, () => {
-          const error = this.refuse(protocol.name(request));
+          const error = this.refuse(protocol.name(request)) ?? this.#overtaking(request);
           if (error === undefined) return { isDone: true, reply: protocol.apply(request) };
           return { isDone: false, reply: protocol.refused(request, wireOf(error)) };
         });
         if (this.loseReplies > 0) {
           this.loseReplies--;
+          if (this.loseReplies === 0 && this.isCutThen)
+            call.emit('error', { code: grpc.status.UNAVAILABLE, details: 'cut' });
           return;
         }
         if (this.replyAfterMs < 0) call.write(reply);
         else setTimeout(() => call.write(reply), this.replyAfterMs);
       });
     };
+  }
+
+  #overtaking(request: { mutation: pb.Mutation | null; afterSeq?: number }): FlowError | undefined {
+    const { mutation, afterSeq = 0 } = request;
+    if (afterSeq === 0 || this.#replies.has(`${mutation?.producerId} ${afterSeq}`)) return undefined;
+    return new FlowError('OUT_OF_ORDER', `${afterSeq} was not carried out`);
   }
 
   #once<Reply>(mutation: pb.Mutation | null, apply: () => { isDone: boolean; reply: Reply }): Reply {

@@ -1,5 +1,5 @@
 // Streams and consumer groups of the fake server.
-import { FlowError, patchHead, validateBatch } from '@flowmesh/protocol';
+import { decodeBatch, FlowError, patchHead, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type grpc from '@grpc/grpc-js';
 
@@ -72,6 +72,14 @@ export class FakeStreams {
         return { offsets: records.map(() => ({ partition: 0, offset: 0 })) };
       },
     };
+  }
+
+  /** Numbers of a partition, in order. */
+  values(stream: string, partition: number): number[] {
+    const batches = this.byName.get(stream)?.[partition]?.batches ?? [];
+    return batches.flatMap((bytes) =>
+      decodeBatch(bytes).map(({ value }) => Number(Buffer.from(value ?? []).toString())),
+    );
   }
 
   publish({ stream, partition, batch, mutation }: pb.PublishBatch): pb.PublishBatchReplyInput {

@@ -1,4 +1,4 @@
-import { partitionOf } from '@flowmesh/protocol';
+import { FlowError, partitionOf } from '@flowmesh/protocol';
 import { expect, test } from 'vitest';
 import type { Consumer, StreamEvent } from '../src/index.ts';
 import { another, failureOf, sleep, startFake, until } from './support.ts';
@@ -32,6 +32,49 @@ test('events of one tick share a batch for each partition', async () => {
   const before = fake.batches.publish;
   await Promise.all(Array.from({ length: 100 }, (_, i) => fm.stream.write('s', i, { partition: i % 2 })));
   expect(fake.batches.publish - before).toBe(2);
+});
+
+test('[ST45] records of a partition keep their order when batches of a pipeline are refused', async () => {
+  const { fake } = await startFake();
+  const fm = await another(fake, { deadline: '60s' });
+  fake.streams.create('s', 2);
+  await fm.stream.write('s', -1, { partition: 0 });
+  fake.window = { messages: 5, bytes: 100_000 };
+  const asked: string[] = [];
+  const done: number[] = [];
+  let turn = 0;
+  const codes = ['RESOURCE_EXHAUSTED', 'INVALID_ARGUMENT', 'UNAVAILABLE'] as const;
+  // Each fourth batch, whatever it is; the reason differs. Some connections break behind a refusal.
+  fake.refuse = () => {
+    if (++turn % 4 !== 3) return undefined;
+    if (turn % 16 === 15) {
+      queueMicrotask(() => {
+        fake.loseReplies = 1;
+      });
+    }
+    return new FlowError(codes[(turn >> 2) % 3] as never, 'no');
+  };
+  fake.replyAfterMs = 5;
+  fake.isCutThen = true;
+  const outcomes: Promise<unknown>[] = [];
+  for (let i = 0; i < 100; i++) {
+    const partition = i % 5 === 0 ? 1 : 0;
+    const write = fm.stream.write('s', i, { partition });
+    outcomes.push(write.then(() => done.push(i)).catch(({ code }) => asked.push(code)));
+    await new Promise((resolve) => setImmediate(resolve));
+    if (i === 60) await fake.restart();
+    // More batches than the window takes: some wait while others are refused.
+    const many = Array.from({ length: i === 80 ? 16_000 : 0 }, (_, k) => i + (k + 1) / 100_000);
+    outcomes.push(fm.stream.writeMany('s', many, { partition: 0 }).catch(({ code }) => asked.push(code)));
+  }
+  await Promise.all(outcomes);
+  expect(new Set(asked)).toEqual(new Set(['INVALID_ARGUMENT']));
+  const all = [0, 1].map((partition) => fake.streams.values('s', partition));
+  expect(all.flat()).toEqual(expect.arrayContaining(done));
+  for (const values of all) {
+    expect(values).toEqual([...values].sort((a, b) => a - b));
+    expect(new Set(values).size).toBe(values.length);
+  }
 });
 
 test('without a key the partitions take turns', async () => {
