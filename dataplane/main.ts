@@ -125,9 +125,10 @@ function memoryOf(limitBytes: number | undefined): Memory {
   const constrained = process.constrainedMemory() || Number.POSITIVE_INFINITY;
   return {
     limitBytes: limitBytes ?? Math.min(constrained, totalmem()),
-    read() {
-      const { rss, heapUsed, external } = process.memoryUsage();
-      return { resident: rss, live: heapUsed + external };
+    resident: () => process.memoryUsage.rss(),
+    live() {
+      const { heapUsed, external } = process.memoryUsage();
+      return heapUsed + external;
     },
   };
 }

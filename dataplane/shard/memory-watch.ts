@@ -4,16 +4,12 @@
 //       what the collector has set free serves new data, whether or not the system gets it back.
 
 /** Bytes. */
-export interface MemoryFigures {
-  /** What the system counts against the limit. */
-  readonly resident: number;
-  /** What the heap and its buffers hold, garbage included. */
-  readonly live: number;
-}
-
 export interface Memory {
   readonly limitBytes: number;
-  read(): MemoryFigures;
+  /** What the system counts against the limit. */
+  resident(): number;
+  /** What the heap and its buffers hold, garbage included. Takes ms to find out. */
+  live(): number;
 }
 
 export const LOOK_MS = 250;
@@ -30,9 +26,9 @@ export class MemoryWatch {
   }
 
   look(): void {
-    const { resident, live } = this.#memory.read();
     const { limitBytes } = this.#memory;
-    const hasEnough = resident < LEAVE * limitBytes || live < LEAVE_LIVE * limitBytes;
-    this.isShort = this.isShort ? !hasEnough : resident > ENTER * limitBytes && !hasEnough;
+    const resident = this.#memory.resident();
+    const isHigh = resident > (this.isShort ? LEAVE : ENTER) * limitBytes;
+    this.isShort = isHigh && this.#memory.live() >= LEAVE_LIVE * limitBytes;
   }
 }

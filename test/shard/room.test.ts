@@ -100,9 +100,15 @@ test('[O1] data is refused while what is in memory waits for the disk, and nothi
   await rm(dir, { recursive: true });
 });
 
+const memoryOf = (figures: { resident: number; live: number }) => ({
+  limitBytes: 100,
+  resident: () => figures.resident,
+  live: () => figures.live,
+});
+
 test('[M1] memory is short near the limit, until there is room again', () => {
   const figures = { resident: 0, live: 0 };
-  const watch = new MemoryWatch({ limitBytes: 100, read: () => figures });
+  const watch = new MemoryWatch(memoryOf(figures));
   const after = (resident: number, live: number) => {
     Object.assign(figures, { resident, live });
     watch.look();
@@ -129,7 +135,7 @@ test('[O2] short of memory: data is refused with a hint, reads and acks go on, a
     version: 'test',
     log: () => {},
     onFatal: () => {},
-    memory: { limitBytes: 100, read: () => figures },
+    memory: memoryOf(figures),
   });
   const enqueue = () =>
     fabric.queues.enqueue(caller, { queue: 'q', jobs: [aJob('x', { key: 'k' })], mutation: null });
