@@ -104,6 +104,8 @@ function api({ admin, kv, queues, streams, history }: Stubs, metadata: grpc.Meta
     getRedrive: q(queues.getRedrive),
     cancelRedrive: q(queues.cancelRedrive),
     listEffects: h(history.listEffects),
+    getQueueAt: h(history.getQueueAt),
+    listJobsAt: h(history.listJobsAt),
     publish: s(streams.publish),
     read: s(streams.read),
     seek: s(streams.seek),

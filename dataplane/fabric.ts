@@ -7,7 +7,7 @@ import { createKvView, type KvView } from './kv/view.ts';
 import { createQueueAdmin } from './queue/admin.ts';
 import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
-import { createHistory } from './replay/effects.ts';
+import { createHistory } from './replay/history.ts';
 import type { Runtime } from './runtime.ts';
 import type { AdminService, Fabric, FabricState } from './services.ts';
 import { LOOK_MS, type Memory, MemoryWatch } from './shard/memory-watch.ts';

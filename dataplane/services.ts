@@ -130,6 +130,8 @@ export interface TransactionService {
 
 export interface HistoryService {
   listEffects(caller: Caller, request: pb.ListEffectsRequest): Promise<pb.ListEffectsResponseInput>;
+  getQueueAt(caller: Caller, request: pb.GetQueueAtRequest): Promise<pb.QueueAtInput>;
+  listJobsAt(caller: Caller, request: pb.ListJobsAtRequest): Promise<pb.ListJobsAtResponseInput>;
 }
 
 export interface AdminService {

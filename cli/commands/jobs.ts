@@ -11,6 +11,7 @@ import { jsonField, plain, plainWithout } from '../json.ts';
 import { duration, durationOrNone, header, typedValue, whole } from '../parsing.ts';
 import { type Column, details, table } from '../table.ts';
 import { clock, count, preview, printable, relative, span, textOf } from '../text.ts';
+import { type AtOption, atOption, jobsAt } from './queue-past.ts';
 
 const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'];
 
@@ -39,6 +40,7 @@ export function addJobCommands(queue: Command, action: Action): void {
     .description('list jobs by state')
     .addOption(new Option('--state <state>', 'in this state').choices(states))
     .option('--limit <n>', 'jobs at most', whole(1, 10_000), 50)
+    .addOption(atOption())
     .action(action(jobs));
   queue.command('job <queue> <id>').description('one job with its timeline').action(action(job));
 }
@@ -152,12 +154,13 @@ async function peek(context: Context, { limit }: { limit: number }, queue: strin
   if (waiting.length === 0) context.hint(`no waiting jobs in ${queue}`);
 }
 
-interface JobsOptions {
+interface JobsOptions extends AtOption {
   state?: string;
   limit: number;
 }
 
-async function jobs(context: Context, { state = '', limit }: JobsOptions, queue: string): Promise<void> {
+async function jobs(context: Context, { state = '', limit, at }: JobsOptions, queue: string): Promise<void> {
+  if (at !== undefined) return jobsAt(context, { timeMs: at(context.terminal.nowMs()), state, limit }, queue);
   const api = await context.api();
   const found: pb.Job[] = [];
   let cursor = '';

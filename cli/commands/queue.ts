@@ -10,6 +10,7 @@ import { type Column, details, table } from '../table.ts';
 import { count, counted, printable, relative } from '../text.ts';
 import { addJobEffects } from './effects.ts';
 import { addJobCommands } from './jobs.ts';
+import { type AtOption, atOption, getAt } from './queue-past.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
 import { addRedriveTaskCommands } from './redrive-task.ts';
 import { addWorkCommands } from './work.ts';
@@ -17,7 +18,11 @@ import { addWorkCommands } from './work.ts';
 export function addQueueCommands(program: Command, action: Action): void {
   const queue = program.command('queue').description('job queues and their jobs');
   queue.command('ls').description('list queues with their figures').action(action(list));
-  queue.command('get <queue>').description('settings and figures of a queue').action(action(get));
+  queue
+    .command('get <queue>')
+    .description('settings and figures of a queue')
+    .addOption(atOption())
+    .action(action(get));
   queue
     .command('schedules <queue>')
     .description('the schedules of a queue, and when each comes next')
@@ -142,7 +147,8 @@ const queueJson = ({ spec, paused, figures, shard, createdAtMs, schedules }: pb.
   figures: plain(busy(figures)),
 });
 
-async function get(context: Context, _: unknown, name: string): Promise<void> {
+async function get(context: Context, { at }: AtOption, name: string): Promise<void> {
+  if (at !== undefined) return getAt(context, at(context.terminal.nowMs()), name);
   const api = await context.api();
   const queue = await api.getQueue({ name });
   context.show(queueJson(queue), () => queueDetails(queue, context));

@@ -138,6 +138,8 @@ export class CacheShard implements ShardPort {
     },
     positionAt: async () => shard.#position,
     async *entries(): AsyncIterable<WholeEntry> {},
+    async *range(): AsyncIterable<WholeEntry> {},
+    place: () => ({ position: shard.#position, events: 0 }),
     follow(_view: string, follower: Follower) {
       shard.#followers.add(follower);
       return () => void shard.#followers.delete(follower);

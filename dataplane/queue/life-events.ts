@@ -12,6 +12,7 @@ export const REDRIVE_CHANGED = 91;
 export const CANCELLED = 92;
 export const KEPT = 93;
 export const REPORTED = 95;
+export const COUNTED = 97;
 export const FORGOTTEN = 98;
 export const DRAINING = 99;
 
@@ -86,6 +87,17 @@ export interface Reported extends OfQueue {
   readonly progressAtMs: number;
 }
 
+/**
+ * How the queue stood right before jobs were taken out of it that the next event does not name: what looks
+ * back counts from here.
+ */
+export interface Counted extends OfQueue {
+  readonly type: typeof COUNTED;
+  readonly cursor: number;
+  /** As past.ts counts; more may follow. */
+  readonly counts: readonly number[];
+}
+
 /** Rows of jobs that have left the log. The queue may be gone. */
 export interface Forgotten extends OfQueue {
   readonly type: typeof FORGOTTEN;
@@ -99,7 +111,15 @@ export interface Draining extends OfQueue {
   readonly draining: boolean;
 }
 
-export type LifeEvent = SessionOpened | RedriveChanged | Cancelled | Kept | Reported | Forgotten | Draining;
+export type LifeEvent =
+  | SessionOpened
+  | RedriveChanged
+  | Cancelled
+  | Kept
+  | Reported
+  | Counted
+  | Forgotten
+  | Draining;
 
 export const isLifeEvent = (event: Event): event is LifeEvent => event.type >= 90 && event.type <= 99;
 
@@ -138,6 +158,11 @@ export function encodeLifeEvent(e: LifeEvent, w: ByteWriter): void {
       for (const line of e.lines) w.text(line);
       w.text(e.progress);
       w.varint(e.progressAtMs);
+      return;
+    case COUNTED:
+      w.varint(e.cursor);
+      w.varint(e.counts.length);
+      for (const count of e.counts) w.varint(count);
       return;
     case DRAINING:
       w.u8(e.draining ? 1 : 0);
@@ -188,6 +213,13 @@ export function decodeLifeEvent(type: number, r: ByteReader): LifeEvent {
         lines: Array.from({ length: r.varint() }, () => r.text()),
         progress: r.text(),
         progressAtMs: r.varint(),
+      };
+    case COUNTED:
+      return {
+        type,
+        queueNo,
+        cursor: r.varint(),
+        counts: Array.from({ length: r.varint() }, () => r.varint()),
       };
     case DRAINING:
       return { type, queueNo, draining: r.u8() === 1 };

@@ -20,6 +20,7 @@ import { decideLife, isLifeCommand, lifeReads } from './life-decide.ts';
 import * as life from './life-events.ts';
 import { evolveLife } from './life-evolve.ts';
 import { limitKeyOf } from './limits.ts';
+import { countedNow } from './past.ts';
 import { defaultsFor } from './policy.ts';
 import { unmoved } from './redrive-decide.ts';
 import { Schedules } from './schedules.ts';
@@ -220,6 +221,7 @@ export class QueueView implements View {
         return releaseSession(cell, c.sessionId, () => false, at, random, emit);
       case 'purge': {
         const purged = cell.depth - cell.leases.size;
+        emit(countedNow(cell));
         emit({
           type: ev.PURGED,
           queueNo,
@@ -255,6 +257,7 @@ export class QueueView implements View {
 
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
     const ready = unmoved(cell, c);
+    emit(countedNow(cell));
     emit({
       type: ev.REMOVED,
       queueNo: cell.queueNo,

@@ -2,7 +2,7 @@
 // what they hold.
 //   E1. Effects come by time, and of one shard in the order in which they were done. Pages go on exactly
 //       where the last one ended, whatever is done meanwhile.
-//   E2. A page has at most `limit` effects and about PAGE_BYTES_MAX; READERS_MAX pages are read at a time.
+//   E2. A page has at most `limit` effects and about PAGE_BYTES_MAX.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { kvEffects } from '../kv/effects.ts';
@@ -10,7 +10,6 @@ import { type PlaceInHistory, readMark, writeMark } from '../kv/marks.ts';
 import { queueEffects } from '../queue/effects.ts';
 import { parseJobId } from '../queue/ids.ts';
 import type { QueueView } from '../queue/view.ts';
-import type { HistoryService } from '../services.ts';
 import { CAUSED, type Caused, type Effects, messageOf } from '../shard/effects.ts';
 import type { Caller, ShardPort, WholeEntry } from '../shard/state-machine.ts';
 import { streamEffects } from '../stream/effects.ts';
@@ -19,8 +18,6 @@ import type { StreamView } from '../stream/view.ts';
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1000;
 const PAGE_BYTES_MAX = 2 * 1024 * 1024;
-const READERS_MAX = 4;
-const RETRY_MS = 200;
 
 export interface ShardParts {
   readonly shard: ShardPort;
@@ -44,24 +41,13 @@ interface Found {
   readonly place: PlaceInHistory;
 }
 
-export function createHistory(shards: readonly ShardParts[]): HistoryService {
-  let readers = 0;
-  return {
-    async listEffects(caller, request) {
-      const wanted = wantedOf(caller, request);
-      const limit = limitOf(request.limit);
-      if (readers >= READERS_MAX) {
-        const message = `${READERS_MAX} requests are reading the history`;
-        throw new FlowError('RESOURCE_EXHAUSTED', message, { retryAfterMs: RETRY_MS });
-      }
-      readers++;
-      try {
-        return await list(shards, wanted, { limit, cursor: request.cursor });
-      } finally {
-        readers--;
-      }
-    },
-  };
+export function listEffects(
+  shards: readonly ShardParts[],
+  caller: Caller,
+  request: pb.ListEffectsRequest,
+): Promise<pb.ListEffectsResponseInput> {
+  const wanted = wantedOf(caller, request);
+  return list(shards, wanted, { limit: limitOf(request.limit), cursor: request.cursor });
 }
 
 function wantedOf({ tenant }: Caller, request: pb.ListEffectsRequest): Wanted {

@@ -5,6 +5,7 @@
 //       on a buffer that is filled anew afterwards: it copies what it keeps.
 import type { Journal } from '../journal/journal.ts';
 import { ByteReader } from '../storage/bytes.ts';
+import type { Batch } from './batch.ts';
 import type {
   Event,
   HistoryEntry,
@@ -29,7 +30,9 @@ export type Follower = (entry: LiveEntry) => void;
 export interface HistoryParts {
   readonly journal: Journal;
   readonly views: ViewTable;
-  settled(): Promise<void>;
+  readonly shard: { settled(): Promise<void> };
+  /** The entry that is being filled. */
+  open(): Pick<Batch, 'seq' | 'writer'>;
 }
 
 export class History {
@@ -51,7 +54,7 @@ export class History {
     from?: number,
     to = Number.POSITIVE_INFINITY,
   ): AsyncIterable<HistoryEntry> {
-    await this.#p.settled();
+    await this.#p.shard.settled();
     for await (const entry of this.#p.journal.read(from ?? this.window.first)) {
       if (entry.seq >= to) return;
       const reader = new ByteReader(entry.payload);
@@ -65,7 +68,7 @@ export class History {
   }
 
   async *entries(positions: readonly number[]): AsyncIterable<WholeEntry> {
-    await this.#p.settled();
+    await this.#p.shard.settled();
     const { first, next } = this.window;
     const asked = positions.filter((position) => position >= first && position < next);
     for (let at = 0; at < asked.length; ) {
@@ -76,18 +79,39 @@ export class History {
           continue;
         }
         at++;
-        const reader = new ByteReader(payload);
-        const events: { view: View; event: Event }[] = [];
-        while (!reader.done) events.push(this.#p.views.decodeEvent(reader));
-        yield { position: seq, timeMs, events };
+        yield { position: seq, timeMs, events: this.#decoded(payload) };
         if (at === asked.length) return;
       }
     }
   }
 
+  /** How far what happened so far goes: entries, and events in the one that is being filled. */
+  place(): { readonly position: number; readonly events: number } {
+    const { seq, writer } = this.#p.open();
+    const reader = new ByteReader(writer.view());
+    let events = 0;
+    for (; !reader.done; events++) this.#p.views.decodeEvent(reader);
+    return { position: seq, events };
+  }
+
+  async *range(from: number, to: number): AsyncIterable<WholeEntry> {
+    await this.#p.shard.settled();
+    for await (const { seq, timeMs, payload } of this.#p.journal.read(from)) {
+      if (seq >= to) return;
+      yield { position: seq, timeMs, events: this.#decoded(payload) };
+    }
+  }
+
+  #decoded(payload: Buffer): WholeEntry['events'] {
+    const reader = new ByteReader(payload);
+    const events: { view: View; event: Event }[] = [];
+    while (!reader.done) events.push(this.#p.views.decodeEvent(reader));
+    return events;
+  }
+
   /** By bisection: each step reads one entry, of which there are dense sequences. */
   async positionAt(timeMs: number): Promise<number> {
-    await this.#p.settled();
+    await this.#p.shard.settled();
     let { first: low, next: high } = this.window;
     while (low < high) {
       const middle = Math.floor((low + high) / 2);

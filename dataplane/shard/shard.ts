@@ -88,7 +88,7 @@ export class Shard implements ShardPort {
     this.#views = new ViewTable(parts.views);
     this.#timer = new WakeTimer(parts.runtime, this.wake);
     const { journal } = parts;
-    this.timeline = new History({ journal, views: this.#views, settled: () => this.settled() });
+    this.timeline = new History({ journal, views: this.#views, shard: this, open: () => this.#open });
   }
 
   /** Everything that was decided is durable: the state is that at the end of the entry `durableSeq`. */

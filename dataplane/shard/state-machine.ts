@@ -180,6 +180,10 @@ export interface Timeline {
   positionAt(timeMs: number): Promise<number>;
   /** All that these entries hold, in order; those that are not retained any more are left out. */
   entries(positions: readonly number[]): AsyncIterable<WholeEntry>;
+  /** All entries from one position to in front of another. */
+  range(from: number, to: number): AsyncIterable<WholeEntry>;
+  /** Behind all that has happened, durable or not: so many events of the entry at `position`. */
+  place(): { readonly position: number; readonly events: number };
   /** Calls `follower` for each entry that becomes durable, until the returned function is called. */
   follow(view: string, follower: Follower): () => void;
 }

@@ -626,6 +626,26 @@ export interface GetJobRequestInput {
 }
 export const GetJobRequest: MessageType<GetJobRequest, GetJobRequestInput>;
 
+export type GetQueueAtRequest = {
+  queue: string;
+  /** At the end of this millisecond. */
+  timeMs: number | null;
+  /** In front of this entry of the queue's shard. */
+  position: number | null;
+} & (
+  | { at: 'timeMs'; timeMs: number }
+  | { at: 'position'; position: number }
+  | { at: undefined; timeMs: null; position: null }
+);
+export interface GetQueueAtRequestInput {
+  queue?: string | null | undefined;
+  /** At the end of this millisecond. */
+  timeMs?: number | null | undefined;
+  /** In front of this entry of the queue's shard. */
+  position?: number | null | undefined;
+}
+export const GetQueueAtRequest: MessageType<GetQueueAtRequest, GetQueueAtRequestInput>;
+
 export interface GetQueueRequest {
   name: string;
 }
@@ -1540,6 +1560,50 @@ export interface ListGroupsResponseInput {
 }
 export const ListGroupsResponse: MessageType<ListGroupsResponse, ListGroupsResponseInput>;
 
+export type ListJobsAtRequest = {
+  queue: string;
+  timeMs: number | null;
+  position: number | null;
+  /** waiting, delayed, retrying, blocked, leased, dead; empty: all that were in the queue. */
+  state: string;
+  /** Of the last page; it holds the moment as well. */
+  cursor: string;
+  /** 0: 100; at most 1,000. */
+  limit: number;
+} & (
+  | { at: 'timeMs'; timeMs: number }
+  | { at: 'position'; position: number }
+  | { at: undefined; timeMs: null; position: null }
+);
+export interface ListJobsAtRequestInput {
+  queue?: string | null | undefined;
+  timeMs?: number | null | undefined;
+  position?: number | null | undefined;
+  /** waiting, delayed, retrying, blocked, leased, dead; empty: all that were in the queue. */
+  state?: string | null | undefined;
+  /** Of the last page; it holds the moment as well. */
+  cursor?: string | null | undefined;
+  /** 0: 100; at most 1,000. */
+  limit?: number | null | undefined;
+}
+export const ListJobsAtRequest: MessageType<ListJobsAtRequest, ListJobsAtRequestInput>;
+
+export interface ListJobsAtResponse {
+  /** State, and what does not change: payload, key, priority, when it was enqueued. What has left the retention has its id only. */
+  jobs: Job[];
+  /** Of the next page, which may be empty; empty: this is the last. */
+  cursor: string;
+  position: number;
+}
+export interface ListJobsAtResponseInput {
+  /** State, and what does not change: payload, key, priority, when it was enqueued. What has left the retention has its id only. */
+  jobs?: readonly JobInput[] | null | undefined;
+  /** Of the next page, which may be empty; empty: this is the last. */
+  cursor?: string | null | undefined;
+  position?: number | null | undefined;
+}
+export const ListJobsAtResponse: MessageType<ListJobsAtResponse, ListJobsAtResponseInput>;
+
 export interface ListJobsRequest {
   queue: string;
   /** Empty: every unfinished state. completed, cancelled, dead: finished ones, the newest first. */
@@ -1864,6 +1928,32 @@ export interface QueueInput {
   draining?: boolean | null | undefined;
 }
 export const Queue: MessageType<Queue, QueueInput>;
+
+export interface QueueAt {
+  queue: string;
+  /** For lists of the same moment. */
+  position: number;
+  waiting: number;
+  delayed: number;
+  retrying: number;
+  blocked: number;
+  leased: number;
+  /** On their way to the dead-letter queue. */
+  dead: number;
+}
+export interface QueueAtInput {
+  queue?: string | null | undefined;
+  /** For lists of the same moment. */
+  position?: number | null | undefined;
+  waiting?: number | null | undefined;
+  delayed?: number | null | undefined;
+  retrying?: number | null | undefined;
+  blocked?: number | null | undefined;
+  leased?: number | null | undefined;
+  /** On their way to the dead-letter queue. */
+  dead?: number | null | undefined;
+}
+export const QueueAt: MessageType<QueueAt, QueueAtInput>;
 
 /** All O(1) to read. */
 export interface QueueFigures {

@@ -6284,6 +6284,979 @@ export const flowmesh = $root.flowmesh = (() => {
    return Envelope;
   })();
 
+  v1.GetQueueAtRequest = (function() {
+
+   const GetQueueAtRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   GetQueueAtRequest.prototype.queue = "";
+   GetQueueAtRequest.prototype.timeMs = null;
+   GetQueueAtRequest.prototype.position = null;
+
+   let $oneOfFields;
+
+   $Object.defineProperty(GetQueueAtRequest.prototype, "at", {
+    get: $util.oneOfGetter($oneOfFields = ["timeMs", "position"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
+
+   GetQueueAtRequest.create = function(properties) {
+    return new GetQueueAtRequest(properties);
+   };
+
+   GetQueueAtRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs"))
+     writer.uint32(16).uint64(message.timeMs);
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position"))
+     writer.uint32(24).uint64(message.position);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   GetQueueAtRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.GetQueueAtRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       message.timeMs = reader.uint64();
+       message.at = "timeMs";
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       message.position = reader.uint64();
+       message.at = "position";
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   GetQueueAtRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.GetQueueAtRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.GetQueueAtRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.GetQueueAtRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.timeMs != null)
+     if ($util.Long)
+      message.timeMs = $util.Long.fromValue(object.timeMs, true);
+     else if (typeof object.timeMs === "string")
+      message.timeMs = $parseInt(object.timeMs, 10);
+     else if (typeof object.timeMs === "number")
+      message.timeMs = object.timeMs;
+     else if (typeof object.timeMs === "object")
+      message.timeMs = new $util.LongBits(object.timeMs.low >>> 0, object.timeMs.high >>> 0).toNumber(true);
+    if (object.position != null)
+     if ($util.Long)
+      message.position = $util.Long.fromValue(object.position, true);
+     else if (typeof object.position === "string")
+      message.position = $parseInt(object.position, 10);
+     else if (typeof object.position === "number")
+      message.position = object.position;
+     else if (typeof object.position === "object")
+      message.position = new $util.LongBits(object.position.low >>> 0, object.position.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   GetQueueAtRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults)
+     object.queue = "";
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs")) {
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.timeMs = typeof message.timeMs === "number" ? $BigInt(message.timeMs) : $util.Long.fromBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0, true).toBigInt();
+     else if (typeof message.timeMs === "number")
+      object.timeMs = options.longs === $String ? $String(message.timeMs) : message.timeMs;
+     else
+      object.timeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeMs) : options.longs === $Number ? new $util.LongBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0).toNumber(true) : message.timeMs;
+     if (options.oneofs)
+      object.at = "timeMs";
+    }
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position")) {
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.position = typeof message.position === "number" ? $BigInt(message.position) : $util.Long.fromBits(message.position.low >>> 0, message.position.high >>> 0, true).toBigInt();
+     else if (typeof message.position === "number")
+      object.position = options.longs === $String ? $String(message.position) : message.position;
+     else
+      object.position = options.longs === $String ? $util.Long.prototype.toString.call(message.position) : options.longs === $Number ? new $util.LongBits(message.position.low >>> 0, message.position.high >>> 0).toNumber(true) : message.position;
+     if (options.oneofs)
+      object.at = "position";
+    }
+    return object;
+   };
+
+   GetQueueAtRequest.prototype.toJSON = function() {
+    return GetQueueAtRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return GetQueueAtRequest;
+  })();
+
+  v1.QueueAt = (function() {
+
+   const QueueAt = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   QueueAt.prototype.queue = "";
+   QueueAt.prototype.position = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.waiting = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.delayed = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.retrying = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.blocked = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.leased = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.dead = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   QueueAt.create = function(properties) {
+    return new QueueAt(properties);
+   };
+
+   QueueAt.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position") && (typeof message.position === "object" ? message.position.low || message.position.high : message.position !== 0))
+     writer.uint32(16).uint64(message.position);
+    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting") && (typeof message.waiting === "object" ? message.waiting.low || message.waiting.high : message.waiting !== 0))
+     writer.uint32(24).uint64(message.waiting);
+    if (message.delayed != null && $Object.hasOwnProperty.call(message, "delayed") && (typeof message.delayed === "object" ? message.delayed.low || message.delayed.high : message.delayed !== 0))
+     writer.uint32(32).uint64(message.delayed);
+    if (message.retrying != null && $Object.hasOwnProperty.call(message, "retrying") && (typeof message.retrying === "object" ? message.retrying.low || message.retrying.high : message.retrying !== 0))
+     writer.uint32(40).uint64(message.retrying);
+    if (message.blocked != null && $Object.hasOwnProperty.call(message, "blocked") && (typeof message.blocked === "object" ? message.blocked.low || message.blocked.high : message.blocked !== 0))
+     writer.uint32(48).uint64(message.blocked);
+    if (message.leased != null && $Object.hasOwnProperty.call(message, "leased") && (typeof message.leased === "object" ? message.leased.low || message.leased.high : message.leased !== 0))
+     writer.uint32(56).uint64(message.leased);
+    if (message.dead != null && $Object.hasOwnProperty.call(message, "dead") && (typeof message.dead === "object" ? message.dead.low || message.dead.high : message.dead !== 0))
+     writer.uint32(64).uint64(message.dead);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   QueueAt.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.QueueAt();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.position = value;
+       else
+        delete message.position;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.waiting = value;
+       else
+        delete message.waiting;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.delayed = value;
+       else
+        delete message.delayed;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.retrying = value;
+       else
+        delete message.retrying;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.blocked = value;
+       else
+        delete message.blocked;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.leased = value;
+       else
+        delete message.leased;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.dead = value;
+       else
+        delete message.dead;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   QueueAt.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.QueueAt)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.QueueAt: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.QueueAt();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.position != null)
+     if (typeof object.position === "object" ? object.position.low || object.position.high : $Number(object.position) !== 0)
+      if ($util.Long)
+       message.position = $util.Long.fromValue(object.position, true);
+      else if (typeof object.position === "string")
+       message.position = $parseInt(object.position, 10);
+      else if (typeof object.position === "number")
+       message.position = object.position;
+      else if (typeof object.position === "object")
+       message.position = new $util.LongBits(object.position.low >>> 0, object.position.high >>> 0).toNumber(true);
+    if (object.waiting != null)
+     if (typeof object.waiting === "object" ? object.waiting.low || object.waiting.high : $Number(object.waiting) !== 0)
+      if ($util.Long)
+       message.waiting = $util.Long.fromValue(object.waiting, true);
+      else if (typeof object.waiting === "string")
+       message.waiting = $parseInt(object.waiting, 10);
+      else if (typeof object.waiting === "number")
+       message.waiting = object.waiting;
+      else if (typeof object.waiting === "object")
+       message.waiting = new $util.LongBits(object.waiting.low >>> 0, object.waiting.high >>> 0).toNumber(true);
+    if (object.delayed != null)
+     if (typeof object.delayed === "object" ? object.delayed.low || object.delayed.high : $Number(object.delayed) !== 0)
+      if ($util.Long)
+       message.delayed = $util.Long.fromValue(object.delayed, true);
+      else if (typeof object.delayed === "string")
+       message.delayed = $parseInt(object.delayed, 10);
+      else if (typeof object.delayed === "number")
+       message.delayed = object.delayed;
+      else if (typeof object.delayed === "object")
+       message.delayed = new $util.LongBits(object.delayed.low >>> 0, object.delayed.high >>> 0).toNumber(true);
+    if (object.retrying != null)
+     if (typeof object.retrying === "object" ? object.retrying.low || object.retrying.high : $Number(object.retrying) !== 0)
+      if ($util.Long)
+       message.retrying = $util.Long.fromValue(object.retrying, true);
+      else if (typeof object.retrying === "string")
+       message.retrying = $parseInt(object.retrying, 10);
+      else if (typeof object.retrying === "number")
+       message.retrying = object.retrying;
+      else if (typeof object.retrying === "object")
+       message.retrying = new $util.LongBits(object.retrying.low >>> 0, object.retrying.high >>> 0).toNumber(true);
+    if (object.blocked != null)
+     if (typeof object.blocked === "object" ? object.blocked.low || object.blocked.high : $Number(object.blocked) !== 0)
+      if ($util.Long)
+       message.blocked = $util.Long.fromValue(object.blocked, true);
+      else if (typeof object.blocked === "string")
+       message.blocked = $parseInt(object.blocked, 10);
+      else if (typeof object.blocked === "number")
+       message.blocked = object.blocked;
+      else if (typeof object.blocked === "object")
+       message.blocked = new $util.LongBits(object.blocked.low >>> 0, object.blocked.high >>> 0).toNumber(true);
+    if (object.leased != null)
+     if (typeof object.leased === "object" ? object.leased.low || object.leased.high : $Number(object.leased) !== 0)
+      if ($util.Long)
+       message.leased = $util.Long.fromValue(object.leased, true);
+      else if (typeof object.leased === "string")
+       message.leased = $parseInt(object.leased, 10);
+      else if (typeof object.leased === "number")
+       message.leased = object.leased;
+      else if (typeof object.leased === "object")
+       message.leased = new $util.LongBits(object.leased.low >>> 0, object.leased.high >>> 0).toNumber(true);
+    if (object.dead != null)
+     if (typeof object.dead === "object" ? object.dead.low || object.dead.high : $Number(object.dead) !== 0)
+      if ($util.Long)
+       message.dead = $util.Long.fromValue(object.dead, true);
+      else if (typeof object.dead === "string")
+       message.dead = $parseInt(object.dead, 10);
+      else if (typeof object.dead === "number")
+       message.dead = object.dead;
+      else if (typeof object.dead === "object")
+       message.dead = new $util.LongBits(object.dead.low >>> 0, object.dead.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   QueueAt.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.position = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.position = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.waiting = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.waiting = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.delayed = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.delayed = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.retrying = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.retrying = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.blocked = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.blocked = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.leased = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.leased = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.dead = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.dead = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.position = typeof message.position === "number" ? $BigInt(message.position) : $util.Long.fromBits(message.position.low >>> 0, message.position.high >>> 0, true).toBigInt();
+     else if (typeof message.position === "number")
+      object.position = options.longs === $String ? $String(message.position) : message.position;
+     else
+      object.position = options.longs === $String ? $util.Long.prototype.toString.call(message.position) : options.longs === $Number ? new $util.LongBits(message.position.low >>> 0, message.position.high >>> 0).toNumber(true) : message.position;
+    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.waiting = typeof message.waiting === "number" ? $BigInt(message.waiting) : $util.Long.fromBits(message.waiting.low >>> 0, message.waiting.high >>> 0, true).toBigInt();
+     else if (typeof message.waiting === "number")
+      object.waiting = options.longs === $String ? $String(message.waiting) : message.waiting;
+     else
+      object.waiting = options.longs === $String ? $util.Long.prototype.toString.call(message.waiting) : options.longs === $Number ? new $util.LongBits(message.waiting.low >>> 0, message.waiting.high >>> 0).toNumber(true) : message.waiting;
+    if (message.delayed != null && $Object.hasOwnProperty.call(message, "delayed"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.delayed = typeof message.delayed === "number" ? $BigInt(message.delayed) : $util.Long.fromBits(message.delayed.low >>> 0, message.delayed.high >>> 0, true).toBigInt();
+     else if (typeof message.delayed === "number")
+      object.delayed = options.longs === $String ? $String(message.delayed) : message.delayed;
+     else
+      object.delayed = options.longs === $String ? $util.Long.prototype.toString.call(message.delayed) : options.longs === $Number ? new $util.LongBits(message.delayed.low >>> 0, message.delayed.high >>> 0).toNumber(true) : message.delayed;
+    if (message.retrying != null && $Object.hasOwnProperty.call(message, "retrying"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.retrying = typeof message.retrying === "number" ? $BigInt(message.retrying) : $util.Long.fromBits(message.retrying.low >>> 0, message.retrying.high >>> 0, true).toBigInt();
+     else if (typeof message.retrying === "number")
+      object.retrying = options.longs === $String ? $String(message.retrying) : message.retrying;
+     else
+      object.retrying = options.longs === $String ? $util.Long.prototype.toString.call(message.retrying) : options.longs === $Number ? new $util.LongBits(message.retrying.low >>> 0, message.retrying.high >>> 0).toNumber(true) : message.retrying;
+    if (message.blocked != null && $Object.hasOwnProperty.call(message, "blocked"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.blocked = typeof message.blocked === "number" ? $BigInt(message.blocked) : $util.Long.fromBits(message.blocked.low >>> 0, message.blocked.high >>> 0, true).toBigInt();
+     else if (typeof message.blocked === "number")
+      object.blocked = options.longs === $String ? $String(message.blocked) : message.blocked;
+     else
+      object.blocked = options.longs === $String ? $util.Long.prototype.toString.call(message.blocked) : options.longs === $Number ? new $util.LongBits(message.blocked.low >>> 0, message.blocked.high >>> 0).toNumber(true) : message.blocked;
+    if (message.leased != null && $Object.hasOwnProperty.call(message, "leased"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.leased = typeof message.leased === "number" ? $BigInt(message.leased) : $util.Long.fromBits(message.leased.low >>> 0, message.leased.high >>> 0, true).toBigInt();
+     else if (typeof message.leased === "number")
+      object.leased = options.longs === $String ? $String(message.leased) : message.leased;
+     else
+      object.leased = options.longs === $String ? $util.Long.prototype.toString.call(message.leased) : options.longs === $Number ? new $util.LongBits(message.leased.low >>> 0, message.leased.high >>> 0).toNumber(true) : message.leased;
+    if (message.dead != null && $Object.hasOwnProperty.call(message, "dead"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.dead = typeof message.dead === "number" ? $BigInt(message.dead) : $util.Long.fromBits(message.dead.low >>> 0, message.dead.high >>> 0, true).toBigInt();
+     else if (typeof message.dead === "number")
+      object.dead = options.longs === $String ? $String(message.dead) : message.dead;
+     else
+      object.dead = options.longs === $String ? $util.Long.prototype.toString.call(message.dead) : options.longs === $Number ? new $util.LongBits(message.dead.low >>> 0, message.dead.high >>> 0).toNumber(true) : message.dead;
+    return object;
+   };
+
+   QueueAt.prototype.toJSON = function() {
+    return QueueAt.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return QueueAt;
+  })();
+
+  v1.ListJobsAtRequest = (function() {
+
+   const ListJobsAtRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListJobsAtRequest.prototype.queue = "";
+   ListJobsAtRequest.prototype.timeMs = null;
+   ListJobsAtRequest.prototype.position = null;
+   ListJobsAtRequest.prototype.state = "";
+   ListJobsAtRequest.prototype.cursor = "";
+   ListJobsAtRequest.prototype.limit = 0;
+
+   let $oneOfFields;
+
+   $Object.defineProperty(ListJobsAtRequest.prototype, "at", {
+    get: $util.oneOfGetter($oneOfFields = ["timeMs", "position"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
+
+   ListJobsAtRequest.create = function(properties) {
+    return new ListJobsAtRequest(properties);
+   };
+
+   ListJobsAtRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs"))
+     writer.uint32(16).uint64(message.timeMs);
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position"))
+     writer.uint32(24).uint64(message.position);
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state") && message.state !== "")
+     writer.uint32(34).string(message.state);
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(42).string(message.cursor);
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit") && message.limit !== 0)
+     writer.uint32(48).uint32(message.limit);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListJobsAtRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListJobsAtRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       message.timeMs = reader.uint64();
+       message.at = "timeMs";
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       message.position = reader.uint64();
+       message.at = "position";
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.state = value;
+       else
+        delete message.state;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.limit = value;
+       else
+        delete message.limit;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListJobsAtRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListJobsAtRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListJobsAtRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListJobsAtRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.timeMs != null)
+     if ($util.Long)
+      message.timeMs = $util.Long.fromValue(object.timeMs, true);
+     else if (typeof object.timeMs === "string")
+      message.timeMs = $parseInt(object.timeMs, 10);
+     else if (typeof object.timeMs === "number")
+      message.timeMs = object.timeMs;
+     else if (typeof object.timeMs === "object")
+      message.timeMs = new $util.LongBits(object.timeMs.low >>> 0, object.timeMs.high >>> 0).toNumber(true);
+    if (object.position != null)
+     if ($util.Long)
+      message.position = $util.Long.fromValue(object.position, true);
+     else if (typeof object.position === "string")
+      message.position = $parseInt(object.position, 10);
+     else if (typeof object.position === "number")
+      message.position = object.position;
+     else if (typeof object.position === "object")
+      message.position = new $util.LongBits(object.position.low >>> 0, object.position.high >>> 0).toNumber(true);
+    if (object.state != null)
+     if (typeof object.state !== "string" || object.state.length)
+      message.state = $String(object.state);
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.limit != null)
+     if ($Number(object.limit) !== 0)
+      message.limit = object.limit >>> 0;
+    return message;
+   };
+
+   ListJobsAtRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.state = "";
+     object.cursor = "";
+     object.limit = 0;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.timeMs != null && $Object.hasOwnProperty.call(message, "timeMs")) {
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.timeMs = typeof message.timeMs === "number" ? $BigInt(message.timeMs) : $util.Long.fromBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0, true).toBigInt();
+     else if (typeof message.timeMs === "number")
+      object.timeMs = options.longs === $String ? $String(message.timeMs) : message.timeMs;
+     else
+      object.timeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.timeMs) : options.longs === $Number ? new $util.LongBits(message.timeMs.low >>> 0, message.timeMs.high >>> 0).toNumber(true) : message.timeMs;
+     if (options.oneofs)
+      object.at = "timeMs";
+    }
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position")) {
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.position = typeof message.position === "number" ? $BigInt(message.position) : $util.Long.fromBits(message.position.low >>> 0, message.position.high >>> 0, true).toBigInt();
+     else if (typeof message.position === "number")
+      object.position = options.longs === $String ? $String(message.position) : message.position;
+     else
+      object.position = options.longs === $String ? $util.Long.prototype.toString.call(message.position) : options.longs === $Number ? new $util.LongBits(message.position.low >>> 0, message.position.high >>> 0).toNumber(true) : message.position;
+     if (options.oneofs)
+      object.at = "position";
+    }
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state"))
+     object.state = message.state;
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit"))
+     object.limit = message.limit;
+    return object;
+   };
+
+   ListJobsAtRequest.prototype.toJSON = function() {
+    return ListJobsAtRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListJobsAtRequest;
+  })();
+
+  v1.ListJobsAtResponse = (function() {
+
+   const ListJobsAtResponse = function (properties) {
+    this.jobs = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListJobsAtResponse.prototype.jobs = $util.emptyArray;
+   ListJobsAtResponse.prototype.cursor = "";
+   ListJobsAtResponse.prototype.position = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   ListJobsAtResponse.create = function(properties) {
+    return new ListJobsAtResponse(properties);
+   };
+
+   ListJobsAtResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.jobs != null && message.jobs.length)
+     for (let i = 0; i < message.jobs.length; ++i)
+      $root.flowmesh.v1.Job.encode(message.jobs[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(18).string(message.cursor);
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position") && (typeof message.position === "object" ? message.position.low || message.position.high : message.position !== 0))
+     writer.uint32(24).uint64(message.position);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListJobsAtResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListJobsAtResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.jobs && message.jobs.length))
+        message.jobs = [];
+       message.jobs.push($root.flowmesh.v1.Job.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.position = value;
+       else
+        delete message.position;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListJobsAtResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListJobsAtResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListJobsAtResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListJobsAtResponse();
+    if (object.jobs) {
+     if (!$Array.isArray(object.jobs))
+      throw $TypeError(".flowmesh.v1.ListJobsAtResponse.jobs: array expected");
+     message.jobs = $Array(object.jobs.length);
+     for (let i = 0; i < object.jobs.length; ++i) {
+      if (!$util.isObject(object.jobs[i]))
+       throw $TypeError(".flowmesh.v1.ListJobsAtResponse.jobs: object expected");
+      message.jobs[i] = $root.flowmesh.v1.Job.fromObject(object.jobs[i], _depth + 1);
+     }
+    }
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.position != null)
+     if (typeof object.position === "object" ? object.position.low || object.position.high : $Number(object.position) !== 0)
+      if ($util.Long)
+       message.position = $util.Long.fromValue(object.position, true);
+      else if (typeof object.position === "string")
+       message.position = $parseInt(object.position, 10);
+      else if (typeof object.position === "number")
+       message.position = object.position;
+      else if (typeof object.position === "object")
+       message.position = new $util.LongBits(object.position.low >>> 0, object.position.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   ListJobsAtResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.jobs = [];
+    if (options.defaults) {
+     object.cursor = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.position = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.position = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.jobs && message.jobs.length) {
+     object.jobs = $Array(message.jobs.length);
+     for (let j = 0; j < message.jobs.length; ++j)
+      object.jobs[j] = $root.flowmesh.v1.Job.toObject(message.jobs[j], options, _depth + 1);
+    }
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.position != null && $Object.hasOwnProperty.call(message, "position"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.position = typeof message.position === "number" ? $BigInt(message.position) : $util.Long.fromBits(message.position.low >>> 0, message.position.high >>> 0, true).toBigInt();
+     else if (typeof message.position === "number")
+      object.position = options.longs === $String ? $String(message.position) : message.position;
+     else
+      object.position = options.longs === $String ? $util.Long.prototype.toString.call(message.position) : options.longs === $Number ? new $util.LongBits(message.position.low >>> 0, message.position.high >>> 0).toNumber(true) : message.position;
+    return object;
+   };
+
+   ListJobsAtResponse.prototype.toJSON = function() {
+    return ListJobsAtResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListJobsAtResponse;
+  })();
+
   v1.ListEffectsRequest = (function() {
 
    const ListEffectsRequest = function (properties) {
@@ -33066,128 +34039,132 @@ const $38 = flowmesh.v1.FollowRequest;
 const $39 = flowmesh.v1.GetClusterRequest;
 const $40 = flowmesh.v1.GetGroupRequest;
 const $41 = flowmesh.v1.GetJobRequest;
-const $42 = flowmesh.v1.GetQueueRequest;
-const $43 = flowmesh.v1.GetRedriveRequest;
-const $44 = flowmesh.v1.GetStreamRequest;
-const $45 = flowmesh.v1.Group;
-const $46 = flowmesh.v1.GroupMember;
-const $47 = flowmesh.v1.GroupPartition;
-const $48 = flowmesh.v1.HashDelete;
-const $49 = flowmesh.v1.HashField;
-const $50 = flowmesh.v1.HashGet;
-const $51 = flowmesh.v1.HashIncrement;
-const $52 = flowmesh.v1.HashScan;
-const $53 = flowmesh.v1.HashSet;
-const $54 = flowmesh.v1.Job;
-const $55 = flowmesh.v1.JobAttempt;
-const $56 = flowmesh.v1.JobCounters;
-const $57 = flowmesh.v1.JobHistoryResponse;
-const $58 = flowmesh.v1.JobLogLine;
-const $59 = flowmesh.v1.JobTransition;
-const $60 = flowmesh.v1.Keyspace;
-const $61 = flowmesh.v1.KeyspaceSpec;
-const $62 = flowmesh.v1.KvAsOf;
-const $63 = flowmesh.v1.KvChange;
-const $64 = flowmesh.v1.KvCheck;
-const $65 = flowmesh.v1.KvDelete;
-const $66 = flowmesh.v1.KvEntry;
-const $67 = flowmesh.v1.KvExpire;
-const $68 = flowmesh.v1.KvGet;
-const $69 = flowmesh.v1.KvIncrement;
-const $70 = flowmesh.v1.KvInspect;
-const $71 = flowmesh.v1.KvOp;
-const $72 = flowmesh.v1.KvRequest;
-const $73 = flowmesh.v1.KvResponse;
-const $74 = flowmesh.v1.KvResult;
-const $75 = flowmesh.v1.KvScan;
-const $76 = flowmesh.v1.KvSet;
-const $77 = flowmesh.v1.KvWatchRequest;
-const $78 = flowmesh.v1.KvWatchResponse;
-const $79 = flowmesh.v1.LeaseRequest;
-const $80 = flowmesh.v1.LeaseResponse;
-const $81 = flowmesh.v1.LeasedJob;
-const $82 = flowmesh.v1.ListEffectsRequest;
-const $83 = flowmesh.v1.ListEffectsResponse;
-const $84 = flowmesh.v1.ListGroupsRequest;
-const $85 = flowmesh.v1.ListGroupsResponse;
-const $86 = flowmesh.v1.ListJobsRequest;
-const $87 = flowmesh.v1.ListJobsResponse;
-const $88 = flowmesh.v1.ListKeyspacesRequest;
-const $89 = flowmesh.v1.ListKeyspacesResponse;
-const $90 = flowmesh.v1.ListQueuesRequest;
-const $91 = flowmesh.v1.ListQueuesResponse;
-const $92 = flowmesh.v1.ListStreamsRequest;
-const $93 = flowmesh.v1.ListStreamsResponse;
-const $94 = flowmesh.v1.Mutation;
-const $95 = flowmesh.v1.Nack;
-const $96 = flowmesh.v1.NewJob;
-const $97 = flowmesh.v1.NewRecord;
-const $98 = flowmesh.v1.PartitionFigures;
-const $99 = flowmesh.v1.PartitionOffset;
-const $100 = flowmesh.v1.PublishBatch;
-const $101 = flowmesh.v1.PublishBatchReply;
-const $102 = flowmesh.v1.PublishRequest;
-const $103 = flowmesh.v1.PublishResponse;
-const $104 = flowmesh.v1.PurgeRequest;
-const $105 = flowmesh.v1.PurgeResponse;
-const $106 = flowmesh.v1.Queue;
-const $107 = flowmesh.v1.QueueFigures;
-const $108 = flowmesh.v1.QueueLimits;
-const $109 = flowmesh.v1.QueueSpec;
-const $110 = flowmesh.v1.Rate;
-const $111 = flowmesh.v1.ReadRequest;
-const $112 = flowmesh.v1.ReadResponse;
-const $113 = flowmesh.v1.Record;
-const $114 = flowmesh.v1.RecordChunk;
-const $115 = flowmesh.v1.RecordPlace;
-const $116 = flowmesh.v1.RedriveRequest;
-const $117 = flowmesh.v1.RedriveResponse;
-const $118 = flowmesh.v1.RedriveTask;
-const $119 = flowmesh.v1.RenewSessionRequest;
-const $120 = flowmesh.v1.RenewSessionResponse;
-const $121 = flowmesh.v1.ReportRequest;
-const $122 = flowmesh.v1.ReportResponse;
-const $123 = flowmesh.v1.Schedule;
-const $124 = flowmesh.v1.ScheduleState;
-const $125 = flowmesh.v1.ScoredMember;
-const $126 = flowmesh.v1.SeekRequest;
-const $127 = flowmesh.v1.SeekResponse;
-const $128 = flowmesh.v1.SetAdd;
-const $129 = flowmesh.v1.SetContains;
-const $130 = flowmesh.v1.SetDrainingRequest;
-const $131 = flowmesh.v1.SetDrainingResponse;
-const $132 = flowmesh.v1.SetPausedRequest;
-const $133 = flowmesh.v1.SetPausedResponse;
-const $134 = flowmesh.v1.SetRemove;
-const $135 = flowmesh.v1.SetScan;
-const $136 = flowmesh.v1.SettleRequest;
-const $137 = flowmesh.v1.SettleResponse;
-const $138 = flowmesh.v1.Settlement;
-const $139 = flowmesh.v1.ShardFigures;
-const $140 = flowmesh.v1.SortedSetAdd;
-const $141 = flowmesh.v1.SortedSetIncrement;
-const $142 = flowmesh.v1.SortedSetRange;
-const $143 = flowmesh.v1.SortedSetRemove;
-const $144 = flowmesh.v1.SortedSetScore;
-const $145 = flowmesh.v1.StartRedriveRequest;
-const $146 = flowmesh.v1.Stream;
-const $147 = flowmesh.v1.StreamSpec;
-const $148 = flowmesh.v1.TransactionOp;
-const $149 = flowmesh.v1.TransactionRequest;
-const $150 = flowmesh.v1.TransactionResponse;
-const $151 = flowmesh.v1.TransactionResult;
-const $152 = flowmesh.v1.Window;
-const $153 = flowmesh.v1.WorkExtend;
-const $154 = flowmesh.v1.WorkHello;
-const $155 = flowmesh.v1.WorkLost;
-const $156 = flowmesh.v1.WorkNack;
-const $157 = flowmesh.v1.WorkRequest;
-const $158 = flowmesh.v1.WorkResponse;
-const $159 = flowmesh.v1.WorkResult;
-const $160 = flowmesh.v1.WorkSettle;
-const $161 = flowmesh.v1.WorkSettled;
-const $162 = flowmesh.v1.WorkWelcome;
-const $163 = flowmesh.v1.Durability;
+const $42 = flowmesh.v1.GetQueueAtRequest;
+const $43 = flowmesh.v1.GetQueueRequest;
+const $44 = flowmesh.v1.GetRedriveRequest;
+const $45 = flowmesh.v1.GetStreamRequest;
+const $46 = flowmesh.v1.Group;
+const $47 = flowmesh.v1.GroupMember;
+const $48 = flowmesh.v1.GroupPartition;
+const $49 = flowmesh.v1.HashDelete;
+const $50 = flowmesh.v1.HashField;
+const $51 = flowmesh.v1.HashGet;
+const $52 = flowmesh.v1.HashIncrement;
+const $53 = flowmesh.v1.HashScan;
+const $54 = flowmesh.v1.HashSet;
+const $55 = flowmesh.v1.Job;
+const $56 = flowmesh.v1.JobAttempt;
+const $57 = flowmesh.v1.JobCounters;
+const $58 = flowmesh.v1.JobHistoryResponse;
+const $59 = flowmesh.v1.JobLogLine;
+const $60 = flowmesh.v1.JobTransition;
+const $61 = flowmesh.v1.Keyspace;
+const $62 = flowmesh.v1.KeyspaceSpec;
+const $63 = flowmesh.v1.KvAsOf;
+const $64 = flowmesh.v1.KvChange;
+const $65 = flowmesh.v1.KvCheck;
+const $66 = flowmesh.v1.KvDelete;
+const $67 = flowmesh.v1.KvEntry;
+const $68 = flowmesh.v1.KvExpire;
+const $69 = flowmesh.v1.KvGet;
+const $70 = flowmesh.v1.KvIncrement;
+const $71 = flowmesh.v1.KvInspect;
+const $72 = flowmesh.v1.KvOp;
+const $73 = flowmesh.v1.KvRequest;
+const $74 = flowmesh.v1.KvResponse;
+const $75 = flowmesh.v1.KvResult;
+const $76 = flowmesh.v1.KvScan;
+const $77 = flowmesh.v1.KvSet;
+const $78 = flowmesh.v1.KvWatchRequest;
+const $79 = flowmesh.v1.KvWatchResponse;
+const $80 = flowmesh.v1.LeaseRequest;
+const $81 = flowmesh.v1.LeaseResponse;
+const $82 = flowmesh.v1.LeasedJob;
+const $83 = flowmesh.v1.ListEffectsRequest;
+const $84 = flowmesh.v1.ListEffectsResponse;
+const $85 = flowmesh.v1.ListGroupsRequest;
+const $86 = flowmesh.v1.ListGroupsResponse;
+const $87 = flowmesh.v1.ListJobsAtRequest;
+const $88 = flowmesh.v1.ListJobsAtResponse;
+const $89 = flowmesh.v1.ListJobsRequest;
+const $90 = flowmesh.v1.ListJobsResponse;
+const $91 = flowmesh.v1.ListKeyspacesRequest;
+const $92 = flowmesh.v1.ListKeyspacesResponse;
+const $93 = flowmesh.v1.ListQueuesRequest;
+const $94 = flowmesh.v1.ListQueuesResponse;
+const $95 = flowmesh.v1.ListStreamsRequest;
+const $96 = flowmesh.v1.ListStreamsResponse;
+const $97 = flowmesh.v1.Mutation;
+const $98 = flowmesh.v1.Nack;
+const $99 = flowmesh.v1.NewJob;
+const $100 = flowmesh.v1.NewRecord;
+const $101 = flowmesh.v1.PartitionFigures;
+const $102 = flowmesh.v1.PartitionOffset;
+const $103 = flowmesh.v1.PublishBatch;
+const $104 = flowmesh.v1.PublishBatchReply;
+const $105 = flowmesh.v1.PublishRequest;
+const $106 = flowmesh.v1.PublishResponse;
+const $107 = flowmesh.v1.PurgeRequest;
+const $108 = flowmesh.v1.PurgeResponse;
+const $109 = flowmesh.v1.Queue;
+const $110 = flowmesh.v1.QueueAt;
+const $111 = flowmesh.v1.QueueFigures;
+const $112 = flowmesh.v1.QueueLimits;
+const $113 = flowmesh.v1.QueueSpec;
+const $114 = flowmesh.v1.Rate;
+const $115 = flowmesh.v1.ReadRequest;
+const $116 = flowmesh.v1.ReadResponse;
+const $117 = flowmesh.v1.Record;
+const $118 = flowmesh.v1.RecordChunk;
+const $119 = flowmesh.v1.RecordPlace;
+const $120 = flowmesh.v1.RedriveRequest;
+const $121 = flowmesh.v1.RedriveResponse;
+const $122 = flowmesh.v1.RedriveTask;
+const $123 = flowmesh.v1.RenewSessionRequest;
+const $124 = flowmesh.v1.RenewSessionResponse;
+const $125 = flowmesh.v1.ReportRequest;
+const $126 = flowmesh.v1.ReportResponse;
+const $127 = flowmesh.v1.Schedule;
+const $128 = flowmesh.v1.ScheduleState;
+const $129 = flowmesh.v1.ScoredMember;
+const $130 = flowmesh.v1.SeekRequest;
+const $131 = flowmesh.v1.SeekResponse;
+const $132 = flowmesh.v1.SetAdd;
+const $133 = flowmesh.v1.SetContains;
+const $134 = flowmesh.v1.SetDrainingRequest;
+const $135 = flowmesh.v1.SetDrainingResponse;
+const $136 = flowmesh.v1.SetPausedRequest;
+const $137 = flowmesh.v1.SetPausedResponse;
+const $138 = flowmesh.v1.SetRemove;
+const $139 = flowmesh.v1.SetScan;
+const $140 = flowmesh.v1.SettleRequest;
+const $141 = flowmesh.v1.SettleResponse;
+const $142 = flowmesh.v1.Settlement;
+const $143 = flowmesh.v1.ShardFigures;
+const $144 = flowmesh.v1.SortedSetAdd;
+const $145 = flowmesh.v1.SortedSetIncrement;
+const $146 = flowmesh.v1.SortedSetRange;
+const $147 = flowmesh.v1.SortedSetRemove;
+const $148 = flowmesh.v1.SortedSetScore;
+const $149 = flowmesh.v1.StartRedriveRequest;
+const $150 = flowmesh.v1.Stream;
+const $151 = flowmesh.v1.StreamSpec;
+const $152 = flowmesh.v1.TransactionOp;
+const $153 = flowmesh.v1.TransactionRequest;
+const $154 = flowmesh.v1.TransactionResponse;
+const $155 = flowmesh.v1.TransactionResult;
+const $156 = flowmesh.v1.Window;
+const $157 = flowmesh.v1.WorkExtend;
+const $158 = flowmesh.v1.WorkHello;
+const $159 = flowmesh.v1.WorkLost;
+const $160 = flowmesh.v1.WorkNack;
+const $161 = flowmesh.v1.WorkRequest;
+const $162 = flowmesh.v1.WorkResponse;
+const $163 = flowmesh.v1.WorkResult;
+const $164 = flowmesh.v1.WorkSettle;
+const $165 = flowmesh.v1.WorkSettled;
+const $166 = flowmesh.v1.WorkWelcome;
+const $167 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -33231,126 +34208,130 @@ export {
   $39 as GetClusterRequest,
   $40 as GetGroupRequest,
   $41 as GetJobRequest,
-  $42 as GetQueueRequest,
-  $43 as GetRedriveRequest,
-  $44 as GetStreamRequest,
-  $45 as Group,
-  $46 as GroupMember,
-  $47 as GroupPartition,
-  $48 as HashDelete,
-  $49 as HashField,
-  $50 as HashGet,
-  $51 as HashIncrement,
-  $52 as HashScan,
-  $53 as HashSet,
-  $54 as Job,
-  $55 as JobAttempt,
-  $56 as JobCounters,
-  $57 as JobHistoryResponse,
-  $58 as JobLogLine,
-  $59 as JobTransition,
-  $60 as Keyspace,
-  $61 as KeyspaceSpec,
-  $62 as KvAsOf,
-  $63 as KvChange,
-  $64 as KvCheck,
-  $65 as KvDelete,
-  $66 as KvEntry,
-  $67 as KvExpire,
-  $68 as KvGet,
-  $69 as KvIncrement,
-  $70 as KvInspect,
-  $71 as KvOp,
-  $72 as KvRequest,
-  $73 as KvResponse,
-  $74 as KvResult,
-  $75 as KvScan,
-  $76 as KvSet,
-  $77 as KvWatchRequest,
-  $78 as KvWatchResponse,
-  $79 as LeaseRequest,
-  $80 as LeaseResponse,
-  $81 as LeasedJob,
-  $82 as ListEffectsRequest,
-  $83 as ListEffectsResponse,
-  $84 as ListGroupsRequest,
-  $85 as ListGroupsResponse,
-  $86 as ListJobsRequest,
-  $87 as ListJobsResponse,
-  $88 as ListKeyspacesRequest,
-  $89 as ListKeyspacesResponse,
-  $90 as ListQueuesRequest,
-  $91 as ListQueuesResponse,
-  $92 as ListStreamsRequest,
-  $93 as ListStreamsResponse,
-  $94 as Mutation,
-  $95 as Nack,
-  $96 as NewJob,
-  $97 as NewRecord,
-  $98 as PartitionFigures,
-  $99 as PartitionOffset,
-  $100 as PublishBatch,
-  $101 as PublishBatchReply,
-  $102 as PublishRequest,
-  $103 as PublishResponse,
-  $104 as PurgeRequest,
-  $105 as PurgeResponse,
-  $106 as Queue,
-  $107 as QueueFigures,
-  $108 as QueueLimits,
-  $109 as QueueSpec,
-  $110 as Rate,
-  $111 as ReadRequest,
-  $112 as ReadResponse,
-  $113 as Record,
-  $114 as RecordChunk,
-  $115 as RecordPlace,
-  $116 as RedriveRequest,
-  $117 as RedriveResponse,
-  $118 as RedriveTask,
-  $119 as RenewSessionRequest,
-  $120 as RenewSessionResponse,
-  $121 as ReportRequest,
-  $122 as ReportResponse,
-  $123 as Schedule,
-  $124 as ScheduleState,
-  $125 as ScoredMember,
-  $126 as SeekRequest,
-  $127 as SeekResponse,
-  $128 as SetAdd,
-  $129 as SetContains,
-  $130 as SetDrainingRequest,
-  $131 as SetDrainingResponse,
-  $132 as SetPausedRequest,
-  $133 as SetPausedResponse,
-  $134 as SetRemove,
-  $135 as SetScan,
-  $136 as SettleRequest,
-  $137 as SettleResponse,
-  $138 as Settlement,
-  $139 as ShardFigures,
-  $140 as SortedSetAdd,
-  $141 as SortedSetIncrement,
-  $142 as SortedSetRange,
-  $143 as SortedSetRemove,
-  $144 as SortedSetScore,
-  $145 as StartRedriveRequest,
-  $146 as Stream,
-  $147 as StreamSpec,
-  $148 as TransactionOp,
-  $149 as TransactionRequest,
-  $150 as TransactionResponse,
-  $151 as TransactionResult,
-  $152 as Window,
-  $153 as WorkExtend,
-  $154 as WorkHello,
-  $155 as WorkLost,
-  $156 as WorkNack,
-  $157 as WorkRequest,
-  $158 as WorkResponse,
-  $159 as WorkResult,
-  $160 as WorkSettle,
-  $161 as WorkSettled,
-  $162 as WorkWelcome,
-  $163 as Durability,
+  $42 as GetQueueAtRequest,
+  $43 as GetQueueRequest,
+  $44 as GetRedriveRequest,
+  $45 as GetStreamRequest,
+  $46 as Group,
+  $47 as GroupMember,
+  $48 as GroupPartition,
+  $49 as HashDelete,
+  $50 as HashField,
+  $51 as HashGet,
+  $52 as HashIncrement,
+  $53 as HashScan,
+  $54 as HashSet,
+  $55 as Job,
+  $56 as JobAttempt,
+  $57 as JobCounters,
+  $58 as JobHistoryResponse,
+  $59 as JobLogLine,
+  $60 as JobTransition,
+  $61 as Keyspace,
+  $62 as KeyspaceSpec,
+  $63 as KvAsOf,
+  $64 as KvChange,
+  $65 as KvCheck,
+  $66 as KvDelete,
+  $67 as KvEntry,
+  $68 as KvExpire,
+  $69 as KvGet,
+  $70 as KvIncrement,
+  $71 as KvInspect,
+  $72 as KvOp,
+  $73 as KvRequest,
+  $74 as KvResponse,
+  $75 as KvResult,
+  $76 as KvScan,
+  $77 as KvSet,
+  $78 as KvWatchRequest,
+  $79 as KvWatchResponse,
+  $80 as LeaseRequest,
+  $81 as LeaseResponse,
+  $82 as LeasedJob,
+  $83 as ListEffectsRequest,
+  $84 as ListEffectsResponse,
+  $85 as ListGroupsRequest,
+  $86 as ListGroupsResponse,
+  $87 as ListJobsAtRequest,
+  $88 as ListJobsAtResponse,
+  $89 as ListJobsRequest,
+  $90 as ListJobsResponse,
+  $91 as ListKeyspacesRequest,
+  $92 as ListKeyspacesResponse,
+  $93 as ListQueuesRequest,
+  $94 as ListQueuesResponse,
+  $95 as ListStreamsRequest,
+  $96 as ListStreamsResponse,
+  $97 as Mutation,
+  $98 as Nack,
+  $99 as NewJob,
+  $100 as NewRecord,
+  $101 as PartitionFigures,
+  $102 as PartitionOffset,
+  $103 as PublishBatch,
+  $104 as PublishBatchReply,
+  $105 as PublishRequest,
+  $106 as PublishResponse,
+  $107 as PurgeRequest,
+  $108 as PurgeResponse,
+  $109 as Queue,
+  $110 as QueueAt,
+  $111 as QueueFigures,
+  $112 as QueueLimits,
+  $113 as QueueSpec,
+  $114 as Rate,
+  $115 as ReadRequest,
+  $116 as ReadResponse,
+  $117 as Record,
+  $118 as RecordChunk,
+  $119 as RecordPlace,
+  $120 as RedriveRequest,
+  $121 as RedriveResponse,
+  $122 as RedriveTask,
+  $123 as RenewSessionRequest,
+  $124 as RenewSessionResponse,
+  $125 as ReportRequest,
+  $126 as ReportResponse,
+  $127 as Schedule,
+  $128 as ScheduleState,
+  $129 as ScoredMember,
+  $130 as SeekRequest,
+  $131 as SeekResponse,
+  $132 as SetAdd,
+  $133 as SetContains,
+  $134 as SetDrainingRequest,
+  $135 as SetDrainingResponse,
+  $136 as SetPausedRequest,
+  $137 as SetPausedResponse,
+  $138 as SetRemove,
+  $139 as SetScan,
+  $140 as SettleRequest,
+  $141 as SettleResponse,
+  $142 as Settlement,
+  $143 as ShardFigures,
+  $144 as SortedSetAdd,
+  $145 as SortedSetIncrement,
+  $146 as SortedSetRange,
+  $147 as SortedSetRemove,
+  $148 as SortedSetScore,
+  $149 as StartRedriveRequest,
+  $150 as Stream,
+  $151 as StreamSpec,
+  $152 as TransactionOp,
+  $153 as TransactionRequest,
+  $154 as TransactionResponse,
+  $155 as TransactionResult,
+  $156 as Window,
+  $157 as WorkExtend,
+  $158 as WorkHello,
+  $159 as WorkLost,
+  $160 as WorkNack,
+  $161 as WorkRequest,
+  $162 as WorkResponse,
+  $163 as WorkResult,
+  $164 as WorkSettle,
+  $165 as WorkSettled,
+  $166 as WorkWelcome,
+  $167 as Durability,
 };

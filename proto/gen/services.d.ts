@@ -45,6 +45,8 @@ import type {
   GetGroupRequestInput,
   GetJobRequest,
   GetJobRequestInput,
+  GetQueueAtRequest,
+  GetQueueAtRequestInput,
   GetQueueRequest,
   GetQueueRequestInput,
   GetRedriveRequest,
@@ -81,6 +83,10 @@ import type {
   ListGroupsRequestInput,
   ListGroupsResponse,
   ListGroupsResponseInput,
+  ListJobsAtRequest,
+  ListJobsAtRequestInput,
+  ListJobsAtResponse,
+  ListJobsAtResponseInput,
   ListJobsRequest,
   ListJobsRequestInput,
   ListJobsResponse,
@@ -111,6 +117,8 @@ import type {
   PurgeResponseInput,
   Queue,
   QueueInput,
+  QueueAt,
+  QueueAtInput,
   QueueSpec,
   QueueSpecInput,
   ReadRequest,
@@ -258,9 +266,15 @@ export type HistoryHandlers = {
    * named its cause (Mutation.cause, or the cause of a record or job) and is within the history.
    */
   listEffects: grpc.handleUnaryCall<ListEffectsRequest, ListEffectsResponseInput>;
+  /** How many jobs were in which state at an earlier moment. Older than the history: HISTORY_TRIMMED. */
+  getQueueAt: grpc.handleUnaryCall<GetQueueAtRequest, QueueAtInput>;
+  /** Jobs that were in a queue at an earlier moment, by age. Not over a purge: HISTORY_TRIMMED. */
+  listJobsAt: grpc.handleUnaryCall<ListJobsAtRequest, ListJobsAtResponseInput>;
 };
 export const HistoryService: {
   readonly listEffects: CallDefinition<ListEffectsRequest, ListEffectsResponseInput, ListEffectsRequestInput, ListEffectsResponse>;
+  readonly getQueueAt: CallDefinition<GetQueueAtRequest, QueueAtInput, GetQueueAtRequestInput, QueueAt>;
+  readonly listJobsAt: CallDefinition<ListJobsAtRequest, ListJobsAtResponseInput, ListJobsAtRequestInput, ListJobsAtResponse>;
 };
 export interface HistoryClient extends grpc.Client {
   /**
@@ -268,6 +282,10 @@ export interface HistoryClient extends grpc.Client {
    * named its cause (Mutation.cause, or the cause of a record or job) and is within the history.
    */
   listEffects: UnaryClient<ListEffectsRequestInput, ListEffectsResponse>;
+  /** How many jobs were in which state at an earlier moment. Older than the history: HISTORY_TRIMMED. */
+  getQueueAt: UnaryClient<GetQueueAtRequestInput, QueueAt>;
+  /** Jobs that were in a queue at an earlier moment, by age. Not over a purge: HISTORY_TRIMMED. */
+  listJobsAt: UnaryClient<ListJobsAtRequestInput, ListJobsAtResponse>;
 }
 export const HistoryClient: ClientConstructor<HistoryClient>;
 

@@ -25,6 +25,7 @@ const FollowRequest = { serialize: (message) => pb.FollowRequest.encode(message)
 const GetClusterRequest = { serialize: (message) => pb.GetClusterRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetClusterRequest.decode(bytes) };
 const GetGroupRequest = { serialize: (message) => pb.GetGroupRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetGroupRequest.decode(bytes) };
 const GetJobRequest = { serialize: (message) => pb.GetJobRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetJobRequest.decode(bytes) };
+const GetQueueAtRequest = { serialize: (message) => pb.GetQueueAtRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueAtRequest.decode(bytes) };
 const GetQueueRequest = { serialize: (message) => pb.GetQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueRequest.decode(bytes) };
 const GetRedriveRequest = { serialize: (message) => pb.GetRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetRedriveRequest.decode(bytes) };
 const GetStreamRequest = { serialize: (message) => pb.GetStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetStreamRequest.decode(bytes) };
@@ -43,6 +44,8 @@ const ListEffectsRequest = { serialize: (message) => pb.ListEffectsRequest.encod
 const ListEffectsResponse = { serialize: (message) => pb.ListEffectsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsResponse.decode(bytes) };
 const ListGroupsRequest = { serialize: (message) => pb.ListGroupsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsRequest.decode(bytes) };
 const ListGroupsResponse = { serialize: (message) => pb.ListGroupsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsResponse.decode(bytes) };
+const ListJobsAtRequest = { serialize: (message) => pb.ListJobsAtRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListJobsAtRequest.decode(bytes) };
+const ListJobsAtResponse = { serialize: (message) => pb.ListJobsAtResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListJobsAtResponse.decode(bytes) };
 const ListJobsRequest = { serialize: (message) => pb.ListJobsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListJobsRequest.decode(bytes) };
 const ListJobsResponse = { serialize: (message) => pb.ListJobsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListJobsResponse.decode(bytes) };
 const ListKeyspacesRequest = { serialize: (message) => pb.ListKeyspacesRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListKeyspacesRequest.decode(bytes) };
@@ -58,6 +61,7 @@ const PublishResponse = { serialize: (message) => pb.PublishResponse.encode(mess
 const PurgeRequest = { serialize: (message) => pb.PurgeRequest.encode(message).finish(true), deserialize: (bytes) => pb.PurgeRequest.decode(bytes) };
 const PurgeResponse = { serialize: (message) => pb.PurgeResponse.encode(message).finish(true), deserialize: (bytes) => pb.PurgeResponse.decode(bytes) };
 const Queue = { serialize: (message) => pb.Queue.encode(message).finish(true), deserialize: (bytes) => pb.Queue.decode(bytes) };
+const QueueAt = { serialize: (message) => pb.QueueAt.encode(message).finish(true), deserialize: (bytes) => pb.QueueAt.decode(bytes) };
 const QueueSpec = { serialize: (message) => pb.QueueSpec.encode(message).finish(true), deserialize: (bytes) => pb.QueueSpec.decode(bytes) };
 const ReadRequest = { serialize: (message) => pb.ReadRequest.encode(message).finish(true), deserialize: (bytes) => pb.ReadRequest.decode(bytes) };
 const ReadResponse = { serialize: (message) => pb.ReadResponse.encode(message).finish(true), deserialize: (bytes) => pb.ReadResponse.decode(bytes) };
@@ -210,6 +214,26 @@ export const HistoryService = {
     responseSerialize: ListEffectsResponse.serialize,
     responseDeserialize: ListEffectsResponse.deserialize,
     originalName: 'ListEffects',
+  },
+  getQueueAt: {
+    path: '/flowmesh.v1.History/GetQueueAt',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: GetQueueAtRequest.serialize,
+    requestDeserialize: GetQueueAtRequest.deserialize,
+    responseSerialize: QueueAt.serialize,
+    responseDeserialize: QueueAt.deserialize,
+    originalName: 'GetQueueAt',
+  },
+  listJobsAt: {
+    path: '/flowmesh.v1.History/ListJobsAt',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ListJobsAtRequest.serialize,
+    requestDeserialize: ListJobsAtRequest.deserialize,
+    responseSerialize: ListJobsAtResponse.serialize,
+    responseDeserialize: ListJobsAtResponse.deserialize,
+    originalName: 'ListJobsAt',
   },
 };
 export const HistoryClient = grpc.makeGenericClientConstructor(

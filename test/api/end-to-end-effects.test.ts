@@ -86,4 +86,38 @@ describe.each([1, 3])('shards: %d', (shards) => {
     const bad = await ask('POST', '/v1/queues/ship/jobs', { payload: 1 }, { 'flowmesh-cause': 'x' });
     expect(bad.body).toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
+
+  test('[Q160] [Q161] a queue as it was, over HTTP and from the SDK', async () => {
+    const { server, ask } = await serve({ shards });
+    const fm = await connect({ address: `127.0.0.1:${server.grpcPort}` });
+    atEnd(() => fm.close({ timeout: 0 }));
+    const jobs = await fm.queue.enqueueMany('q', ['a', 'b', 'c'], { key: 'k' });
+    const counts = (await ask('GET', `/v1/queues/q/past?asOfTimeMs=${Date.now() + 1000}`)).body;
+    expect(counts).toMatchObject({ queue: 'q', waiting: 1, blocked: 2, leased: 0 });
+    const worker = fm.queue.worker('q', () => {});
+    await expect.poll(async () => (await fm.admin.getQueue('q')).figures?.completedTotal).toBe(3);
+    await worker.drain();
+    const moment = { position: counts.position as number };
+    expect(await fm.history.queueAt('q', moment)).toMatchObject({
+      position: moment.position,
+      waiting: 1,
+      blocked: 2,
+    });
+    expect((await fm.history.queueAt('q', { time: new Date(Date.now() + 1000) })).waiting).toBe(0);
+    const found: unknown[] = [];
+    for await (const { id, state, payload } of fm.history.jobsAt('q', moment, { pageSize: 2 }))
+      found.push([id, state, payload]);
+    expect(found).toEqual([
+      [jobs[0]?.id, 'waiting', 'a'],
+      [jobs[1]?.id, 'blocked', 'b'],
+      [jobs[2]?.id, 'blocked', 'c'],
+    ]);
+    const path = '/v1/queues/q/past/jobs';
+    const first = (await ask('GET', `${path}?asOfPosition=${moment.position}&limit=1&state=blocked`)).body;
+    expect(first.jobs).toMatchObject([{ id: jobs[1]?.id, key: 'k', state: 'blocked' }]);
+    const rest = (await ask('GET', `${path}?cursor=${first.cursor}&state=blocked`)).body;
+    expect(rest).toMatchObject({ jobs: [{ id: jobs[2]?.id }], cursor: null });
+    for (const query of ['', 'asOfTimeMs=5&asOfPosition=5', 'asOfTimeMs=x'])
+      expect((await ask('GET', `/v1/queues/q/past?${query}`)).status, query).toBe(400);
+  });
 });

@@ -1,4 +1,4 @@
-// flowmesh queue effects, stream effects.
+// flowmesh queue effects, stream effects; queue get --at, queue jobs --at.
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { expect, test } from 'vitest';
 import { flowmesh, noonMs, received } from './support.ts';
@@ -46,4 +46,23 @@ test('effects follow the cursor to the limit, and say that there are more', asyn
     listEffects: () => received(pb.ListEffectsResponse, {}),
   });
   expect(none).toMatchObject({ code: 0, out: '', err: 'no effects are known\n' });
+});
+
+test('queue get --at counts the jobs of then, queue jobs --at lists them', async () => {
+  const counts = { queue: 'q', position: 7, waiting: 3, leased: 1 };
+  const jobs = [{ id: '0-1-0', state: 'waiting', enqueuedAtMs: noonMs, payload: Buffer.from('p') }];
+  const answers = {
+    getQueueAt: () => received(pb.QueueAt, counts) as unknown,
+    listJobsAt: () => received(pb.ListJobsAtResponse, { jobs, position: 7 }) as unknown,
+  };
+  const got = await flowmesh('queue get q --at 15m', answers);
+  expect(got.calls).toMatchObject([['getQueueAt', { queue: 'q', timeMs: noonMs - 900_000 }]]);
+  expect(got.out).toMatch(/waiting +3\n/);
+  expect(JSON.parse((await flowmesh('queue get q --at 15m -o json', answers)).out)).toMatchObject(counts);
+  const listed = await flowmesh('queue jobs q --at 15m --state waiting', answers);
+  expect(listed.calls).toMatchObject([
+    ['listJobsAt', { timeMs: noonMs - 900_000, state: 'waiting', limit: 50 }],
+  ]);
+  expect(listed.out).toMatch(/0-1-0 +waiting/);
+  expect((await flowmesh('queue jobs q --at 15m --state completed', answers)).code).toBe(2);
 });

@@ -49,7 +49,11 @@ export function unaryMethods({ kv, queues, streams, transactions, history, admin
       listKeyspaces: (caller) => admin.listKeyspaces(caller),
       getCluster: (caller) => admin.getCluster(caller),
     },
-    'flowmesh.v1.History': { listEffects: (caller, request) => history.listEffects(caller, request) },
+    'flowmesh.v1.History': {
+      listEffects: (caller, request) => history.listEffects(caller, request),
+      getQueueAt: (caller, request) => history.getQueueAt(caller, request),
+      listJobsAt: (caller, request) => history.listJobsAt(caller, request),
+    },
     'flowmesh.v1.Kv': { execute: (caller, request) => kv.execute(caller, request) },
     'flowmesh.v1.Queues': {
       enqueue: (caller, request) => queues.enqueue(caller, request),

@@ -22,6 +22,7 @@ import { addJobRoutes } from './jobs.ts';
 import { encodeJson, parseJson } from './json.ts';
 import { addKvRoutes } from './kv.ts';
 import { rawProblem, sendProblem, translate } from './problem.ts';
+import { addQueuePastRoutes } from './queue-past.ts';
 import { addQueueRoutes } from './queues.ts';
 import { addRedriveRoutes } from './redrives.ts';
 import { anyBytes, problemSchema, useAjv } from './schemas.ts';
@@ -153,6 +154,7 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   addRedriveRoutes(app, context);
   addStreamRoutes(app, context);
   addEffectRoutes(app, context);
+  addQueuePastRoutes(app, context);
   await app.ready();
   return {
     app,

@@ -54,6 +54,40 @@ export interface Effect {
   value?: unknown;
 }
 
+/** A time, or a position: in front of that journal entry of the queue's shard. */
+export type QueueMoment = { time: Date } | { position: number };
+
+/** How many jobs were in which state. */
+export interface QueueCounts {
+  /** Of the moment, for lists of the same. */
+  position: number;
+  waiting: number;
+  delayed: number;
+  retrying: number;
+  blocked: number;
+  leased: number;
+  /** On their way to the dead-letter queue. */
+  dead: number;
+}
+
+export interface PastJob<T = unknown> {
+  id: string;
+  state: 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'dead';
+  priority: number;
+  key: Uint8Array | undefined;
+  enqueuedAtMs: number;
+  /** Undefined: the job has left the retention of its queue. */
+  payload: T | undefined;
+}
+
+export interface PastJobsOptions extends CallOptions {
+  state?: PastJob['state'] | undefined;
+  /** Jobs per request. Default: 500. */
+  pageSize?: number | undefined;
+}
+
+const PAGE_SIZE = 500;
+
 export class History {
   readonly #connection: Connection;
 
@@ -79,7 +113,52 @@ export class History {
       cursor = page.cursor;
     } while (cursor !== '');
   }
+
+  /**
+   * How many jobs of a queue were in which state at an earlier moment.
+   * @throws FlowError HISTORY_TRIMMED: the moment is older than the history
+   */
+  async queueAt(queue: string, moment: QueueMoment, options?: CallOptions): Promise<QueueCounts> {
+    const { history } = this.#connection;
+    const request = { queue, ...momentOf(moment) };
+    const then = await this.#connection.call(history, history.getQueueAt, request, options);
+    const { position, waiting, delayed, retrying, blocked, leased, dead } = then;
+    return { position, waiting, delayed, retrying, blocked, leased, dead };
+  }
+
+  /**
+   * The jobs that were in a queue at an earlier moment, each once, in the order in which they were enqueued.
+   * @throws FlowError HISTORY_TRIMMED: the moment is older than the history, or the queue was purged since
+   */
+  async *jobsAt<T = unknown>(
+    queue: string,
+    moment: QueueMoment,
+    options: PastJobsOptions = {},
+  ): AsyncGenerator<PastJob<T>, void, void> {
+    const { history } = this.#connection;
+    const { state, pageSize: limit = PAGE_SIZE } = options;
+    let cursor = '';
+    do {
+      const at = cursor === '' ? momentOf(moment) : {};
+      const request = { queue, state, limit, cursor, ...at };
+      const page = await this.#connection.call(history, history.listJobsAt, request, options);
+      for (const job of page.jobs) yield pastJob(job) as PastJob<T>;
+      cursor = page.cursor;
+    } while (cursor !== '');
+  }
 }
+
+const momentOf = (moment: QueueMoment) =>
+  'time' in moment ? { timeMs: moment.time.getTime() } : { position: moment.position };
+
+const pastJob = ({ id, state, priority, key, enqueuedAtMs, payload, contentType }: pb.Job): PastJob => ({
+  id,
+  state: state as PastJob['state'],
+  priority,
+  key: key.length > 0 ? key : undefined,
+  enqueuedAtMs,
+  payload: enqueuedAtMs > 0 ? decodeValue(payload, contentType) : undefined,
+});
 
 function placeOf(of: EffectsOf): pb.ListEffectsRequestInput {
   if ('job' in of) return { jobId: of.job };

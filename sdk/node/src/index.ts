@@ -19,7 +19,16 @@ export type { EnqueuedJob, EnqueueOptions } from './enqueue.ts';
 export { RetryAfter, Unrecoverable } from './errors.ts';
 export type { EventHandler, HandleOptions } from './handle-events.ts';
 export type { Headers } from './headers.ts';
-export type { Effect, EffectsOf, EffectsOptions, History } from './history.ts';
+export type {
+  Effect,
+  EffectsOf,
+  EffectsOptions,
+  History,
+  PastJob,
+  PastJobsOptions,
+  QueueCounts,
+  QueueMoment,
+} from './history.ts';
 export type { Job } from './job.ts';
 export type { KeyValue, ScanOptions } from './kv.ts';
 export type {

@@ -1,0 +1,93 @@
+// flowmesh queue get --at, queue jobs --at: a queue at an earlier moment.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { Option } from 'commander';
+import type { Context } from '../context.ts';
+import { usage } from '../failure.ts';
+import { jsonField } from '../json.ts';
+import { timestamp } from '../parsing.ts';
+import { details, table } from '../table.ts';
+import { clock, count, preview, printable } from '../text.ts';
+
+export interface AtOption {
+  at?: (nowMs: number) => number;
+}
+
+export const atOption = (): Option =>
+  new Option('--at <time>', 'as it was at a time: 2026-01-31T12:00:00Z, or how long ago: 15m').argParser(
+    timestamp,
+  );
+
+const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'] as const;
+
+export async function getAt(context: Context, timeMs: number, queue: string): Promise<void> {
+  const api = await context.api();
+  const then = await api.getQueueAt({ queue, timeMs });
+  const { terminal } = context;
+  const figures = Object.fromEntries(states.map((state) => [state, then[state]]));
+  context.show({ queue, timeMs, position: then.position, ...figures }, () =>
+    details(
+      [
+        ['queue', printable(queue)],
+        ['at', clock(timeMs, terminal.nowMs())],
+        ...states.map((state): [string, string] => [state, count(then[state])]),
+      ],
+      terminal,
+    ),
+  );
+}
+
+interface Asked {
+  timeMs: number;
+  state: string;
+  limit: number;
+}
+
+export async function jobsAt(
+  context: Context,
+  { timeMs, state, limit }: Asked,
+  queue: string,
+): Promise<void> {
+  if (state !== '' && !(states as readonly string[]).includes(state))
+    throw usage(`no ${state} jobs can be listed as of a time`, `give one of ${states.join(', ')}, or none`);
+  const api = await context.api();
+  const found: pb.Job[] = [];
+  let cursor = '';
+  do {
+    const size = Math.min(500, limit - found.length);
+    const page = await api.listJobsAt({
+      queue,
+      state,
+      limit: size,
+      cursor,
+      ...(cursor === '' && { timeMs }),
+    });
+    found.push(...page.jobs);
+    cursor = page.cursor;
+  } while (cursor !== '' && found.length < limit);
+  const { terminal } = context;
+  const now = terminal.nowMs();
+  const json = found.map(({ id, state: was, enqueuedAtMs, payload, contentType }) => ({
+    ...{ id, state: was, enqueuedAtMs },
+    ...jsonField('payload', payload, contentType),
+  }));
+  context.show({ jobs: json, isComplete: cursor === '' }, () =>
+    found.length === 0
+      ? ''
+      : table(
+          found,
+          [
+            { title: 'JOB', value: ({ id }) => id },
+            { title: 'STATE', value: (row) => row.state },
+            {
+              title: 'ENQUEUED',
+              value: ({ enqueuedAtMs }) => (enqueuedAtMs > 0 ? clock(enqueuedAtMs, now) : '-'),
+            },
+            { title: 'KEY', value: ({ key }) => preview(key) || '-', flexible: true },
+            { title: 'PAYLOAD', value: ({ payload }) => preview(payload), flexible: true },
+          ],
+          terminal,
+        ),
+  );
+  if (found.length === 0) context.hint(`no ${state === '' ? 'unfinished' : state} jobs were in ${queue}`);
+  if (cursor !== '') context.hint(`more jobs than ${count(limit)}; see --limit`);
+}
