@@ -66,7 +66,7 @@ const RUN: Table<Run> = {
 /** Tenant 0 is the shard itself. */
 const PREFIX = u32be(0) + String.fromCharCode(RUN.id);
 
-/** What names the message in `<job id>@<lease epoch>`, `<stream>/<partition>/<offset>@<epoch>`. */
+/** What names the message in `<job id>@<epoch>`, `<stream>/<partition>/<offset>@<group>/<epoch>`. */
 export function messageOf(deliveryId: string): string {
   const end = deliveryId.lastIndexOf('@');
   return end === -1 ? deliveryId : deliveryId.slice(0, end);

@@ -1496,7 +1496,7 @@ export type ListEffectsRequest = {
   jobId: string | null;
   /** All deliveries of a record. */
   record: RecordPlace | null;
-  /** One delivery: `<job id>@<lease epoch>`, or `<stream>/<partition>/<offset>@<epoch>`. */
+  /** One delivery: `<job id>@<lease epoch>`, or `<stream>/<partition>/<offset>@<group>/<epoch>`. */
   deliveryId: string | null;
   /** Of the last page. */
   cursor: string;
@@ -1515,7 +1515,7 @@ export interface ListEffectsRequestInput {
   jobId?: string | null | undefined;
   /** All deliveries of a record. */
   record?: RecordPlaceInput | null | undefined;
-  /** One delivery: `<job id>@<lease epoch>`, or `<stream>/<partition>/<offset>@<epoch>`. */
+  /** One delivery: `<job id>@<lease epoch>`, or `<stream>/<partition>/<offset>@<group>/<epoch>`. */
   deliveryId?: string | null | undefined;
   /** Of the last page. */
   cursor?: string | null | undefined;

@@ -53,7 +53,7 @@ const schema = {
     additionalProperties: false,
     properties: {
       job: text('Id of a job: what all its deliveries did'),
-      delivery: text('One delivery: <job id>@<lease epoch>, <stream>/<partition>/<offset>@<epoch>'),
+      delivery: text('One delivery: <job id>@<lease epoch>, <stream>/<partition>/<offset>@<group>/<epoch>'),
       stream: text('With partition and offset: what all deliveries of the record did'),
       partition: count('Of the record'),
       offset: count('Of the record'),

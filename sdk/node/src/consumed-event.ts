@@ -17,6 +17,8 @@ export interface StreamEvent<T = unknown> extends StreamRecord<T> {
   run<R>(effect: () => R): R;
 }
 
+const GROUP_CHARS_MAX = 255;
+
 export class ConsumedEvent<T = unknown> extends StoredRecord<T> implements StreamEvent<T>, Origin {
   readonly owned: OwnedPartition;
   readonly consumer: Consumer<T>;
@@ -39,7 +41,9 @@ export class ConsumedEvent<T = unknown> extends StoredRecord<T> implements Strea
   }
 
   get deliveryId(): string {
-    return `${this.id}@${this.owned.epoch}`;
+    // A name may have any characters, and the id has its bounds.
+    const group = encodeURIComponent(this.consumer.group).slice(0, GROUP_CHARS_MAX);
+    return `${this.id}@${group}/${this.owned.epoch}`;
   }
 
   get ordinal(): number {

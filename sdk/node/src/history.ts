@@ -4,7 +4,10 @@ import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { decodeValue } from './values.ts';
 
-/** A job, a record, or one delivery: `<job id>@<lease epoch>`, `<stream>/<partition>/<offset>@<epoch>`. */
+/**
+ * A job, a record, or one delivery of either: `<job id>@<lease epoch>`,
+ * `<stream>/<partition>/<offset>@<group>/<epoch>`.
+ */
 export type EffectsOf =
   | { job: string }
   | { stream: string; partition: number; offset: number }

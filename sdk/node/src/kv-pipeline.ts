@@ -213,7 +213,8 @@ class KvBatch extends Batch<pb.KvRequestInput, pb.KvResponse> {
       } else if (error.retry === 'backoff' && !call.isSettled) {
         again ??= { batch: new KvBatch(this.#lane), error };
         again.batch.append(call as KvCall<unknown>, undefined);
-        again.batch.#cause = this.#cause;
+        const { deliveryId, ordinal } = this.#cause ?? {};
+        if (deliveryId !== undefined) again.batch.#cause ??= { deliveryId, ordinal: (ordinal ?? 0) + i };
       } else {
         call.fail(error);
       }

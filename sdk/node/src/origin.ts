@@ -9,7 +9,8 @@ import type { Envelope } from '@flowmesh/protocol';
 /** A delivery that causes effects: a job or an event. */
 export interface Origin {
   /**
-   * Unique per delivery, not per message: `<job id>@<lease epoch>`, `<stream>/<partition>/<offset>@<epoch>`.
+   * Unique per delivery, not per message: `<job id>@<lease epoch>`,
+   * `<stream>/<partition>/<offset>@<group>/<epoch>`.
    */
   readonly deliveryId: string;
   /** The message: `<job id>`, `<stream>/<partition>/<offset>`. */

@@ -272,5 +272,5 @@ test('[consumer] effects of an event can name their cause', async () => {
     await event.run(() => fm.kv.set('k', 1));
     break;
   }
-  expect(fake.mutations.at(-1)?.cause).toMatchObject({ deliveryId: 's/0/0@1', ordinal: 1 });
+  expect(fake.mutations.at(-1)?.cause).toMatchObject({ deliveryId: 's/0/0@g/1', ordinal: 1 });
 });
