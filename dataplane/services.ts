@@ -40,6 +40,7 @@ export interface WatchSession {
 
 export interface QueueService {
   enqueue(caller: Caller, request: pb.EnqueueRequest): Promise<pb.EnqueueResponseInput>;
+  enqueueFlow(caller: Caller, request: pb.EnqueueFlowRequest): Promise<pb.EnqueueFlowResponseInput>;
   /** Hot path of EnqueueStream: no promise per batch. `done` is called in request order per caller. */
   enqueueBatch(
     caller: Caller,
@@ -67,6 +68,7 @@ export interface QueueService {
   report(caller: Caller, request: pb.ReportRequest): Promise<pb.ReportResponseInput>;
   getJob(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobInput>;
   listJobs(caller: Caller, request: pb.ListJobsRequest): Promise<pb.ListJobsResponseInput>;
+  listChildren(caller: Caller, request: pb.ListChildrenRequest): Promise<pb.ListChildrenResponseInput>;
   jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput>;
   cancelJob(caller: Caller, request: pb.CancelJobRequest): Promise<pb.CancelJobResponseInput>;
   purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput>;

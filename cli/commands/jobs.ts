@@ -13,7 +13,17 @@ import { type Column, details, table } from '../table.ts';
 import { clock, count, preview, printable, relative, span, textOf } from '../text.ts';
 import { type AtOption, atOption, jobsAt } from './queue-past.ts';
 
-const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'];
+const states = [
+  'waiting',
+  'delayed',
+  'retrying',
+  'blocked',
+  'waiting_children',
+  'leased',
+  'completed',
+  'cancelled',
+  'dead',
+];
 
 export function addJobCommands(queue: Command, action: Action): void {
   queue

@@ -17,19 +17,21 @@ export const atOption = (): Option =>
     timestamp,
   );
 
-const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'] as const;
+const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead', 'waiting_children'] as const;
 
 export async function getAt(context: Context, timeMs: number, queue: string): Promise<void> {
   const api = await context.api();
   const then = await api.getQueueAt({ queue, timeMs });
   const { terminal } = context;
-  const figures = Object.fromEntries(states.map((state) => [state, then[state]]));
+  const countIn = (state: (typeof states)[number]) =>
+    state === 'waiting_children' ? then.waitingChildren : then[state];
+  const figures = Object.fromEntries(states.map((state) => [state, countIn(state)]));
   context.show({ queue, timeMs, position: then.position, ...figures }, () =>
     details(
       [
         ['queue', printable(queue)],
         ['at', clock(timeMs, terminal.nowMs())],
-        ...states.map((state): [string, string] => [state, count(then[state])]),
+        ...states.map((state): [string, string] => [state, count(countIn(state))]),
       ],
       terminal,
     ),

@@ -87,6 +87,7 @@ const emptyFigures: pb.QueueFigures = {
   waiting: 0,
   delayed: 0,
   blocked: 0,
+  waitingChildren: 0,
   leased: 0,
   enqueuedTotal: 0,
   completedTotal: 0,

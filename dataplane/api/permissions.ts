@@ -107,6 +107,16 @@ const transactionNeed: Need = {
   of: (message) => transactionCarries(message as pb.TransactionRequest),
 };
 
+const GET_QUEUE = permission('get queue');
+const LEASE_QUEUE = permission('lease queue');
+
+/** Who holds a job is given what it is about, and the results of its children are part of that. */
+const childrenNeed: Need = {
+  kind: 'carried',
+  possible: [GET_QUEUE, LEASE_QUEUE],
+  of: (message) => [(message as pb.ListChildrenRequest).leaseEpoch > 0 ? LEASE_QUEUE : GET_QUEUE],
+};
+
 const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/ApplyQueue': need('admin queue'),
   '/flowmesh.v1.Admin/GetQueue': need('get queue'),
@@ -126,6 +136,7 @@ const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Kv/Pipeline': kvNeed,
   '/flowmesh.v1.Kv/Watch': need('get kv'),
   '/flowmesh.v1.Queues/Enqueue': need('enqueue queue'),
+  '/flowmesh.v1.Queues/EnqueueFlow': need('enqueue queue'),
   '/flowmesh.v1.Queues/EnqueueStream': need('enqueue queue'),
   '/flowmesh.v1.Queues/Lease': need('lease queue'),
   '/flowmesh.v1.Queues/Settle': need('ack queue'),
@@ -135,6 +146,7 @@ const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Queues/Report': need('ack queue'),
   '/flowmesh.v1.Queues/GetJob': need('get queue'),
   '/flowmesh.v1.Queues/ListJobs': need('get queue'),
+  '/flowmesh.v1.Queues/ListChildren': childrenNeed,
   '/flowmesh.v1.Queues/JobHistory': need('get queue'),
   '/flowmesh.v1.Queues/CancelJob': need('delete queue'),
   '/flowmesh.v1.Queues/Purge': need('delete queue'),

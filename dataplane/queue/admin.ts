@@ -101,6 +101,7 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
       deadTotal: s.deadTotal,
       oldestReadyAtMs,
       workers: view.workers(cell),
+      waitingChildren: s.awaiting,
     },
   };
 }

@@ -7,6 +7,7 @@ import type { Emit, Moment } from '../shard/state-machine.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueState } from './evolve.ts';
+import { childEnded, disown } from './flow-evolve.ts';
 import { delReady } from './key-state.ts';
 import type { CancelCommand } from './life-commands.ts';
 import * as life from './life-events.ts';
@@ -24,7 +25,10 @@ export interface CancelReply {
   readonly epoch: number;
 }
 
-export const cancelReads = (rows: Rows, cell: QueueCell, c: CancelCommand): RowRef[] => [
+/** Which job, as the log has it, and why. */
+export type CancelTerms = Pick<CancelCommand, 'offset' | 'key' | 'isIndexed' | 'reason'>;
+
+export const cancelReads = (rows: Rows, cell: QueueCell, c: CancelTerms): RowRef[] => [
   { table: JOB, key: cell.keys.jobKey(c.offset) },
   ...laneReads(rows, cell, [c.offset], () => c.key),
 ];
@@ -32,7 +36,7 @@ export const cancelReads = (rows: Rows, cell: QueueCell, c: CancelCommand): RowR
 export function decideCancel(
   rows: Rows,
   cell: QueueCell,
-  c: CancelCommand,
+  c: CancelTerms,
   at: Moment,
   emit: Emit,
 ): CancelReply {
@@ -75,16 +79,18 @@ export function evolveCancelled(state: QueueState, cell: QueueCell, e: life.Canc
   });
   const { offset, from, meta } = e;
   cell.pruneHoles();
+  let parent = meta?.parent;
   if (from === 'plain') {
     cell.holes.add(offset);
     cell.state.plain--;
-  } else if (from === 'leased') state.letGo(cell, offset);
+  } else if (from === 'leased') parent = state.letGo(cell, offset).meta?.parent;
   else if (from === 'blocked') cell.tombs.add(offset);
   else {
     if (from === 'dying') {
       rows.del(DYING, cell.keys.dyingKey(offset));
       cell.tombs.delete(offset);
-    } else if (meta !== null) {
+    } else if (from === 'awaiting') disown(rows, cell, offset);
+    else if (meta !== null) {
       if (from === 'ready' || from === 'keyed') delReady(rows, cell, offset, meta, from);
       else rows.del(DUE, cell.keys.dueKey(offset, meta.readyAtMs));
     }
@@ -95,5 +101,6 @@ export function evolveCancelled(state: QueueState, cell: QueueCell, e: life.Canc
   state.unblock(cell, e.unblocked);
   if (from === 'dying') return;
   cell.state.cancelledTotal++;
+  if (parent) childEnded(rows, cell, offset, parent, { state: 'cancelled', error: e.reason });
   recordOutcome(rows, cell, offset, { kind: 'cancelled', atMs: at.nowMs, note: e.reason });
 }

@@ -68,6 +68,10 @@ export const freshState = (): QueueState => ({
   blocked: 0,
   dying: 0,
   keyed: 0,
+  awaiting: 0,
+  children: 0,
+  orphansBelow: 0,
+  orphansFrom: 0,
   fullAtUs: 0,
   enqueuedTotal: 0,
   completedTotal: 0,
@@ -148,7 +152,7 @@ export class QueueCell {
 
   get depth(): number {
     const s = this.state;
-    return this.waiting + s.delayed + s.retrying + s.blocked + s.dying + this.leases.size;
+    return this.waiting + s.delayed + s.retrying + s.blocked + s.dying + s.awaiting + this.leases.size;
   }
 
   /** The grant that holds `offset` under exactly this epoch. */

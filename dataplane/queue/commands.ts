@@ -2,6 +2,7 @@
 import type { BatchHead } from '@flowmesh/protocol';
 import type { Command } from '../shard/state-machine.ts';
 import type { Run } from './events.ts';
+import type { FailurePolicy } from './flow-tables.ts';
 import type { LifeCommand } from './life-commands.ts';
 import type { ResolvedSpec } from './tables.ts';
 
@@ -27,6 +28,32 @@ export interface EnqueueCommand extends Base {
   /** Validated; the view owns it from now on. */
   readonly batch: Buffer;
   readonly head: BatchHead;
+}
+
+/** A tree of jobs. Several nodes of one queue share a batch. */
+export interface FlowCommand extends Base {
+  readonly kind: 'flow';
+  /** The root is the first entry of the first. `nodes`: which entry is which. */
+  readonly parts: readonly {
+    readonly name: string;
+    readonly batch: Buffer;
+    readonly nodes: readonly number[];
+  }[];
+  readonly nodes: readonly {
+    /** -1: the root. Others come after their parent. */
+    readonly parent: number;
+    /** Among its siblings. */
+    readonly no: number;
+    readonly name: string;
+    readonly onFailure: FailurePolicy;
+    readonly delayMs: number;
+  }[];
+}
+
+export interface FlowReply {
+  /** Of all nodes; deduplicated: of the root's predecessor. */
+  readonly ids: readonly string[];
+  readonly deduplicated: boolean;
 }
 
 export interface NackTerms {
@@ -100,6 +127,7 @@ export type QueueCommand =
   | DeclareCommand
   | DeleteCommand
   | EnqueueCommand
+  | FlowCommand
   | SettleCommand
   | RenewCommand
   | EndSessionCommand

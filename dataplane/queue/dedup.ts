@@ -6,9 +6,11 @@
 import { DEDUP_MODES, type DedupMode, FlowError } from '@flowmesh/protocol';
 import type { Moment } from '../shard/state-machine.ts';
 import type { RowRef, Rows } from '../storage/contract.ts';
+import { DEFAULT_TENANT } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
 import type { EnqueuedOffset } from './commands.ts';
-import { DEDUP, JOB, type JobRow } from './tables.ts';
+import type { DedupExpired } from './events.ts';
+import { DEDUP, DEDUP_EXPIRY, JOB, type JobRow, QueueKeys } from './tables.ts';
 
 export interface DedupOptions {
   key: string;
@@ -95,4 +97,13 @@ function replaceable(rows: Rows, cell: QueueCell, key: string): Omit<Replaced, '
   const row = rows.get(JOB, cell.keys.jobKey(offset));
   const waits = row !== undefined && row.meta.key === '' && ['delayed', 'ready', 'keyed'].includes(row.state);
   return waits && row.meta.acquired === 0 ? { offset, row } : undefined;
+}
+
+/** evolve: keys whose time is over. Their queue may be gone; its keys are not. */
+export function expireDedups(rows: Rows, queues: ReadonlyMap<number, QueueCell>, e: DedupExpired): void {
+  for (const { queueNo, key, untilMs } of e.keys) {
+    const keys = queues.get(queueNo)?.keys ?? new QueueKeys(DEFAULT_TENANT, queueNo, 0);
+    rows.del(DEDUP_EXPIRY, keys.dedupExpiryKey(key, untilMs));
+    rows.del(DEDUP, keys.dedupKey(key));
+  }
 }

@@ -30,6 +30,7 @@ import {
   rememberedUntilMs,
 } from './dedup.ts';
 import * as ev from './events.ts';
+import type { ParentLink } from './flow-tables.ts';
 import * as life from './life-events.ts';
 import { readyPlace } from './limits.ts';
 import { DEDUP, freshMeta, LANE, type Lane, metaBytes } from './tables.ts';
@@ -62,7 +63,11 @@ export function readOptions(batch: Buffer, spans: readonly EntrySpan[]): JobOpti
 }
 
 /** Rows that deciding needs: the lanes and dedup keys of the batch. */
-export function enqueueReads(rows: Rows, cell: QueueCell, command: EnqueueCommand): RowRef[] {
+export function enqueueReads(
+  rows: Rows,
+  cell: QueueCell,
+  command: Pick<EnqueueCommand, 'batch' | 'head'>,
+): RowRef[] {
   if (command.head.plain) return [];
   const refs: RowRef[] = [];
   for (const o of readOptions(command.batch, readEntries(command.batch, 0, command.head))) {
@@ -131,10 +136,10 @@ function checkRoom(batch: Buffer, { placed, dedups }: Plan, replaced: readonly R
     throw new FlowError('BATCH_TOO_LARGE', `${placed.length} jobs that replace others: split them`);
 }
 
-type Plan = Pick<ev.Enqueued, 'placed' | 'lanes' | 'nexts' | 'dedups'>;
+export type Plan = Pick<ev.Enqueued, 'placed' | 'lanes' | 'nexts' | 'dedups'>;
 const NOTHING: Plan = { placed: [], lanes: [], nexts: [], dedups: [] };
 
-function emitEnqueued(
+export function emitEnqueued(
   cell: QueueCell,
   batch: Buffer,
   count: number,
@@ -148,8 +153,21 @@ function emitEnqueued(
   return { idPrefix, firstOffset, count };
 }
 
+/** What a job is in its flow. */
+interface FlowPlace {
+  readonly parent: ParentLink | null;
+  /** For its children, outside of its lane. */
+  readonly waits: boolean;
+}
+
 /** Rows of the jobs that are not plain, and what they do to their lanes (E2). */
-function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: Moment): Plan {
+export function place(
+  rows: Rows,
+  cell: QueueCell,
+  options: readonly JobOptions[],
+  at: Moment,
+  inFlow?: (index: number) => FlowPlace,
+): Plan {
   const placed: ev.PlacedJob[] = [];
   const nexts: { offset: number; next: number }[] = [];
   const dedups: Plan['dedups'][number][] = [];
@@ -161,12 +179,18 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
       const replacesUntilMs = rows.get(DEDUP, cell.keys.dedupKey(o.dedupKey))?.untilMs ?? 0;
       dedups.push({ key: o.dedupKey, offset, untilMs, replacesUntilMs });
     }
+    const flow = inFlow?.(i);
     const meta = {
       ...freshMeta(cell.state.generation, at.nowMs + o.delayMs),
       priority: o.priority,
       key: o.key,
       limitKey: o.limitKey,
+      parent: flow?.parent ?? null,
     };
+    if (flow?.waits) {
+      placed.push({ offset, meta: { ...meta, readyAtMs: at.nowMs }, to: 'awaiting' });
+      return;
+    }
     const lane = o.key === '' ? undefined : (lanes.get(o.key) ?? rows.get(LANE, cell.keys.laneKey(o.key)));
     if (o.key !== '') lanes.set(o.key, { head: lane?.head ?? offset, tail: offset });
     if (lane !== undefined) {
@@ -174,13 +198,14 @@ function place(rows: Rows, cell: QueueCell, options: readonly JobOptions[], at: 
       placed.push({ offset, meta, to: 'blocked' });
     } else if (o.delayMs > 0) placed.push({ offset, meta, to: 'delayed' });
     else if (readyPlace(cell.spec, meta) === 'keyed') placed.push({ offset, meta, to: 'keyed' });
-    else if (o.priority > 0 || o.dedupMode !== 'throttle') placed.push({ offset, meta, to: 'ready' });
+    else if (o.priority > 0 || o.dedupMode !== 'throttle' || flow !== undefined)
+      placed.push({ offset, meta, to: 'ready' });
   });
   return { placed, nexts, dedups, lanes: Array.from(lanes, ([key, lane]) => ({ key, lane })) };
 }
 
 /** The cursor skips entries that have rows: the flag says so in the log itself. */
-function markIndexed(batch: Buffer, placed: readonly ev.PlacedJob[], firstOffset: number): void {
+export function markIndexed(batch: Buffer, placed: readonly ev.PlacedJob[], firstOffset: number): void {
   if (placed.length === 0) return;
   const head: BatchHead = readHead(batch);
   const spans = readEntries(batch, 0, head);

@@ -43,25 +43,25 @@ const writeRun = (w: ByteWriter, run: Run): void => {
 };
 const readRun = (r: ByteReader): Run => ({ offset: r.varint(), count: r.varint(), epoch: r.varint() });
 
-const writePlaced = (w: ByteWriter, job: PlacedJob): void => {
+export const writePlaced = (w: ByteWriter, job: PlacedJob): void => {
   w.varint(job.offset);
   w.u8(DESTINATIONS.indexOf(job.to));
   encodeMeta(job.meta, w);
 };
-const readPlaced = (r: ByteReader): PlacedJob => {
+export const readPlaced = (r: ByteReader): PlacedJob => {
   const offset = r.varint();
   const to = DESTINATIONS[r.u8()] ?? 'ready';
   return { offset, to, meta: decodeMeta(r) };
 };
 
-const writeLane = (w: ByteWriter, change: LaneChange): void => {
+export const writeLane = (w: ByteWriter, change: LaneChange): void => {
   w.latin1(change.key);
   w.u8(change.lane === null ? 0 : 1);
   if (change.lane === null) return;
   w.varint(change.lane.head);
   w.varint(change.lane.tail);
 };
-const readLane = (r: ByteReader): LaneChange => {
+export const readLane = (r: ByteReader): LaneChange => {
   const key = r.latin1();
   return { key, lane: r.u8() === 0 ? null : { head: r.varint(), tail: r.varint() } };
 };

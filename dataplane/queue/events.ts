@@ -38,7 +38,7 @@ export interface Deleted extends OfQueue {
 }
 
 /** Where an exception goes. */
-export type Destination = 'ready' | 'delayed' | 'retrying' | 'blocked' | 'dying' | 'keyed';
+export type Destination = 'ready' | 'delayed' | 'retrying' | 'blocked' | 'dying' | 'keyed' | 'awaiting';
 export const DESTINATIONS: readonly Destination[] = [
   'ready',
   'delayed',
@@ -46,6 +46,7 @@ export const DESTINATIONS: readonly Destination[] = [
   'blocked',
   'dying',
   'keyed',
+  'awaiting',
 ];
 
 export interface PlacedJob {

@@ -7,14 +7,16 @@ import type { Moment, ViewContext } from '../shard/state-machine.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { recordAttempt } from './attempts.ts';
 import { freshState, type Grant, QueueCell } from './cell.ts';
+import { expireDedups } from './dedup.ts';
 import * as ev from './events.ts';
+import { childEnded } from './flow-evolve.ts';
 import { REFILLED } from './key-events.ts';
 import { delReady, evolveKeyEvent, forgetBuckets, leaseEnded, putReady } from './key-state.ts';
 import type { LeaseClock } from './lease-clock.ts';
 import { recordOutcome } from './reports.ts';
 import { evolveTicked, TICKED } from './schedule-events.ts';
 import { afterDeclaration } from './schedule-spec.ts';
-import { COUNTERS, DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, LANE, NEXT, QUEUE, QueueKeys } from './tables.ts';
+import { DEDUP, DEDUP_EXPIRY, DUE, DYING, JOB, type JobMeta, LANE, NEXT, type QueueKeys } from './tables.ts';
 
 export class QueueState {
   readonly context: ViewContext;
@@ -41,7 +43,7 @@ export class QueueState {
 
   evolve(e: ev.QueueEvent, at: Moment): void {
     if (e.type === ev.DECLARED) this.#declare(e, at);
-    else if (e.type === ev.DEDUP_EXPIRED) this.#expireDedups(e);
+    else if (e.type === ev.DEDUP_EXPIRED) expireDedups(this.context.rows, this.byNumber, e);
     else if (e.type === REFILLED) forgetBuckets(this.context.rows, DEFAULT_TENANT, e);
     else this.#evolveQueue(e, at);
   }
@@ -157,8 +159,8 @@ export class QueueState {
     rows.onRollback(() => cell.log.unappend());
     state.enqueuedTotal += e.count;
     state.plain += e.count - e.placed.length;
-    for (const job of e.placed) this.#place(cell, job);
-    for (const change of e.lanes) this.#changeLane(keys, change);
+    for (const job of e.placed) this.place(cell, job);
+    for (const change of e.lanes) this.changeLane(keys, change);
     for (const { offset, next } of e.nexts) rows.put(NEXT, keys.nextKey(offset), next);
     for (const d of e.dedups) {
       rows.put(DEDUP, keys.dedupKey(d.key), { offset: d.offset, untilMs: d.untilMs });
@@ -168,15 +170,22 @@ export class QueueState {
   }
 
   /** Gives a job its exception rows and counts it. */
-  #place(cell: QueueCell, { offset, meta, to }: ev.PlacedJob): void {
+  place(cell: QueueCell, { offset, meta, to }: ev.PlacedJob): void {
     const { rows } = this.context;
     const { keys, state } = cell;
     rows.put(JOB, keys.jobKey(offset), { state: to, meta });
     if (to === 'ready' || to === 'keyed') putReady(rows, cell, offset, meta, to);
-    else if (to === 'dying') rows.put(DYING, keys.dyingKey(offset), meta);
-    else if (to !== 'blocked') rows.put(DUE, keys.dueKey(offset, meta.readyAtMs), meta);
+    else if (to === 'dying') this.#die(cell, offset, meta);
+    else if (to !== 'blocked' && to !== 'awaiting') rows.put(DUE, keys.dueKey(offset, meta.readyAtMs), meta);
     state[to]++;
     this.countException(cell, offset, 1);
+  }
+
+  #die(cell: QueueCell, offset: number, meta: JobMeta): void {
+    const { rows } = this.context;
+    rows.put(DYING, cell.keys.dyingKey(offset), meta);
+    if (meta.parent === null || cell.tombs.has(offset)) return;
+    childEnded(rows, cell, offset, meta.parent, { state: 'dead', error: meta.lastError });
   }
 
   countException(cell: QueueCell, offset: number, change: 1 | -1): void {
@@ -184,7 +193,7 @@ export class QueueState {
     this.context.rows.onRollback(() => cell.countException(offset, change === 1 ? -1 : 1));
   }
 
-  #changeLane(keys: QueueKeys, { key, lane }: ev.LaneChange): void {
+  changeLane(keys: QueueKeys, { key, lane }: ev.LaneChange): void {
     if (lane === null) this.context.rows.del(LANE, keys.laneKey(key));
     else this.context.rows.put(LANE, keys.laneKey(key), lane);
   }
@@ -228,7 +237,11 @@ export class QueueState {
   #ack(cell: QueueCell, e: ev.Acked): void {
     let count = 0;
     for (const run of e.ranges) {
-      for (let i = 0; i < run.count; i++) this.letGo(cell, run.offset + i);
+      for (let i = 0; i < run.count; i++) {
+        const { meta } = this.letGo(cell, run.offset + i);
+        if (meta === null || meta.parent === null) continue;
+        childEnded(this.context.rows, cell, run.offset + i, meta.parent, { state: 'completed', error: '' });
+      }
       if (run.count === 1) this.#rememberAck(cell, run);
       count += run.count;
     }
@@ -245,7 +258,7 @@ export class QueueState {
     });
   }
 
-  letGo(cell: QueueCell, offset: number): void {
+  letGo(cell: QueueCell, offset: number): Grant {
     const grant = cell.leases.get(offset);
     assert(grant !== undefined, `offset ${offset} is leased`);
     cell.leases.delete(offset);
@@ -259,17 +272,18 @@ export class QueueState {
         cell.countRunning(grant.meta, 1);
       });
     }
+    return grant;
   }
 
   unblock(cell: QueueCell, unblocked: readonly ev.Unblocked[]): void {
     const { rows } = this.context;
     for (const u of unblocked) {
-      this.#changeLane(cell.keys, u.change);
+      this.changeLane(cell.keys, u.change);
       if (u.dropNext >= 0) rows.del(NEXT, cell.keys.nextKey(u.dropNext));
       if (u.released === null) continue;
       cell.state.blocked--;
       this.countException(cell, u.released.offset, -1);
-      this.#place(cell, u.released);
+      this.place(cell, u.released);
     }
   }
 
@@ -280,7 +294,7 @@ export class QueueState {
       if (grant !== undefined) recordAttempt(this.context.rows, cell, { job, grant, reason }, at);
       this.letGo(cell, job.offset);
       if (e.reason !== 'released') cell.state.failedTotal++;
-      this.#place(cell, job);
+      this.place(cell, job);
     }
   }
 
@@ -336,6 +350,8 @@ export class QueueState {
     for (const { offset, meta } of e.ready) {
       delReady(rows, cell, offset, meta, 'ready');
       rows.del(JOB, cell.keys.jobKey(offset));
+      if (meta.parent !== null)
+        childEnded(rows, cell, offset, meta.parent, { state: 'cancelled', error: 'it was redriven' });
       cell.state.ready--;
       this.countException(cell, offset, -1);
     }
@@ -345,14 +361,10 @@ export class QueueState {
     const { state } = cell;
     state.cursor = e.cursor;
     cell.tombs.clear();
-    state.plain =
-      state.ready =
-      state.keyed =
-      state.delayed =
-      state.retrying =
-      state.blocked =
-      state.dying =
-        0;
+    Object.assign(state, NO_JOBS);
+    // Which of its children the purge took is found out beside the shard's work (flow-keeper.ts).
+    state.orphansBelow = state.children > 0 ? e.cursor : 0;
+    state.orphansFrom = 0;
     cell.exceptions.clear();
     cell.setGeneration(e.generation);
   }
@@ -366,33 +378,10 @@ export class QueueState {
       session.unstartedFrom = undefined;
     }
   }
-
-  #expireDedups(e: ev.DedupExpired): void {
-    const { rows } = this.context;
-    for (const { queueNo, key, untilMs } of e.keys) {
-      // The queue may be gone; its keys are not.
-      const keys = this.byNumber.get(queueNo)?.keys ?? new QueueKeys(DEFAULT_TENANT, queueNo, 0);
-      rows.del(DEDUP_EXPIRY, keys.dedupExpiryKey(key, untilMs));
-      rows.del(DEDUP, keys.dedupKey(key));
-    }
-  }
-
-  /** Checkpoint: cells, leases and counters become rows. */
-  flush(nowMs: number, tenantKey: string): void {
-    const { rows } = this.context;
-    rows.put(COUNTERS, tenantKey, { nextQueue: this.nextQueue, nextEpoch: this.nextEpoch });
-    for (const cell of this.deleted.splice(0)) {
-      rows.del(QUEUE, cell.keys.queueKey);
-      for (const offset of cell.persistedLeases.keys()) rows.del(QUEUE, cell.keys.leaseKey(offset));
-    }
-    for (const cell of this.byNumber.values()) {
-      if (!cell.isDirty) continue;
-      cell.isDirty = false;
-      rows.put(QUEUE, cell.keys.queueKey, cell.row(nowMs));
-      this.leaseClock.flush(rows, cell);
-    }
-  }
 }
+
+/** Those that are not leased. */
+const NO_JOBS = { plain: 0, ready: 0, keyed: 0, delayed: 0, retrying: 0, blocked: 0, dying: 0, awaiting: 0 };
 
 /** Log ids are odd for queues, even for streams: they share a shard's directory. */
 export const logIdOf = (queueNo: number): number => queueNo * 2 + 1;

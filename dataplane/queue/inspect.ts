@@ -8,6 +8,8 @@ import { ATTEMPTS_MAX, attemptReads, attemptsOf, decodeLife } from './attempts.t
 import type { QueueCell } from './cell.ts';
 import * as ev from './events.ts';
 import { listFinished } from './finished.ts';
+import { isFlowEvent } from './flow-events.ts';
+import { flowTransitionOf, kinMessage, kinOf, kinReads, waitReason } from './flow-read.ts';
 import { parseJobId } from './ids.ts';
 import { REFILLED } from './key-events.ts';
 import * as life from './life-events.ts';
@@ -22,14 +24,17 @@ import { type ExceptionState, JOB, type JobMeta } from './tables.ts';
 import type { QueueView } from './view.ts';
 
 const LIST_MAX = 1000;
+const NO_KIN: Partial<ReturnType<typeof kinOf>> = {};
+const FINISHED = ['completed', 'cancelled', 'dead'];
 /** Where a state is shown by another name than its row has. */
 const SHOWN_STATES: Partial<Record<ExceptionState, string>> = {
   ready: 'waiting',
   keyed: 'waiting',
   dying: 'dead',
+  awaiting: 'waiting_children',
 };
 
-function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
+export function offsetIn(view: QueueView, cell: QueueCell, id: string): number {
   const place = parseJobId(id);
   if (
     place.shard !== view.context.shard ||
@@ -89,12 +94,14 @@ async function describe(
     const isFresh = !cell.tombs.has(offset) && (meta === undefined ? isWaiting : meta.acquired === 0);
     return { row, grant, meta, isWaiting, isFresh };
   };
-  await rows.fetch([ref]);
+  // Every job of a flow has a row from the beginning.
+  const kin = record.indexed ? kinReads(cell, offset) : [];
+  await rows.fetch([ref, ...kin]);
   let now = look();
   const isFresh = now.isFresh;
   const log = withLog && !isFresh ? await loadLines(rows, cell, offset) : [];
   if (!isFresh) {
-    await rows.fetch([ref, ...remainReads(cell, offset), ...attemptReads(cell, offset)]);
+    await rows.fetch([ref, ...kin, ...remainReads(cell, offset), ...attemptReads(cell, offset)]);
     // Nothing is awaited any more: what is told of the job is told of one moment.
     now = look();
   }
@@ -103,7 +110,11 @@ async function describe(
   const attempts = isFresh ? [] : attemptsOf(rows, cell, offset);
   const remains = isFresh ? undefined : remainsOf(rows, cell, offset);
   const state = row?.state ?? (isWaiting ? 'ready' : undefined);
-  const status = statusOf(cell, offset, state, nowMs, meta, remains?.outcome);
+  const ties = record.indexed ? kinOf(rows, cell, offset) : NO_KIN;
+  const status =
+    state === 'awaiting'
+      ? { state: 'waiting_children', reason: waitReason(ties.flow) }
+      : statusOf(cell, offset, state, nowMs, meta, remains?.outcome);
   return {
     id: view.idPrefix(cell) + offset.toString(36),
     queue: cell.name,
@@ -139,6 +150,7 @@ async function describe(
     result: remains?.result?.value,
     resultContentType: remains?.result?.contentType,
     finishedAtMs: remains?.outcome?.atMs ?? remains?.result?.atMs,
+    ...kinMessage(view, ties),
   };
 }
 
@@ -199,7 +211,7 @@ export async function listJobs(
   const limit = Math.min(LIST_MAX, request.limit || 100);
   const [phase, from] = parseCursor(request.cursor);
   const { state } = request;
-  const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'];
+  const known = ['', 'waiting', 'delayed', 'retrying', 'blocked', 'waiting_children', 'leased', ...FINISHED];
   if (!known.includes(state))
     throw new FlowError('INVALID_ARGUMENT', `state is one of ${known.slice(1).join(', ')}, not ${state}`);
   if (state === 'completed' || state === 'cancelled' || (state === 'dead' && phase === 'f')) {
@@ -295,6 +307,7 @@ export async function jobHistory(
 
 /** What an event did to one job; null: nothing. */
 export function transitionOf(event: Event, queueNo: number, offset: number): pb.JobTransitionInput | null {
+  if (isFlowEvent(event)) return flowTransitionOf(event, queueNo, offset);
   if (life.isLifeEvent(event)) return lifeTransitionOf(event, queueNo, offset);
   const e = event as ev.QueueEvent;
   if (e.type === ev.DEDUP_EXPIRED || e.type === REFILLED) return null;
@@ -307,7 +320,10 @@ export function transitionOf(event: Event, queueNo: number, offset: number): pb.
     case ev.ENQUEUED: {
       if (offset < e.firstOffset || offset >= e.firstOffset + e.count) return null;
       const placed = e.placed.find((job) => job.offset === offset);
-      return { kind: 'enqueued', detail: placed === undefined ? '' : placed.to };
+      return {
+        kind: 'enqueued',
+        detail: placed?.to === 'awaiting' ? 'waiting_children' : (placed?.to ?? ''),
+      };
     }
     case ev.LEASED: {
       const run = e.runs.find(inRun);

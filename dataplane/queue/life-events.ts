@@ -46,7 +46,8 @@ export type CancelledFrom =
   | 'delayed'
   | 'retrying'
   | 'blocked'
-  | 'dying';
+  | 'dying'
+  | 'awaiting';
 const PLACES: readonly CancelledFrom[] = [
   'plain',
   'leased',
@@ -56,6 +57,7 @@ const PLACES: readonly CancelledFrom[] = [
   'retrying',
   'blocked',
   'dying',
+  'awaiting',
 ];
 
 export interface Cancelled extends OfQueue {

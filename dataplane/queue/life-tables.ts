@@ -2,6 +2,7 @@
 // generation, so that they go with the log's retention (life-sweeper.ts).
 import type { Table } from '../storage/contract.ts';
 import { u32be, u53be } from '../storage/keys.ts';
+import { CHILD, FLOW, LINK } from './flow-tables.ts';
 import { tablePrefix } from './tables.ts';
 
 /** An attempt that ended without an ack. */
@@ -117,7 +118,10 @@ export const RESULT: Table<JobResult> = {
 };
 
 /** Tables whose keys are queue, offset, and maybe more: they go when the log no longer has the offset. */
-export const BY_OFFSET: readonly Table<unknown>[] = [ATTEMPT, OUTCOME, REPORT, LOG_LINE, RESULT];
+export const BY_OFFSET: readonly Table<unknown>[] = [
+  ...[ATTEMPT, OUTCOME, REPORT, LOG_LINE, RESULT],
+  ...[FLOW, CHILD, LINK],
+];
 
 /** Key prefixes of one queue. */
 export class LifeKeys {

@@ -5,6 +5,7 @@
 import { readHead } from '@flowmesh/protocol';
 import type { Event } from '../shard/state-machine.ts';
 import * as ev from './events.ts';
+import * as fe from './flow-events.ts';
 import * as ke from './key-events.ts';
 import * as life from './life-events.ts';
 import { TICKED } from './schedule-events.ts';
@@ -22,6 +23,7 @@ export type JobPlace =
   | 'blocked'
   | 'leased'
   | 'dying'
+  | 'awaiting'
   | 'tomb'
   | 'buried';
 
@@ -32,7 +34,7 @@ export const UNKNOWN = -1;
 
 /** Not of PURGED: it takes all that are not leased, and names none. */
 export function movesOf(event: Event, queueNo: number, move: Move): void {
-  const e = event as ev.QueueEvent | life.LifeEvent;
+  const e = event as ev.QueueEvent | life.LifeEvent | fe.FlowEvent;
   if (e.type === ev.DEDUP_EXPIRED || e.type === ke.REFILLED) return;
   if (e.type === ev.DEAD_LETTERED && e.deadQueueNo === queueNo && e.queueNo !== queueNo) {
     move(readHead(e.batch).baseOffset, 1, null, 'plain');
@@ -76,6 +78,12 @@ export function movesOf(event: Event, queueNo: number, move: Move): void {
       move(e.offset, 1, e.from === 'dying' ? 'buried' : e.from, e.from === 'blocked' ? 'tomb' : null);
       unblock(e.unblocked, move);
       return;
+    case fe.CHILD_ENDED:
+      if (e.letGo !== null) move(e.offset, 1, 'awaiting', e.letGo.job.to);
+      return;
+    case fe.PLANNED:
+    case fe.ORPHANED:
+    case fe.DISOWNED:
     case ev.DECLARED:
     case ev.DELETED:
     case ev.EXTENDED:

@@ -32,6 +32,7 @@ const STATE_OF: Readonly<Partial<Record<JobPlace, ShownState>>> = {
   blocked: 'blocked',
   leased: 'leased',
   dying: 'dead',
+  awaiting: 'waiting_children',
 };
 
 export interface PastList {

@@ -13,11 +13,13 @@ import * as life from './life-events.ts';
 import { type JobPlace, movesOf } from './moves.ts';
 
 /** As they are told: states of jobs that are in the queue. */
-export type ShownState = 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'dead';
-export const SHOWN: readonly ShownState[] = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'];
+const FIRST_SHOWN = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead'] as const;
+export const SHOWN = [...FIRST_SHOWN, 'waiting_children'] as const;
+export type ShownState = (typeof SHOWN)[number];
 
 /** What is counted; jobs that were cancelled in the middle of their lane are among the blocked or dying. */
-const COUNTERS = [...SHOWN, 'tombs'] as const;
+/** Their order in the journal: new ones come last. */
+const COUNTERS = [...FIRST_SHOWN, 'tombs', 'waiting_children'] as const;
 type Counts = Record<(typeof COUNTERS)[number], number>;
 
 const COUNTED_AS: Readonly<Record<JobPlace, readonly (keyof Counts)[]>> = {
@@ -30,6 +32,7 @@ const COUNTED_AS: Readonly<Record<JobPlace, readonly (keyof Counts)[]>> = {
   tomb: ['blocked', 'tombs'],
   leased: ['leased'],
   dying: ['dead'],
+  awaiting: ['waiting_children'],
   buried: ['dead', 'tombs'],
 };
 
@@ -65,6 +68,7 @@ function countsNow({ state: s, leases, tombs }: QueueCell): Counts {
     blocked: s.blocked,
     leased: leases.size,
     dead: s.dying,
+    waiting_children: s.awaiting,
     tombs: tombs.size,
   };
 }

@@ -8,10 +8,19 @@ import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
 import { type CancelReply, REASON_CHARS_MAX } from './cancel.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
-import type { EnqueueCommand, EnqueueReply, QueueCommand, SettleCommand, SettleReply } from './commands.ts';
+import type {
+  EnqueueCommand,
+  EnqueueReply,
+  FlowReply,
+  QueueCommand,
+  SettleCommand,
+  SettleReply,
+} from './commands.ts';
+import { flowCommand } from './flow-plan.ts';
+import { listChildren } from './flow-read.ts';
 import { FullQueues } from './full-queues.ts';
 import { type JobPlace, parseJobId } from './ids.ts';
-import { getJob, jobHistory, jobOf, listJobs } from './inspect.ts';
+import { getJob, jobHistory, jobOf, listJobs, offsetIn } from './inspect.ts';
 import { longPoll } from './long-poll.ts';
 import { checkName, enqueuedJobs, mutationOf, settleResponse, toBatchRecord } from './messages.ts';
 import { defaultsFor } from './policy.ts';
@@ -86,6 +95,14 @@ export class Queues implements QueueService {
     const cause = request.mutation?.cause ?? undefined;
     const batch = encodeBatch(request.jobs.map((job, i) => toBatchRecord(job, cause, i)));
     return this.#batchCommand(caller, request.queue, batch, request.mutation);
+  }
+
+  async enqueueFlow(caller: Caller, request: pb.EnqueueFlowRequest): Promise<pb.EnqueueFlowResponseInput> {
+    const { shard } = this.at(request.nodes[0]?.queue ?? '');
+    const command = flowCommand(caller, request, shard.shards);
+    for (const { name } of command.parts) this.#ensure(caller, name);
+    const { ids, deduplicated } = await shard.call<FlowReply>(command);
+    return { jobs: ids.map((id) => ({ id, deduplicated })), durability: 1 };
   }
 
   #batchCommand(caller: Caller, name: string, batch: Buffer, mutation: pb.Mutation | null): EnqueueCommand {
@@ -262,6 +279,14 @@ export class Queues implements QueueService {
     return page;
   }
 
+  async listChildren(caller: Caller, request: pb.ListChildrenRequest): Promise<pb.ListChildrenResponseInput> {
+    const { shard, view } = this.at(request.queue);
+    const cell = view.cell(caller.tenant, request.queue);
+    const page = await listChildren(view, cell, offsetIn(view, cell, request.id), request);
+    await shard.settled();
+    return page;
+  }
+
   async jobHistory(caller: Caller, request: pb.GetJobRequest): Promise<pb.JobHistoryResponseInput> {
     const { shard, view } = this.at(request.queue);
     return jobHistory(shard, view.cell(caller.tenant, request.queue), request.id);
@@ -276,7 +301,7 @@ export class Queues implements QueueService {
     const part = { kind: 'cancel', offset, key, isIndexed, reason, mutation: mutationOf(request.mutation) };
     const { state, sessionId, epoch } = await this.#call<CancelReply>(caller, queue, part);
     if (epoch > 0) view.waiterOf(cell, sessionId)?.lost([offset], [epoch], 'CANCELLED');
-    return { cancelled: state !== 'finished', state };
+    return { cancelled: state !== 'finished', state: state === 'awaiting' ? 'waiting_children' : state };
   }
 
   purge(caller: Caller, request: pb.PurgeRequest): Promise<pb.PurgeResponseInput> {

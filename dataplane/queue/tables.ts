@@ -9,6 +9,7 @@ import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { part, u32be, u53be } from '../storage/keys.ts';
 import type { SessionRecord } from './cell.ts';
+import { type ParentLink, packLink, unpackLink } from './flow-tables.ts';
 import type { DispatchSpec } from './limits.ts';
 import type { RedriveTask } from './redrive-decide.ts';
 import type { Schedule, ScheduleState } from './schedule-spec.ts';
@@ -30,6 +31,8 @@ export interface JobMeta {
   readonly lastError: string;
   /** Key of limits and turns where the job names one; empty: they go by `key`. */
   readonly limitKey: string;
+  /** In a flow: whose child it is. */
+  readonly parent: ParentLink | null;
 }
 
 export const freshMeta = (generation: number, readyAtMs: number): JobMeta => ({
@@ -43,10 +46,11 @@ export const freshMeta = (generation: number, readyAtMs: number): JobMeta => ({
   released: 0,
   lastError: '',
   limitKey: '',
+  parent: null,
 });
 
-/** `keyed`: ready, and waiting by limit key. */
-export const JOB_STATES = ['delayed', 'retrying', 'ready', 'blocked', 'dying', 'keyed'] as const;
+/** `keyed`: ready, and waiting by limit key; `awaiting`: its children are not finished. */
+export const JOB_STATES = ['delayed', 'retrying', 'ready', 'blocked', 'dying', 'keyed', 'awaiting'] as const;
 export type ExceptionState = (typeof JOB_STATES)[number];
 
 export interface JobRow {
@@ -78,10 +82,11 @@ export interface DedupRow {
  * that they do not know.
  */
 const META_EXTENDED = 2 ** 45;
-const META_TAGS = { limitKey: 1 } as const;
+const META_TAGS = { limitKey: 1, parent: 2 } as const;
 
 export function encodeMeta(m: JobMeta, w: ByteWriter): void {
-  const isExtended = m.limitKey !== '';
+  const extensions = (m.limitKey === '' ? 0 : 1) + (m.parent === null ? 0 : 1);
+  const isExtended = extensions > 0;
   w.varint(isExtended ? META_EXTENDED + m.generation : m.generation);
   w.u8(m.priority);
   w.latin1(m.key);
@@ -92,9 +97,15 @@ export function encodeMeta(m: JobMeta, w: ByteWriter): void {
   w.varint(m.released);
   w.text(m.lastError);
   if (!isExtended) return;
-  w.varint(1);
-  w.varint(META_TAGS.limitKey);
-  w.latin1(m.limitKey);
+  w.varint(extensions);
+  if (m.limitKey !== '') {
+    w.varint(META_TAGS.limitKey);
+    w.latin1(m.limitKey);
+  }
+  if (m.parent !== null) {
+    w.varint(META_TAGS.parent);
+    w.latin1(packLink(m.parent));
+  }
 }
 
 export function decodeMeta(r: ByteReader): JobMeta {
@@ -111,10 +122,12 @@ export function decodeMeta(r: ByteReader): JobMeta {
     released: r.varint(),
     lastError: r.text(),
     limitKey: '',
+    parent: null as ParentLink | null,
   };
   for (let left = isExtended ? r.varint() : 0; left > 0; left--) {
     const tag = r.varint();
     if (tag === META_TAGS.limitKey) meta.limitKey = r.latin1();
+    else if (tag === META_TAGS.parent) meta.parent = unpackLink(r.latin1());
     else r.bytes();
   }
   return meta;
@@ -122,7 +135,7 @@ export function decodeMeta(r: ByteReader): JobMeta {
 
 /** About what a job with this takes in an event. */
 export const metaBytes = (meta: JobMeta | null): number =>
-  32 + (meta === null ? 0 : meta.key.length + meta.limitKey.length + 3 * meta.lastError.length);
+  48 + (meta === null ? 0 : meta.key.length + meta.limitKey.length + 3 * meta.lastError.length);
 
 const metaTable = (id: number, name: string): Table<JobMeta> => ({
   id,
@@ -189,6 +202,13 @@ export interface QueueState {
   dying: number;
   /** Ready by limit key. */
   keyed: number;
+  /** Parents whose children are not finished. */
+  awaiting: number;
+  /** Children that have not ended. */
+  children: number;
+  /** A purge took children below this; those from `orphansFrom` on have not been looked at. 0: none. */
+  orphansBelow: number;
+  orphansFrom: number;
   /** The queue's own token bucket (limits.ts). */
   fullAtUs: number;
   enqueuedTotal: number;

@@ -14,6 +14,11 @@ import { decideEnqueue, enqueueReads } from './enqueue.ts';
 import { decodeEvent, encodeEvent } from './event-bytes.ts';
 import * as ev from './events.ts';
 import { logIdOf, QueueState } from './evolve.ts';
+import { decideFlow, flowReads, refuseOrphans } from './flow-decide.ts';
+import * as fe from './flow-events.ts';
+import { evolveFlow } from './flow-evolve.ts';
+import { FlowKeeper } from './flow-keeper.ts';
+import { flushQueues } from './flush.ts';
 import { REFILLED } from './key-events.ts';
 import { LeaseClock } from './lease-clock.ts';
 import { decideLife, isLifeCommand, lifeReads } from './life-decide.ts';
@@ -40,12 +45,17 @@ export class QueueView implements View {
   readonly #leaseClock = new LeaseClock();
   readonly #lines = new Map<number, QueueLine>();
   readonly #upkeep: Upkeep;
+  readonly flows: FlowKeeper;
   readonly schedules: Schedules;
 
   constructor(context: ViewContext) {
     this.context = context;
     this.state = new QueueState(context, this.#leaseClock);
     this.schedules = new Schedules(context);
+    this.flows = new FlowKeeper(context, this.state, {
+      idPrefix: (cell) => this.idPrefix(cell),
+      waiterOf: (cell, sessionId) => this.waiterOf(cell, sessionId),
+    });
     this.#upkeep = new Upkeep(context, this.state, this.#leaseClock, {
       deadQueueOf: (cell, emit) => this.#deadQueueOf(cell, emit),
       idPrefix: (cell) => this.idPrefix(cell),
@@ -153,6 +163,7 @@ export class QueueView implements View {
     for (const cell of this.state.byNumber.values()) {
       this.#upkeep.note(cell);
       this.schedules.note(cell, true);
+      this.flows.orphans.note(cell);
     }
   }
 
@@ -175,6 +186,7 @@ export class QueueView implements View {
   reads(command: Command): readonly RowRef[] {
     const c = command as QueueCommand;
     if (isLifeCommand(c)) return lifeReads(this.context.rows, this.state.cell(c.caller.tenant, c.name), c);
+    if (c.kind === 'flow') return flowReads(this.context.rows, this.state, c);
     if (c.kind !== 'enqueue' && c.kind !== 'settle') return NO_ROWS;
     if (c.kind === 'enqueue' && c.head.plain) return NO_ROWS;
     const cell = this.state.cell(c.caller.tenant, c.name);
@@ -200,6 +212,14 @@ export class QueueView implements View {
     const { rows, random } = this.context;
     const { tenant } = c.caller;
     if (c.kind === 'declare') return this.#declare(tenant, c.name, c.spec, c.ifAbsent, emit);
+    if (c.kind === 'flow')
+      return decideFlow(
+        rows,
+        c,
+        at,
+        { cell: (name) => this.cell(tenant, name), idPrefix: (of) => this.idPrefix(of) },
+        emit,
+      );
     const cell = this.cell(tenant, c.name);
     const { queueNo } = cell;
     switch (c.kind) {
@@ -212,6 +232,7 @@ export class QueueView implements View {
       case 'delete':
         if (c.ifEmpty && cell.depth > 0)
           throw new FlowError('NOT_EMPTY', `queue ${c.name} holds ${cell.depth} jobs`);
+        refuseOrphans(cell);
         this.#closeLine(queueNo);
         emit({ type: ev.DELETED, queueNo } as ev.Deleted);
         return {};
@@ -292,6 +313,12 @@ export class QueueView implements View {
   }
 
   evolve(event: Event, at: Moment): void {
+    if (fe.isFlowEvent(event)) {
+      evolveFlow(this.state, event, at, DEFAULT_TENANT);
+      const parent = this.state.byNumber.get(event.queueNo);
+      if (parent !== undefined) this.#upkeep.note(parent);
+      return;
+    }
     if (life.isLifeEvent(event)) {
       evolveLife(this.state, event, at);
       const touched = this.state.byNumber.get(event.queueNo);
@@ -303,6 +330,7 @@ export class QueueView implements View {
     this.state.evolve(e, at);
     if (gone !== undefined) {
       this.#upkeep.forget(gone);
+      this.flows.orphans.forget(gone);
       this.schedules.forget(gone);
       this.#upkeep.sweeper.note(gone, true);
     }
@@ -313,33 +341,37 @@ export class QueueView implements View {
     this.#upkeep.note(cell);
     const isDeclaration = e.type === ev.DECLARED;
     if (isDeclaration || cell.schedules.size > 0) this.schedules.note(cell, isDeclaration);
+    if (e.type === ev.PURGED) this.flows.orphans.note(cell);
     if (e.type === ev.TRIMMED) this.#upkeep.sweeper.note(cell, false);
   }
 
   encode(event: Event, into: ByteWriter): void {
-    if (life.isLifeEvent(event)) life.encodeLifeEvent(event, into);
+    if (fe.isFlowEvent(event)) fe.encodeFlowEvent(event, into);
+    else if (life.isLifeEvent(event)) life.encodeLifeEvent(event, into);
     else encodeEvent(event as ev.QueueEvent, into);
   }
 
   decode(type: number, from: ByteReader): Event {
+    if (fe.isFlowEvent({ type })) return fe.decodeFlowEvent(type, from);
     return life.isLifeEvent({ type }) ? life.decodeLifeEvent(type, from) : decodeEvent(type, from);
   }
 
   tick(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     this.#upkeep.run(at, emit, hasRoom);
     this.schedules.run(at, emit, hasRoom);
+    this.flows.run(at, emit, hasRoom);
     const nextEpoch = () => this.state.nextEpoch;
     for (const line of this.#lines.values()) line.dispatch(at, nextEpoch, emit, hasRoom);
   }
 
   wakeAtMs(): number {
-    let nextMs = Math.min(this.#upkeep.wakeAtMs(), this.schedules.wakeAtMs());
+    let nextMs = Math.min(this.#upkeep.wakeAtMs(), this.schedules.wakeAtMs(), this.flows.wakeAtMs());
     for (const { wakeAtMs } of this.#lines.values()) nextMs = Math.min(nextMs, wakeAtMs);
     return nextMs;
   }
 
   flush(): void {
-    this.state.flush(this.#upkeep.lastMs, this.#countersKey());
+    flushQueues(this.state, this.#upkeep.lastMs, this.#countersKey());
   }
 }
 

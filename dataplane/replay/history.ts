@@ -21,7 +21,8 @@ export function createHistory(shards: readonly ShardParts[]): HistoryService {
       readers.run(async () => {
         const { shard, cell } = find(caller, request.queue);
         const position = await entryAt(shard, asOf(request));
-        return { queue: request.queue, position, ...(await countsAt(shard, cell, position)) };
+        const { waiting_children: waitingChildren, ...counts } = await countsAt(shard, cell, position);
+        return { queue: request.queue, position, ...counts, waitingChildren };
       }),
     listJobsAt: (caller, request) =>
       readers.run(async () => {

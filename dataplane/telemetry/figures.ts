@@ -96,6 +96,7 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
   function showQueue({ spec, paused: isPaused, figures }: pb.QueueInput): void {
     const queue = spec?.name ?? '';
     for (const each of JOB_STATES) jobs(figures?.[each], { queue, state: each });
+    jobs(figures?.waitingChildren, { queue, state: 'waiting_children' });
     enqueued(figures?.enqueuedTotal, { queue });
     completed(figures?.completedTotal, { queue });
     failed(figures?.failedTotal, { queue });

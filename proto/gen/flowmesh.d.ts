@@ -145,6 +145,20 @@ export interface CauseInput {
 }
 export const Cause: MessageType<Cause, CauseInput>;
 
+export interface ChildCounts {
+  total: number;
+  open: number;
+  /** Ended without an ack. */
+  failed: number;
+}
+export interface ChildCountsInput {
+  total?: number | null | undefined;
+  open?: number | null | undefined;
+  /** Ended without an ack. */
+  failed?: number | null | undefined;
+}
+export const ChildCounts: MessageType<ChildCounts, ChildCountsInput>;
+
 export interface Cluster {
   version: string;
   clusterId: string;
@@ -504,6 +518,31 @@ export interface EnqueueBatchReplyInput {
 }
 export const EnqueueBatchReply: MessageType<EnqueueBatchReply, EnqueueBatchReplyInput>;
 
+/** At most 1,000 nodes and 32 levels (FLOW_TOO_LARGE). */
+export interface EnqueueFlowRequest {
+  /** The first is the root; every other one names an earlier one as its parent, so that there are no cycles. */
+  nodes: FlowNode[];
+  mutation: Mutation | null;
+}
+export interface EnqueueFlowRequestInput {
+  /** The first is the root; every other one names an earlier one as its parent, so that there are no cycles. */
+  nodes?: readonly FlowNodeInput[] | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const EnqueueFlowRequest: MessageType<EnqueueFlowRequest, EnqueueFlowRequestInput>;
+
+export interface EnqueueFlowResponse {
+  /** As `nodes`; only the first if the root was deduplicated. */
+  jobs: EnqueuedJob[];
+  durability: Durability;
+}
+export interface EnqueueFlowResponseInput {
+  /** As `nodes`; only the first if the root was deduplicated. */
+  jobs?: readonly EnqueuedJobInput[] | null | undefined;
+  durability?: Durability | null | undefined;
+}
+export const EnqueueFlowResponse: MessageType<EnqueueFlowResponse, EnqueueFlowResponseInput>;
+
 export interface EnqueueRequest {
   queue: string;
   jobs: NewJob[];
@@ -587,6 +626,82 @@ export interface ExtendInput {
   visibilityMs?: number | null | undefined;
 }
 export const Extend: MessageType<Extend, ExtendInput>;
+
+export interface FlowChild {
+  queue: string;
+  id: string;
+  name: string;
+  onFailure: string;
+  /** open, completed, dead, cancelled */
+  state: string;
+  /** Why it did not complete. */
+  error: string;
+  result: Buffer;
+  resultContentType: string;
+  finishedAtMs: number;
+}
+export interface FlowChildInput {
+  queue?: string | null | undefined;
+  id?: string | null | undefined;
+  name?: string | null | undefined;
+  onFailure?: string | null | undefined;
+  /** open, completed, dead, cancelled */
+  state?: string | null | undefined;
+  /** Why it did not complete. */
+  error?: string | null | undefined;
+  result?: Uint8Array | null | undefined;
+  resultContentType?: string | null | undefined;
+  finishedAtMs?: number | null | undefined;
+}
+export const FlowChild: MessageType<FlowChild, FlowChildInput>;
+
+export interface FlowNode {
+  queue: string;
+  /**
+   * A parent's delay counts from when its children are finished. Only the root may have a dedup_key (throttle or simple): if it
+   * is a duplicate, nothing is enqueued.
+   */
+  job: NewJob | null;
+  /** Place of its parent in `nodes`; of the root: nothing. */
+  parent: number;
+  /** By which the parent finds it; unique among its siblings. Empty: by its id only. */
+  name: string;
+  /**
+   * What its end without an ack (dead, cancelled, purged) does to its parent: fail-parent (default): the parent goes to its
+   * dead-letter queue; ignore: as if it had been acked; continue: the parent goes on without waiting for the others;
+   * remove: as if it had never been.
+   */
+  onFailure: string;
+}
+export interface FlowNodeInput {
+  queue?: string | null | undefined;
+  /**
+   * A parent's delay counts from when its children are finished. Only the root may have a dedup_key (throttle or simple): if it
+   * is a duplicate, nothing is enqueued.
+   */
+  job?: NewJobInput | null | undefined;
+  /** Place of its parent in `nodes`; of the root: nothing. */
+  parent?: number | null | undefined;
+  /** By which the parent finds it; unique among its siblings. Empty: by its id only. */
+  name?: string | null | undefined;
+  /**
+   * What its end without an ack (dead, cancelled, purged) does to its parent: fail-parent (default): the parent goes to its
+   * dead-letter queue; ignore: as if it had been acked; continue: the parent goes on without waiting for the others;
+   * remove: as if it had never been.
+   */
+  onFailure?: string | null | undefined;
+}
+export const FlowNode: MessageType<FlowNode, FlowNodeInput>;
+
+export interface FlowParent {
+  queue: string;
+  id: string;
+}
+export interface FlowParentInput {
+  queue?: string | null | undefined;
+  id?: string | null | undefined;
+}
+export const FlowParent: MessageType<FlowParent, FlowParentInput>;
 
 export interface FollowRequest {
   stream: string;
@@ -820,7 +935,7 @@ export const HashSet: MessageType<HashSet, HashSetInput>;
 export interface Job {
   id: string;
   queue: string;
-  /** waiting, delayed, retrying, blocked, leased, completed, dead */
+  /** waiting, delayed, retrying, blocked, waiting_children, leased, completed, cancelled, dead */
   state: string;
   /** Why it is in that state, in words. */
   reason: string;
@@ -861,11 +976,14 @@ export interface Job {
   resultContentType: string;
   /** Where it is known: of jobs with a result, and of dead and cancelled ones. */
   finishedAtMs: number;
+  /** In a flow: whose child it is, and what is known of its own children. */
+  parent: FlowParent | null;
+  children: ChildCounts | null;
 }
 export interface JobInput {
   id?: string | null | undefined;
   queue?: string | null | undefined;
-  /** waiting, delayed, retrying, blocked, leased, completed, dead */
+  /** waiting, delayed, retrying, blocked, waiting_children, leased, completed, cancelled, dead */
   state?: string | null | undefined;
   /** Why it is in that state, in words. */
   reason?: string | null | undefined;
@@ -906,6 +1024,9 @@ export interface JobInput {
   resultContentType?: string | null | undefined;
   /** Where it is known: of jobs with a result, and of dead and cancelled ones. */
   finishedAtMs?: number | null | undefined;
+  /** In a flow: whose child it is, and what is known of its own children. */
+  parent?: FlowParentInput | null | undefined;
+  children?: ChildCountsInput | null | undefined;
 }
 export const Job: MessageType<Job, JobInput>;
 
@@ -977,7 +1098,10 @@ export const JobLogLine: MessageType<JobLogLine, JobLogLineInput>;
 
 export interface JobTransition {
   timeMs: number;
-  /** enqueued, delayed, blocked, ready, leased, extended, acked, nacked, released, timed_out, dead_lettered, purged */
+  /**
+   * enqueued, delayed, blocked, ready, leased, extended, acked, nacked, released, timed_out, dead_lettered, purged,
+   * child_completed, child_failed
+   */
   kind: string;
   detail: string;
   leaseEpoch: number;
@@ -988,7 +1112,10 @@ export interface JobTransition {
 }
 export interface JobTransitionInput {
   timeMs?: number | null | undefined;
-  /** enqueued, delayed, blocked, ready, leased, extended, acked, nacked, released, timed_out, dead_lettered, purged */
+  /**
+   * enqueued, delayed, blocked, ready, leased, extended, acked, nacked, released, timed_out, dead_lettered, purged,
+   * child_completed, child_failed
+   */
   kind?: string | null | undefined;
   detail?: string | null | undefined;
   leaseEpoch?: number | null | undefined;
@@ -1491,6 +1618,38 @@ export interface LeasedJobInput {
 }
 export const LeasedJob: MessageType<LeasedJob, LeasedJobInput>;
 
+export interface ListChildrenRequest {
+  queue: string;
+  id: string;
+  cursor: string;
+  /** 0: 100; at most 1,000. A page ends at 1 MiB of results. */
+  limit: number;
+  /** Of who holds the job: it need not have the right to look at jobs. */
+  leaseEpoch: number;
+}
+export interface ListChildrenRequestInput {
+  queue?: string | null | undefined;
+  id?: string | null | undefined;
+  cursor?: string | null | undefined;
+  /** 0: 100; at most 1,000. A page ends at 1 MiB of results. */
+  limit?: number | null | undefined;
+  /** Of who holds the job: it need not have the right to look at jobs. */
+  leaseEpoch?: number | null | undefined;
+}
+export const ListChildrenRequest: MessageType<ListChildrenRequest, ListChildrenRequestInput>;
+
+export interface ListChildrenResponse {
+  children: FlowChild[];
+  cursor: string;
+  counts: ChildCounts | null;
+}
+export interface ListChildrenResponseInput {
+  children?: readonly FlowChildInput[] | null | undefined;
+  cursor?: string | null | undefined;
+  counts?: ChildCountsInput | null | undefined;
+}
+export const ListChildrenResponse: MessageType<ListChildrenResponse, ListChildrenResponseInput>;
+
 export type ListEffectsRequest = {
   /** All deliveries of a job. */
   jobId: string | null;
@@ -1564,7 +1723,7 @@ export type ListJobsAtRequest = {
   queue: string;
   timeMs: number | null;
   position: number | null;
-  /** waiting, delayed, retrying, blocked, leased, dead; empty: all that were in the queue. */
+  /** waiting, delayed, retrying, blocked, leased, dead, waiting_children; empty: all that were in the queue. */
   state: string;
   /** Of the last page; it holds the moment as well. */
   cursor: string;
@@ -1579,7 +1738,7 @@ export interface ListJobsAtRequestInput {
   queue?: string | null | undefined;
   timeMs?: number | null | undefined;
   position?: number | null | undefined;
-  /** waiting, delayed, retrying, blocked, leased, dead; empty: all that were in the queue. */
+  /** waiting, delayed, retrying, blocked, leased, dead, waiting_children; empty: all that were in the queue. */
   state?: string | null | undefined;
   /** Of the last page; it holds the moment as well. */
   cursor?: string | null | undefined;
@@ -1940,6 +2099,7 @@ export interface QueueAt {
   leased: number;
   /** On their way to the dead-letter queue. */
   dead: number;
+  waitingChildren: number;
 }
 export interface QueueAtInput {
   queue?: string | null | undefined;
@@ -1952,6 +2112,7 @@ export interface QueueAtInput {
   leased?: number | null | undefined;
   /** On their way to the dead-letter queue. */
   dead?: number | null | undefined;
+  waitingChildren?: number | null | undefined;
 }
 export const QueueAt: MessageType<QueueAt, QueueAtInput>;
 
@@ -1972,6 +2133,8 @@ export interface QueueFigures {
   oldestReadyAtMs: number;
   workers: number;
   cancelledTotal: number;
+  /** Parents of flows whose children are not finished. */
+  waitingChildren: number;
 }
 export interface QueueFiguresInput {
   /** Ready now: plain, prioritised, or back from a retry. */
@@ -1989,6 +2152,8 @@ export interface QueueFiguresInput {
   oldestReadyAtMs?: number | null | undefined;
   workers?: number | null | undefined;
   cancelledTotal?: number | null | undefined;
+  /** Parents of flows whose children are not finished. */
+  waitingChildren?: number | null | undefined;
 }
 export const QueueFigures: MessageType<QueueFigures, QueueFiguresInput>;
 

@@ -1962,6 +1962,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueFigures.prototype.oldestReadyAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueFigures.prototype.workers = 0;
    QueueFigures.prototype.cancelledTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueFigures.prototype.waitingChildren = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    QueueFigures.create = function(properties) {
     return new QueueFigures(properties);
@@ -1996,6 +1997,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(80).uint32(message.workers);
     if (message.cancelledTotal != null && $Object.hasOwnProperty.call(message, "cancelledTotal") && (typeof message.cancelledTotal === "object" ? message.cancelledTotal.low || message.cancelledTotal.high : message.cancelledTotal !== 0))
      writer.uint32(240).uint64(message.cancelledTotal);
+    if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren") && (typeof message.waitingChildren === "object" ? message.waitingChildren.low || message.waitingChildren.high : message.waitingChildren !== 0))
+     writer.uint32(248).uint64(message.waitingChildren);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -2128,6 +2131,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.cancelledTotal;
        continue;
       }
+     case 31: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.waitingChildren = value;
+       else
+        delete message.waitingChildren;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -2258,6 +2270,16 @@ export const flowmesh = $root.flowmesh = (() => {
        message.cancelledTotal = object.cancelledTotal;
       else if (typeof object.cancelledTotal === "object")
        message.cancelledTotal = new $util.LongBits(object.cancelledTotal.low >>> 0, object.cancelledTotal.high >>> 0).toNumber(true);
+    if (object.waitingChildren != null)
+     if (typeof object.waitingChildren === "object" ? object.waitingChildren.low || object.waitingChildren.high : $Number(object.waitingChildren) !== 0)
+      if ($util.Long)
+       message.waitingChildren = $util.Long.fromValue(object.waitingChildren, true);
+      else if (typeof object.waitingChildren === "string")
+       message.waitingChildren = $parseInt(object.waitingChildren, 10);
+      else if (typeof object.waitingChildren === "number")
+       message.waitingChildren = object.waitingChildren;
+      else if (typeof object.waitingChildren === "object")
+       message.waitingChildren = new $util.LongBits(object.waitingChildren.low >>> 0, object.waitingChildren.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -2321,6 +2343,11 @@ export const flowmesh = $root.flowmesh = (() => {
       object.cancelledTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.cancelledTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.waitingChildren = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.waitingChildren = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
      if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
@@ -2394,6 +2421,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.cancelledTotal = options.longs === $String ? $String(message.cancelledTotal) : message.cancelledTotal;
      else
       object.cancelledTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.cancelledTotal) : options.longs === $Number ? new $util.LongBits(message.cancelledTotal.low >>> 0, message.cancelledTotal.high >>> 0).toNumber(true) : message.cancelledTotal;
+    if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.waitingChildren = typeof message.waitingChildren === "number" ? $BigInt(message.waitingChildren) : $util.Long.fromBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0, true).toBigInt();
+     else if (typeof message.waitingChildren === "number")
+      object.waitingChildren = options.longs === $String ? $String(message.waitingChildren) : message.waitingChildren;
+     else
+      object.waitingChildren = options.longs === $String ? $util.Long.prototype.toString.call(message.waitingChildren) : options.longs === $Number ? new $util.LongBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0).toNumber(true) : message.waitingChildren;
     return object;
    };
 
@@ -6487,6 +6521,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueAt.prototype.blocked = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueAt.prototype.leased = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueAt.prototype.dead = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueAt.prototype.waitingChildren = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    QueueAt.create = function(properties) {
     return new QueueAt(properties);
@@ -6515,6 +6550,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(56).uint64(message.leased);
     if (message.dead != null && $Object.hasOwnProperty.call(message, "dead") && (typeof message.dead === "object" ? message.dead.low || message.dead.high : message.dead !== 0))
      writer.uint32(64).uint64(message.dead);
+    if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren") && (typeof message.waitingChildren === "object" ? message.waitingChildren.low || message.waitingChildren.high : message.waitingChildren !== 0))
+     writer.uint32(72).uint64(message.waitingChildren);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -6620,6 +6657,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.dead;
        continue;
       }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.waitingChildren = value;
+       else
+        delete message.waitingChildren;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -6720,6 +6766,16 @@ export const flowmesh = $root.flowmesh = (() => {
        message.dead = object.dead;
       else if (typeof object.dead === "object")
        message.dead = new $util.LongBits(object.dead.low >>> 0, object.dead.high >>> 0).toNumber(true);
+    if (object.waitingChildren != null)
+     if (typeof object.waitingChildren === "object" ? object.waitingChildren.low || object.waitingChildren.high : $Number(object.waitingChildren) !== 0)
+      if ($util.Long)
+       message.waitingChildren = $util.Long.fromValue(object.waitingChildren, true);
+      else if (typeof object.waitingChildren === "string")
+       message.waitingChildren = $parseInt(object.waitingChildren, 10);
+      else if (typeof object.waitingChildren === "number")
+       message.waitingChildren = object.waitingChildren;
+      else if (typeof object.waitingChildren === "object")
+       message.waitingChildren = new $util.LongBits(object.waitingChildren.low >>> 0, object.waitingChildren.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -6768,6 +6824,11 @@ export const flowmesh = $root.flowmesh = (() => {
       object.dead = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.dead = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.waitingChildren = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.waitingChildren = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
      object.queue = message.queue;
@@ -6820,6 +6881,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.dead = options.longs === $String ? $String(message.dead) : message.dead;
      else
       object.dead = options.longs === $String ? $util.Long.prototype.toString.call(message.dead) : options.longs === $Number ? new $util.LongBits(message.dead.low >>> 0, message.dead.high >>> 0).toNumber(true) : message.dead;
+    if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.waitingChildren = typeof message.waitingChildren === "number" ? $BigInt(message.waitingChildren) : $util.Long.fromBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0, true).toBigInt();
+     else if (typeof message.waitingChildren === "number")
+      object.waitingChildren = options.longs === $String ? $String(message.waitingChildren) : message.waitingChildren;
+     else
+      object.waitingChildren = options.longs === $String ? $util.Long.prototype.toString.call(message.waitingChildren) : options.longs === $Number ? new $util.LongBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0).toNumber(true) : message.waitingChildren;
     return object;
    };
 
@@ -15907,6 +15975,1487 @@ export const flowmesh = $root.flowmesh = (() => {
    return EnqueuedJob;
   })();
 
+  v1.EnqueueFlowRequest = (function() {
+
+   const EnqueueFlowRequest = function (properties) {
+    this.nodes = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   EnqueueFlowRequest.prototype.nodes = $util.emptyArray;
+   EnqueueFlowRequest.prototype.mutation = null;
+
+   EnqueueFlowRequest.create = function(properties) {
+    return new EnqueueFlowRequest(properties);
+   };
+
+   EnqueueFlowRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.nodes != null && message.nodes.length)
+     for (let i = 0; i < message.nodes.length; ++i)
+      $root.flowmesh.v1.FlowNode.encode(message.nodes[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   EnqueueFlowRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.EnqueueFlowRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.nodes && message.nodes.length))
+        message.nodes = [];
+       message.nodes.push($root.flowmesh.v1.FlowNode.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   EnqueueFlowRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.EnqueueFlowRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.EnqueueFlowRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.EnqueueFlowRequest();
+    if (object.nodes) {
+     if (!$Array.isArray(object.nodes))
+      throw $TypeError(".flowmesh.v1.EnqueueFlowRequest.nodes: array expected");
+     message.nodes = $Array(object.nodes.length);
+     for (let i = 0; i < object.nodes.length; ++i) {
+      if (!$util.isObject(object.nodes[i]))
+       throw $TypeError(".flowmesh.v1.EnqueueFlowRequest.nodes: object expected");
+      message.nodes[i] = $root.flowmesh.v1.FlowNode.fromObject(object.nodes[i], _depth + 1);
+     }
+    }
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.EnqueueFlowRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   EnqueueFlowRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.nodes = [];
+    if (options.defaults)
+     object.mutation = null;
+    if (message.nodes && message.nodes.length) {
+     object.nodes = $Array(message.nodes.length);
+     for (let j = 0; j < message.nodes.length; ++j)
+      object.nodes[j] = $root.flowmesh.v1.FlowNode.toObject(message.nodes[j], options, _depth + 1);
+    }
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   EnqueueFlowRequest.prototype.toJSON = function() {
+    return EnqueueFlowRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return EnqueueFlowRequest;
+  })();
+
+  v1.FlowNode = (function() {
+
+   const FlowNode = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   FlowNode.prototype.queue = "";
+   FlowNode.prototype.job = null;
+   FlowNode.prototype.parent = 0;
+   FlowNode.prototype.name = "";
+   FlowNode.prototype.onFailure = "";
+
+   FlowNode.create = function(properties) {
+    return new FlowNode(properties);
+   };
+
+   FlowNode.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.job != null && $Object.hasOwnProperty.call(message, "job"))
+     $root.flowmesh.v1.NewJob.encode(message.job, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.parent != null && $Object.hasOwnProperty.call(message, "parent") && message.parent !== 0)
+     writer.uint32(24).uint32(message.parent);
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(34).string(message.name);
+    if (message.onFailure != null && $Object.hasOwnProperty.call(message, "onFailure") && message.onFailure !== "")
+     writer.uint32(42).string(message.onFailure);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   FlowNode.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.FlowNode();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.job = $root.flowmesh.v1.NewJob.decode(reader, reader.size(), $undefined, _depth + 1, message.job);
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.parent = value;
+       else
+        delete message.parent;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.onFailure = value;
+       else
+        delete message.onFailure;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   FlowNode.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.FlowNode)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.FlowNode: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.FlowNode();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.job != null) {
+     if (!$util.isObject(object.job))
+      throw $TypeError(".flowmesh.v1.FlowNode.job: object expected");
+     message.job = $root.flowmesh.v1.NewJob.fromObject(object.job, _depth + 1);
+    }
+    if (object.parent != null)
+     if ($Number(object.parent) !== 0)
+      message.parent = object.parent >>> 0;
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.onFailure != null)
+     if (typeof object.onFailure !== "string" || object.onFailure.length)
+      message.onFailure = $String(object.onFailure);
+    return message;
+   };
+
+   FlowNode.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.job = null;
+     object.parent = 0;
+     object.name = "";
+     object.onFailure = "";
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.job != null && $Object.hasOwnProperty.call(message, "job"))
+     object.job = $root.flowmesh.v1.NewJob.toObject(message.job, options, _depth + 1);
+    if (message.parent != null && $Object.hasOwnProperty.call(message, "parent"))
+     object.parent = message.parent;
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.onFailure != null && $Object.hasOwnProperty.call(message, "onFailure"))
+     object.onFailure = message.onFailure;
+    return object;
+   };
+
+   FlowNode.prototype.toJSON = function() {
+    return FlowNode.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return FlowNode;
+  })();
+
+  v1.EnqueueFlowResponse = (function() {
+
+   const EnqueueFlowResponse = function (properties) {
+    this.jobs = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   EnqueueFlowResponse.prototype.jobs = $util.emptyArray;
+   EnqueueFlowResponse.prototype.durability = 0;
+
+   EnqueueFlowResponse.create = function(properties) {
+    return new EnqueueFlowResponse(properties);
+   };
+
+   EnqueueFlowResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.jobs != null && message.jobs.length)
+     for (let i = 0; i < message.jobs.length; ++i)
+      $root.flowmesh.v1.EnqueuedJob.encode(message.jobs[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.durability != null && $Object.hasOwnProperty.call(message, "durability") && message.durability !== 0)
+     writer.uint32(16).int32(message.durability);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   EnqueueFlowResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.EnqueueFlowResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.jobs && message.jobs.length))
+        message.jobs = [];
+       message.jobs.push($root.flowmesh.v1.EnqueuedJob.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.int32())
+        message.durability = value;
+       else
+        delete message.durability;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   EnqueueFlowResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.EnqueueFlowResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.EnqueueFlowResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.EnqueueFlowResponse();
+    if (object.jobs) {
+     if (!$Array.isArray(object.jobs))
+      throw $TypeError(".flowmesh.v1.EnqueueFlowResponse.jobs: array expected");
+     message.jobs = $Array(object.jobs.length);
+     for (let i = 0; i < object.jobs.length; ++i) {
+      if (!$util.isObject(object.jobs[i]))
+       throw $TypeError(".flowmesh.v1.EnqueueFlowResponse.jobs: object expected");
+      message.jobs[i] = $root.flowmesh.v1.EnqueuedJob.fromObject(object.jobs[i], _depth + 1);
+     }
+    }
+    if (object.durability !== 0 && (typeof object.durability !== "string" || $root.flowmesh.v1.Durability[object.durability] !== 0))
+     switch (object.durability) {
+     case "DURABILITY_UNSPECIFIED":
+     case 0:
+      message.durability = 0;
+      break;
+     case "DURABILITY_FSYNC":
+     case 1:
+      message.durability = 1;
+      break;
+     case "DURABILITY_OS":
+     case 2:
+      message.durability = 2;
+      break;
+     case "DURABILITY_MEMORY":
+     case 3:
+      message.durability = 3;
+      break;
+     default:
+      if (typeof object.durability === "number" && (object.durability | 0) === object.durability)
+       message.durability = object.durability;
+     }
+    return message;
+   };
+
+   EnqueueFlowResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.jobs = [];
+    if (options.defaults)
+     object.durability = options.enums === $String ? "DURABILITY_UNSPECIFIED" : 0;
+    if (message.jobs && message.jobs.length) {
+     object.jobs = $Array(message.jobs.length);
+     for (let j = 0; j < message.jobs.length; ++j)
+      object.jobs[j] = $root.flowmesh.v1.EnqueuedJob.toObject(message.jobs[j], options, _depth + 1);
+    }
+    if (message.durability != null && $Object.hasOwnProperty.call(message, "durability"))
+     object.durability = options.enums === $String ? $root.flowmesh.v1.Durability[message.durability] === $undefined ? message.durability : $root.flowmesh.v1.Durability[message.durability] : message.durability;
+    return object;
+   };
+
+   EnqueueFlowResponse.prototype.toJSON = function() {
+    return EnqueueFlowResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return EnqueueFlowResponse;
+  })();
+
+  v1.ListChildrenRequest = (function() {
+
+   const ListChildrenRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListChildrenRequest.prototype.queue = "";
+   ListChildrenRequest.prototype.id = "";
+   ListChildrenRequest.prototype.cursor = "";
+   ListChildrenRequest.prototype.limit = 0;
+   ListChildrenRequest.prototype.leaseEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   ListChildrenRequest.create = function(properties) {
+    return new ListChildrenRequest(properties);
+   };
+
+   ListChildrenRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id") && message.id !== "")
+     writer.uint32(18).string(message.id);
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(26).string(message.cursor);
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit") && message.limit !== 0)
+     writer.uint32(32).uint32(message.limit);
+    if (message.leaseEpoch != null && $Object.hasOwnProperty.call(message, "leaseEpoch") && (typeof message.leaseEpoch === "object" ? message.leaseEpoch.low || message.leaseEpoch.high : message.leaseEpoch !== 0))
+     writer.uint32(40).uint64(message.leaseEpoch);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListChildrenRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListChildrenRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.id = value;
+       else
+        delete message.id;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.limit = value;
+       else
+        delete message.limit;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.leaseEpoch = value;
+       else
+        delete message.leaseEpoch;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListChildrenRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListChildrenRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListChildrenRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListChildrenRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.id != null)
+     if (typeof object.id !== "string" || object.id.length)
+      message.id = $String(object.id);
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.limit != null)
+     if ($Number(object.limit) !== 0)
+      message.limit = object.limit >>> 0;
+    if (object.leaseEpoch != null)
+     if (typeof object.leaseEpoch === "object" ? object.leaseEpoch.low || object.leaseEpoch.high : $Number(object.leaseEpoch) !== 0)
+      if ($util.Long)
+       message.leaseEpoch = $util.Long.fromValue(object.leaseEpoch, true);
+      else if (typeof object.leaseEpoch === "string")
+       message.leaseEpoch = $parseInt(object.leaseEpoch, 10);
+      else if (typeof object.leaseEpoch === "number")
+       message.leaseEpoch = object.leaseEpoch;
+      else if (typeof object.leaseEpoch === "object")
+       message.leaseEpoch = new $util.LongBits(object.leaseEpoch.low >>> 0, object.leaseEpoch.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   ListChildrenRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.id = "";
+     object.cursor = "";
+     object.limit = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.leaseEpoch = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.leaseEpoch = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
+     object.id = message.id;
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit"))
+     object.limit = message.limit;
+    if (message.leaseEpoch != null && $Object.hasOwnProperty.call(message, "leaseEpoch"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.leaseEpoch = typeof message.leaseEpoch === "number" ? $BigInt(message.leaseEpoch) : $util.Long.fromBits(message.leaseEpoch.low >>> 0, message.leaseEpoch.high >>> 0, true).toBigInt();
+     else if (typeof message.leaseEpoch === "number")
+      object.leaseEpoch = options.longs === $String ? $String(message.leaseEpoch) : message.leaseEpoch;
+     else
+      object.leaseEpoch = options.longs === $String ? $util.Long.prototype.toString.call(message.leaseEpoch) : options.longs === $Number ? new $util.LongBits(message.leaseEpoch.low >>> 0, message.leaseEpoch.high >>> 0).toNumber(true) : message.leaseEpoch;
+    return object;
+   };
+
+   ListChildrenRequest.prototype.toJSON = function() {
+    return ListChildrenRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListChildrenRequest;
+  })();
+
+  v1.ListChildrenResponse = (function() {
+
+   const ListChildrenResponse = function (properties) {
+    this.children = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListChildrenResponse.prototype.children = $util.emptyArray;
+   ListChildrenResponse.prototype.cursor = "";
+   ListChildrenResponse.prototype.counts = null;
+
+   ListChildrenResponse.create = function(properties) {
+    return new ListChildrenResponse(properties);
+   };
+
+   ListChildrenResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.children != null && message.children.length)
+     for (let i = 0; i < message.children.length; ++i)
+      $root.flowmesh.v1.FlowChild.encode(message.children[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(18).string(message.cursor);
+    if (message.counts != null && $Object.hasOwnProperty.call(message, "counts"))
+     $root.flowmesh.v1.ChildCounts.encode(message.counts, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListChildrenResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListChildrenResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.children && message.children.length))
+        message.children = [];
+       message.children.push($root.flowmesh.v1.FlowChild.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       message.counts = $root.flowmesh.v1.ChildCounts.decode(reader, reader.size(), $undefined, _depth + 1, message.counts);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListChildrenResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListChildrenResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListChildrenResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListChildrenResponse();
+    if (object.children) {
+     if (!$Array.isArray(object.children))
+      throw $TypeError(".flowmesh.v1.ListChildrenResponse.children: array expected");
+     message.children = $Array(object.children.length);
+     for (let i = 0; i < object.children.length; ++i) {
+      if (!$util.isObject(object.children[i]))
+       throw $TypeError(".flowmesh.v1.ListChildrenResponse.children: object expected");
+      message.children[i] = $root.flowmesh.v1.FlowChild.fromObject(object.children[i], _depth + 1);
+     }
+    }
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.counts != null) {
+     if (!$util.isObject(object.counts))
+      throw $TypeError(".flowmesh.v1.ListChildrenResponse.counts: object expected");
+     message.counts = $root.flowmesh.v1.ChildCounts.fromObject(object.counts, _depth + 1);
+    }
+    return message;
+   };
+
+   ListChildrenResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.children = [];
+    if (options.defaults) {
+     object.cursor = "";
+     object.counts = null;
+    }
+    if (message.children && message.children.length) {
+     object.children = $Array(message.children.length);
+     for (let j = 0; j < message.children.length; ++j)
+      object.children[j] = $root.flowmesh.v1.FlowChild.toObject(message.children[j], options, _depth + 1);
+    }
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.counts != null && $Object.hasOwnProperty.call(message, "counts"))
+     object.counts = $root.flowmesh.v1.ChildCounts.toObject(message.counts, options, _depth + 1);
+    return object;
+   };
+
+   ListChildrenResponse.prototype.toJSON = function() {
+    return ListChildrenResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListChildrenResponse;
+  })();
+
+  v1.FlowChild = (function() {
+
+   const FlowChild = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   FlowChild.prototype.queue = "";
+   FlowChild.prototype.id = "";
+   FlowChild.prototype.name = "";
+   FlowChild.prototype.onFailure = "";
+   FlowChild.prototype.state = "";
+   FlowChild.prototype.error = "";
+   FlowChild.prototype.result = $util.newBuffer([]);
+   FlowChild.prototype.resultContentType = "";
+   FlowChild.prototype.finishedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   FlowChild.create = function(properties) {
+    return new FlowChild(properties);
+   };
+
+   FlowChild.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id") && message.id !== "")
+     writer.uint32(18).string(message.id);
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(26).string(message.name);
+    if (message.onFailure != null && $Object.hasOwnProperty.call(message, "onFailure") && message.onFailure !== "")
+     writer.uint32(34).string(message.onFailure);
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state") && message.state !== "")
+     writer.uint32(42).string(message.state);
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error") && message.error !== "")
+     writer.uint32(50).string(message.error);
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result.length)
+     writer.uint32(58).bytes(message.result);
+    if (message.resultContentType != null && $Object.hasOwnProperty.call(message, "resultContentType") && message.resultContentType !== "")
+     writer.uint32(66).string(message.resultContentType);
+    if (message.finishedAtMs != null && $Object.hasOwnProperty.call(message, "finishedAtMs") && (typeof message.finishedAtMs === "object" ? message.finishedAtMs.low || message.finishedAtMs.high : message.finishedAtMs !== 0))
+     writer.uint32(72).uint64(message.finishedAtMs);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   FlowChild.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.FlowChild();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.id = value;
+       else
+        delete message.id;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.onFailure = value;
+       else
+        delete message.onFailure;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.state = value;
+       else
+        delete message.state;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.error = value;
+       else
+        delete message.error;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.bytes()).length)
+        message.result = value;
+       else
+        delete message.result;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.resultContentType = value;
+       else
+        delete message.resultContentType;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.finishedAtMs = value;
+       else
+        delete message.finishedAtMs;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   FlowChild.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.FlowChild)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.FlowChild: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.FlowChild();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.id != null)
+     if (typeof object.id !== "string" || object.id.length)
+      message.id = $String(object.id);
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.onFailure != null)
+     if (typeof object.onFailure !== "string" || object.onFailure.length)
+      message.onFailure = $String(object.onFailure);
+    if (object.state != null)
+     if (typeof object.state !== "string" || object.state.length)
+      message.state = $String(object.state);
+    if (object.error != null)
+     if (typeof object.error !== "string" || object.error.length)
+      message.error = $String(object.error);
+    if (object.result != null)
+     if (object.result.length)
+      if (typeof object.result === "string")
+       $util.base64.decode(object.result, message.result = $util.newBuffer($util.base64.length(object.result)), 0);
+      else if (object.result.length >= 0)
+       message.result = object.result;
+    if (object.resultContentType != null)
+     if (typeof object.resultContentType !== "string" || object.resultContentType.length)
+      message.resultContentType = $String(object.resultContentType);
+    if (object.finishedAtMs != null)
+     if (typeof object.finishedAtMs === "object" ? object.finishedAtMs.low || object.finishedAtMs.high : $Number(object.finishedAtMs) !== 0)
+      if ($util.Long)
+       message.finishedAtMs = $util.Long.fromValue(object.finishedAtMs, true);
+      else if (typeof object.finishedAtMs === "string")
+       message.finishedAtMs = $parseInt(object.finishedAtMs, 10);
+      else if (typeof object.finishedAtMs === "number")
+       message.finishedAtMs = object.finishedAtMs;
+      else if (typeof object.finishedAtMs === "object")
+       message.finishedAtMs = new $util.LongBits(object.finishedAtMs.low >>> 0, object.finishedAtMs.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   FlowChild.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.id = "";
+     object.name = "";
+     object.onFailure = "";
+     object.state = "";
+     object.error = "";
+     if (options.bytes === $String)
+      object.result = "";
+     else {
+      object.result = [];
+      if (options.bytes !== $Array)
+       object.result = $util.newBuffer(object.result);
+     }
+     object.resultContentType = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.finishedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.finishedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
+     object.id = message.id;
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.onFailure != null && $Object.hasOwnProperty.call(message, "onFailure"))
+     object.onFailure = message.onFailure;
+    if (message.state != null && $Object.hasOwnProperty.call(message, "state"))
+     object.state = message.state;
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     object.error = message.error;
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+     object.result = options.bytes === $String ? $util.base64.encode(message.result, 0, message.result.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.result) : message.result;
+    if (message.resultContentType != null && $Object.hasOwnProperty.call(message, "resultContentType"))
+     object.resultContentType = message.resultContentType;
+    if (message.finishedAtMs != null && $Object.hasOwnProperty.call(message, "finishedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.finishedAtMs = typeof message.finishedAtMs === "number" ? $BigInt(message.finishedAtMs) : $util.Long.fromBits(message.finishedAtMs.low >>> 0, message.finishedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.finishedAtMs === "number")
+      object.finishedAtMs = options.longs === $String ? $String(message.finishedAtMs) : message.finishedAtMs;
+     else
+      object.finishedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.finishedAtMs) : options.longs === $Number ? new $util.LongBits(message.finishedAtMs.low >>> 0, message.finishedAtMs.high >>> 0).toNumber(true) : message.finishedAtMs;
+    return object;
+   };
+
+   FlowChild.prototype.toJSON = function() {
+    return FlowChild.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return FlowChild;
+  })();
+
+  v1.ChildCounts = (function() {
+
+   const ChildCounts = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ChildCounts.prototype.total = 0;
+   ChildCounts.prototype.open = 0;
+   ChildCounts.prototype.failed = 0;
+
+   ChildCounts.create = function(properties) {
+    return new ChildCounts(properties);
+   };
+
+   ChildCounts.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.total != null && $Object.hasOwnProperty.call(message, "total") && message.total !== 0)
+     writer.uint32(8).uint32(message.total);
+    if (message.open != null && $Object.hasOwnProperty.call(message, "open") && message.open !== 0)
+     writer.uint32(16).uint32(message.open);
+    if (message.failed != null && $Object.hasOwnProperty.call(message, "failed") && message.failed !== 0)
+     writer.uint32(24).uint32(message.failed);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ChildCounts.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ChildCounts();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.total = value;
+       else
+        delete message.total;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.open = value;
+       else
+        delete message.open;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.failed = value;
+       else
+        delete message.failed;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ChildCounts.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ChildCounts)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ChildCounts: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ChildCounts();
+    if (object.total != null)
+     if ($Number(object.total) !== 0)
+      message.total = object.total >>> 0;
+    if (object.open != null)
+     if ($Number(object.open) !== 0)
+      message.open = object.open >>> 0;
+    if (object.failed != null)
+     if ($Number(object.failed) !== 0)
+      message.failed = object.failed >>> 0;
+    return message;
+   };
+
+   ChildCounts.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.total = 0;
+     object.open = 0;
+     object.failed = 0;
+    }
+    if (message.total != null && $Object.hasOwnProperty.call(message, "total"))
+     object.total = message.total;
+    if (message.open != null && $Object.hasOwnProperty.call(message, "open"))
+     object.open = message.open;
+    if (message.failed != null && $Object.hasOwnProperty.call(message, "failed"))
+     object.failed = message.failed;
+    return object;
+   };
+
+   ChildCounts.prototype.toJSON = function() {
+    return ChildCounts.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ChildCounts;
+  })();
+
+  v1.FlowParent = (function() {
+
+   const FlowParent = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   FlowParent.prototype.queue = "";
+   FlowParent.prototype.id = "";
+
+   FlowParent.create = function(properties) {
+    return new FlowParent(properties);
+   };
+
+   FlowParent.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id") && message.id !== "")
+     writer.uint32(18).string(message.id);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   FlowParent.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.FlowParent();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.id = value;
+       else
+        delete message.id;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   FlowParent.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.FlowParent)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.FlowParent: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.FlowParent();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.id != null)
+     if (typeof object.id !== "string" || object.id.length)
+      message.id = $String(object.id);
+    return message;
+   };
+
+   FlowParent.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.id = "";
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
+     object.id = message.id;
+    return object;
+   };
+
+   FlowParent.prototype.toJSON = function() {
+    return FlowParent.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return FlowParent;
+  })();
+
   v1.EnqueueBatch = (function() {
 
    const EnqueueBatch = function (properties) {
@@ -21580,6 +23129,8 @@ export const flowmesh = $root.flowmesh = (() => {
    Job.prototype.result = $util.newBuffer([]);
    Job.prototype.resultContentType = "";
    Job.prototype.finishedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Job.prototype.parent = null;
+   Job.prototype.children = null;
 
    Job.create = function(properties) {
     return new Job(properties);
@@ -21659,6 +23210,10 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(474).string(message.resultContentType);
     if (message.finishedAtMs != null && $Object.hasOwnProperty.call(message, "finishedAtMs") && (typeof message.finishedAtMs === "object" ? message.finishedAtMs.low || message.finishedAtMs.high : message.finishedAtMs !== 0))
      writer.uint32(480).uint64(message.finishedAtMs);
+    if (message.parent != null && $Object.hasOwnProperty.call(message, "parent"))
+     $root.flowmesh.v1.FlowParent.encode(message.parent, writer.uint32(642).fork(), _depth + 1).ldelim();
+    if (message.children != null && $Object.hasOwnProperty.call(message, "children"))
+     $root.flowmesh.v1.ChildCounts.encode(message.children, writer.uint32(650).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -21999,6 +23554,18 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.finishedAtMs;
        continue;
       }
+     case 80: {
+       if (wireType !== 2)
+        break;
+       message.parent = $root.flowmesh.v1.FlowParent.decode(reader, reader.size(), $undefined, _depth + 1, message.parent);
+       continue;
+      }
+     case 81: {
+       if (wireType !== 2)
+        break;
+       message.children = $root.flowmesh.v1.ChildCounts.decode(reader, reader.size(), $undefined, _depth + 1, message.children);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -22218,6 +23785,16 @@ export const flowmesh = $root.flowmesh = (() => {
        message.finishedAtMs = object.finishedAtMs;
       else if (typeof object.finishedAtMs === "object")
        message.finishedAtMs = new $util.LongBits(object.finishedAtMs.low >>> 0, object.finishedAtMs.high >>> 0).toNumber(true);
+    if (object.parent != null) {
+     if (!$util.isObject(object.parent))
+      throw $TypeError(".flowmesh.v1.Job.parent: object expected");
+     message.parent = $root.flowmesh.v1.FlowParent.fromObject(object.parent, _depth + 1);
+    }
+    if (object.children != null) {
+     if (!$util.isObject(object.children))
+      throw $TypeError(".flowmesh.v1.Job.children: object expected");
+     message.children = $root.flowmesh.v1.ChildCounts.fromObject(object.children, _depth + 1);
+    }
     return message;
    };
 
@@ -22321,6 +23898,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.finishedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.finishedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.parent = null;
+     object.children = null;
     }
     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
      object.id = message.id;
@@ -22439,6 +24018,10 @@ export const flowmesh = $root.flowmesh = (() => {
       object.finishedAtMs = options.longs === $String ? $String(message.finishedAtMs) : message.finishedAtMs;
      else
       object.finishedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.finishedAtMs) : options.longs === $Number ? new $util.LongBits(message.finishedAtMs.low >>> 0, message.finishedAtMs.high >>> 0).toNumber(true) : message.finishedAtMs;
+    if (message.parent != null && $Object.hasOwnProperty.call(message, "parent"))
+     object.parent = $root.flowmesh.v1.FlowParent.toObject(message.parent, options, _depth + 1);
+    if (message.children != null && $Object.hasOwnProperty.call(message, "children"))
+     object.children = $root.flowmesh.v1.ChildCounts.toObject(message.children, options, _depth + 1);
     return object;
    };
 
@@ -34006,165 +35589,173 @@ const $5 = flowmesh.v1.CancelJobRequest;
 const $6 = flowmesh.v1.CancelJobResponse;
 const $7 = flowmesh.v1.CancelRedriveRequest;
 const $8 = flowmesh.v1.Cause;
-const $9 = flowmesh.v1.Cluster;
-const $10 = flowmesh.v1.CommitOffset;
-const $11 = flowmesh.v1.CommitRequest;
-const $12 = flowmesh.v1.CommitResponse;
-const $13 = flowmesh.v1.ConsumeCommit;
-const $14 = flowmesh.v1.ConsumeCommitted;
-const $15 = flowmesh.v1.ConsumeHeartbeat;
-const $16 = flowmesh.v1.ConsumeHello;
-const $17 = flowmesh.v1.ConsumeLeave;
-const $18 = flowmesh.v1.ConsumeRequest;
-const $19 = flowmesh.v1.ConsumeResponse;
-const $20 = flowmesh.v1.ConsumeRevoked;
-const $21 = flowmesh.v1.ConsumeWelcome;
-const $22 = flowmesh.v1.DeleteQueueRequest;
-const $23 = flowmesh.v1.DeleteQueueResponse;
-const $24 = flowmesh.v1.DeleteStreamRequest;
-const $25 = flowmesh.v1.DeleteStreamResponse;
-const $26 = flowmesh.v1.Delivery;
-const $27 = flowmesh.v1.Effect;
-const $28 = flowmesh.v1.EndSessionRequest;
-const $29 = flowmesh.v1.EndSessionResponse;
-const $30 = flowmesh.v1.EnqueueBatch;
-const $31 = flowmesh.v1.EnqueueBatchReply;
-const $32 = flowmesh.v1.EnqueueRequest;
-const $33 = flowmesh.v1.EnqueueResponse;
-const $34 = flowmesh.v1.EnqueuedJob;
-const $35 = flowmesh.v1.Envelope;
-const $36 = flowmesh.v1.Error;
-const $37 = flowmesh.v1.Extend;
-const $38 = flowmesh.v1.FollowRequest;
-const $39 = flowmesh.v1.GetClusterRequest;
-const $40 = flowmesh.v1.GetGroupRequest;
-const $41 = flowmesh.v1.GetJobRequest;
-const $42 = flowmesh.v1.GetQueueAtRequest;
-const $43 = flowmesh.v1.GetQueueRequest;
-const $44 = flowmesh.v1.GetRedriveRequest;
-const $45 = flowmesh.v1.GetStreamRequest;
-const $46 = flowmesh.v1.Group;
-const $47 = flowmesh.v1.GroupMember;
-const $48 = flowmesh.v1.GroupPartition;
-const $49 = flowmesh.v1.HashDelete;
-const $50 = flowmesh.v1.HashField;
-const $51 = flowmesh.v1.HashGet;
-const $52 = flowmesh.v1.HashIncrement;
-const $53 = flowmesh.v1.HashScan;
-const $54 = flowmesh.v1.HashSet;
-const $55 = flowmesh.v1.Job;
-const $56 = flowmesh.v1.JobAttempt;
-const $57 = flowmesh.v1.JobCounters;
-const $58 = flowmesh.v1.JobHistoryResponse;
-const $59 = flowmesh.v1.JobLogLine;
-const $60 = flowmesh.v1.JobTransition;
-const $61 = flowmesh.v1.Keyspace;
-const $62 = flowmesh.v1.KeyspaceSpec;
-const $63 = flowmesh.v1.KvAsOf;
-const $64 = flowmesh.v1.KvChange;
-const $65 = flowmesh.v1.KvCheck;
-const $66 = flowmesh.v1.KvDelete;
-const $67 = flowmesh.v1.KvEntry;
-const $68 = flowmesh.v1.KvExpire;
-const $69 = flowmesh.v1.KvGet;
-const $70 = flowmesh.v1.KvIncrement;
-const $71 = flowmesh.v1.KvInspect;
-const $72 = flowmesh.v1.KvOp;
-const $73 = flowmesh.v1.KvRequest;
-const $74 = flowmesh.v1.KvResponse;
-const $75 = flowmesh.v1.KvResult;
-const $76 = flowmesh.v1.KvScan;
-const $77 = flowmesh.v1.KvSet;
-const $78 = flowmesh.v1.KvWatchRequest;
-const $79 = flowmesh.v1.KvWatchResponse;
-const $80 = flowmesh.v1.LeaseRequest;
-const $81 = flowmesh.v1.LeaseResponse;
-const $82 = flowmesh.v1.LeasedJob;
-const $83 = flowmesh.v1.ListEffectsRequest;
-const $84 = flowmesh.v1.ListEffectsResponse;
-const $85 = flowmesh.v1.ListGroupsRequest;
-const $86 = flowmesh.v1.ListGroupsResponse;
-const $87 = flowmesh.v1.ListJobsAtRequest;
-const $88 = flowmesh.v1.ListJobsAtResponse;
-const $89 = flowmesh.v1.ListJobsRequest;
-const $90 = flowmesh.v1.ListJobsResponse;
-const $91 = flowmesh.v1.ListKeyspacesRequest;
-const $92 = flowmesh.v1.ListKeyspacesResponse;
-const $93 = flowmesh.v1.ListQueuesRequest;
-const $94 = flowmesh.v1.ListQueuesResponse;
-const $95 = flowmesh.v1.ListStreamsRequest;
-const $96 = flowmesh.v1.ListStreamsResponse;
-const $97 = flowmesh.v1.Mutation;
-const $98 = flowmesh.v1.Nack;
-const $99 = flowmesh.v1.NewJob;
-const $100 = flowmesh.v1.NewRecord;
-const $101 = flowmesh.v1.PartitionFigures;
-const $102 = flowmesh.v1.PartitionOffset;
-const $103 = flowmesh.v1.PublishBatch;
-const $104 = flowmesh.v1.PublishBatchReply;
-const $105 = flowmesh.v1.PublishRequest;
-const $106 = flowmesh.v1.PublishResponse;
-const $107 = flowmesh.v1.PurgeRequest;
-const $108 = flowmesh.v1.PurgeResponse;
-const $109 = flowmesh.v1.Queue;
-const $110 = flowmesh.v1.QueueAt;
-const $111 = flowmesh.v1.QueueFigures;
-const $112 = flowmesh.v1.QueueLimits;
-const $113 = flowmesh.v1.QueueSpec;
-const $114 = flowmesh.v1.Rate;
-const $115 = flowmesh.v1.ReadRequest;
-const $116 = flowmesh.v1.ReadResponse;
-const $117 = flowmesh.v1.Record;
-const $118 = flowmesh.v1.RecordChunk;
-const $119 = flowmesh.v1.RecordPlace;
-const $120 = flowmesh.v1.RedriveRequest;
-const $121 = flowmesh.v1.RedriveResponse;
-const $122 = flowmesh.v1.RedriveTask;
-const $123 = flowmesh.v1.RenewSessionRequest;
-const $124 = flowmesh.v1.RenewSessionResponse;
-const $125 = flowmesh.v1.ReportRequest;
-const $126 = flowmesh.v1.ReportResponse;
-const $127 = flowmesh.v1.Schedule;
-const $128 = flowmesh.v1.ScheduleState;
-const $129 = flowmesh.v1.ScoredMember;
-const $130 = flowmesh.v1.SeekRequest;
-const $131 = flowmesh.v1.SeekResponse;
-const $132 = flowmesh.v1.SetAdd;
-const $133 = flowmesh.v1.SetContains;
-const $134 = flowmesh.v1.SetDrainingRequest;
-const $135 = flowmesh.v1.SetDrainingResponse;
-const $136 = flowmesh.v1.SetPausedRequest;
-const $137 = flowmesh.v1.SetPausedResponse;
-const $138 = flowmesh.v1.SetRemove;
-const $139 = flowmesh.v1.SetScan;
-const $140 = flowmesh.v1.SettleRequest;
-const $141 = flowmesh.v1.SettleResponse;
-const $142 = flowmesh.v1.Settlement;
-const $143 = flowmesh.v1.ShardFigures;
-const $144 = flowmesh.v1.SortedSetAdd;
-const $145 = flowmesh.v1.SortedSetIncrement;
-const $146 = flowmesh.v1.SortedSetRange;
-const $147 = flowmesh.v1.SortedSetRemove;
-const $148 = flowmesh.v1.SortedSetScore;
-const $149 = flowmesh.v1.StartRedriveRequest;
-const $150 = flowmesh.v1.Stream;
-const $151 = flowmesh.v1.StreamSpec;
-const $152 = flowmesh.v1.TransactionOp;
-const $153 = flowmesh.v1.TransactionRequest;
-const $154 = flowmesh.v1.TransactionResponse;
-const $155 = flowmesh.v1.TransactionResult;
-const $156 = flowmesh.v1.Window;
-const $157 = flowmesh.v1.WorkExtend;
-const $158 = flowmesh.v1.WorkHello;
-const $159 = flowmesh.v1.WorkLost;
-const $160 = flowmesh.v1.WorkNack;
-const $161 = flowmesh.v1.WorkRequest;
-const $162 = flowmesh.v1.WorkResponse;
-const $163 = flowmesh.v1.WorkResult;
-const $164 = flowmesh.v1.WorkSettle;
-const $165 = flowmesh.v1.WorkSettled;
-const $166 = flowmesh.v1.WorkWelcome;
-const $167 = flowmesh.v1.Durability;
+const $9 = flowmesh.v1.ChildCounts;
+const $10 = flowmesh.v1.Cluster;
+const $11 = flowmesh.v1.CommitOffset;
+const $12 = flowmesh.v1.CommitRequest;
+const $13 = flowmesh.v1.CommitResponse;
+const $14 = flowmesh.v1.ConsumeCommit;
+const $15 = flowmesh.v1.ConsumeCommitted;
+const $16 = flowmesh.v1.ConsumeHeartbeat;
+const $17 = flowmesh.v1.ConsumeHello;
+const $18 = flowmesh.v1.ConsumeLeave;
+const $19 = flowmesh.v1.ConsumeRequest;
+const $20 = flowmesh.v1.ConsumeResponse;
+const $21 = flowmesh.v1.ConsumeRevoked;
+const $22 = flowmesh.v1.ConsumeWelcome;
+const $23 = flowmesh.v1.DeleteQueueRequest;
+const $24 = flowmesh.v1.DeleteQueueResponse;
+const $25 = flowmesh.v1.DeleteStreamRequest;
+const $26 = flowmesh.v1.DeleteStreamResponse;
+const $27 = flowmesh.v1.Delivery;
+const $28 = flowmesh.v1.Effect;
+const $29 = flowmesh.v1.EndSessionRequest;
+const $30 = flowmesh.v1.EndSessionResponse;
+const $31 = flowmesh.v1.EnqueueBatch;
+const $32 = flowmesh.v1.EnqueueBatchReply;
+const $33 = flowmesh.v1.EnqueueFlowRequest;
+const $34 = flowmesh.v1.EnqueueFlowResponse;
+const $35 = flowmesh.v1.EnqueueRequest;
+const $36 = flowmesh.v1.EnqueueResponse;
+const $37 = flowmesh.v1.EnqueuedJob;
+const $38 = flowmesh.v1.Envelope;
+const $39 = flowmesh.v1.Error;
+const $40 = flowmesh.v1.Extend;
+const $41 = flowmesh.v1.FlowChild;
+const $42 = flowmesh.v1.FlowNode;
+const $43 = flowmesh.v1.FlowParent;
+const $44 = flowmesh.v1.FollowRequest;
+const $45 = flowmesh.v1.GetClusterRequest;
+const $46 = flowmesh.v1.GetGroupRequest;
+const $47 = flowmesh.v1.GetJobRequest;
+const $48 = flowmesh.v1.GetQueueAtRequest;
+const $49 = flowmesh.v1.GetQueueRequest;
+const $50 = flowmesh.v1.GetRedriveRequest;
+const $51 = flowmesh.v1.GetStreamRequest;
+const $52 = flowmesh.v1.Group;
+const $53 = flowmesh.v1.GroupMember;
+const $54 = flowmesh.v1.GroupPartition;
+const $55 = flowmesh.v1.HashDelete;
+const $56 = flowmesh.v1.HashField;
+const $57 = flowmesh.v1.HashGet;
+const $58 = flowmesh.v1.HashIncrement;
+const $59 = flowmesh.v1.HashScan;
+const $60 = flowmesh.v1.HashSet;
+const $61 = flowmesh.v1.Job;
+const $62 = flowmesh.v1.JobAttempt;
+const $63 = flowmesh.v1.JobCounters;
+const $64 = flowmesh.v1.JobHistoryResponse;
+const $65 = flowmesh.v1.JobLogLine;
+const $66 = flowmesh.v1.JobTransition;
+const $67 = flowmesh.v1.Keyspace;
+const $68 = flowmesh.v1.KeyspaceSpec;
+const $69 = flowmesh.v1.KvAsOf;
+const $70 = flowmesh.v1.KvChange;
+const $71 = flowmesh.v1.KvCheck;
+const $72 = flowmesh.v1.KvDelete;
+const $73 = flowmesh.v1.KvEntry;
+const $74 = flowmesh.v1.KvExpire;
+const $75 = flowmesh.v1.KvGet;
+const $76 = flowmesh.v1.KvIncrement;
+const $77 = flowmesh.v1.KvInspect;
+const $78 = flowmesh.v1.KvOp;
+const $79 = flowmesh.v1.KvRequest;
+const $80 = flowmesh.v1.KvResponse;
+const $81 = flowmesh.v1.KvResult;
+const $82 = flowmesh.v1.KvScan;
+const $83 = flowmesh.v1.KvSet;
+const $84 = flowmesh.v1.KvWatchRequest;
+const $85 = flowmesh.v1.KvWatchResponse;
+const $86 = flowmesh.v1.LeaseRequest;
+const $87 = flowmesh.v1.LeaseResponse;
+const $88 = flowmesh.v1.LeasedJob;
+const $89 = flowmesh.v1.ListChildrenRequest;
+const $90 = flowmesh.v1.ListChildrenResponse;
+const $91 = flowmesh.v1.ListEffectsRequest;
+const $92 = flowmesh.v1.ListEffectsResponse;
+const $93 = flowmesh.v1.ListGroupsRequest;
+const $94 = flowmesh.v1.ListGroupsResponse;
+const $95 = flowmesh.v1.ListJobsAtRequest;
+const $96 = flowmesh.v1.ListJobsAtResponse;
+const $97 = flowmesh.v1.ListJobsRequest;
+const $98 = flowmesh.v1.ListJobsResponse;
+const $99 = flowmesh.v1.ListKeyspacesRequest;
+const $100 = flowmesh.v1.ListKeyspacesResponse;
+const $101 = flowmesh.v1.ListQueuesRequest;
+const $102 = flowmesh.v1.ListQueuesResponse;
+const $103 = flowmesh.v1.ListStreamsRequest;
+const $104 = flowmesh.v1.ListStreamsResponse;
+const $105 = flowmesh.v1.Mutation;
+const $106 = flowmesh.v1.Nack;
+const $107 = flowmesh.v1.NewJob;
+const $108 = flowmesh.v1.NewRecord;
+const $109 = flowmesh.v1.PartitionFigures;
+const $110 = flowmesh.v1.PartitionOffset;
+const $111 = flowmesh.v1.PublishBatch;
+const $112 = flowmesh.v1.PublishBatchReply;
+const $113 = flowmesh.v1.PublishRequest;
+const $114 = flowmesh.v1.PublishResponse;
+const $115 = flowmesh.v1.PurgeRequest;
+const $116 = flowmesh.v1.PurgeResponse;
+const $117 = flowmesh.v1.Queue;
+const $118 = flowmesh.v1.QueueAt;
+const $119 = flowmesh.v1.QueueFigures;
+const $120 = flowmesh.v1.QueueLimits;
+const $121 = flowmesh.v1.QueueSpec;
+const $122 = flowmesh.v1.Rate;
+const $123 = flowmesh.v1.ReadRequest;
+const $124 = flowmesh.v1.ReadResponse;
+const $125 = flowmesh.v1.Record;
+const $126 = flowmesh.v1.RecordChunk;
+const $127 = flowmesh.v1.RecordPlace;
+const $128 = flowmesh.v1.RedriveRequest;
+const $129 = flowmesh.v1.RedriveResponse;
+const $130 = flowmesh.v1.RedriveTask;
+const $131 = flowmesh.v1.RenewSessionRequest;
+const $132 = flowmesh.v1.RenewSessionResponse;
+const $133 = flowmesh.v1.ReportRequest;
+const $134 = flowmesh.v1.ReportResponse;
+const $135 = flowmesh.v1.Schedule;
+const $136 = flowmesh.v1.ScheduleState;
+const $137 = flowmesh.v1.ScoredMember;
+const $138 = flowmesh.v1.SeekRequest;
+const $139 = flowmesh.v1.SeekResponse;
+const $140 = flowmesh.v1.SetAdd;
+const $141 = flowmesh.v1.SetContains;
+const $142 = flowmesh.v1.SetDrainingRequest;
+const $143 = flowmesh.v1.SetDrainingResponse;
+const $144 = flowmesh.v1.SetPausedRequest;
+const $145 = flowmesh.v1.SetPausedResponse;
+const $146 = flowmesh.v1.SetRemove;
+const $147 = flowmesh.v1.SetScan;
+const $148 = flowmesh.v1.SettleRequest;
+const $149 = flowmesh.v1.SettleResponse;
+const $150 = flowmesh.v1.Settlement;
+const $151 = flowmesh.v1.ShardFigures;
+const $152 = flowmesh.v1.SortedSetAdd;
+const $153 = flowmesh.v1.SortedSetIncrement;
+const $154 = flowmesh.v1.SortedSetRange;
+const $155 = flowmesh.v1.SortedSetRemove;
+const $156 = flowmesh.v1.SortedSetScore;
+const $157 = flowmesh.v1.StartRedriveRequest;
+const $158 = flowmesh.v1.Stream;
+const $159 = flowmesh.v1.StreamSpec;
+const $160 = flowmesh.v1.TransactionOp;
+const $161 = flowmesh.v1.TransactionRequest;
+const $162 = flowmesh.v1.TransactionResponse;
+const $163 = flowmesh.v1.TransactionResult;
+const $164 = flowmesh.v1.Window;
+const $165 = flowmesh.v1.WorkExtend;
+const $166 = flowmesh.v1.WorkHello;
+const $167 = flowmesh.v1.WorkLost;
+const $168 = flowmesh.v1.WorkNack;
+const $169 = flowmesh.v1.WorkRequest;
+const $170 = flowmesh.v1.WorkResponse;
+const $171 = flowmesh.v1.WorkResult;
+const $172 = flowmesh.v1.WorkSettle;
+const $173 = flowmesh.v1.WorkSettled;
+const $174 = flowmesh.v1.WorkWelcome;
+const $175 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -34175,163 +35766,171 @@ export {
   $6 as CancelJobResponse,
   $7 as CancelRedriveRequest,
   $8 as Cause,
-  $9 as Cluster,
-  $10 as CommitOffset,
-  $11 as CommitRequest,
-  $12 as CommitResponse,
-  $13 as ConsumeCommit,
-  $14 as ConsumeCommitted,
-  $15 as ConsumeHeartbeat,
-  $16 as ConsumeHello,
-  $17 as ConsumeLeave,
-  $18 as ConsumeRequest,
-  $19 as ConsumeResponse,
-  $20 as ConsumeRevoked,
-  $21 as ConsumeWelcome,
-  $22 as DeleteQueueRequest,
-  $23 as DeleteQueueResponse,
-  $24 as DeleteStreamRequest,
-  $25 as DeleteStreamResponse,
-  $26 as Delivery,
-  $27 as Effect,
-  $28 as EndSessionRequest,
-  $29 as EndSessionResponse,
-  $30 as EnqueueBatch,
-  $31 as EnqueueBatchReply,
-  $32 as EnqueueRequest,
-  $33 as EnqueueResponse,
-  $34 as EnqueuedJob,
-  $35 as Envelope,
-  $36 as Error,
-  $37 as Extend,
-  $38 as FollowRequest,
-  $39 as GetClusterRequest,
-  $40 as GetGroupRequest,
-  $41 as GetJobRequest,
-  $42 as GetQueueAtRequest,
-  $43 as GetQueueRequest,
-  $44 as GetRedriveRequest,
-  $45 as GetStreamRequest,
-  $46 as Group,
-  $47 as GroupMember,
-  $48 as GroupPartition,
-  $49 as HashDelete,
-  $50 as HashField,
-  $51 as HashGet,
-  $52 as HashIncrement,
-  $53 as HashScan,
-  $54 as HashSet,
-  $55 as Job,
-  $56 as JobAttempt,
-  $57 as JobCounters,
-  $58 as JobHistoryResponse,
-  $59 as JobLogLine,
-  $60 as JobTransition,
-  $61 as Keyspace,
-  $62 as KeyspaceSpec,
-  $63 as KvAsOf,
-  $64 as KvChange,
-  $65 as KvCheck,
-  $66 as KvDelete,
-  $67 as KvEntry,
-  $68 as KvExpire,
-  $69 as KvGet,
-  $70 as KvIncrement,
-  $71 as KvInspect,
-  $72 as KvOp,
-  $73 as KvRequest,
-  $74 as KvResponse,
-  $75 as KvResult,
-  $76 as KvScan,
-  $77 as KvSet,
-  $78 as KvWatchRequest,
-  $79 as KvWatchResponse,
-  $80 as LeaseRequest,
-  $81 as LeaseResponse,
-  $82 as LeasedJob,
-  $83 as ListEffectsRequest,
-  $84 as ListEffectsResponse,
-  $85 as ListGroupsRequest,
-  $86 as ListGroupsResponse,
-  $87 as ListJobsAtRequest,
-  $88 as ListJobsAtResponse,
-  $89 as ListJobsRequest,
-  $90 as ListJobsResponse,
-  $91 as ListKeyspacesRequest,
-  $92 as ListKeyspacesResponse,
-  $93 as ListQueuesRequest,
-  $94 as ListQueuesResponse,
-  $95 as ListStreamsRequest,
-  $96 as ListStreamsResponse,
-  $97 as Mutation,
-  $98 as Nack,
-  $99 as NewJob,
-  $100 as NewRecord,
-  $101 as PartitionFigures,
-  $102 as PartitionOffset,
-  $103 as PublishBatch,
-  $104 as PublishBatchReply,
-  $105 as PublishRequest,
-  $106 as PublishResponse,
-  $107 as PurgeRequest,
-  $108 as PurgeResponse,
-  $109 as Queue,
-  $110 as QueueAt,
-  $111 as QueueFigures,
-  $112 as QueueLimits,
-  $113 as QueueSpec,
-  $114 as Rate,
-  $115 as ReadRequest,
-  $116 as ReadResponse,
-  $117 as Record,
-  $118 as RecordChunk,
-  $119 as RecordPlace,
-  $120 as RedriveRequest,
-  $121 as RedriveResponse,
-  $122 as RedriveTask,
-  $123 as RenewSessionRequest,
-  $124 as RenewSessionResponse,
-  $125 as ReportRequest,
-  $126 as ReportResponse,
-  $127 as Schedule,
-  $128 as ScheduleState,
-  $129 as ScoredMember,
-  $130 as SeekRequest,
-  $131 as SeekResponse,
-  $132 as SetAdd,
-  $133 as SetContains,
-  $134 as SetDrainingRequest,
-  $135 as SetDrainingResponse,
-  $136 as SetPausedRequest,
-  $137 as SetPausedResponse,
-  $138 as SetRemove,
-  $139 as SetScan,
-  $140 as SettleRequest,
-  $141 as SettleResponse,
-  $142 as Settlement,
-  $143 as ShardFigures,
-  $144 as SortedSetAdd,
-  $145 as SortedSetIncrement,
-  $146 as SortedSetRange,
-  $147 as SortedSetRemove,
-  $148 as SortedSetScore,
-  $149 as StartRedriveRequest,
-  $150 as Stream,
-  $151 as StreamSpec,
-  $152 as TransactionOp,
-  $153 as TransactionRequest,
-  $154 as TransactionResponse,
-  $155 as TransactionResult,
-  $156 as Window,
-  $157 as WorkExtend,
-  $158 as WorkHello,
-  $159 as WorkLost,
-  $160 as WorkNack,
-  $161 as WorkRequest,
-  $162 as WorkResponse,
-  $163 as WorkResult,
-  $164 as WorkSettle,
-  $165 as WorkSettled,
-  $166 as WorkWelcome,
-  $167 as Durability,
+  $9 as ChildCounts,
+  $10 as Cluster,
+  $11 as CommitOffset,
+  $12 as CommitRequest,
+  $13 as CommitResponse,
+  $14 as ConsumeCommit,
+  $15 as ConsumeCommitted,
+  $16 as ConsumeHeartbeat,
+  $17 as ConsumeHello,
+  $18 as ConsumeLeave,
+  $19 as ConsumeRequest,
+  $20 as ConsumeResponse,
+  $21 as ConsumeRevoked,
+  $22 as ConsumeWelcome,
+  $23 as DeleteQueueRequest,
+  $24 as DeleteQueueResponse,
+  $25 as DeleteStreamRequest,
+  $26 as DeleteStreamResponse,
+  $27 as Delivery,
+  $28 as Effect,
+  $29 as EndSessionRequest,
+  $30 as EndSessionResponse,
+  $31 as EnqueueBatch,
+  $32 as EnqueueBatchReply,
+  $33 as EnqueueFlowRequest,
+  $34 as EnqueueFlowResponse,
+  $35 as EnqueueRequest,
+  $36 as EnqueueResponse,
+  $37 as EnqueuedJob,
+  $38 as Envelope,
+  $39 as Error,
+  $40 as Extend,
+  $41 as FlowChild,
+  $42 as FlowNode,
+  $43 as FlowParent,
+  $44 as FollowRequest,
+  $45 as GetClusterRequest,
+  $46 as GetGroupRequest,
+  $47 as GetJobRequest,
+  $48 as GetQueueAtRequest,
+  $49 as GetQueueRequest,
+  $50 as GetRedriveRequest,
+  $51 as GetStreamRequest,
+  $52 as Group,
+  $53 as GroupMember,
+  $54 as GroupPartition,
+  $55 as HashDelete,
+  $56 as HashField,
+  $57 as HashGet,
+  $58 as HashIncrement,
+  $59 as HashScan,
+  $60 as HashSet,
+  $61 as Job,
+  $62 as JobAttempt,
+  $63 as JobCounters,
+  $64 as JobHistoryResponse,
+  $65 as JobLogLine,
+  $66 as JobTransition,
+  $67 as Keyspace,
+  $68 as KeyspaceSpec,
+  $69 as KvAsOf,
+  $70 as KvChange,
+  $71 as KvCheck,
+  $72 as KvDelete,
+  $73 as KvEntry,
+  $74 as KvExpire,
+  $75 as KvGet,
+  $76 as KvIncrement,
+  $77 as KvInspect,
+  $78 as KvOp,
+  $79 as KvRequest,
+  $80 as KvResponse,
+  $81 as KvResult,
+  $82 as KvScan,
+  $83 as KvSet,
+  $84 as KvWatchRequest,
+  $85 as KvWatchResponse,
+  $86 as LeaseRequest,
+  $87 as LeaseResponse,
+  $88 as LeasedJob,
+  $89 as ListChildrenRequest,
+  $90 as ListChildrenResponse,
+  $91 as ListEffectsRequest,
+  $92 as ListEffectsResponse,
+  $93 as ListGroupsRequest,
+  $94 as ListGroupsResponse,
+  $95 as ListJobsAtRequest,
+  $96 as ListJobsAtResponse,
+  $97 as ListJobsRequest,
+  $98 as ListJobsResponse,
+  $99 as ListKeyspacesRequest,
+  $100 as ListKeyspacesResponse,
+  $101 as ListQueuesRequest,
+  $102 as ListQueuesResponse,
+  $103 as ListStreamsRequest,
+  $104 as ListStreamsResponse,
+  $105 as Mutation,
+  $106 as Nack,
+  $107 as NewJob,
+  $108 as NewRecord,
+  $109 as PartitionFigures,
+  $110 as PartitionOffset,
+  $111 as PublishBatch,
+  $112 as PublishBatchReply,
+  $113 as PublishRequest,
+  $114 as PublishResponse,
+  $115 as PurgeRequest,
+  $116 as PurgeResponse,
+  $117 as Queue,
+  $118 as QueueAt,
+  $119 as QueueFigures,
+  $120 as QueueLimits,
+  $121 as QueueSpec,
+  $122 as Rate,
+  $123 as ReadRequest,
+  $124 as ReadResponse,
+  $125 as Record,
+  $126 as RecordChunk,
+  $127 as RecordPlace,
+  $128 as RedriveRequest,
+  $129 as RedriveResponse,
+  $130 as RedriveTask,
+  $131 as RenewSessionRequest,
+  $132 as RenewSessionResponse,
+  $133 as ReportRequest,
+  $134 as ReportResponse,
+  $135 as Schedule,
+  $136 as ScheduleState,
+  $137 as ScoredMember,
+  $138 as SeekRequest,
+  $139 as SeekResponse,
+  $140 as SetAdd,
+  $141 as SetContains,
+  $142 as SetDrainingRequest,
+  $143 as SetDrainingResponse,
+  $144 as SetPausedRequest,
+  $145 as SetPausedResponse,
+  $146 as SetRemove,
+  $147 as SetScan,
+  $148 as SettleRequest,
+  $149 as SettleResponse,
+  $150 as Settlement,
+  $151 as ShardFigures,
+  $152 as SortedSetAdd,
+  $153 as SortedSetIncrement,
+  $154 as SortedSetRange,
+  $155 as SortedSetRemove,
+  $156 as SortedSetScore,
+  $157 as StartRedriveRequest,
+  $158 as Stream,
+  $159 as StreamSpec,
+  $160 as TransactionOp,
+  $161 as TransactionRequest,
+  $162 as TransactionResponse,
+  $163 as TransactionResult,
+  $164 as Window,
+  $165 as WorkExtend,
+  $166 as WorkHello,
+  $167 as WorkLost,
+  $168 as WorkNack,
+  $169 as WorkRequest,
+  $170 as WorkResponse,
+  $171 as WorkResult,
+  $172 as WorkSettle,
+  $173 as WorkSettled,
+  $174 as WorkWelcome,
+  $175 as Durability,
 };

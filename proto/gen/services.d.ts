@@ -33,6 +33,10 @@ import type {
   EnqueueBatchInput,
   EnqueueBatchReply,
   EnqueueBatchReplyInput,
+  EnqueueFlowRequest,
+  EnqueueFlowRequestInput,
+  EnqueueFlowResponse,
+  EnqueueFlowResponseInput,
   EnqueueRequest,
   EnqueueRequestInput,
   EnqueueResponse,
@@ -75,6 +79,10 @@ import type {
   LeaseRequestInput,
   LeaseResponse,
   LeaseResponseInput,
+  ListChildrenRequest,
+  ListChildrenRequestInput,
+  ListChildrenResponse,
+  ListChildrenResponseInput,
   ListEffectsRequest,
   ListEffectsRequestInput,
   ListEffectsResponse,
@@ -320,6 +328,8 @@ export const KvClient: ClientConstructor<KvClient>;
 
 export type QueuesHandlers = {
   enqueue: grpc.handleUnaryCall<EnqueueRequest, EnqueueResponseInput>;
+  /** A tree of jobs, all or nothing: each waits in waiting_children until those below it are finished. All on one shard. */
+  enqueueFlow: grpc.handleUnaryCall<EnqueueFlowRequest, EnqueueFlowResponseInput>;
   /** Batches in, one reply per batch in the same order. The first reply carries `window`. */
   enqueueStream: grpc.handleBidiStreamingCall<EnqueueBatch, EnqueueBatchReplyInput>;
   /** Long poll: answers when at least one job is granted, or empty after wait_ms. */
@@ -335,6 +345,8 @@ export type QueuesHandlers = {
   report: grpc.handleUnaryCall<ReportRequest, ReportResponseInput>;
   getJob: grpc.handleUnaryCall<GetJobRequest, JobInput>;
   listJobs: grpc.handleUnaryCall<ListJobsRequest, ListJobsResponseInput>;
+  /** The children of a job, in the order of the flow: how far they are, and their results. */
+  listChildren: grpc.handleUnaryCall<ListChildrenRequest, ListChildrenResponseInput>;
   /** Every retained transition of one job, oldest first. */
   jobHistory: grpc.handleUnaryCall<GetJobRequest, JobHistoryResponseInput>;
   /** Finishes a job without its handler's word: one that waits is not handed out, who holds it loses the lease. */
@@ -354,6 +366,7 @@ export type QueuesHandlers = {
 };
 export const QueuesService: {
   readonly enqueue: CallDefinition<EnqueueRequest, EnqueueResponseInput, EnqueueRequestInput, EnqueueResponse>;
+  readonly enqueueFlow: CallDefinition<EnqueueFlowRequest, EnqueueFlowResponseInput, EnqueueFlowRequestInput, EnqueueFlowResponse>;
   readonly enqueueStream: CallDefinition<EnqueueBatch, EnqueueBatchReplyInput, EnqueueBatchInput, EnqueueBatchReply>;
   readonly lease: CallDefinition<LeaseRequest, LeaseResponseInput, LeaseRequestInput, LeaseResponse>;
   readonly settle: CallDefinition<SettleRequest, SettleResponseInput, SettleRequestInput, SettleResponse>;
@@ -363,6 +376,7 @@ export const QueuesService: {
   readonly report: CallDefinition<ReportRequest, ReportResponseInput, ReportRequestInput, ReportResponse>;
   readonly getJob: CallDefinition<GetJobRequest, JobInput, GetJobRequestInput, Job>;
   readonly listJobs: CallDefinition<ListJobsRequest, ListJobsResponseInput, ListJobsRequestInput, ListJobsResponse>;
+  readonly listChildren: CallDefinition<ListChildrenRequest, ListChildrenResponseInput, ListChildrenRequestInput, ListChildrenResponse>;
   readonly jobHistory: CallDefinition<GetJobRequest, JobHistoryResponseInput, GetJobRequestInput, JobHistoryResponse>;
   readonly cancelJob: CallDefinition<CancelJobRequest, CancelJobResponseInput, CancelJobRequestInput, CancelJobResponse>;
   readonly purge: CallDefinition<PurgeRequest, PurgeResponseInput, PurgeRequestInput, PurgeResponse>;
@@ -375,6 +389,8 @@ export const QueuesService: {
 };
 export interface QueuesClient extends grpc.Client {
   enqueue: UnaryClient<EnqueueRequestInput, EnqueueResponse>;
+  /** A tree of jobs, all or nothing: each waits in waiting_children until those below it are finished. All on one shard. */
+  enqueueFlow: UnaryClient<EnqueueFlowRequestInput, EnqueueFlowResponse>;
   /** Batches in, one reply per batch in the same order. The first reply carries `window`. */
   enqueueStream: BidiStreamingClient<EnqueueBatchInput, EnqueueBatchReply>;
   /** Long poll: answers when at least one job is granted, or empty after wait_ms. */
@@ -390,6 +406,8 @@ export interface QueuesClient extends grpc.Client {
   report: UnaryClient<ReportRequestInput, ReportResponse>;
   getJob: UnaryClient<GetJobRequestInput, Job>;
   listJobs: UnaryClient<ListJobsRequestInput, ListJobsResponse>;
+  /** The children of a job, in the order of the flow: how far they are, and their results. */
+  listChildren: UnaryClient<ListChildrenRequestInput, ListChildrenResponse>;
   /** Every retained transition of one job, oldest first. */
   jobHistory: UnaryClient<GetJobRequestInput, JobHistoryResponse>;
   /** Finishes a job without its handler's word: one that waits is not handed out, who holds it loses the lease. */

@@ -19,6 +19,8 @@ const EndSessionRequest = { serialize: (message) => pb.EndSessionRequest.encode(
 const EndSessionResponse = { serialize: (message) => pb.EndSessionResponse.encode(message).finish(true), deserialize: (bytes) => pb.EndSessionResponse.decode(bytes) };
 const EnqueueBatch = { serialize: (message) => pb.EnqueueBatch.encode(message).finish(true), deserialize: (bytes) => pb.EnqueueBatch.decode(bytes) };
 const EnqueueBatchReply = { serialize: (message) => pb.EnqueueBatchReply.encode(message).finish(true), deserialize: (bytes) => pb.EnqueueBatchReply.decode(bytes) };
+const EnqueueFlowRequest = { serialize: (message) => pb.EnqueueFlowRequest.encode(message).finish(true), deserialize: (bytes) => pb.EnqueueFlowRequest.decode(bytes) };
+const EnqueueFlowResponse = { serialize: (message) => pb.EnqueueFlowResponse.encode(message).finish(true), deserialize: (bytes) => pb.EnqueueFlowResponse.decode(bytes) };
 const EnqueueRequest = { serialize: (message) => pb.EnqueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.EnqueueRequest.decode(bytes) };
 const EnqueueResponse = { serialize: (message) => pb.EnqueueResponse.encode(message).finish(true), deserialize: (bytes) => pb.EnqueueResponse.decode(bytes) };
 const FollowRequest = { serialize: (message) => pb.FollowRequest.encode(message).finish(true), deserialize: (bytes) => pb.FollowRequest.decode(bytes) };
@@ -40,6 +42,8 @@ const KvWatchRequest = { serialize: (message) => pb.KvWatchRequest.encode(messag
 const KvWatchResponse = { serialize: (message) => pb.KvWatchResponse.encode(message).finish(true), deserialize: (bytes) => pb.KvWatchResponse.decode(bytes) };
 const LeaseRequest = { serialize: (message) => pb.LeaseRequest.encode(message).finish(true), deserialize: (bytes) => pb.LeaseRequest.decode(bytes) };
 const LeaseResponse = { serialize: (message) => pb.LeaseResponse.encode(message).finish(true), deserialize: (bytes) => pb.LeaseResponse.decode(bytes) };
+const ListChildrenRequest = { serialize: (message) => pb.ListChildrenRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListChildrenRequest.decode(bytes) };
+const ListChildrenResponse = { serialize: (message) => pb.ListChildrenResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListChildrenResponse.decode(bytes) };
 const ListEffectsRequest = { serialize: (message) => pb.ListEffectsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsRequest.decode(bytes) };
 const ListEffectsResponse = { serialize: (message) => pb.ListEffectsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsResponse.decode(bytes) };
 const ListGroupsRequest = { serialize: (message) => pb.ListGroupsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsRequest.decode(bytes) };
@@ -285,6 +289,16 @@ export const QueuesService = {
     responseDeserialize: EnqueueResponse.deserialize,
     originalName: 'Enqueue',
   },
+  enqueueFlow: {
+    path: '/flowmesh.v1.Queues/EnqueueFlow',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: EnqueueFlowRequest.serialize,
+    requestDeserialize: EnqueueFlowRequest.deserialize,
+    responseSerialize: EnqueueFlowResponse.serialize,
+    responseDeserialize: EnqueueFlowResponse.deserialize,
+    originalName: 'EnqueueFlow',
+  },
   enqueueStream: {
     path: '/flowmesh.v1.Queues/EnqueueStream',
     requestStream: true,
@@ -374,6 +388,16 @@ export const QueuesService = {
     responseSerialize: ListJobsResponse.serialize,
     responseDeserialize: ListJobsResponse.deserialize,
     originalName: 'ListJobs',
+  },
+  listChildren: {
+    path: '/flowmesh.v1.Queues/ListChildren',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ListChildrenRequest.serialize,
+    requestDeserialize: ListChildrenRequest.deserialize,
+    responseSerialize: ListChildrenResponse.serialize,
+    responseDeserialize: ListChildrenResponse.deserialize,
+    originalName: 'ListChildren',
   },
   jobHistory: {
     path: '/flowmesh.v1.Queues/JobHistory',

@@ -213,6 +213,13 @@ export const ERRORS = {
     'The queue has reached its maxDepth',
     'Wait for workers to catch up, or raise limits.maxDepth.',
   ),
+  FLOW_TOO_LARGE: row(
+    INVALID_ARGUMENT,
+    413,
+    'never',
+    'The flow has too many jobs or levels',
+    'At most 1,000 jobs and 32 levels in one call: let a handler enqueue the rest as flows of their own.',
+  ),
   QUEUE_DRAINING: row(
     FAILED_PRECONDITION,
     409,

@@ -194,6 +194,11 @@ export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly Entry
   return out;
 }
 
+/** From now on its entries are looked at one by one. The caller seals it. */
+export function clearPlain(batch: Buffer): void {
+  batch[29] = (batch[29] ?? 0) & ~FLAG_PLAIN;
+}
+
 /** Such a job is looked at one by one: its batch is not PLAIN. */
 const hasJobOptions = (r: RecordOptions) =>
   r.key !== undefined || r.limitKey !== undefined || !!r.delayMs || !!r.priority || !!r.dedupKey;

@@ -168,7 +168,10 @@ export class Bench {
       for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve));
       await Promise.all(this.fabric.shards.map(({ shard }) => shard.settled()));
       if (positions() !== before) calm = -1;
-      else if (this.#cells().some(isAtWork) && patience-- > 0) {
+      else if (
+        (this.#views().some(({ flows }) => flows.isAtWork) || this.#cells().some(isAtWork)) &&
+        patience-- > 0
+      ) {
         calm = -1;
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
@@ -176,9 +179,12 @@ export class Bench {
     if (this.fatal[0] !== undefined) throw this.fatal[0];
   }
 
+  #views(): QueueView[] {
+    return this.fabric.shards.map((shard) => shard.views[1] as unknown as QueueView);
+  }
+
   #cells(): { view: QueueView; cell: QueueCell }[] {
-    const views = this.fabric.shards.map((shard) => shard.views[1] as unknown as QueueView);
-    return views.flatMap((view) => [...view.state.byName.values()].map((cell) => ({ view, cell })));
+    return this.#views().flatMap((view) => [...view.state.byName.values()].map((cell) => ({ view, cell })));
   }
 
   async advance(ms: number): Promise<void> {

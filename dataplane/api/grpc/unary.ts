@@ -57,6 +57,7 @@ export function unaryMethods({ kv, queues, streams, transactions, history, admin
     'flowmesh.v1.Kv': { execute: (caller, request) => kv.execute(caller, request) },
     'flowmesh.v1.Queues': {
       enqueue: (caller, request) => queues.enqueue(caller, request),
+      enqueueFlow: (caller, request) => queues.enqueueFlow(caller, request),
       async lease(caller, request, { signal }) {
         const response = await queues.lease(caller, request, signal).catch((error: unknown) => {
           throw signal.aborted ? closing() : error;
@@ -72,6 +73,7 @@ export function unaryMethods({ kv, queues, streams, transactions, history, admin
       report: (caller, request) => queues.report(caller, request),
       getJob: (caller, request) => queues.getJob(caller, request),
       listJobs: (caller, request) => queues.listJobs(caller, request),
+      listChildren: (caller, request) => queues.listChildren(caller, request),
       jobHistory: (caller, request) => queues.jobHistory(caller, request),
       cancelJob: (caller, request) => queues.cancelJob(caller, request),
       purge: (caller, request) => queues.purge(caller, request),

@@ -33,13 +33,14 @@ const counts = open({
   blocked: count('Jobs behind another of their key'),
   leased: count('Jobs in the hands of workers'),
   dead: count('Jobs on their way to the dead-letter queue'),
+  waitingChildren: count('Parents whose children were not finished'),
 });
 
 const jobs = open({
   jobs: list(
     open({
       id: text('Job id'),
-      state: text('waiting, delayed, retrying, blocked, leased or dead'),
+      state: text('waiting, delayed, retrying, blocked, leased, dead or waiting_children'),
       priority: count('Priority'),
       key: { type: ['string', 'null'], description: 'Key' },
       keyBase64: text('Key that is not text'),

@@ -79,7 +79,7 @@ type SpecBody = Pick<pb.QueueSpecInput, Exclude<keyof typeof spec, 'schedules'>>
 
 const figures = Object.fromEntries(
   ['waiting', 'delayed', 'blocked', 'leased', 'enqueuedTotal', 'completedTotal', 'failedTotal', 'deadTotal']
-    .concat('oldestReadyAtMs', 'workers', 'cancelledTotal')
+    .concat('oldestReadyAtMs', 'workers', 'cancelledTotal', 'waitingChildren')
     .map((name) => [name, { type: 'integer' }]),
 );
 

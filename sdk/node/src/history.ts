@@ -71,11 +71,13 @@ export interface QueueCounts {
   leased: number;
   /** On their way to the dead-letter queue. */
   dead: number;
+  /** Parents of flows whose children were not finished. */
+  waitingChildren: number;
 }
 
 export interface PastJob<T = unknown> {
   id: string;
-  state: 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'dead';
+  state: 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'dead' | 'waiting_children';
   priority: number;
   key: Uint8Array | undefined;
   enqueuedAtMs: number;
@@ -125,8 +127,8 @@ export class History {
     const { history } = this.#connection;
     const request = { queue, ...momentOf(moment) };
     const then = await this.#connection.call(history, history.getQueueAt, request, options);
-    const { position, waiting, delayed, retrying, blocked, leased, dead } = then;
-    return { position, waiting, delayed, retrying, blocked, leased, dead };
+    const { position, waiting, delayed, retrying, blocked, leased, dead, waitingChildren } = then;
+    return { position, waiting, delayed, retrying, blocked, leased, dead, waitingChildren };
   }
 
   /**
