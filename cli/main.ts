@@ -1,6 +1,7 @@
 // The `flowmesh` command: gives the command line the real terminal, network and server. Heavy modules are
 // loaded by the commands that need them.
 import { existsSync, readFileSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { dirname, join } from 'node:path';
 import type { Host } from './context.ts';
 import type { DevHost } from './dev/dev.ts';
@@ -15,13 +16,17 @@ const host: Host & DevHost = {
     return connect(target);
   },
   startServer: async (options) => {
-    const [{ startServer }, { default: grpc }] = await Promise.all([
+    const [{ startServer, giveBackMemory }, { default: grpc }] = await Promise.all([
       import('../dataplane/main.ts'),
       import('@grpc/grpc-js'),
     ]);
     // What it would print is in the errors that it throws.
     grpc.setLogVerbosity(grpc.logVerbosity.NONE);
-    return startServer(options);
+    const server = await startServer(options);
+    // A server that is killed later keeps what it has compiled all the same (cli/bin.js).
+    flushCompileCache();
+    giveBackMemory();
+    return server;
   },
 };
 

@@ -3,6 +3,8 @@
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { checkExposure, createAccess, hashToken } from './api/access.ts';
 import { startGrpc } from './api/grpc/server.ts';
 import { startHttp } from './api/http/server.ts';
@@ -131,6 +133,16 @@ function memoryOf(limitBytes: number | undefined): Memory {
       return heapUsed + external;
     },
   };
+}
+
+/**
+ * Once, when a server has started: modules fill the young generation, which V8 would keep at its full size.
+ * About 40 MB less, for a pause of some 50 ms before anybody is served.
+ */
+export function giveBackMemory(): void {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as (how: { type: 'major'; flavor: 'last-resort' }) => void;
+  collect({ type: 'major', flavor: 'last-resort' });
 }
 
 /** Exit code of a failed journal: a supervisor starts us again, and recovery says what is there. */

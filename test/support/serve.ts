@@ -1,6 +1,6 @@
 // A FlowMesh server as a process of its own, for tests and benchmarks: node serve.ts '<ServerOptions as
 // JSON>'. Prints one line of JSON with its ports when it serves; ends on SIGTERM.
-import { type ServerOptions, startServer } from '../../dataplane/main.ts';
+import { giveBackMemory, type ServerOptions, startServer } from '../../dataplane/main.ts';
 
 const given = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions>;
 const server = await startServer({
@@ -14,6 +14,7 @@ const server = await startServer({
   logLevel: 'error',
   ...given,
 });
+giveBackMemory();
 const { grpcPort, httpPort, redisPort } = server;
 process.stdout.write(`${JSON.stringify({ grpcPort, httpPort, redisPort })}\n`);
 process.on('SIGTERM', () => {
