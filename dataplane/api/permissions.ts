@@ -203,6 +203,8 @@ const ROUTES: Record<string, Need> = {
   'GET /v1/queues/:queue/jobs/:id/history': need('get queue'),
   'GET /v1/queues/:queue/past': need('get queue'),
   'GET /v1/queues/:queue/past/jobs': need('get queue'),
+  'GET /v1/queues/:queue/jobs/:id/children': need('get queue'),
+  'POST /v1/flows': need('enqueue queue'),
   'POST /v1/queues/:queue/jobs/:id/ack': need('ack queue'),
   'POST /v1/queues/:queue/jobs/:id/nack': need('ack queue'),
   'POST /v1/queues/:queue/jobs/:id/extend': need('ack queue'),

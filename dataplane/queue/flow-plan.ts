@@ -1,8 +1,17 @@
 // From the message of a flow to the command: what a tree must be is checked here, and its jobs are put
 // into one batch for each queue. Pure.
-import { type BatchRecord, encodeBatch, FlowError, LIMITS, shardOf, validateBatch } from '@flowmesh/protocol';
+import {
+  type BatchRecord,
+  encodeBatch,
+  FlowError,
+  LIMITS,
+  readHead,
+  shardOf,
+  validateBatch,
+} from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Caller } from '../shard/state-machine.ts';
+import { causingMessages } from '../shard/batch-causes.ts';
+import type { Caller, MutationId } from '../shard/state-machine.ts';
 import type { FlowCommand } from './commands.ts';
 import { FAILURE_POLICIES, type FailurePolicy } from './flow-tables.ts';
 import { checkName, mutationOf, toBatchRecord } from './messages.ts';
@@ -21,9 +30,8 @@ export function flowCommand(
     throw new FlowError('FLOW_TOO_LARGE', `a flow has at most ${NODES_MAX} jobs, not ${nodes.length}`);
   const numbers = numbersOf(nodes);
   const root = nodes[0]?.queue ?? '';
-  const records = nodes.map((node, i) =>
-    recordOf(node, i, { name: root, shard: shardOf(root, shards), shards }),
-  );
+  const home = { name: root, shard: shardOf(root, shards), shards };
+  const records = nodes.map((node, i) => recordOf(node, i, home, mutation?.cause ?? undefined));
   const byQueue = new Map<string, number[]>();
   nodes.forEach(({ queue }, i) => {
     const members = byQueue.get(queue);
@@ -50,6 +58,7 @@ export function flowCommand(
     })),
     grows: true,
     mutation: mutationOf(mutation),
+    causes: parts.flatMap(({ batch }) => causingMessages(batch, readHead(batch)) ?? []),
   };
 }
 
@@ -85,6 +94,7 @@ function recordOf(
   { queue, job }: pb.FlowNode,
   i: number,
   home: { name: string; shard: number; shards: number },
+  cause: MutationId['cause'],
 ): BatchRecord {
   checkName(queue, 'queue');
   if (isDeadLetterName(queue))
@@ -100,7 +110,7 @@ function recordOf(
   }
   if (job.dedupMode === 'debounce')
     throw new FlowError('INVALID_ARGUMENT', 'a flow cannot be debounced: use throttle or simple');
-  return toBatchRecord(job);
+  return toBatchRecord(job, cause, i);
 }
 
 function policyOf({ onFailure }: pb.FlowNode, i: number): FailurePolicy {

@@ -26,24 +26,37 @@ const key = {
   keyBase64: text('A key that is not text'),
 };
 
-export const newJob = {
-  minProperties: 1,
-  ...closed({
-    ...content,
-    ...key,
-    delayMs: count('Wait this long before it may be delivered'),
-    limitKey: text('Jobs with one share the limits per key and take turns with others; default: key'),
-    limitKeyBase64: text('A limit key that is not text'),
-    priority: count('0 to 255, higher first', { maximum: 255 }),
-    dedupKey: text('A second job with the same one is not enqueued within the window of the queue'),
-    dedupMode: text('What a second job with the dedupKey does; unset: throttle', {
-      enum: ['throttle', 'simple', 'debounce'],
-    }),
-    dedupWindowMs: count('How long the dedupKey counts; unset: as the queue says'),
-    timeoutMs: count('How long one attempt may run'),
-    envelope,
+const newJobFields = {
+  ...content,
+  ...key,
+  delayMs: count('Wait this long before it may be delivered'),
+  limitKey: text('Jobs with one share the limits per key and take turns with others; default: key'),
+  limitKeyBase64: text('A limit key that is not text'),
+  priority: count('0 to 255, higher first', { maximum: 255 }),
+  dedupKey: text('A second job with the same one is not enqueued within the window of the queue'),
+  dedupMode: text('What a second job with the dedupKey does; unset: throttle', {
+    enum: ['throttle', 'simple', 'debounce'],
   }),
+  dedupWindowMs: count('How long the dedupKey counts; unset: as the queue says'),
+  timeoutMs: count('How long one attempt may run'),
+  envelope,
 };
+
+export const newJob = { minProperties: 1, ...closed(newJobFields) };
+
+/** Its children are looked at one by one, so that a tree may be of any depth until it is refused. */
+export const flowNode = closed(
+  {
+    queue: text('Queue'),
+    ...newJobFields,
+    name: text('By which its parent finds it; unique among its siblings', { maxLength: 255 }),
+    onFailure: text('What its end without an ack does to its parent; unset: fail-parent', {
+      enum: ['fail-parent', 'ignore', 'continue', 'remove'],
+    }),
+    children: { type: 'array', maxItems: 1000, items: { type: 'object' } },
+  },
+  ['queue'],
+);
 
 export const enqueued = open(
   {
@@ -128,7 +141,10 @@ export const cancelled = open({
 
 export const listQuery = closed({
   state: text('Unset: every unfinished state', {
-    enum: ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'completed', 'cancelled', 'dead'],
+    enum: [
+      ...['waiting', 'delayed', 'retrying', 'blocked', 'waiting_children', 'leased'],
+      ...['completed', 'cancelled', 'dead'],
+    ],
   }),
   limit: count('At most this many', { maximum: 1000 }),
   cursor: text('As it came with the page before'),
@@ -137,7 +153,7 @@ export const listQuery = closed({
 export const job = open({
   id: text('Id'),
   queue: text('Queue'),
-  state: text('waiting, delayed, retrying, blocked, leased, completed, cancelled or dead'),
+  state: text('waiting, delayed, retrying, blocked, waiting_children, leased, completed, cancelled or dead'),
   reason: text('Why it is in that state'),
   priority: count('Priority'),
   dedupKey: text('Deduplication key'),
@@ -178,6 +194,8 @@ export const job = open({
   resultContentType: text('Its content type'),
   resultBase64: text('The same, if it is not JSON'),
   finishedAtMs: count('Jobs with a result, dead and cancelled ones: when it ended'),
+  parent: { type: ['object', 'null'], description: 'In a flow: queue and id of the job that waits for it' },
+  children: { type: ['object', 'null'], description: 'In a flow: how many children: total, open, failed' },
 });
 
 export const jobList = open({ jobs: list(job), cursor: { type: ['string', 'null'] } });
@@ -195,4 +213,38 @@ export const history = open({
     }),
   ),
   trimmed: flag('Older transitions may have left the history window'),
+});
+
+export const flowEnqueued = open({
+  jobs: list(open({ id: text('Id'), queue: text('Queue'), name: text('As it was given') })),
+  deduplicated: flag('Nothing was enqueued: the id is that of an earlier root with the same dedupKey'),
+  durability,
+});
+
+export const childrenQuery = closed({
+  limit: count('At most this many', { maximum: 1000 }),
+  cursor: text('As it came with the page before'),
+});
+
+export const childList = open({
+  children: list(
+    open({
+      queue: text('Queue'),
+      id: text('Id'),
+      name: text('As the flow has it'),
+      onFailure: text('fail-parent, ignore, continue or remove'),
+      state: text('open, completed, dead or cancelled'),
+      error: text('Why it did not complete'),
+      result: anyJson('What its handler returned; null: nothing'),
+      resultContentType: text('Its content type'),
+      resultBase64: text('The same, if it is not JSON'),
+      finishedAtMs: count('When it ended; 0: it is open'),
+    }),
+  ),
+  counts: open({
+    total: count('Children'),
+    open: count('Not finished'),
+    failed: count('Ended without an ack'),
+  }),
+  cursor: { type: ['string', 'null'] },
 });

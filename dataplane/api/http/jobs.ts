@@ -34,7 +34,7 @@ interface JobParams extends QueueParams {
   id: string;
 }
 
-interface JobBody extends HeaderBody {
+export interface JobBody extends HeaderBody {
   delayMs?: number;
   priority?: number;
   dedupKey?: string;
@@ -63,7 +63,7 @@ export function addJobRoutes(app: FastifyInstance, context: HttpContext): void {
   addViews(app, context);
 }
 
-function newJob(body: JobBody, traceparent: string | undefined): pb.NewJob {
+export function newJob(body: JobBody, traceparent: string | undefined): pb.NewJob {
   const { bytes, contentType } = readContent(body, 'payload');
   return pb.NewJob.create({
     payload: bytes,
@@ -291,7 +291,7 @@ function refusal({ code, message, retryAfterMs }: pb.ErrorInput): FlowError {
   return new FlowError(code && isErrorCode(code) ? code : 'INTERNAL', message ?? '', options);
 }
 
-function resultFields(result: pb.JobInput['result'], type: string) {
+export function resultFields(result: pb.JobInput['result'], type: string) {
   const { contentType, ...fields } = contentFields('result', result, type);
   return { ...fields, resultContentType: contentType };
 }

@@ -17,6 +17,7 @@ import type { Access } from '../access.ts';
 import type { Listener, Tls } from '../grpc/server.ts';
 import { createRefuse } from '../refusals.ts';
 import { addEffectRoutes } from './effects.ts';
+import { addFlowRoutes } from './flows.ts';
 import { addGuards, operationOf } from './guards.ts';
 import { addJobRoutes } from './jobs.ts';
 import { encodeJson, parseJson } from './json.ts';
@@ -151,6 +152,7 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   await app.register(async (scope) => addKvRoutes(scope, context));
   addQueueRoutes(app, context);
   addJobRoutes(app, context);
+  addFlowRoutes(app, context);
   addRedriveRoutes(app, context);
   addStreamRoutes(app, context);
   addEffectRoutes(app, context);

@@ -47,6 +47,7 @@ export type JobState =
   | 'delayed'
   | 'retrying'
   | 'blocked'
+  | 'waiting_children'
   | 'leased'
   | 'completed'
   | 'cancelled'

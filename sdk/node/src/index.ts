@@ -17,6 +17,7 @@ export type { Consumer, ConsumerOptions, SkippedRecords } from './consumer.ts';
 export type { Duration } from './durations.ts';
 export type { EnqueuedJob, EnqueueOptions } from './enqueue.ts';
 export { RetryAfter, Unrecoverable } from './errors.ts';
+export type { ChildJob, ChildrenOptions, EnqueuedFlow, FlowJob, OnFailure } from './flows.ts';
 export type { EventHandler, HandleOptions } from './handle-events.ts';
 export type { Headers } from './headers.ts';
 export type {

@@ -1,6 +1,7 @@
 // What a handler leaves behind: progress, log lines, and what it returned.
 import { FlowError } from '@flowmesh/protocol';
 import type { Connection } from './connection.ts';
+import { type ChildJob, type ChildrenOptions, childrenOf } from './flows.ts';
 import type { HeldJob } from './job.ts';
 import type { JobResult } from './settlements.ts';
 import { BYTES_TYPE, contentTypeOf, textOf } from './values.ts';
@@ -23,10 +24,19 @@ export function resultOf(value: unknown, refuse: (error: FlowError) => void): Jo
   return undefined;
 }
 
-export const reporterOf =
-  (connection: Connection) =>
-  ({ queue, id, leaseEpoch }: HeldJob, said: { progress?: string; log?: string[] }): Promise<unknown> => {
+/** What a handler may ask about the job in its hands, or say of it. */
+export interface JobCalls {
+  report(job: HeldJob, said: { progress?: string; log?: string[] }): Promise<void>;
+  children<T>(job: HeldJob, options?: ChildrenOptions): AsyncGenerator<ChildJob<T>, void, void>;
+}
+
+export const jobCalls = (connection: Connection): JobCalls => ({
+  async report(job, said) {
+    if (job.lease !== 'held') throw job.leaseLost();
+    const { queue, id, leaseEpoch } = job;
     const { queues } = connection;
     const request = { queue, id, leaseEpoch, ...said, mutation: connection.mutation() };
-    return connection.call(queues, queues.report, request);
-  };
+    await connection.call(queues, queues.report, request);
+  },
+  children: (job, options) => childrenOf(connection, job, options),
+});

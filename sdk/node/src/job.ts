@@ -11,7 +11,9 @@ import {
 } from '@flowmesh/protocol';
 import type { Call } from './calls.ts';
 import { type Duration, durationMs } from './durations.ts';
+import { type ChildJob, type ChildrenOptions, resultsOf } from './flows.ts';
 import { decodeHeaders } from './headers.ts';
+import type { JobCalls } from './job-reports.ts';
 import type { LeaseSession } from './lease-sessions.ts';
 import type { Origin } from './origin.ts';
 import { BYTES_TYPE, decodeValue, JSON_TYPE, TEXT_TYPE, utf8 } from './values.ts';
@@ -64,6 +66,17 @@ export interface Job<T = unknown> {
    * @throws FlowError LEASE_LOST, VALUE_TOO_LARGE, BATCH_TOO_LARGE
    */
   log(...lines: string[]): Promise<void>;
+  /**
+   * In a flow: its children, in their order, a page at a time: their states, results and errors.
+   * @throws FlowError LEASE_LOST
+   */
+  children<R = unknown>(options?: ChildrenOptions): AsyncGenerator<ChildJob<R>, void, void>;
+  /**
+   * In a flow: what its completed children returned, by their names, or ids where they have none: at most
+   * 1,000 results of 64 KiB. A result is kept if the child's worker has `keepResults`.
+   * @throws FlowError LEASE_LOST
+   */
+  childResults<R = unknown>(options?: ChildrenOptions): Promise<Record<string, R | undefined>>;
 }
 
 /** The worker, as its jobs see it. */
@@ -72,7 +85,7 @@ export interface JobHolder {
   readonly idPrefix: string;
   ack(job: HeldJob): Promise<void>;
   extend(job: HeldJob, visibilityMs: number): Promise<void>;
-  report(job: HeldJob, said: { progress?: string; log?: string[] }): Promise<void>;
+  readonly calls: JobCalls;
 }
 
 export type Phase = 'waiting' | 'running' | 'ended';
@@ -192,11 +205,19 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
   }
 
   async progress(value: unknown): Promise<void> {
-    return this.holder.report(this, { progress: JSON.stringify(value) ?? 'null' });
+    return this.holder.calls.report(this, { progress: JSON.stringify(value) ?? 'null' });
   }
 
   async log(...lines: string[]): Promise<void> {
-    return this.holder.report(this, { log: lines });
+    return this.holder.calls.report(this, { log: lines });
+  }
+
+  children<R>(options?: ChildrenOptions): AsyncGenerator<ChildJob<R>, void, void> {
+    return this.holder.calls.children<R>(this, options);
+  }
+
+  async childResults<R>(options?: ChildrenOptions): Promise<Record<string, R | undefined>> {
+    return resultsOf(this.children<R>(options));
   }
 
   /** Tells the handler to stop. */

@@ -3,6 +3,14 @@ import { type BatchHandler, type BatchOptions, batching, checkBatch } from './ba
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { type EnqueuedJob, type EnqueueOptions, Enqueuer } from './enqueue.ts';
+import {
+  type ChildJob,
+  type ChildrenOptions,
+  childrenOf,
+  type EnqueuedFlow,
+  enqueueFlow,
+  type FlowJob,
+} from './flows.ts';
 import type { Renewal } from './renewal.ts';
 import { Worker } from './worker.ts';
 import type { JobHandler, WorkerOptions } from './worker-options.ts';
@@ -40,6 +48,27 @@ export class Queues {
    */
   enqueueMany(queue: string, payloads: readonly unknown[], options?: EnqueueOptions): Promise<EnqueuedJob[]> {
     return this.enqueuer.enqueueMany(queue, payloads, options);
+  }
+
+  /**
+   * Enqueues a tree of jobs, all or nothing. A parent waits (`waiting_children`) until its children are
+   * finished; then it is handed out like any job of its queue, its `delay` counts from then, and its handler
+   * finds what they returned by `job.childResults()`. All queues must live on one shard: give them the same
+   * `{tag}`.
+   * @throws FlowError FLOW_TOO_LARGE (1,000 jobs, 32 levels), CROSS_SHARD, QUEUE_NOT_FOUND, QUEUE_FULL,
+   *   QUEUE_DRAINING, BATCH_TOO_LARGE
+   */
+  async flow(root: FlowJob, options?: CallOptions): Promise<EnqueuedFlow> {
+    return enqueueFlow(this.#connection, root, options);
+  }
+
+  /** The children of a job, in the order of its flow: how far they are, and what they returned. */
+  children<T = unknown>(
+    queue: string,
+    id: string,
+    options?: ChildrenOptions,
+  ): AsyncGenerator<ChildJob<T>, void, void> {
+    return childrenOf<T>(this.#connection, { queue, id }, options);
   }
 
   /**

@@ -6,15 +6,15 @@ import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { ConsumedEvent, type StreamEvent } from './consumed-event.ts';
 import type { Duration } from './durations.ts';
-import { type EnqueuedJob, type EnqueueOptions, enqueuedJob, jobOptions } from './enqueue.ts';
+import { type EnqueuedJob, type EnqueueOptions, enqueuedJob } from './enqueue.ts';
 import { fromWire } from './errors.ts';
 import { HeldJob, type Job } from './job.ts';
 import { scoredOf } from './kv-collections.ts';
 import type { KvCommand, Name, SetOptions } from './kv-commands.ts';
 import * as commands from './kv-commands.ts';
-import { causeOf, currentOrigin, envelopeOf } from './origin.ts';
+import { newJob } from './new-job.ts';
+import { causeOf, currentOrigin } from './origin.ts';
 import { newRecord, recordOptions, type WriteOptions, type WrittenRecord } from './publish.ts';
-import { contentTypeOf, encodeValue } from './values.ts';
 import type { Worker } from './worker.ts';
 
 /** What each recorded call came to, in order: what the same call on `fm` resolves to. */
@@ -186,24 +186,7 @@ export class TransactionQueue {
   }
 
   enqueue(queue: string, payload: unknown, options: Omit<EnqueueOptions, keyof CallOptions> = {}): void {
-    const origin = currentOrigin();
-    const o: Parameters<typeof jobOptions>[1] = {};
-    jobOptions(options, o);
-    if (origin !== undefined) o.envelope = envelopeOf(origin, o.envelope);
-    const job: pb.NewJobInput = {
-      payload: encodeValue(payload),
-      contentType: contentTypeOf(payload),
-      key: o.key,
-      delayMs: o.delayMs,
-      priority: o.priority,
-      dedupKey: o.dedupKey,
-      dedupMode: o.dedupMode,
-      dedupWindowMs: o.dedupWindowMs,
-      limitKey: o.limitKey,
-      headers: o.headers === undefined ? undefined : Object.fromEntries(o.headers),
-      envelope: o.envelope,
-      timeoutMs: o.timeoutMs,
-    };
+    const job = newJob(payload, options);
     this.#record({
       op: { enqueue: { queue, jobs: [job] } },
       read: ({ enqueue }) => {

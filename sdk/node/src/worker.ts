@@ -15,7 +15,7 @@ import { optionalMs } from './durations.ts';
 import { checkName } from './enqueue.ts';
 import { attemptTimedOut, nackOf } from './errors.ts';
 import { HeldJob, type JobHolder } from './job.ts';
-import { reporterOf, resultOf } from './job-reports.ts';
+import { type JobCalls, jobCalls, resultOf } from './job-reports.ts';
 import { LeaseSessions } from './lease-sessions.ts';
 import { currentOrigin, enterOrigin } from './origin.ts';
 import type { Renewal } from './renewal.ts';
@@ -29,7 +29,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   readonly queue: string;
   readonly concurrency: number;
   readonly #handler: JobHandler<T>;
-  readonly #reporter: ReturnType<typeof reporterOf>;
+  /** @internal */
+  readonly calls: JobCalls;
   readonly #options: WorkerOptions;
   readonly #visibilityMs: number;
   readonly #tracksEffects: boolean;
@@ -67,7 +68,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       throw new FlowError('INVALID_ARGUMENT', `concurrency ${this.concurrency}: give a whole number from 1`);
     }
     this.#sessions = new LeaseSessions(connection, renewal, queue);
-    this.#reporter = reporterOf(connection);
+    this.calls = jobCalls(connection);
     this.#handler = handler;
     this.#options = options;
     this.#visibilityMs = optionalMs(options.visibility, 'visibility') ?? 0;
@@ -125,12 +126,6 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     const done = this.#settlements.extend(job, visibilityMs);
     this.#flushSoon();
     return done;
-  }
-
-  /** @internal */
-  async report(job: HeldJob, said: { progress?: string; log?: string[] }): Promise<void> {
-    if (job.lease !== 'held') throw job.leaseLost();
-    await this.#reporter(job, said);
   }
 
   /** @internal A transaction has acked the job. */
