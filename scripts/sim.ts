@@ -22,6 +22,8 @@ const { values } = parseArgs({
 });
 /** In place of a seed. */
 const ENOUGH = -1;
+/** A seed that takes so long comes to no end: virtual time is bounded, a loop in which none passes is not. */
+const SEED_MS_MAX = 180_000;
 const shards = values.shards === undefined ? undefined : Number(values.shards);
 
 if (values.worker) {
@@ -63,9 +65,17 @@ async function runAll(): Promise<number> {
       const child = fork(import.meta.filename, [...process.argv.slice(2), '--worker'], {
         execArgv: ['--conditions=flowmesh-source'],
       });
+      let watch: NodeJS.Timeout | undefined;
       const give = () => {
+        clearTimeout(watch);
         const isEnough = next >= first + count || Date.now() > endMs || (values.bail && failed.length > 0);
-        child.send(isEnough ? ENOUGH : next++);
+        const seed = isEnough ? ENOUGH : next++;
+        child.send(seed);
+        if (isEnough) return;
+        watch = setTimeout(() => {
+          console.log(`failed: seed ${seed} comes to no end; again: npm run test:sim -- --seed ${seed}`);
+          child.kill('SIGKILL');
+        }, SEED_MS_MAX);
       };
       child.on('message', (report: Report) => {
         reports.push({ ...report, lastEvents: [] });

@@ -1,6 +1,7 @@
 // Planted bugs: each breaks one promise in one place. `npm run test:mutants` applies them one at a time to a
 // copy of the sources and runs what must notice: the simulation, or the named test where that says more.
 //   M1. `find` occurs exactly once in its file: a mutant whose text is gone fails the run and is written new.
+import { features } from './features.ts';
 
 export interface Mutant {
   readonly name: string;
@@ -323,4 +324,5 @@ export const mutants: readonly Mutant[] = [
   ...shard,
   ...queues,
   ...keysAndStreams,
+  ...features,
 ];

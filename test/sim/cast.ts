@@ -1,15 +1,27 @@
 // Who takes part in a run, and what each of them checks in the end.
+import { CacheBook } from './cache-book.ts';
+import { CacheClient } from './cache-client.ts';
+import { Calendar } from './calendar.ts';
 import type { Chance } from './chance.ts';
+import { GateBook } from './gate-book.ts';
+import { GateProducer, GateWorker, Operator } from './gate-client.ts';
 import { JobBook } from './job-book.ts';
 import { declareQueues, Overseer, Producer, QUEUES, TX_QUEUE, Worker } from './job-client.ts';
 import { KvBook } from './kv-book.ts';
 import { KvClient } from './kv-client.ts';
+import { LimitBook } from './limit-book.ts';
+import { LimitProducer, LimitWorker } from './limit-client.ts';
 import { Member } from './member.ts';
+import { PipePublisher } from './pipe-client.ts';
+import { RedriveBook } from './redrive-book.ts';
+import { Doctor, Patients, Redriver } from './redrive-client.ts';
 import { SessionWorker } from './session-worker.ts';
 import type { Sim } from './sim.ts';
 import { StreamBook } from './stream-book.ts';
 import { Publisher, Reader } from './stream-client.ts';
 import { TxClient } from './tx-client.ts';
+import { WatchBook } from './watch-book.ts';
+import { WATCH_WRITERS, WATCHERS, Watcher, WatchWriter } from './watch-client.ts';
 
 export class Cast {
   readonly #sim: Sim;
@@ -21,6 +33,13 @@ export class Cast {
   readonly #reader: Reader;
   readonly #transactors: TxClient[];
   readonly #chance: Chance;
+  readonly #watch: WatchBook;
+  readonly #limits: LimitBook;
+  readonly #redrives: RedriveBook;
+  readonly #gate: GateBook;
+  readonly #cache: CacheBook;
+  readonly #redriver: Redriver;
+  readonly #operator: Operator;
 
   constructor(sim: Sim, chance: Chance) {
     this.#sim = sim;
@@ -32,6 +51,13 @@ export class Cast {
     this.#publishers = ['s0', 's1'].map((name) => new Publisher(sim, name, chance.fork()));
     this.#reader = new Reader(sim, 'reader', chance.fork());
     this.#transactors = ['t0', 't1'].map((name) => new TxClient(sim, name, chance.fork()));
+    this.#watch = new WatchBook(sim);
+    this.#limits = new LimitBook(sim);
+    this.#redrives = new RedriveBook(sim);
+    this.#gate = new GateBook(sim);
+    this.#cache = new CacheBook(sim);
+    this.#redriver = new Redriver(sim, 'redriver', chance.fork());
+    this.#operator = new Operator(sim, 'operator', chance.fork());
   }
 
   get #books() {
@@ -41,6 +67,13 @@ export class Cast {
   async declare(): Promise<void> {
     await declareQueues(this.#overseer, this.#sim);
     await this.#publishers[0]?.declare();
+    const by = (name: string) => [this.#sim, `${name}-declarer`, this.#chance.fork()] as const;
+    await new PipePublisher(...by('pipe')).declare();
+    await new LimitProducer(...by('limit')).declare();
+    await new Patients(...by('sick')).declare();
+    await new GateProducer(...by('gate')).declare();
+    const eviction = this.#chance.pick(['lru', 'lfu', 'ttl']);
+    await new CacheClient(...by('cache')).declare(eviction);
   }
 
   /** Resolves when everybody has come to an end. */
@@ -58,7 +91,36 @@ export class Cast {
     for (const name of ['m0', 'm1'])
       work.push(new Member(sim, name, fork()).run(this.#streams, this.#reader));
     for (const each of this.#transactors) work.push(each.runAll(this.#books));
-    await Promise.all(work);
+    await Promise.all([...work, ...this.#runOthers()]);
+  }
+
+  #runOthers(): Promise<void>[] {
+    const sim = this.#sim;
+    const fork = () => this.#chance.fork();
+    const work = [this.#redriver.run(this.#redrives), this.#operator.run(this.#gate)];
+    work.push(new PipePublisher(sim, 'pp', fork()).run(this.#streams));
+    for (const name of WATCH_WRITERS) work.push(new WatchWriter(sim, name, fork()).write(this.#watch));
+    for (const name of Object.keys(WATCHERS)) work.push(new Watcher(sim, name, fork()).run(this.#watch));
+    const limited = { isOver: false };
+    const made = new LimitProducer(sim, 'lp', fork()).run(this.#limits).then(() => {
+      limited.isOver = true;
+    });
+    work.push(made);
+    for (const name of ['lw0', 'lw1'])
+      work.push(new LimitWorker(sim, name, fork()).run(this.#limits, limited));
+    work.push(new Patients(sim, 'patient', fork()).run(this.#redrives));
+    work.push(new Doctor(sim, 'doctor', fork()).run(this.#redrives));
+    const gated = new GateProducer(sim, 'gp', fork());
+    work.push(gated.run(this.#gate));
+    for (const name of ['gw0', 'gw1'])
+      work.push(new GateWorker(sim, name, fork()).run(this.#gate, [gated, this.#operator]));
+    for (const name of ['cc0', 'cc1']) work.push(new CacheClient(sim, name, fork()).run(this.#cache));
+    return work;
+  }
+
+  /** When all else is done: only schedules tick, and the server has its troubles. */
+  night(): Promise<void> {
+    return new Calendar(this.#sim, 'calendar', this.#chance.fork()).run();
   }
 
   async check(): Promise<void> {
@@ -67,12 +129,18 @@ export class Cast {
     for (const each of this.#transactors) await each.check(this.#books);
     this.#kv.check();
     this.#streams.checkCursors();
+    this.#watch.check();
+    this.#limits.check();
+    await this.#redriver.check();
+    await this.#operator.check(this.#gate);
   }
 
   /** What nobody has come to the end of. */
   open(): string {
     const open = this.#jobs.jobs.filter((job) => job.isAccepted && !job.isAcked && !job.isBuried);
-    const where = this.#sim.machine.fabric === null ? 'down' : 'up';
-    return `the machine is ${where}; open jobs: ${open.map(({ id }) => id)}`;
+    const sick = this.#redrives.open().length;
+    const gated = this.#gate.open().length;
+    const counts = `${open.length} jobs, ${this.#limits.open.size} limited, ${sick} sick, ${gated} gated`;
+    return `open: ${counts}; ${this.#sim.whereAll()}`;
   }
 }

@@ -18,6 +18,7 @@ export interface Report {
 
 /** Virtual time. */
 const QUIET_MS_MAX = 180_000;
+const NIGHT_MS_MAX = 20 * 60_000;
 
 export async function run(seed: number, shards = seed % 2 === 0 ? 3 : 1): Promise<Report> {
   const chance = new Chance(seed);
@@ -101,6 +102,34 @@ const MINIMUMS: Readonly<Record<string, number>> = {
   'transaction REVISION_MISMATCH': 3,
   'transaction ack': 10,
   'transaction ack refused': 0.1,
+  'change seen behind a cursor': 100,
+  'change set': 80,
+  'change delete': 10,
+  'change expire': 5,
+  'watch trimmed': 0.1,
+  'limited delivery': 30,
+  'limit reached': 5,
+  died: 15,
+  'life after death': 15,
+  'redrive done': 5,
+  'redrive resumed': 1,
+  'fault in a redrive': 0.2,
+  'redrive is cancelled': 0.5,
+  'cancelled leased': 1,
+  'cancelled plain': 2,
+  'cancelled at work': 0.5,
+  'pause done': 2,
+  'drain done': 2,
+  'refused as draining': 3,
+  'cache hit': 10,
+  'cache miss': 10,
+  'cache evicts': 0.5,
+  'pipe done': 10,
+  'pipe OUT_OF_ORDER': 5,
+  'tick allow': 4,
+  'tick skip': 2,
+  'tick buffer_one': 2,
+  'fault at night': 1,
   'log checkpoint.written': 3,
   'log shard.recovered': 2,
 };
@@ -124,17 +153,35 @@ async function play(sim: Sim, chance: Chance): Promise<void> {
       isDone = true;
     });
   });
-  await world.run(activeMs, isOver);
+  const onStuck = (steps: number) =>
+    sim.broken('time passes', `${steps} steps within a second; ${cast.open()}`);
+  await world.run(activeMs, isOver, onStuck);
   nemesis.heal();
   sim.isClosing = true;
-  await world.run(activeMs + QUIET_MS_MAX, isOver);
+  await world.run(activeMs + QUIET_MS_MAX, isOver, onStuck);
   if (machine.failure !== null) sim.broken('it starts again after every crash', String(machine.failure));
   if (!isDone) sim.broken('all is handled once faults stop', cast.open());
   if (sim.violation !== null) return;
-  let isChecked = false;
-  void cast.check().then(() => {
-    isChecked = true;
+  await within(sim, onStuck, 'what was done can be looked at', QUIET_MS_MAX, () => cast.check());
+  if (sim.violation === null)
+    await within(sim, onStuck, 'the night comes to its end', NIGHT_MS_MAX, () => cast.night());
+}
+
+/** Something that has to be over after so long. */
+async function within(
+  sim: Sim,
+  onStuck: (steps: number) => void,
+  promise: string,
+  ms: number,
+  act: () => Promise<void>,
+): Promise<void> {
+  let isDone = false;
+  void act().then(() => {
+    isDone = true;
   });
-  await world.run(activeMs + 2 * QUIET_MS_MAX, () => isChecked || sim.violation !== null);
-  sim.expect(isChecked, 'what was done can be looked at', () => 'no answer');
+  const isOver = () => isDone || sim.violation !== null || sim.machine.failure !== null;
+  await sim.world.run(sim.world.nowMs + ms, isOver, onStuck);
+  if (sim.machine.failure !== null)
+    sim.broken('it starts again after every crash', String(sim.machine.failure));
+  sim.expect(isDone, promise, () => sim.whereAll());
 }

@@ -28,6 +28,8 @@ export class Sim {
   isClosing = false;
   /** The disk does what it is told: what was decided was decided about when it was asked for. */
   isCalm = true;
+  /** What each client waits for. */
+  readonly standing = new Map<string, { readonly what: string; readonly sinceMs: number }>();
   /** Of all clients: the smaller, the more is under way at any time. */
   readonly pace: number;
   #order = 0;
@@ -50,6 +52,14 @@ export class Sim {
   broken(promise: string, how: string): void {
     this.world.note(`VIOLATION ${promise}: ${how}`);
     this.violation ??= `${promise}: ${how}`;
+  }
+
+  /** For the report on a run that comes to no end. */
+  whereAll(): string {
+    const { fabric, starts } = this.machine;
+    const each = [...this.standing].map(([name, at]) => `${name} ${at.what} since ${at.sinceMs.toFixed(0)}`);
+    const where = `start ${starts} is ${fabric === null ? 'down' : 'up'}`;
+    return `at ${this.world.nowMs.toFixed(0)}, ${where}; ${each.join('; ')}`;
   }
 
   expect(holds: boolean, promise: string, how: () => string): void {
@@ -93,7 +103,9 @@ export class Client {
 
   async once<T>(what: string, ask: Ask<T>): Promise<Outcome<T>> {
     const { sim } = this;
+    sim.standing.set(this.name, { what, sinceMs: sim.world.nowMs });
     const outcome = await this.#try(ask);
+    sim.standing.set(this.name, { what: `behind ${what}`, sinceMs: sim.world.nowMs });
     const told = outcome.kind === 'refused' ? outcome.error.code : outcome.kind;
     sim.world.note(`${this.name} ${what}: ${told}`);
     sim.count(`${what.split(' ')[0]} ${told}`);
@@ -134,5 +146,7 @@ export class Client {
 }
 
 /** Try again: nothing was decided, or nobody knows. */
-export const isPassing = (error: FlowError): boolean =>
-  ['UNAVAILABLE', 'DISK_FULL', 'RESOURCE_EXHAUSTED', 'QUEUE_FULL'].includes(error.code);
+export const isPassingCode = (code: string): boolean =>
+  ['UNAVAILABLE', 'DISK_FULL', 'RESOURCE_EXHAUSTED', 'QUEUE_FULL'].includes(code);
+
+export const isPassing = (error: FlowError): boolean => isPassingCode(error.code);

@@ -10,6 +10,7 @@ import {
   SeekResponse,
 } from '@flowmesh/protocol/gen/flowmesh.js';
 import { aRecord, aSpec } from '../stream/support.ts';
+import { PIPED } from './pipe-client.ts';
 import { Client, caller } from './sim.ts';
 import type { StreamBook } from './stream-book.ts';
 
@@ -173,6 +174,7 @@ export class Reader extends Client {
     for (const [stream, partitions] of [
       [STREAM, PARTITIONS],
       [TX_STREAM, 1],
+      [PIPED, 1],
     ] as const) {
       for (let partition = 0; partition < partitions; partition++) {
         const values: string[] = [];

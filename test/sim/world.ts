@@ -2,6 +2,7 @@
 //   W1. One thing happens at a time: all microtasks that it leads to are done before the next one.
 //   W2. What is due at the same moment happens in an order drawn from the seed.
 //   W3. Everything that happened goes into `digest`: two runs of a seed have the same.
+//   W4. A second takes at most STEPS_MAX steps: what does more works for nothing and would come to no end.
 import { createHash } from 'node:crypto';
 import type { Chance } from './chance.ts';
 
@@ -14,6 +15,7 @@ interface Due {
 }
 
 const EPOCH_MS = 1_800_000_000_000;
+const STEPS_MAX = 200_000;
 /** Of what happened last, for the report. */
 const TRACE_MAX = 120;
 
@@ -64,9 +66,11 @@ export class World {
     return this.#hash.copy().digest('hex').slice(0, 16);
   }
 
-  /** Runs until `isOver` or, at the latest, `endMs`. */
-  async run(endMs: number, isOver: () => boolean): Promise<void> {
+  /** Runs until `isOver` or, at the latest, `endMs`; `onStuck`: things happen, no time passes (W4). */
+  async run(endMs: number, isOver: () => boolean, onStuck = (_steps: number) => {}): Promise<void> {
     await turn();
+    let fromMs = this.nowMs;
+    let fromSteps = this.steps;
     while (!isOver()) {
       const due = this.#pop();
       if (due === undefined) return;
@@ -78,6 +82,10 @@ export class World {
       }
       this.nowMs = Math.max(this.nowMs, due.atMs);
       this.steps++;
+      if (this.nowMs >= fromMs + 1000) {
+        fromMs = this.nowMs;
+        fromSteps = this.steps;
+      } else if (this.steps - fromSteps > STEPS_MAX) return onStuck(this.steps - fromSteps);
       due.run();
       await turn(); // W1
     }
