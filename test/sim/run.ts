@@ -123,7 +123,7 @@ const MINIMUMS: Readonly<Record<string, number>> = {
   'refused as draining': 3,
   'cache hit': 10,
   'cache miss': 10,
-  'cache evicts': 0.5,
+  'cache evicts': 0.2,
   'pipe done': 10,
   'pipe OUT_OF_ORDER': 5,
   'tick allow': 4,
