@@ -90,6 +90,8 @@ function api({ admin, kv, queues, streams, history }: Stubs, metadata: grpc.Meta
     watch: (request: pb.KvWatchRequestInput, signal: AbortSignal): AsyncIterable<pb.KvWatchResponse> =>
       chunks(() => kv.watch(request, metadata), signal),
     enqueue: q(queues.enqueue),
+    enqueueFlow: q(queues.enqueueFlow),
+    listChildren: q(queues.listChildren),
     lease: q(queues.lease),
     settle: q(queues.settle),
     getJob: q(queues.getJob),

@@ -44,6 +44,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     `flowmesh queue enqueue emails.send '{"to":"bob@example.org"}' --delay 10m --dedup-key welcome-bob`,
     'flowmesh queue enqueue emails.send --file jobs.jsonl',
   ],
+  'queue flow': ['flowmesh queue flow order.yaml'],
   'queue ls': ['flowmesh queue ls'],
   'queue get': ['flowmesh queue get emails.send'],
   'queue schedules': ['flowmesh queue schedules emails.send'],

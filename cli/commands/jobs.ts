@@ -11,6 +11,7 @@ import { jsonField, plain, plainWithout } from '../json.ts';
 import { duration, durationOrNone, header, typedValue, whole } from '../parsing.ts';
 import { type Column, details, table } from '../table.ts';
 import { clock, count, preview, printable, relative, span, textOf } from '../text.ts';
+import { childTree, drawn } from './flow.ts';
 import { type AtOption, atOption, jobsAt } from './queue-past.ts';
 
 const states = [
@@ -236,11 +237,19 @@ async function job(context: Context, _: unknown, queue: string, id: string): Pro
     }),
   ]);
   if (found.id === '') throw new CliError(`there is no job ${id} in ${queue}`);
+  const tree = await childTree(api, found);
   const timeline = { transitions: history?.transitions ?? [], trimmed: history?.trimmed ?? true };
-  context.show({ ...jobJson(found), timeline: plain(timeline) }, () => jobDetails(found, timeline, context));
+  context.show({ ...jobJson(found), timeline: plain(timeline) }, () =>
+    jobDetails(found, timeline, tree, context),
+  );
 }
 
-function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }: Context): string {
+function jobDetails(
+  found: pb.Job,
+  timeline: pb.JobHistoryResponse,
+  tree: Awaited<ReturnType<typeof childTree>>,
+  { terminal }: Context,
+): string {
   const now = terminal.nowMs();
   const { counters } = found;
   const lease = found.leaseEpoch > 0 && found.state === 'leased';
@@ -265,6 +274,8 @@ function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }
       ['lease', lease ? `${printable(found.worker)}, epoch ${found.leaseEpoch}, ends ${ends}` : ''],
       ['last error', printable(found.lastError.split('\n', 1)[0] ?? '')],
       ['came from', found.sourceId && `${found.sourceId} of ${printable(found.sourceQueue)}`],
+      ['parent', found.parent ? `${found.parent.id} of ${printable(found.parent.queue)}` : ''],
+      ['children', childrenText(found.children)],
       ['progress', found.progress && `${printable(found.progress)}, ${relative(found.progressAtMs, now)}`],
       ['result', found.resultContentType && preview(found.result)],
       ['first enqueued', found.firstId && `${clock(found.firstEnqueuedAtMs, now)} as ${found.firstId}`],
@@ -274,8 +285,12 @@ function jobDetails(found: pb.Job, timeline: pb.JobHistoryResponse, { terminal }
     terminal,
   );
   const attempts = attemptsText(found.attempts, terminal);
-  return head + attempts + logText(found, terminal) + timelineText(timeline, terminal);
+  const below = tree.length > 0 ? `\n${terminal.colors.dim('children')}\n${drawn(tree)}` : '';
+  return head + below + attempts + logText(found, terminal) + timelineText(timeline, terminal);
 }
+
+const childrenText = (counts: pb.ChildCounts | null): string =>
+  counts?.total ? `${count(counts.total)} (${count(counts.open)} open, ${count(counts.failed)} failed)` : '';
 
 function attemptsText(attempts: readonly pb.JobAttempt[], terminal: Context['terminal']): string {
   if (attempts.length === 0) return '';

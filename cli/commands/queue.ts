@@ -9,6 +9,7 @@ import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
 import { count, counted, printable, relative } from '../text.ts';
 import { addJobEffects } from './effects.ts';
+import { addFlowCommand } from './flow.ts';
 import { addJobCommands } from './jobs.ts';
 import { type AtOption, atOption, getAt } from './queue-past.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
@@ -29,6 +30,7 @@ export function addQueueCommands(program: Command, action: Action): void {
     .action(action(schedules));
   addDeclareCommand(queue, action);
   addJobCommands(queue, action);
+  addFlowCommand(queue, action);
   addJobEffects(queue, action);
   addQueueTailCommand(queue, action);
   addWorkCommands(queue, action);
@@ -168,6 +170,7 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['queue', `${printable(spec?.name ?? '')}${paused ? `  ${terminal.colors.yellow('paused')}` : ''}`],
       ['waiting', `${count(figures.waiting)}${oldest}`],
       ['delayed', count(figures.delayed)],
+      ['waiting for children', figures.waitingChildren > 0 ? count(figures.waitingChildren) : ''],
       ['blocked', count(figures.blocked)],
       ['leased', count(figures.leased)],
       ['workers', count(figures.workers)],
@@ -278,7 +281,7 @@ const pause =
 async function purge(context: Context, { yes }: { yes?: boolean }, queue: string): Promise<void> {
   const api = await context.api();
   const figures = busy((await api.getQueue({ name: queue })).figures);
-  const jobs = figures.waiting + figures.delayed + figures.blocked;
+  const jobs = figures.waiting + figures.delayed + figures.blocked + figures.waitingChildren;
   await confirm(context.terminal, `Remove about ${counted(jobs, 'job')} of ${queue}?`, yes);
   const { purged } = await api.purge({ queue, mutation: api.mutation() }, { deadlineMs: 60_000 });
   context.show({ queue, purged }, () => `${counted(purged, 'job')} removed\n`);
@@ -317,7 +320,7 @@ async function remove(
 ): Promise<void> {
   const api = await context.api();
   const figures = busy((await api.getQueue({ name })).figures);
-  const jobs = figures.waiting + figures.delayed + figures.blocked + figures.leased;
+  const jobs = figures.waiting + figures.delayed + figures.blocked + figures.waitingChildren + figures.leased;
   if (!ifEmpty) await confirm(context.terminal, `Delete ${name} with its ${counted(jobs, 'job')}?`, yes);
   await api.deleteQueue({ name, ifEmpty, mutation: api.mutation() });
   context.show({ deleted: name }, () => `${printable(name)} deleted\n`);

@@ -29,6 +29,10 @@ beforeAll(async () => {
       'spec: { clusterRef: { name: main }, queueName: emails.send }\n',
   );
   writeFileSync('photo.jpg', Buffer.from([255, 216, 255, 224, 0]));
+  writeFileSync(
+    'order.yaml',
+    'queue: "{shop}:order"\nchildren: [{ queue: "{shop}:pack", payload: socks }]\n',
+  );
   writeFileSync('jobs.jsonl', '{"to":"eve@example.org"}\n{"to":"joe@example.org"}\n');
   writeFileSync('orders.jsonl', '{"order":2,"customer":"ada"}\n{"order":3,"customer":"bob"}\n');
 });
