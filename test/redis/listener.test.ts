@@ -193,3 +193,17 @@ test('RESP3 has maps, sets, doubles and its own nil', async () => {
   expect(answer).toContain('~1\r\n$1\r\nm\r\n');
   expect(answer).toContain(',1.5\r\n*1\r\n*2\r\n$1\r\nm\r\n,1.5\r\n_\r\n+OK\r\n');
 });
+
+test('what no long double can hold is no float to INCRBYFLOAT, as in Redis', async () => {
+  const c = await client(await serve());
+  const add = async (before: string, amount: string) => {
+    await c.send('SET', 'k', before);
+    return c.send('INCRBYFLOAT', 'k', amount);
+  };
+  const noFloat = { error: 'ERR value is not a valid float' };
+  expect(await add('1e29223372036854775807', '0.1')).toEqual(noFloat);
+  expect(await add('1', '-1e5000')).toEqual(noFloat);
+  expect(await add('1', '1e-5000')).toEqual(noFloat);
+  expect(await add('0e5', '0.5')).toBe('0.5');
+  expect(await add('inf', '1')).toEqual({ error: 'ERR increment would produce NaN or Infinity' });
+});

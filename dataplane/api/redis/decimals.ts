@@ -20,6 +20,19 @@ export function addDecimals(a: string, b: string): string | undefined {
   return printed(rounded(sum));
 }
 
+/** Of the first digit that counts, in a long double of x86. */
+const LONG_DOUBLE = { largest: 4931, smallest: -4950 };
+
+/** Whether the number can be a long double at all: what overflows or vanishes is no number to Redis. */
+export function isLongDouble(text: string): boolean {
+  const match = /^[+-]?([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?$/.exec(text);
+  if (match === null) return true;
+  const [, whole = '', fraction = '', exponent = '0'] = match;
+  const first = `${whole}${fraction}`.search(/[1-9]/);
+  const magnitude = Number(exponent) + whole.length - 1 - first;
+  return first === -1 || (magnitude <= LONG_DOUBLE.largest && magnitude >= LONG_DOUBLE.smallest);
+}
+
 function parse(text: string): Fraction | undefined {
   const match = /^([+-]?)([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?$/.exec(text);
   if (match === null || (match[2] === '' && match[3] === '')) return undefined;

@@ -1,7 +1,7 @@
 // Commands on hashes. https://redis.io/docs/latest/commands/?group=hash
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { asks, at, type Clock, changes, deletes, puts, reads, type Table, word } from './command.ts';
-import { addDecimals } from './decimals.ts';
+import { addDecimals, isLongDouble } from './decimals.ts';
 import type { Overlay } from './overlay.ts';
 import { OK, Pairs, RedisError, type Reply } from './reply.ts';
 import { integer, isInt64, parseFloat64, parseInt64, syntax } from './values.ts';
@@ -36,13 +36,15 @@ async function increment(overlay: Overlay, args: readonly Buffer[]): Promise<Rep
 }
 
 async function incrementByFloat(overlay: Overlay, args: readonly Buffer[]): Promise<Reply> {
-  const by = parseFloat64(at(args, 3));
-  if (by === undefined) throw new RedisError('ERR value is not a valid float');
+  const amount = at(args, 3);
+  if (parseFloat64(amount) === undefined || !isLongDouble(amount.toString('latin1')))
+    throw new RedisError('ERR value is not a valid float');
   const before = (await overlay.member(at(args, 1), 'hash', at(args, 2))) as Buffer | undefined;
-  if (before !== undefined && parseFloat64(before) === undefined) {
+  const text = before?.toString('latin1') ?? '0';
+  if ((before !== undefined && parseFloat64(before) === undefined) || !isLongDouble(text)) {
     throw new RedisError('ERR hash value is not a float');
   }
-  const sum = addDecimals(before?.toString('latin1') ?? '0', at(args, 3).toString('latin1'));
+  const sum = addDecimals(text, amount.toString('latin1'));
   if (sum === undefined) throw new RedisError('ERR increment would produce NaN or Infinity');
   await overlay.setMember(at(args, 1), 'hash', at(args, 2), bytes(sum));
   return sum;

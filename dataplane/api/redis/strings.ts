@@ -1,7 +1,7 @@
 // Commands on strings. https://redis.io/docs/latest/commands/?group=string
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { ALL, at, type Clock, changes, type Direct, puts, reads, type Table, word } from './command.ts';
-import { addDecimals } from './decimals.ts';
+import { addDecimals, isLongDouble } from './decimals.ts';
 import type { Overlay } from './overlay.ts';
 import { OK, RedisError, type Reply } from './reply.ts';
 import { integer, isInt64, notFloat, notInteger, parseFloat64, parseInt64, syntax } from './values.ts';
@@ -154,9 +154,11 @@ function getRange([result]: readonly pb.KvResultInput[], args: readonly Buffer[]
 
 async function incrementByFloat(overlay: Overlay, args: readonly Buffer[]): Promise<Reply> {
   const before = (await overlay.string(at(args, 1)))?.toString('latin1') ?? '0';
-  if (parseFloat64(Buffer.from(before)) === undefined || parseFloat64(at(args, 2)) === undefined)
-    throw notFloat();
-  const sum = addDecimals(before, at(args, 2).toString('latin1'));
+  const amount = at(args, 2).toString('latin1');
+  for (const text of [before, amount]) {
+    if (parseFloat64(Buffer.from(text)) === undefined || !isLongDouble(text)) throw notFloat();
+  }
+  const sum = addDecimals(before, amount);
   if (sum === undefined) throw new RedisError('ERR increment would produce NaN or Infinity');
   await overlay.setString(at(args, 1), Buffer.from(sum), 'keep');
   return sum;
