@@ -54,6 +54,8 @@ export class ByteWriter {
 
   /** Length-prefixed UTF-8. */
   text(value: string): void {
+    // Most are: it takes no call into the runtime.
+    if (value === '') return this.varint(0);
     const size = Buffer.byteLength(value);
     this.varint(size);
     this.reserve(size);
@@ -126,7 +128,11 @@ export class ByteReader {
   }
 
   text(): string {
-    return this.bytes().toString('utf8');
+    const length = this.varint();
+    if (length === 0) return '';
+    if (this.at + length > this.end) throw truncated();
+    this.at += length;
+    return this.buffer.toString('utf8', this.at - length, this.at);
   }
 
   latin1(): string {

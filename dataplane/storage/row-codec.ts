@@ -55,8 +55,8 @@ export class RowEncoder {
     const crc = crc32(writer.view());
     writer.reserve(CRC_BYTES);
     writer.length = writer.buffer.writeUInt32LE(crc, writer.length);
-    const bytes = this.#copies ? writer.copy() : writer.view();
-    return { key: bytes.subarray(0, keyLength), value: bytes.subarray(keyLength) };
+    const bytes = this.#copies ? writer.copy() : writer.buffer;
+    return { key: bytes.subarray(0, keyLength), value: bytes.subarray(keyLength, writer.length) };
   }
 }
 
