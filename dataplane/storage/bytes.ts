@@ -54,10 +54,10 @@ export class ByteWriter {
 
   /** Length-prefixed UTF-8. */
   text(value: string): void {
-    // Most are: it takes no call into the runtime.
-    if (value === '') return this.varint(0);
-    const size = Buffer.byteLength(value);
+    // Most are empty: no call into the runtime for those.
+    const size = value === '' ? 0 : Buffer.byteLength(value);
     this.varint(size);
+    if (size === 0) return;
     this.reserve(size);
     this.length += this.buffer.write(value, this.length, 'utf8');
   }
