@@ -35,7 +35,7 @@ export async function listFinished(
 }
 
 /** The state of every finished job in the range. */
-async function finishedIn(
+export async function finishedIn(
   view: QueueView,
   cell: QueueCell,
   first: number,

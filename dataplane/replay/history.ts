@@ -3,7 +3,7 @@ import { FlowError, shardOf } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { AsOf } from '../queue/past.ts';
 import { countsAt, entryAt } from '../queue/past.ts';
-import { listJobsAt } from '../queue/past-jobs.ts';
+import { listJobsAt, type PastCursor } from '../queue/past-jobs.ts';
 import type { HistoryService } from '../services.ts';
 import { Readers } from '../shard/readers.ts';
 import type { Caller } from '../shard/state-machine.ts';
@@ -26,17 +26,12 @@ export function createHistory(shards: readonly ShardParts[]): HistoryService {
       }),
     listJobsAt: (caller, request) =>
       readers.run(async () => {
-        const { shard, view, cell } = find(caller, request.queue);
+        const parts = find(caller, request.queue);
         const { state, limit } = request;
         const cursor = request.cursor === '' ? undefined : readCursor(request.cursor);
-        const at = await entryAt(shard, cursor ?? asOf(request));
-        const { jobs, next } = await listJobsAt(shard, view, cell, {
-          at,
-          state,
-          limit,
-          from: cursor?.from ?? 0,
-        });
-        return { jobs, position: at, cursor: next === undefined ? '' : `${at}-${next}` };
+        const at = await entryAt(parts.shard, cursor ?? asOf(request));
+        const { jobs, next } = await listJobsAt(parts, { at, state, limit, from: cursor?.from });
+        return { jobs, position: at, cursor: next === undefined ? '' : writeCursor(at, next) };
       }),
   };
 }
@@ -46,9 +41,17 @@ const asOf = ({ at, timeMs, position }: pb.GetQueueAtRequest | pb.ListJobsAtRequ
   position: at === 'position' ? (position ?? undefined) : undefined,
 });
 
-function readCursor(text: string): AsOf & { from: number } {
-  const [, position, from] = /^(\d{1,15})-(\d{1,15})$/.exec(text) ?? [];
-  if (from === undefined)
+/** cursor = position "-" ("x" | "f" | "n") offset; n: finished jobs, the newest first. */
+const writeCursor = (at: number, { phase, offset }: PastCursor): string =>
+  `${at}-${phase === 'open' ? 'x' : offset === -1 ? 'n' : 'f'}${Math.max(0, offset)}`;
+
+function readCursor(text: string): AsOf & { from: PastCursor } {
+  const [, position, phase, offset] = /^(\d{1,15})-([xfn])(\d{1,15})$/.exec(text) ?? [];
+  if (offset === undefined)
     throw new FlowError('INVALID_ARGUMENT', 'cursor: pass back what the last page gave');
-  return { timeMs: undefined, position: Number(position), from: Number(from) };
+  const from = {
+    phase: phase === 'x' ? ('open' as const) : ('finished' as const),
+    offset: phase === 'n' ? -1 : Number(offset),
+  };
+  return { timeMs: undefined, position: Number(position), from };
 }

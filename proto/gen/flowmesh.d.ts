@@ -1723,7 +1723,7 @@ export type ListJobsAtRequest = {
   queue: string;
   timeMs: number | null;
   position: number | null;
-  /** waiting, delayed, retrying, blocked, leased, dead, waiting_children; empty: all that were in the queue. */
+  /** waiting, delayed, retrying, blocked, leased, dead, waiting_children, completed, cancelled; empty: all that were not finished. */
   state: string;
   /** Of the last page; it holds the moment as well. */
   cursor: string;
@@ -1738,7 +1738,7 @@ export interface ListJobsAtRequestInput {
   queue?: string | null | undefined;
   timeMs?: number | null | undefined;
   position?: number | null | undefined;
-  /** waiting, delayed, retrying, blocked, leased, dead, waiting_children; empty: all that were in the queue. */
+  /** waiting, delayed, retrying, blocked, leased, dead, waiting_children, completed, cancelled; empty: all that were not finished. */
   state?: string | null | undefined;
   /** Of the last page; it holds the moment as well. */
   cursor?: string | null | undefined;

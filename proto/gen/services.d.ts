@@ -276,7 +276,7 @@ export type HistoryHandlers = {
   listEffects: grpc.handleUnaryCall<ListEffectsRequest, ListEffectsResponseInput>;
   /** How many jobs were in which state at an earlier moment. Older than the history: HISTORY_TRIMMED. */
   getQueueAt: grpc.handleUnaryCall<GetQueueAtRequest, QueueAtInput>;
-  /** Jobs that were in a queue at an earlier moment, by age. Not over a purge: HISTORY_TRIMMED. */
+  /** Jobs that were in a queue at an earlier moment, by age; finished ones the newest first. Not over a purge: HISTORY_TRIMMED. */
   listJobsAt: grpc.handleUnaryCall<ListJobsAtRequest, ListJobsAtResponseInput>;
 };
 export const HistoryService: {
@@ -292,7 +292,7 @@ export interface HistoryClient extends grpc.Client {
   listEffects: UnaryClient<ListEffectsRequestInput, ListEffectsResponse>;
   /** How many jobs were in which state at an earlier moment. Older than the history: HISTORY_TRIMMED. */
   getQueueAt: UnaryClient<GetQueueAtRequestInput, QueueAt>;
-  /** Jobs that were in a queue at an earlier moment, by age. Not over a purge: HISTORY_TRIMMED. */
+  /** Jobs that were in a queue at an earlier moment, by age; finished ones the newest first. Not over a purge: HISTORY_TRIMMED. */
   listJobsAt: UnaryClient<ListJobsAtRequestInput, ListJobsAtResponse>;
 }
 export const HistoryClient: ClientConstructor<HistoryClient>;

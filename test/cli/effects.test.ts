@@ -64,5 +64,4 @@ test('queue get --at counts the jobs of then, queue jobs --at lists them', async
     ['listJobsAt', { timeMs: noonMs - 900_000, state: 'waiting', limit: 50 }],
   ]);
   expect(listed.out).toMatch(/0-1-0 +waiting/);
-  expect((await flowmesh('queue jobs q --at 15m --state completed', answers)).code).toBe(2);
 });

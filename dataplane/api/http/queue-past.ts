@@ -40,7 +40,7 @@ const jobs = open({
   jobs: list(
     open({
       id: text('Job id'),
-      state: text('waiting, delayed, retrying, blocked, leased, dead or waiting_children'),
+      state: text('As in lists of now: waiting, delayed, leased, completed, ...'),
       priority: count('Priority'),
       key: { type: ['string', 'null'], description: 'Key' },
       keyBase64: text('Key that is not text'),
@@ -84,7 +84,7 @@ export function addQueuePastRoutes(app: FastifyInstance, { fabric }: HttpContext
           additionalProperties: false,
           properties: {
             ...moment,
-            state: text('Only jobs in this state'),
+            state: text('Only jobs in this state; unset: all that were not finished'),
             cursor: text('Of the last page; it holds the moment as well'),
             limit: count('Jobs of one page at most', { maximum: 1000 }),
           },

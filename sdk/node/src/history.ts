@@ -77,7 +77,16 @@ export interface QueueCounts {
 
 export interface PastJob<T = unknown> {
   id: string;
-  state: 'waiting' | 'delayed' | 'retrying' | 'blocked' | 'leased' | 'dead' | 'waiting_children';
+  state:
+    | 'waiting'
+    | 'delayed'
+    | 'retrying'
+    | 'blocked'
+    | 'leased'
+    | 'dead'
+    | 'waiting_children'
+    | 'completed'
+    | 'cancelled';
   priority: number;
   key: Uint8Array | undefined;
   enqueuedAtMs: number;
@@ -86,6 +95,7 @@ export interface PastJob<T = unknown> {
 }
 
 export interface PastJobsOptions extends CallOptions {
+  /** Default: all that were not finished. */
   state?: PastJob['state'] | undefined;
   /** Jobs per request. Default: 500. */
   pageSize?: number | undefined;
@@ -132,7 +142,8 @@ export class History {
   }
 
   /**
-   * The jobs that were in a queue at an earlier moment, each once, in the order in which they were enqueued.
+   * The jobs that were in a queue at an earlier moment, each once, in the order in which they were enqueued;
+   * those that were finished then the newest first.
    * @throws FlowError HISTORY_TRIMMED: the moment is older than the history, or the queue was purged since
    */
   async *jobsAt<T = unknown>(
