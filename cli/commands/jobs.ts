@@ -12,7 +12,8 @@ import { duration, durationOrNone, header, typedValue, whole } from '../parsing.
 import { type Column, details, table } from '../table.ts';
 import { clock, count, preview, printable, relative, span, textOf } from '../text.ts';
 import { childTree, drawn } from './flow.ts';
-import { type AtOption, atOption, jobsAt } from './queue-past.ts';
+import { atOption } from './kv-run.ts';
+import { type AtOption, jobsAt } from './queue-past.ts';
 
 const states = [
   'waiting',

@@ -14,14 +14,15 @@ export interface ReadOptions extends KeyspaceOption {
   atRevision?: number;
 }
 
+export const atOption = (): Option =>
+  new Option('--at <time>', 'as it was at a time: 2026-01-31T12:00:00Z, or how long ago: 15m').argParser(
+    timestamp,
+  );
+
 /** A command that reads, and can look back. */
 export const ofMoment = (command: Command): Command =>
   command
-    .addOption(
-      new Option('--at <time>', 'as it was at a time: 2026-01-31T12:00:00Z, or how long ago: 15m').argParser(
-        timestamp,
-      ),
-    )
+    .addOption(atOption())
     .addOption(
       new Option('--at-revision <n>', 'as the change with this revision left it')
         .argParser(whole(1))

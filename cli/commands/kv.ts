@@ -9,7 +9,16 @@ import { duration, typedValue, whole, wholeOrNegative } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { count, preview, printable, span, textOf } from '../text.ts';
 import { addCollectionCommands, member } from './kv-collections.ts';
-import { bytes, type KeyspaceOption, noSuchKey, ofMoment, type ReadOptions, read, run } from './kv-run.ts';
+import {
+  atOption,
+  bytes,
+  type KeyspaceOption,
+  noSuchKey,
+  ofMoment,
+  type ReadOptions,
+  read,
+  run,
+} from './kv-run.ts';
 import { addWatchCommand } from './kv-watch.ts';
 
 export function addKvCommands(program: Command, action: Action): void {
@@ -46,6 +55,7 @@ function addKeyCommands(kv: Command, action: Action): void {
     .description('list keys')
     .addOption(new Option('--type <type>', 'of this type').choices(['string', 'hash', 'set', 'zset']))
     .option('--limit <n>', 'keys at most; 0 is all of them', whole(0), 100)
+    .addOption(atOption())
     .action(action(list));
   ofMoment(kv.command('inspect <key>').description('type, size, revision and expiry')).action(
     action(inspect),
@@ -127,7 +137,7 @@ async function remove(context: Context, options: KeyspaceOption, keys: string[])
   if (missing.length > 0) context.hint(`no such key: ${missing.join(', ')}`);
 }
 
-interface ListOptions extends KeyspaceOption {
+interface ListOptions extends ReadOptions {
   type?: string;
   limit: number;
 }
@@ -142,7 +152,7 @@ async function list(context: Context, options: ListOptions, prefix = ''): Promis
   let isMore = false;
   do {
     const page = limit === 0 ? pageMax : Math.min(pageMax, limit - seen.size);
-    const result = await run(context, options, {
+    const result = await read(context, options, {
       scan: { prefix: bytes(prefix), cursor, limit: page, type },
     });
     // A scan may return a key twice.

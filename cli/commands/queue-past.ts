@@ -1,20 +1,13 @@
 // flowmesh queue get --at, queue jobs --at: a queue at an earlier moment.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { Option } from 'commander';
 import type { Context } from '../context.ts';
 import { jsonField } from '../json.ts';
-import { timestamp } from '../parsing.ts';
 import { details, table } from '../table.ts';
 import { clock, count, preview, printable } from '../text.ts';
 
 export interface AtOption {
   at?: (nowMs: number) => number;
 }
-
-export const atOption = (): Option =>
-  new Option('--at <time>', 'as it was at a time: 2026-01-31T12:00:00Z, or how long ago: 15m').argParser(
-    timestamp,
-  );
 
 const states = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'dead', 'waiting_children'] as const;
 

@@ -212,6 +212,7 @@ test.each([
   ['zscore k m', { entries: [{ score: 1, found: true }] }],
   ['zrange k', { entries: [{ name: Buffer.from('m'), score: 1 }] }],
   ['inspect k', { found: true, type: 'set', integer: 3 }],
+  ['ls k', { entries: [{ name: Buffer.from('k'), type: 'string' }] }],
 ])('kv %s looks back with --at', async (line, result) => {
   const { code, calls } = await flowmesh(`kv ${line} --at 15m`, giving(result));
   expect([code, calls[0]?.[1]['asOf']]).toEqual([0, { timeMs: noonMs - 900_000 }]);
