@@ -70,17 +70,18 @@ export class FlowKeeper {
   #isWaiting = (window: Window<unknown>): boolean => window.first() !== undefined || window.isStale();
 
   wakeAtMs(): number {
-    if (this.#isReading) return Number.POSITIVE_INFINITY;
+    const orphansMs = this.orphans.wakeAtMs();
+    if (this.#isReading) return orphansMs;
     return this.#isWaiting(this.#ended) || this.#isWaiting(this.#cancelling)
-      ? this.#notBeforeMs
-      : Number.POSITIVE_INFINITY;
+      ? Math.min(this.#notBeforeMs, orphansMs)
+      : orphansMs;
   }
 
   run(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
     if (at.nowMs < this.#notBeforeMs) return;
     if (this.#isWaiting(this.#ended)) this.#tellParents(at, emit, hasRoom);
     if (this.#isWaiting(this.#cancelling)) this.#cancelChildren(at, emit, hasRoom);
-    this.orphans.run(emit);
+    this.orphans.run(at, emit);
   }
 
   #tellParents(at: Moment, emit: EmitThen, hasRoom: () => boolean): void {
@@ -93,7 +94,18 @@ export class FlowKeeper {
       if (absent.length > 0) missing.push(...absent);
       else emit(decideChildEnd(rows, this.#state, placeIn(key), value, this.#hooks, at));
     }
-    if (missing.length > 0) this.#read(at, () => rows.fetch(missing));
+    if (missing.length > 0) this.#read(at, () => this.#fetch(missing));
+  }
+
+  /** One damaged row must not hold up the others. */
+  async #fetch(refs: readonly RowRef[]): Promise<void> {
+    const { rows } = this.#context;
+    try {
+      await rows.fetch(refs);
+    } catch (error) {
+      await Promise.allSettled(refs.map((ref) => rows.fetch([ref])));
+      throw error;
+    }
   }
 
   #endReads(key: string, { parent, state }: EndedRow): RowRef[] {

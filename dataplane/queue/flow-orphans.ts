@@ -2,7 +2,7 @@
 //   O1. Links are looked through a page at a time beside the shard's work; the tick that follows judges
 //       each of them anew: one that is leased, or came back since, was not purged.
 //   O2. How far it came is part of the queue's state, so that a restart goes on from there.
-import type { ViewContext } from '../shard/state-machine.ts';
+import type { Moment, ViewContext } from '../shard/state-machine.ts';
 import type { Row, RowRef } from '../storage/contract.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
@@ -12,6 +12,7 @@ import { JOB } from './tables.ts';
 import type { EmitThen } from './upkeep.ts';
 
 const PAGE = 500;
+const RETRY_MS = 1000;
 
 interface Found {
   readonly links: readonly Row<LinkRow>[];
@@ -21,6 +22,8 @@ interface Found {
 
 export class Orphans {
   readonly #context: ViewContext;
+  #hasFailed = false;
+  #notBeforeMs = 0;
   readonly #cells = new Map<QueueCell, Found | 'unread' | 'reading'>();
 
   constructor(context: ViewContext) {
@@ -29,6 +32,10 @@ export class Orphans {
 
   get isAtWork(): boolean {
     return this.#cells.size > 0;
+  }
+
+  wakeAtMs(): number {
+    return this.#hasFailed || this.#notBeforeMs > 0 ? this.#notBeforeMs : Number.POSITIVE_INFINITY;
   }
 
   /** It may have been purged, now or before a restart. */
@@ -40,7 +47,11 @@ export class Orphans {
     this.#cells.delete(cell);
   }
 
-  run(emit: EmitThen): void {
+  run(at: Moment, emit: EmitThen): void {
+    if (this.#hasFailed) this.#notBeforeMs = at.nowMs + RETRY_MS;
+    this.#hasFailed = false;
+    if (at.nowMs < this.#notBeforeMs) return;
+    this.#notBeforeMs = 0;
     for (const [cell, found] of this.#cells) {
       if (found === 'reading') continue;
       if (found !== 'unread') this.#judge(cell, found, emit);
@@ -60,7 +71,8 @@ export class Orphans {
       await rows.fetch(links.flatMap(({ key }) => reads(cell, key)));
       found = { links, from, below };
     } catch {
-      // Damage is reported by whoever reads the rows on purpose; the next tick tries again.
+      // Damage is reported by whoever reads the rows on purpose; here it is tried again, after a while.
+      this.#hasFailed = true;
     }
     if (!this.#cells.has(cell)) return;
     this.#cells.set(cell, found);

@@ -13,6 +13,8 @@ export interface Granted {
   readonly firstEpoch: number;
   /** Attempt of each entry; null: all first attempts. */
   readonly attempts: readonly number[] | null;
+  /** Places of the entries that are children of a flow; null: none is. */
+  readonly children: readonly number[] | null;
   readonly deadlineMs: number;
 }
 
@@ -29,9 +31,10 @@ export function grantedOf(picks: readonly Pick[], firstEpoch: number, deadlineMs
   const { source } = picks[0] as Pick;
   const { head } = source;
   const attempts = picks.some((p) => p.meta !== null && p.meta.acquired > 0) ? attemptsOf(picks) : null;
+  const children = picks.some((p) => p.meta !== null && p.meta.parent !== null) ? childrenOf(picks) : null;
   const count = picks.reduce((sum, p) => sum + p.count, 0);
   if (count === head.count && picks[0]?.index === 0 && isDense(picks)) {
-    return { batch: source.bytes, count, offsets: null, firstEpoch, attempts, deadlineMs };
+    return { batch: source.bytes, count, offsets: null, firstEpoch, attempts, children, deadlineMs };
   }
   const spans = spansOf(source);
   const chosen = picks.flatMap((p) => spans.slice(p.index, p.index + p.count));
@@ -41,7 +44,7 @@ export function grantedOf(picks: readonly Pick[], firstEpoch: number, deadlineMs
   const offsets = isDense(picks)
     ? null
     : picks.flatMap((p) => Array.from({ length: p.count }, (_, i) => head.baseOffset + p.index + i));
-  return { batch, count, offsets, firstEpoch, attempts, deadlineMs };
+  return { batch, count, offsets, firstEpoch, attempts, children, deadlineMs };
 }
 
 const isDense = (picks: readonly Pick[]): boolean =>
@@ -49,3 +52,14 @@ const isDense = (picks: readonly Pick[]): boolean =>
 
 const attemptsOf = (picks: readonly Pick[]): number[] =>
   picks.flatMap((p) => new Array<number>(p.count).fill((p.meta?.acquired ?? 0) + 1));
+
+/** Picks with a meta hold one entry. */
+function childrenOf(picks: readonly Pick[]): number[] {
+  const children: number[] = [];
+  let at = 0;
+  for (const { meta, count } of picks) {
+    if (meta !== null && meta.parent !== null) children.push(at);
+    at += count;
+  }
+  return children;
+}

@@ -72,6 +72,7 @@ export class WorkerSession implements WorkSession, Waiter {
         offsets: g.offsets === null ? [] : [...g.offsets],
         firstEpoch: g.firstEpoch,
         attempts: g.attempts === null ? [] : [...g.attempts],
+        children: g.children,
         deadlineMs: g.deadlineMs,
       };
       if (!this.#send({ delivery })) this.isCongested = true;

@@ -397,6 +397,8 @@ export interface Delivery {
   /** Attempt of each entry; empty: all 1. */
   attempts: number[];
   deadlineMs: number;
+  /** Entries that are children of a flow: what their handlers return is for their parents. */
+  children: number[];
 }
 export interface DeliveryInput {
   batch?: Uint8Array | null | undefined;
@@ -407,6 +409,8 @@ export interface DeliveryInput {
   /** Attempt of each entry; empty: all 1. */
   attempts?: readonly number[] | null | undefined;
   deadlineMs?: number | null | undefined;
+  /** Entries that are children of a flow: what their handlers return is for their parents. */
+  children?: readonly number[] | null | undefined;
 }
 export const Delivery: MessageType<Delivery, DeliveryInput>;
 

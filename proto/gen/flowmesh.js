@@ -21729,6 +21729,7 @@ export const flowmesh = $root.flowmesh = (() => {
    const Delivery = function (properties) {
     this.offsets = [];
     this.attempts = [];
+    this.children = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -21740,6 +21741,7 @@ export const flowmesh = $root.flowmesh = (() => {
    Delivery.prototype.firstEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Delivery.prototype.attempts = $util.emptyArray;
    Delivery.prototype.deadlineMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Delivery.prototype.children = $util.emptyArray;
 
    Delivery.create = function(properties) {
     return new Delivery(properties);
@@ -21762,6 +21764,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(34).uint32s(message.attempts);
     if (message.deadlineMs != null && $Object.hasOwnProperty.call(message, "deadlineMs") && (typeof message.deadlineMs === "object" ? message.deadlineMs.low || message.deadlineMs.high : message.deadlineMs !== 0))
      writer.uint32(40).uint64(message.deadlineMs);
+    if (message.children != null && message.children.length)
+     writer.uint32(50).uint32s(message.children);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -21850,6 +21854,20 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.deadlineMs;
        continue;
       }
+     case 6: {
+       if (wireType === 2) {
+        if (!(message.children && message.children.length))
+         message.children = [];
+        reader.uint32s(message.children);
+        continue;
+       }
+       if (wireType !== 0)
+        break;
+       if (!(message.children && message.children.length))
+        message.children = [];
+       message.children.push(reader.uint32());
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -21924,6 +21942,13 @@ export const flowmesh = $root.flowmesh = (() => {
        message.deadlineMs = object.deadlineMs;
       else if (typeof object.deadlineMs === "object")
        message.deadlineMs = new $util.LongBits(object.deadlineMs.low >>> 0, object.deadlineMs.high >>> 0).toNumber(true);
+    if (object.children) {
+     if (!$Array.isArray(object.children))
+      throw $TypeError(".flowmesh.v1.Delivery.children: array expected");
+     message.children = $Array(object.children.length);
+     for (let i = 0; i < object.children.length; ++i)
+      message.children[i] = object.children[i] >>> 0;
+    }
     return message;
    };
 
@@ -21938,6 +21963,7 @@ export const flowmesh = $root.flowmesh = (() => {
     if (options.arrays || options.defaults) {
      object.offsets = [];
      object.attempts = [];
+     object.children = [];
     }
     if (options.defaults) {
      if (options.bytes === $String)
@@ -21989,6 +22015,11 @@ export const flowmesh = $root.flowmesh = (() => {
       object.deadlineMs = options.longs === $String ? $String(message.deadlineMs) : message.deadlineMs;
      else
       object.deadlineMs = options.longs === $String ? $util.Long.prototype.toString.call(message.deadlineMs) : options.longs === $Number ? new $util.LongBits(message.deadlineMs.low >>> 0, message.deadlineMs.high >>> 0).toNumber(true) : message.deadlineMs;
+    if (message.children && message.children.length) {
+     object.children = $Array(message.children.length);
+     for (let j = 0; j < message.children.length; ++j)
+      object.children[j] = message.children[j];
+    }
     return object;
    };
 

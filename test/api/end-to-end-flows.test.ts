@@ -10,8 +10,8 @@ describe.each([1, 3])('shards: %d', (shards) => {
     const fm = await connect({ address: `127.0.0.1:${server.grpcPort}` });
     atEnd(() => fm.close({ timeout: 0 }));
     const seen = Promise.withResolvers<unknown>();
-    fm.queue.worker('{o}:pay', async ({ payload }) => ({ paid: payload }), { keepResults: true });
-    fm.queue.worker('{o}:pack', async ({ payload }) => `packed ${payload}`, { keepResults: true });
+    fm.queue.worker('{o}:pay', async ({ payload }) => ({ paid: payload }));
+    fm.queue.worker('{o}:pack', async ({ payload }) => `packed ${payload}`);
     fm.queue.worker('{o}:order', async (job) => {
       const states = [];
       for await (const { name, state } of job.children({ pageSize: 1 })) states.push([name, state]);

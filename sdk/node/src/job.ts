@@ -73,7 +73,7 @@ export interface Job<T = unknown> {
   children<R = unknown>(options?: ChildrenOptions): AsyncGenerator<ChildJob<R>, void, void>;
   /**
    * In a flow: what its completed children returned, by their names, or ids where they have none: at most
-   * 1,000 results of 64 KiB. A result is kept if the child's worker has `keepResults`.
+   * 1,000 results of 64 KiB.
    * @throws FlowError LEASE_LOST
    */
   childResults<R = unknown>(options?: ChildrenOptions): Promise<Record<string, R | undefined>>;
@@ -97,6 +97,8 @@ export class HeldJob<T = unknown> implements Job<T>, Origin {
   readonly leaseEpoch: number;
   readonly attempt: number;
   phase: Phase = 'waiting';
+  /** In a flow: its parent wants to know what the handler returns. */
+  isChild = false;
   lease: Lease = 'held';
   /** `performance.now()` */
   startedMs = 0;

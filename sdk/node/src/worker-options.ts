@@ -19,7 +19,10 @@ export interface WorkerOptions {
   name?: string | undefined;
   /** The version of the program that runs; kept with each attempt. */
   build?: string | undefined;
-  /** Keep what handlers return with their finished jobs, at most 64 KiB of each. Default: false. */
+  /**
+   * Keep what handlers return with their finished jobs, at most 64 KiB of each. Default: only of children in
+   * flows.
+   */
   keepResults?: boolean | undefined;
   /** Trace what handlers do to the job (AsyncLocalStorage, about 0.4 us per job). Default: true. */
   trackEffects?: boolean | undefined;

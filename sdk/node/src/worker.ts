@@ -169,6 +169,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
     const head = readHead(bytes);
     const spans = readEntries(bytes, 0, head);
     const { offsets, attempts, firstEpoch } = delivery;
+    const children = new Set(delivery.children);
     const session = this.#sessions.current;
     for (let i = 0; i < spans.length; i++) {
       const span = spans[i];
@@ -179,6 +180,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       if (before?.leaseEpoch === epoch) continue; // K3
       if (before?.lease === 'held') this.#lose(before, before.leaseLost());
       const job = new HeldJob<T>(this, { bytes, head, span, session }, offset, epoch, attempts[i] ?? 1);
+      job.isChild = children.has(i);
       this.#held.set(offset, job);
       session.held++;
       this.#waiting.push(job);
@@ -236,7 +238,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   #onReturned(job: HeldJob<T>, value: unknown): void {
     if (job.phase !== 'running') return;
     if (job.lease === 'held') {
-      const result = this.#options.keepResults ? resultOf(value, (error) => this.#report(error)) : undefined;
+      const isKept = this.#options.keepResults || job.isChild;
+      const result = isKept ? resultOf(value, (error) => this.#report(error)) : undefined;
       this.#settleAs(job, undefined, result);
     }
     this.#ended(job);
