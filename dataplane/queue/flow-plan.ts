@@ -1,14 +1,6 @@
 // From the message of a flow to the command: what a tree must be is checked here, and its jobs are put
 // into one batch for each queue. Pure.
-import {
-  type BatchRecord,
-  encodeBatch,
-  FlowError,
-  LIMITS,
-  readHead,
-  shardOf,
-  validateBatch,
-} from '@flowmesh/protocol';
+import { type BatchRecord, encodeBatch, FlowError, LIMITS, shardOf, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, MutationId } from '../shard/state-machine.ts';
@@ -38,9 +30,10 @@ export function flowCommand(
     if (members === undefined) byQueue.set(queue, [i]);
     else members.push(i);
   });
+  const messages: string[] = [];
   const parts = Array.from(byQueue, ([name, members]) => {
     const batch = encodeBatch(members.map((i) => records[i] as BatchRecord));
-    validateBatch(batch);
+    messages.push(...(causingMessages(batch, validateBatch(batch)) ?? []));
     return { name, batch, nodes: members };
   });
   return {
@@ -58,7 +51,7 @@ export function flowCommand(
     })),
     grows: true,
     mutation: mutationOf(mutation),
-    causes: parts.flatMap(({ batch }) => causingMessages(batch, readHead(batch)) ?? []),
+    causes: messages.length > 0 ? messages : undefined,
   };
 }
 

@@ -28,6 +28,8 @@ describe.each([1, 3])('shards: %d', (shards) => {
         tx.queue.enqueue('{t}q', 'tx');
         tx.stream.write('{t}s', 'tx');
       });
+      await fm.queue.flow({ queue: '{f}p', payload: 'p', children: [{ queue: '{f}c', payload: 'c' }] });
+      await fm.kv.set('z', 'end');
       handled.resolve();
     });
     await handled.promise;
@@ -45,6 +47,9 @@ describe.each([1, 3])('shards: %d', (shards) => {
       '6 set {t}c "tx"',
       '7 enqueued {t}q "tx"',
       '8 written {t}s "tx"',
+      '9 enqueued {f}p "p"',
+      '10 enqueued {f}c "c"',
+      '11 set z "end"',
     ]);
     const { body } = await ask('GET', `/v1/effects?job=${id}&limit=3`);
     expect([body.effects.length, body.knownSinceMs, typeof body.cursor]).toEqual([3, 0, 'string']);

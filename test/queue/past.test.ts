@@ -4,6 +4,7 @@ import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ackOf, aJob, Bench, caller, extendOf, type Held, nackOf } from './bench.ts';
+import { countsOf } from './flow-bench.ts';
 
 const opened: Bench[] = [];
 afterEach(async () => {
@@ -11,7 +12,7 @@ afterEach(async () => {
 });
 
 const QUEUES = ['q', 'q.dead'];
-const STATES = ['waiting', 'delayed', 'retrying', 'blocked', 'leased'];
+const STATES = ['waiting', 'delayed', 'retrying', 'blocked', 'leased', 'waiting_children'];
 const TERMS = {
   visibilityTimeoutMs: 30_000,
   maxAttempts: 2,
@@ -117,6 +118,21 @@ const enqueue = fc
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: enqueue },
   {
+    weight: 2,
+    arbitrary: fc.constantFrom('', 'ignore').map(
+      (onFailure): Step =>
+        async ({ bench, ids, next }) => {
+          const child = { parent: 0, name: 'c', queue: 'q', onFailure };
+          const nodes = [
+            { ...child, name: '', onFailure: '', job: aJob(`parent-${next}`) },
+            { ...child, job: aJob(`child-${next}`) },
+          ];
+          const { jobs } = await bench.queues.enqueueFlow(caller, { nodes, mutation: null });
+          ids.push(...(jobs ?? []).map(({ id }) => id ?? ''));
+        },
+    ),
+  },
+  {
     weight: 4,
     arbitrary: fc.tuple(fc.constantFrom('q', 'q', 'q.dead'), fc.integer({ min: 1, max: 3 })).map(
       ([queue, max]): Step =>
@@ -201,7 +217,8 @@ async function look(world: World): Promise<Moment[]> {
   await bench.idle();
   const moments: Moment[] = [];
   for (const queue of QUEUES) {
-    const figures = await bench.figures(queue);
+    const { waitingChildren } = await countsOf(bench, queue);
+    const figures = { ...(await bench.figures(queue)), waitingChildren };
     const jobs = await liveJobs(bench, queue);
     const { position } = await countsAt(bench, queue, { timeMs: bench.time.now });
     const finished = [];
@@ -228,8 +245,10 @@ describe.each([1, 3])('%i shards', (shards) => {
       }
       for (const { queue, timeMs, position, figures, jobs, finished, purges } of moments) {
         for (const at of [{ position }, { timeMs }]) {
-          const { waiting, delayed, retrying, blocked, leased } = await countsAt(bench, queue, at);
-          expect({ waiting, delayed: delayed + retrying, blocked, leased }).toEqual(figures);
+          const then = await countsAt(bench, queue, at);
+          const { waiting, delayed, retrying, blocked, leased, waitingChildren } = then;
+          const shown = { waiting, delayed: delayed + retrying, blocked, leased, waitingChildren };
+          expect(shown).toEqual(figures);
         }
         const isPurged = queue === 'q' && purges < world.purges;
         expect(await jobsAt(bench, queue, { position })).toEqual(isPurged ? 'HISTORY_TRIMMED' : jobs);
@@ -244,7 +263,7 @@ describe.each([1, 3])('%i shards', (shards) => {
       await bench.close();
     };
     const property = fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 22 }), run);
-    await fc.assert(property, { numRuns: shards === 1 ? 12 : 4 });
+    await fc.assert(property, { numRuns: shards === 1 ? 10 : 3 });
     expect(moved, 'queues that were always empty prove nothing').toBeGreaterThan(0);
   }, 240_000);
 });

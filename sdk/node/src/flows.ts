@@ -87,6 +87,8 @@ export async function enqueueFlow(
   const origin = currentOrigin();
   const mutation = connection.mutation(origin === undefined ? undefined : causeOf(origin));
   const { queues } = connection;
+  // Its jobs are effects one after another.
+  for (let i = 1; i < nodes.length; i++) origin?.nextOrdinal();
   const response = await connection.call(queues, queues.enqueueFlow, { nodes, mutation }, options);
   const flows = jobs.map(({ queue, name }, i): EnqueuedFlow => {
     const { id = '', deduplicated = false } = response.jobs[i] ?? {};
