@@ -1,4 +1,5 @@
-// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, and docs/reference/cli.md from cli/.
+// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, and docs/reference/cli.md from cli/. (The
+// types of crds/ come from crds/generate.ts.)
 // `npm run check` generates again and compares, so the output must depend on nothing but these.
 
 import { execFileSync } from 'node:child_process';
