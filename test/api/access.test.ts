@@ -1,5 +1,6 @@
 // Who may do what: the permission table is complete, and holds on both listeners.
 
+import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { services } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
@@ -203,4 +204,22 @@ test('a server that is not on loopback refuses to be open', () => {
     expect(() => checkExposure({ ...exposed, host })).not.toThrow();
   }
   expect(['127.0.0.1.evil.example', '10.0.0.1', '::', 'example'].some(isLoopback)).toBe(false);
+});
+
+test('[Q183] who holds a job may ask for its children, who may look at jobs as well', () => {
+  const rpc = '/flowmesh.v1.Queues/ListChildren';
+  const may = (verb: Verb, leaseEpoch: number) => {
+    const who = access.identify({ authorization: `Bearer token-${verb}` });
+    const message = pb.ListChildrenRequest.create({ queue: 'q', id: '0-1-0', leaseEpoch });
+    try {
+      access.authorize(who, rpc, message);
+      return true;
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'PERMISSION_DENIED' });
+      return false;
+    }
+  };
+  expect([may('get', 0), may('lease', 7), may('lease', 0), may('enqueue', 7)]).toEqual([
+    ...[true, true, false, false],
+  ]);
 });
