@@ -1,16 +1,23 @@
-// Load: batched awaited writes of 256 B records by `callers` callers, or a catch-up read of what is there.
+// Load: batched awaited writes of 256 B records by `callers` callers, a catch-up read of what is there,
+// or a read that follows what is being written.
 import { connect } from '@flowmesh/client';
-import { measureRate } from '../support/windows.ts';
+import { DEFAULT_PLAN, measureRate } from '../support/windows.ts';
 
 const args = JSON.parse(process.argv[2] ?? '{}') as {
   address: string;
-  mode: 'write' | 'read';
+  mode: 'write' | 'read' | 'follow';
   callers: number;
   batch: number;
   bytes: number;
+  stream?: string;
+  /** One window of this length instead of the default plan. */
+  plan?: { seconds: number; warmUpSeconds: number };
 };
+const plan = args.plan
+  ? { warmUpMs: args.plan.warmUpSeconds * 1000, windowMs: args.plan.seconds * 1000, windows: 1 }
+  : DEFAULT_PLAN;
 const fm = await connect({ address: args.address });
-const stream = 'bench.records';
+const stream = args.stream ?? 'bench.records';
 let count = 0;
 
 async function write(): Promise<object> {
@@ -25,7 +32,7 @@ async function write(): Promise<object> {
     }
   };
   const callers = Array.from({ length: args.callers }, caller);
-  const rate = await measureRate(() => count);
+  const rate = await measureRate(() => count, plan);
   isOver = true;
   await Promise.all(callers);
   return { ...rate, count };
@@ -46,6 +53,22 @@ async function read(): Promise<object> {
   return { windows: [count / seconds], median: count / seconds, best: count / seconds, count, bytes };
 }
 
-const result = args.mode === 'write' ? await write() : await read();
-await fm.close();
-process.stdout.write(`${JSON.stringify(result)}\n`);
+/** Reads what a writer in another process adds meanwhile. */
+async function follow(): Promise<object> {
+  let isOver = false;
+  const reading = (async () => {
+    for await (const _event of fm.stream.consumer(stream, `bench-${process.pid}`, { from: 'earliest' })) {
+      count++;
+      if (isOver) break;
+    }
+  })();
+  const rate = await measureRate(() => count, plan);
+  isOver = true;
+  void reading;
+  return { ...rate, count };
+}
+
+const result = await { write, read, follow }[args.mode]();
+// Closing would wait for what a follower still has at hand.
+if (args.mode !== 'follow') await fm.close();
+process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

@@ -13,8 +13,6 @@ const NPM = {
   amqplib: '2.3.1',
   bullmq: '6.7.0',
   ioredis: '6.0.0',
-  '@nats-io/transport-node': '3.4.0',
-  '@nats-io/jetstream': '3.4.0',
 };
 
 function run(command: string, args: readonly string[], env: Record<string, string> = {}): void {
@@ -41,6 +39,13 @@ export function debian(program: string, name: string): string {
 export function goProgram(program: string, module: string): string {
   const path = join(cacheDir, 'bin', program);
   if (!existsSync(path)) run('go', ['install', module], { GOBIN: join(cacheDir, 'bin') });
+  return path;
+}
+
+/** A load generator in Go, built from bench/peers/<name>. */
+export function goLoad(name: string): string {
+  const path = join(cacheDir, 'bin', name);
+  if (!existsSync(path)) run('go', ['build', '-C', join(import.meta.dirname, name), '-o', path, '.']);
   return path;
 }
 

@@ -3,11 +3,12 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { runLoad } from '../support/run.ts';
-import { debian, kafkaClasses } from './cache.ts';
+import { debian, goLoad } from './cache.ts';
 import { type Running, residentMib } from './process.ts';
+import { csvRate, flowmeshStreams, kafkaStreams, natsStreams, redisStreams } from './streams.ts';
 import type { System } from './systems.ts';
 import * as systems from './systems.ts';
+import { lastLine, script, tool } from './tool.ts';
 
 export interface Column {
   readonly name: string;
@@ -41,6 +42,11 @@ async function jobLoad(
   port: number,
   load: { callers: number; rate: number; seconds: number },
 ) {
+  if (system.client === 'nats') {
+    const plan = { seconds: load.seconds, warmUpSeconds: 2 };
+    const args = { port, callers: load.callers, rate: load.rate, bytes: 200, plan };
+    return lastLine<JobFigures>(await tool(goLoad('nats-load'), [JSON.stringify(args)]));
+  }
   const start = (role: 'producer' | 'consumer') => {
     const { callers, rate, seconds } = load;
     const times = { warmUpMs: 2000, windowMs: seconds * 1000 };
@@ -104,113 +110,71 @@ const jobs: BenchClass = {
 };
 
 const latency: BenchClass = {
-  title: 'Latency: 1,000 jobs/s, from enqueue to handler',
-  how: 'Open loop: a job each millisecond, whether or not earlier ones were answered.',
-  systems: JOB_SYSTEMS,
+  title: 'Latency: 1,000 jobs/s, from enqueue to handler; 1,000 SET/s and 1,000 GET/s',
+  how:
+    'Open loop: a job, or a SET and a GET, each millisecond, whether or not earlier ones were answered. ' +
+    'Keys over the Redis protocol by ioredis on one connection.',
+  systems: [...JOB_SYSTEMS, systems.redisAlways, systems.redisEverysec],
   columns: [
     { name: 'p50', unit: 'ms', isCost: true },
     { name: 'p99', unit: 'ms', isCost: true },
     { name: 'p99.9', unit: 'ms', isCost: true },
+    { name: 'SET p50', unit: 'ms', isCost: true },
+    { name: 'SET p99', unit: 'ms', isCost: true },
+    { name: 'SET p99.9', unit: 'ms', isCost: true },
+    { name: 'GET p50', unit: 'ms', isCost: true },
+    { name: 'GET p99', unit: 'ms', isCost: true },
   ],
-  async measure(system, { port }, seconds) {
-    const { p50, p99, p999 } = await jobLoad(system, port, { callers: 0, rate: 1000, seconds: 2 * seconds });
-    return [p50, p99, p999];
+  async measure(system, running, seconds) {
+    const { redisPort = running.port } = running as Running & { redisPort?: number };
+    const load = { callers: 0, rate: 1000, seconds: 2 * seconds };
+    const jobs = system.client && (await jobLoad(system, running.port, load));
+    const hasKeys = system === systems.flowmesh || system.name.startsWith('Redis');
+    const keys = hasKeys ? await pacedKeys(redisPort, seconds) : [];
+    return [jobs?.p50, jobs?.p99, jobs?.p999, ...keys];
   },
 };
 
-function tool(command: string, args: readonly string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let [out, errors] = ['', ''];
-    child.stdout.on('data', (text) => {
-      out += text;
-    });
-    child.stderr.on('data', (text) => {
-      errors += text;
-    });
-    child.on('error', reject);
-    child.on('close', (code) =>
-      code === 0 ? resolve(out) : reject(new Error(`${command}: ${errors.slice(-300)}`)),
-    );
-  });
-}
-
-/** Kafka's own tools; the sync of each batch makes the size of a batch the rate. */
-async function kafkaStreams(port: number, isSynced: boolean): Promise<number[]> {
-  const records = isSynced ? 600_000 : 1_500_000;
-  const java = (...args: string[]) => tool('java', ['-Xmx1g', '-cp', kafkaClasses(), ...args]);
-  const servers = `bootstrap.servers=127.0.0.1:${port}`;
-  const settings = [servers, 'acks=all', 'batch.size=131072', 'linger.ms=10', 'buffer.memory=67108864'];
-  const written = await java(
-    'org.apache.kafka.tools.ProducerPerformance',
-    ...['--topic', 'bench', '--num-records', `${records}`, '--warmup-records', `${records / 5}`],
-    ...['--record-size', '256', '--throughput', '-1', '--command-property', ...settings],
+async function pacedKeys(port: number, seconds: number): Promise<number[]> {
+  const plan = { seconds, warmUpSeconds: 2 };
+  const figures = lastLine<Record<'setP50' | 'setP99' | 'setP999' | 'getP50' | 'getP99', number>>(
+    await script('keys-load.ts', { port, plan }),
   );
-  const read = await java(
-    'org.apache.kafka.tools.ConsumerPerformance',
-    ...['--bootstrap-server', `127.0.0.1:${port}`, '--topic', 'bench', '--num-records', `${records}`],
-  );
-  const writeRate = Number([...written.matchAll(/([\d.]+) records\/sec/g)].at(-1)?.[1]);
-  // start, end, MB, MB/s, records, records/s, rebalance ms, fetch ms, fetch MB/s, fetch records/s
-  const fields = read.trim().split('\n').at(-1)?.split(', ') ?? [];
-  return [writeRate, Number(fields[9])];
-}
-
-async function redisStreams(port: number): Promise<(number | undefined)[]> {
-  const out = await tool('redis-benchmark', [
-    ...[
-      '-p',
-      `${port}`,
-      '-c',
-      '1',
-      '-P',
-      '100',
-      '-n',
-      '300000',
-      '--csv',
-      'XADD',
-      's',
-      '*',
-      'v',
-      'x'.repeat(256),
-    ],
-  ]);
-  return [csvRate(out), undefined];
-}
-
-async function flowmeshStreams(port: number): Promise<number[]> {
-  const load = { address: `127.0.0.1:${port}`, callers: 10, batch: 500, bytes: 256 };
-  const written = await runLoad<{ median: number }>('streams', { ...load, mode: 'write' });
-  const read = await runLoad<{ rate?: number; median?: number }>('streams', { ...load, mode: 'read' });
-  return [written.median, read.rate ?? read.median ?? 0];
+  const { setP50, setP99, setP999, getP50, getP99 } = figures;
+  return [setP50, setP99, setP999, getP50, getP99];
 }
 
 const streams: BenchClass = {
   title: 'Streams: 256 B records',
   how:
     'FlowMesh: 10 callers of `writeMany` with 500 records, 1 reader. Kafka: its ProducerPerformance ' +
-    '(batch.size 128 KiB, linger 10 ms, acks all) and ConsumerPerformance. Redis: redis-benchmark XADD, ' +
-    '1 connection, pipeline 100.',
+    '(batch.size 128 KiB, linger 10 ms, acks all) and ConsumerPerformance, one partition when it syncs, ' +
+    'four when not. NATS: its bench (atomic batches of 100 when it syncs, fast ones of 500 when not, ' +
+    'ordered consumer). Redis: redis-benchmark XADD, 1 connection, pipeline 100; ioredis XREADGROUP of ' +
+    '1,000 and XACK; both at once by ioredis.',
   systems: [
     systems.flowmesh,
     systems.kafkaSynced,
+    systems.natsSynced,
     systems.redisAlways,
     systems.kafkaDefault,
+    systems.natsDefault,
     systems.redisEverysec,
   ],
   columns: [
     { name: 'write', unit: 'records/s' },
     { name: 'catch-up read', unit: 'records/s' },
+    { name: 'write while read', unit: 'records/s' },
+    { name: 'read while written', unit: 'records/s' },
   ],
-  measure(system, { port }) {
-    if (system === systems.flowmesh) return flowmeshStreams(port);
-    if (system.name.startsWith('Kafka')) return kafkaStreams(port, system === systems.kafkaSynced);
-    return redisStreams(port);
+  measure(system, { port }, seconds) {
+    const isSynced = system.durability === 'synced';
+    if (system === systems.flowmesh) return flowmeshStreams(port, seconds);
+    if (system.name.startsWith('Kafka')) return kafkaStreams(port, isSynced, seconds);
+    if (system.name.startsWith('NATS')) return natsStreams(port, isSynced, seconds);
+    return redisStreams(port, isSynced, seconds);
   },
 };
-
-const csvRate = (csv: string): number =>
-  Number(/^"[^\n]*?","([\d.]+)"/m.exec(csv.split('\n').slice(1).join('\n'))?.[1]);
 
 const kv: BenchClass = {
   title: 'Keys over the Redis protocol',

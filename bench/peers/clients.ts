@@ -1,4 +1,5 @@
-// Producers and consumers of jobs: the best Node client of each system, used as its documentation advises. An
+// Producers and consumers of jobs: the best client of each system (that of NATS is in nats-load),
+// used as its documentation advises. An
 // enqueue resolves when the system has answered that it has the job.
 import { connect as openSocket, type Socket } from 'node:net';
 import { connect } from '@flowmesh/client';
@@ -128,41 +129,4 @@ const beanstalkd: JobClient = {
   },
 };
 
-const nats: JobClient = {
-  async producer(port) {
-    const { js, manager } = await jetstream(port);
-    await manager.streams
-      .add({ name: QUEUE, subjects: [QUEUE], retention: 'workqueue', storage: 'file' })
-      .catch(() => undefined);
-    return (payload) => js.publish(QUEUE, payload);
-  },
-  async consumer(port, handle) {
-    const { js, manager } = await jetstream(port);
-    await manager.streams
-      .add({ name: QUEUE, subjects: [QUEUE], retention: 'workqueue', storage: 'file' })
-      .catch(() => undefined);
-    await manager.consumers.add(QUEUE, {
-      durable_name: 'worker',
-      ack_policy: 'explicit',
-      max_ack_pending: 10_000,
-    });
-    const consumer = await js.consumers.get(QUEUE, 'worker');
-    await consumer.consume({
-      max_messages: 1000,
-      callback: (message: Any) => {
-        handle(message.string());
-        message.ack();
-      },
-    });
-  },
-};
-
-async function jetstream(port: number): Promise<{ js: Any; manager: Any }> {
-  const clients = nodeClients();
-  const { connect: open } = clients('@nats-io/transport-node') as Any;
-  const { jetstream: of, jetstreamManager } = clients('@nats-io/jetstream') as Any;
-  const connection = await open({ servers: `127.0.0.1:${port}` });
-  return { js: of(connection), manager: await jetstreamManager(connection) };
-}
-
-export const clients: Record<Client, JobClient> = { flowmesh, bullmq, rabbitmq, beanstalkd, nats };
+export const clients: Record<Exclude<Client, 'nats'>, JobClient> = { flowmesh, bullmq, rabbitmq, beanstalkd };

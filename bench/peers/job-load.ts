@@ -6,7 +6,7 @@ import { clients } from './clients.ts';
 import type { Client } from './systems.ts';
 
 const args = JSON.parse(process.argv[2] ?? '{}') as {
-  client: Client;
+  client: Exclude<Client, 'nats'>;
   port: number;
   role: 'producer' | 'consumer';
   /** Awaited enqueues at the same time; 0: open loop at `rate` a second. */

@@ -1,8 +1,10 @@
 // Servers of others as child processes on loopback: started on a fresh directory, watched, ended by pid.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Running {
@@ -14,11 +16,25 @@ export interface Running {
 }
 
 const started = new Set<ChildProcess>();
+const dirs = new Set<string>();
 // Also when somebody presses Ctrl-C.
 process.on('exit', () => {
   for (const child of started) if (child.pid !== undefined) killGroup(child.pid);
+  for (const dir of dirs) rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
 });
-process.on('SIGINT', () => process.exit(130));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
+
+/** A fresh directory on the disk under test, gone at the end of the process at the latest. */
+export function newDir(): string {
+  const dir = mkdtempSync(join(process.env.FLOWMESH_BENCH_DIR ?? tmpdir(), 'flowmesh-peer-'));
+  dirs.add(dir);
+  return dir;
+}
+
+export function removeDir(dir: string): void {
+  rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  dirs.delete(dir);
+}
 
 function killGroup(pid: number): void {
   try {
@@ -26,6 +42,11 @@ function killGroup(pid: number): void {
   } catch {
     // It has ended.
   }
+}
+
+/** For a process that is not the leader of a group. */
+export function endWithUs(child: ChildProcess): void {
+  process.once('exit', () => child.kill('SIGKILL'));
 }
 
 export async function freePort(): Promise<number> {
@@ -51,6 +72,24 @@ export function greeted(port: number, send: string | Buffer, expected: RegExp): 
     socket.on('error', () => end(false));
     socket.on('close', () => end(false));
   });
+}
+
+/** A program that a server needs beside it, or one that puts load on it: it ends with this process. */
+export function startHelper(
+  command: string,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): ChildProcess {
+  const stdio: ['ignore', 'pipe', 'pipe'] = ['ignore', 'pipe', 'pipe'];
+  const child = spawn(command, args, { detached: true, env: { ...process.env, ...env }, stdio });
+  started.add(child);
+  child.once('close', () => started.delete(child));
+  child.once('error', () => started.delete(child));
+  return child;
+}
+
+export function stopHelper({ pid }: ChildProcess): void {
+  if (pid !== undefined) killGroup(pid);
 }
 
 const READY_MS = 60_000;

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startServerProcess } from '../../test/support/server-process.ts';
 import { debian, goProgram, kafkaClasses } from './cache.ts';
-import { freePort, greeted, type Running, startPeer } from './process.ts';
+import { endWithUs, freePort, greeted, type Running, startHelper, startPeer, stopHelper } from './process.ts';
 
 export type Durability = 'synced' | 'within 1 s' | 'not synced';
 export type Client = 'flowmesh' | 'bullmq' | 'rabbitmq' | 'beanstalkd' | 'nats';
@@ -34,6 +34,7 @@ export const flowmesh: System & { start(dir: string): Promise<Running & { redisP
     const server = await startServerProcess({ dataDir: join(dir, 'data'), shards: 1, redisPort: 0 });
     const readyMs = performance.now() - startMs;
     const { grpcPort: port, redisPort, child } = server;
+    endWithUs(child);
     return { port, redisPort, pid: child.pid ?? 0, readyMs, stop: () => server.kill('SIGKILL') };
   },
 };
@@ -69,7 +70,9 @@ const rabbitmq: System = {
     writeFileSync(config, `listeners.tcp.1 = 127.0.0.1:${port}\n`);
     const enabled = join(dir, 'plugins');
     writeFileSync(enabled, '[].\n');
-    return startPeer(['/usr/lib/rabbitmq/bin/rabbitmq-server'], {
+    // A port mapper of its own, for the one that RabbitMQ would start outlives it.
+    const mapper = startHelper('epmd', ['-port', `${epmd}`, '-address', '127.0.0.1']);
+    const running = await startPeer(['/usr/lib/rabbitmq/bin/rabbitmq-server'], {
       port,
       isReady: () => greeted(port, Buffer.from('AMQP\0\0\x09\x01', 'latin1'), /Erlang|RabbitMQ/),
       env: {
@@ -82,8 +85,15 @@ const rabbitmq: System = {
         RABBITMQ_PID_FILE: join(dir, 'pid'),
         RABBITMQ_DIST_PORT: `${distribution}`,
         ERL_EPMD_PORT: `${epmd}`,
+        ERL_EPMD_ADDRESS: '127.0.0.1',
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
       },
     });
+    const stop = async () => {
+      await running.stop();
+      stopHelper(mapper);
+    };
+    return { ...running, stop };
   },
 };
 
@@ -145,6 +155,7 @@ export const kafka = (sync: boolean): System => ({
         `log.dirs=${join(dir, 'log')}`,
         'offsets.topic.replication.factor=1',
         'group.initial.rebalance.delay.ms=0',
+        `num.partitions=${sync ? 1 : 4}`,
         ...(sync ? ['log.flush.interval.messages=1'] : []),
       ].join('\n'),
     );

@@ -64,17 +64,20 @@ test('a document gets a section once, and what is around it stays', () => {
   expect(twice.endsWith('<!-- peers jobs end -->\n\nafter\n')).toBe(true);
 });
 
-test.each([[], ['nothing'], ['jobs', '--rounds', '0'], ['kv', '--seconds', 'x']])(
-  '%j is refused',
-  (...args) => {
-    const script = join(import.meta.dirname, '../../bench/peers.ts');
-    const { status, stderr } = spawnSync(
-      process.execPath,
-      ['--conditions=flowmesh-source', script, ...args],
-      {
-        encoding: 'utf8',
-      },
-    );
-    expect([status, stderr]).toEqual([2, expect.stringContaining('jobs|streams|kv|latency|footprint|all')]);
-  },
-);
+const refused = [
+  [[], 'no class of work'],
+  [['nothing'], '"nothing" is no class of work'],
+  [['jobs', '--rounds', '0'], 'from 1 to 100'],
+  [['kv', '--seconds', 'x'], 'from 1 to 100'],
+  [['kv', '--round', '1'], "Unknown option '--round'"],
+  [['kv', '--only', 'redis,mongo'], '"mongo" is part of no name; there are FlowMesh; RabbitMQ'],
+] as const;
+
+test.each(refused)('%j is refused with what is allowed', (args, why) => {
+  const script = join(import.meta.dirname, '../../bench/peers.ts');
+  const { status, stderr } = spawnSync(process.execPath, ['--conditions=flowmesh-source', script, ...args], {
+    encoding: 'utf8',
+  });
+  expect([status, stderr]).toEqual([2, expect.stringContaining('jobs|streams|kv|latency|footprint|all')]);
+  expect(stderr).toContain(why);
+});
