@@ -1,4 +1,4 @@
-// npm run bench:peers -- jobs|streams|kv|latency|footprint|all [--rounds 3] [--seconds 4] [--only name,name]
+// npm run bench:peers -- jobs|streams|kv|latency|footprint|all [--rounds 3] [--seconds 3] [--only name,name]
 // [--write]: FlowMesh and its peers on this machine, in turns, each on a fresh directory. `--write` puts the
 // results into docs/benchmarks.md. A peer that cannot be had is named with the reason.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ const { values, positionals } = understood({
   allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '4' },
+    seconds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
     write: { type: 'boolean', default: false },
   },
@@ -32,7 +32,10 @@ if (stranger !== undefined) refused(`"${stranger}" is part of no name; there are
 const docs = join(import.meta.dirname, '../docs');
 const cores = `${availableParallelism()} x ${cpus()[0]?.model.trim()}`;
 const machine = `${cores}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}.`;
-const note = (text: string) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`);
+const note = (text: string) => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+  else if (text !== '') process.stderr.write(`${text}\n`);
+};
 
 for (const name of asked) {
   const result = await measure(name, classes[name] as BenchClass);

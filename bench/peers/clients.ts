@@ -1,6 +1,5 @@
 // Producers and consumers of jobs: the best client of each system (that of NATS is in nats-load),
-// used as its documentation advises. An
-// enqueue resolves when the system has answered that it has the job.
+// used as its documentation advises. An enqueue resolves when the system has answered that it has the job.
 import { connect as openSocket, type Socket } from 'node:net';
 import { connect } from '@flowmesh/client';
 import { nodeClients } from './cache.ts';

@@ -44,11 +44,6 @@ function killGroup(pid: number): void {
   }
 }
 
-/** For a process that is not the leader of a group. */
-export function endWithUs(child: ChildProcess): void {
-  process.once('exit', () => child.kill('SIGKILL'));
-}
-
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -28,11 +28,14 @@ const valuesOf = ({ rounds }: Row, column: number): number[] =>
 export function cell(row: Row, column: number, unit: string): string {
   const values = valuesOf(row, column);
   if (values.length === 0) return '';
-  const text = (value: number) => (unit === 'ms' && value < 100 ? value.toFixed(2) : shown(value));
+  const text = (value: number) => (unit === 'ms' ? milliseconds(value) : shown(value));
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const spread = values.length > 1 ? ` (${text(low)} to ${text(high)})` : '';
   return `${text(median(values))}${spread}`;
 }
+
+const milliseconds = (value: number): string =>
+  value < 100 ? value.toFixed(2) : Math.round(value).toLocaleString('en-US');
 
 const head = (columns: readonly Column[]) => [
   'system',

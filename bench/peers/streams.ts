@@ -1,4 +1,5 @@
 // Streams of each system by its own best tool: write, catch up with one reader, then both at once.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { goProgram, kafkaClasses } from './cache.ts';
 import { lastLine, script, tool } from './tool.ts';
 
@@ -68,9 +69,20 @@ export async function natsStreams(port: number, isSynced: boolean, seconds: numb
   const write = (stream: string) =>
     bench(stream, 'pub', ...publish, '--create', '--maxbytes=4GB', `${stream}.subject`);
   const read = (stream: string) => bench(stream, 'ordered');
+  /** Until the writer beside it has created the stream. */
+  const follow = async (stream: string): Promise<number> => {
+    for (let left = 50; ; left--) {
+      try {
+        return await read(stream);
+      } catch (error) {
+        if (left === 0 || !String(error).includes('not found')) throw error;
+        await sleep(100);
+      }
+    }
+  };
   const written = await write('once');
   const caughtUp = await read('once');
-  return [written, caughtUp, ...(await Promise.all([write('live'), read('live')]))];
+  return [written, caughtUp, ...(await Promise.all([write('live'), follow('live')]))];
 }
 
 export async function redisStreams(port: number, isSynced: boolean, seconds: number): Streams {

@@ -2,9 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startServerProcess } from '../../test/support/server-process.ts';
 import { debian, goProgram, kafkaClasses } from './cache.ts';
-import { endWithUs, freePort, greeted, type Running, startHelper, startPeer, stopHelper } from './process.ts';
+import { freePort, greeted, type Running, startHelper, startPeer, stopHelper } from './process.ts';
 
 export type Durability = 'synced' | 'within 1 s' | 'not synced';
 export type Client = 'flowmesh' | 'bullmq' | 'rabbitmq' | 'beanstalkd' | 'nats';
@@ -23,19 +22,24 @@ const output = (command: string, ...args: string[]): string => {
 };
 const versionIn = (text: string): string => /\d+\.\d+(?:\.\d+)?/.exec(text)?.[0] ?? '?';
 
-/** `port` is that of gRPC, `redisPort` that of the Redis listener. */
+const CLI = join(import.meta.dirname, '../../cli/bin.js');
+const READY = 'GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+
+/** As `flowmesh dev` starts it. `port` is that of gRPC, `redisPort` that of the Redis listener. */
 export const flowmesh: System & { start(dir: string): Promise<Running & { redisPort: number }> } = {
   name: 'FlowMesh',
   durability: 'synced',
   client: 'flowmesh',
   version: () => '0.1.0',
   async start(dir) {
-    const startMs = performance.now();
-    const server = await startServerProcess({ dataDir: join(dir, 'data'), shards: 1, redisPort: 0 });
-    const readyMs = performance.now() - startMs;
-    const { grpcPort: port, redisPort, child } = server;
-    endWithUs(child);
-    return { port, redisPort, pid: child.pid ?? 0, readyMs, stop: () => server.kill('SIGKILL') };
+    const [port, httpPort, redisPort] = [await freePort(), await freePort(), await freePort()];
+    const ports = ['--grpc-port', `${port}`, '--http-port', `${httpPort}`, '--redis-port', `${redisPort}`];
+    const node = [process.execPath, '--conditions=flowmesh-source'] as const;
+    const running = await startPeer([...node, CLI, 'dev', '--data', join(dir, 'data'), ...ports], {
+      port,
+      isReady: () => greeted(httpPort, READY, / 200 /),
+    });
+    return { ...running, redisPort };
   },
 };
 

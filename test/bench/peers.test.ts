@@ -35,6 +35,7 @@ test('a cell is the median, with the spread of several rounds', () => {
   expect(cell(ours, 1, 'ms')).toBe('0.50 (0.25 to 1.00)');
   expect(cell(other, 0, 'jobs/s')).toBe('500');
   expect(cell(other, 1, 'ms')).toBe('');
+  expect(cell({ ...ours, rounds: [[1834.4]] }, 0, 'ms')).toBe('1,834');
 });
 
 test('tables name what was skipped, and why', () => {
