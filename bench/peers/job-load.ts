@@ -20,6 +20,8 @@ const PAYLOAD_BYTES = 200;
 const now = () => performance.timeOrigin + performance.now();
 const payload = () => `${now().toFixed(3)} `.padEnd(PAYLOAD_BYTES, 'x');
 const client = clients[args.client];
+// Whoever started this has ended, so does this.
+process.on('disconnect', () => process.exit(1));
 const print = (result: object) => process.stdout.write(`${JSON.stringify(result)}\n`);
 
 if (args.role === 'consumer') {
