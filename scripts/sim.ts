@@ -79,7 +79,13 @@ async function runAll(): Promise<number> {
       };
       child.on('message', (report: Report) => {
         reports.push({ ...report, lastEvents: [] });
-        if (report.violation !== null) failed.push(report);
+        if (report.violation !== null) {
+          failed.push(report);
+          console.log(`failed: seed ${report.seed} (${report.shards}): ${report.violation}`);
+        }
+        // Where there is no bar to see, a long run says now and then how far it is.
+        if (!process.stdout.isTTY && reports.length % 100 === 0)
+          console.log(`${reports.length} of ${count} seeds, ${failed.length} failed`);
         bar.update(reports.length, { failed: failed.length });
         give();
       });
@@ -90,8 +96,6 @@ async function runAll(): Promise<number> {
   await Promise.all(Array.from({ length: Math.min(count, Number(values.processes)) }, worker));
   bar.stop();
   for (const report of failed.slice(0, 3)) tell(report);
-  for (const { seed, shards: of, violation } of failed)
-    console.log(`failed: seed ${seed} (${of}): ${violation}`);
   const sums = total(reports);
   // Few seeds may miss a kind of event by chance; a run that breaks a promise ends early.
   const missed = count >= 20 && failed.length === 0 ? minimumsMissed(sums, reports.length) : [];

@@ -29,8 +29,8 @@ export interface RedriveTask {
   readonly error: string;
 }
 
-/** Long enough for a step over two shards; a step that died is taken up again when it is over. */
-const TAKE_MS = 60_000;
+/** A step that died is brought to its end at the next start: until then nobody else must have its jobs. */
+const TAKE_MS = 12 * 3_600_000;
 /** Whom the leases of a task show as their worker. */
 export const takerName = (no: number): string => `redrive ${no}`;
 

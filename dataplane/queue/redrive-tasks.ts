@@ -4,8 +4,9 @@
 //       doubled, whenever it is cut short.
 //   T2. To another shard the jobs are leased first, so that nobody else takes them; then each is enqueued
 //       under an idempotency key made of its id; then all are acked with the progress. What a crash leaves
-//       leased is taken up again, and the key makes the second enqueueing the first one: at least once, and
-//       once if the restart comes within the day for which keys are kept.
+//       leased is brought to its end at the start, to the same target, whatever becomes of the task, and
+//       before another one begins: the key makes the second enqueueing the first one. At least once, and
+//       once if the restart comes within the 12 h for which they are leased.
 //   T3. A job that came back `parkAfter` times goes to `<queue>.parked` instead.
 import { type DecodedRecord, encodeBatch, FlowError, shardOf, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -18,7 +19,7 @@ import { aliveAgain } from './dead-job.ts';
 import type { LifeCommand, RedriveNoteCommand, RedriveStartCommand, TakeCommand } from './life-commands.ts';
 import { checkName, mutationOf } from './messages.ts';
 import { defaultsFor } from './policy.ts';
-import { nextWaiting } from './redrive.ts';
+import { nextWaiting, recordAt } from './redrive.ts';
 import { type RedriveTask, takerName } from './redrive-decide.ts';
 import type { QueueView } from './view.ts';
 
@@ -34,6 +35,11 @@ export interface TaskPorts {
   readonly ensure: (caller: Caller, name: string) => void;
 }
 
+interface Held {
+  readonly offset: number;
+  readonly epoch: number;
+}
+
 interface Step {
   readonly jobs: readonly { readonly record: DecodedRecord; readonly target: string }[];
   readonly looked: Pick<RemoveCommand, 'fromCursor' | 'toCursor' | 'plain' | 'ready'>;
@@ -43,7 +49,7 @@ interface Step {
 
 export class RedriveTasks {
   readonly #ports: TaskPorts;
-  readonly #running = new Set<QueueCell>();
+  readonly #running = new Map<QueueCell, Promise<void>>();
   #isClosed = false;
 
   constructor(ports: TaskPorts) {
@@ -53,6 +59,7 @@ export class RedriveTasks {
   async start(caller: Caller, request: pb.StartRedriveRequest): Promise<pb.RedriveTaskInput> {
     const { queue, targetQueue: target, max, perSecond, parkAfter } = request;
     const { shard, view } = this.#ports.at(queue);
+    await this.#finished(caller, queue);
     if (target !== '') checkName(target, 'target queue');
     if (target === queue)
       throw new FlowError('INVALID_ARGUMENT', `the jobs of ${queue} are there already: name another target`);
@@ -84,15 +91,22 @@ export class RedriveTasks {
     return taskMessage(view.cell(caller.tenant, name), task);
   }
 
-  /** Goes on with the task of the queue, if it has one that is running. */
+  /** Goes on with the task of the queue, if it has one that is running or was cut short. */
   resume(cell: QueueCell): void {
-    if (cell.redrive?.state !== 'running' || this.#running.has(cell)) return;
-    this.#running.add(cell);
-    void this.#run(cell).finally(() => {
+    const isAtWork = cell.redrive?.state === 'running' || this.#taken(cell).length > 0;
+    if (!isAtWork || this.#running.has(cell)) return;
+    const run = this.#run(cell).finally(() => {
       this.#running.delete(cell);
       // Another may have been started in the meantime.
       if (!this.#isClosed && this.#current(cell) !== null) this.resume(cell);
     });
+    this.#running.set(cell, run);
+  }
+
+  /** A task that is over may have a step that is not (T2). */
+  async #finished(caller: Caller, name: string): Promise<void> {
+    const cell = this.#ports.at(name).view.state.cell(caller.tenant, name);
+    if (cell !== undefined && cell.redrive?.state !== 'running') await this.#running.get(cell);
   }
 
   close(): void {
@@ -105,14 +119,37 @@ export class RedriveTasks {
     return cell.redrive?.state === 'running' ? cell.redrive : null;
   }
 
-  /** What a step that was cut short left leased (T2): nobody but the task has it, and it has just begun. */
-  async #takeBack(cell: QueueCell): Promise<void> {
-    const held: { offset: number; epoch: number }[] = [];
+  /** What a step leased and is not through with. */
+  #taken(cell: QueueCell): Held[] {
+    const held: Held[] = [];
+    const taker = cell.redrive === null ? '' : takerName(cell.redrive.no);
+    if (taker === '') return held;
     for (const [offset, grant] of cell.leases) {
-      if (grant.sessionId !== '' || grant.worker !== takerName(cell.redrive?.no ?? 0)) continue;
+      if (grant.sessionId !== '' || grant.worker !== taker) continue;
       held.push({ offset, epoch: grant.firstEpoch + offset - grant.firstOffset });
     }
-    if (held.length > 0) await this.#release(cell, held).catch(() => {});
+    return held;
+  }
+
+  /** Brings a step to its end that a crash cut short (T2). */
+  async #finish(cell: QueueCell): Promise<void> {
+    const task = cell.redrive;
+    const { shard } = this.#ports.at(cell.name);
+    for (let held = this.#taken(cell); task !== null && held.length > 0; held = this.#taken(cell)) {
+      if (this.#isClosed) return;
+      try {
+        const part = held.slice(0, STEP);
+        const records = await Promise.all(part.map(({ offset }) => recordAt(cell, offset)));
+        const jobs = records.map((record) => ({ record, target: this.#targetOf(cell, task, record) }));
+        for (const target of new Set(jobs.map((job) => job.target))) this.#prepare(cell, target);
+        await this.#deliver(shard, cell, jobs, part, this.#note(cell, task));
+      } catch (error) {
+        if (!(error instanceof FlowError)) throw error;
+        // Nothing of it is anywhere else, or it would have been recognised.
+        if (error.retry === 'never') await this.#release(cell, held).catch(() => {});
+        await this.#pause(error.retryAfterMs ?? RETRY_MS);
+      }
+    }
   }
 
   #release(cell: QueueCell, held: readonly { offset: number; epoch: number }[]): Promise<unknown> {
@@ -127,7 +164,7 @@ export class RedriveTasks {
   }
 
   async #run(cell: QueueCell): Promise<void> {
-    await this.#takeBack(cell);
+    await this.#finish(cell);
     for (let task = this.#current(cell); task !== null; task = this.#current(cell)) {
       try {
         const count = await this.#step(cell, task);
@@ -178,24 +215,29 @@ export class RedriveTasks {
   }
 
   async #look(cell: QueueCell, task: RedriveTask): Promise<Step> {
-    const { max, moved, parked, perSecond, untilOffset, parkAfter } = task;
-    const left = max === 0 ? STEP : max - moved - parked;
+    const { max, perSecond, untilOffset } = task;
+    const left = max === 0 ? STEP : max - task.moved - task.parked;
     const pace = perSecond === 0 ? STEP : Math.max(1, Math.floor(perSecond / 5));
     const limit = Math.min(STEP, left, pace);
     const found = await nextWaiting(cell, limit, untilOffset);
-    const jobs = found.jobs.map((record) => {
-      const isParked = decodeLife(record.life).redrives >= parkAfter;
-      return { record, target: isParked ? parkedName(cell) : task.target || (record.sourceQueue ?? '') };
-    });
+    const jobs = found.jobs.map((record) => ({ record, target: this.#targetOf(cell, task, record) }));
     const { fromCursor, toCursor, plain, ready } = found;
-    const parkedNow = jobs.filter(({ target }) => target === parkedName(cell)).length;
-    const note = { no: task.no, moved: jobs.length - parkedNow, parked: parkedNow, end: null, error: '' };
+    const parked = jobs.filter(({ target }) => target === parkedName(cell)).length;
     return {
       jobs,
       looked: { fromCursor, toCursor, plain, ready },
       plainOffsets: found.jobs.slice(ready.length).map(({ offset }) => offset),
-      note: { ...this.#base(cell), kind: 'redrive-note', ...note },
+      note: { ...this.#note(cell, task), moved: jobs.length - parked, parked },
     };
+  }
+
+  #note(cell: QueueCell, { no }: RedriveTask): RedriveNoteCommand {
+    return { ...this.#base(cell), kind: 'redrive-note', no, moved: 0, parked: 0, end: null, error: '' };
+  }
+
+  #targetOf(cell: QueueCell, { target, parkAfter }: RedriveTask, record: DecodedRecord): string {
+    const isParked = decodeLife(record.life).redrives >= parkAfter;
+    return isParked ? parkedName(cell) : target || (record.sourceQueue ?? '');
   }
 
   #prepare(cell: QueueCell, target: string): void {
@@ -228,34 +270,47 @@ export class RedriveTasks {
 
   /** T2 */
   async #moveAcross(shard: ShardPort, cell: QueueCell, step: Step): Promise<void> {
-    const { view } = this.#ports.at(cell.name);
     const { fromCursor, toCursor, ready } = step.looked;
     const taken = { no: step.note.no, fromCursor, toCursor, ready, plain: step.plainOffsets };
     const take = { ...this.#base(cell), kind: 'take', ...taken } as TakeCommand;
     const { firstEpoch } = await shard.call<{ firstEpoch: number }>(take);
     const held = step.jobs.map(({ record }, i) => ({ offset: record.offset, epoch: firstEpoch + i }));
-    try {
-      const moves = step.jobs.map(({ record, target }) => {
-        const producerId = `redrive ${view.idPrefix(cell)}${record.offset.toString(36)}`;
-        const enqueue = { ...this.#enqueue(cell, target, [record]), mutation: { producerId, seq: 0 } };
-        return this.#ports.at(target).shard.call(enqueue);
-      });
-      const results = await Promise.allSettled(moves);
-      const failed = results.find(({ status }) => status === 'rejected');
-      if (failed?.status === 'rejected') throw failed.reason;
-    } catch (error) {
-      // They go back to the queue; those that arrived are recognised by their keys next time.
-      await this.#release(cell, held).catch(() => {});
-      throw error;
+    await this.#deliver(shard, cell, step.jobs, held, step.note);
+  }
+
+  /** Each that has arrived leaves, with the progress; the others go back, and one error is thrown. */
+  async #deliver(
+    shard: ShardPort,
+    cell: QueueCell,
+    jobs: Step['jobs'],
+    held: readonly Held[],
+    note: RedriveNoteCommand,
+  ): Promise<void> {
+    const { view } = this.#ports.at(cell.name);
+    const moves = jobs.map(async ({ record, target }) => {
+      const producerId = `redrive ${view.idPrefix(cell)}${record.offset.toString(36)}`;
+      const enqueue = { ...this.#enqueue(cell, target, [record]), mutation: { producerId, seq: 0 } };
+      return this.#ports.at(target).shard.call(enqueue);
+    });
+    const results = await Promise.allSettled(moves);
+    const isThere = (_: unknown, i: number) => results[i]?.status === 'fulfilled';
+    const acks = held.filter(isThere).map((job) => ({ ...job, count: 1 }));
+    const refused = results.find(({ status }) => status === 'rejected');
+    const there = jobs.filter(isThere);
+    const parked = there.filter(({ target }) => target === parkedName(cell)).length;
+    const progress = { ...note, moved: there.length - parked, parked };
+    if (acks.length > 0) {
+      try {
+        await shard.transact([this.#settle(cell, { acks }), progress], undefined);
+      } catch {
+        // The task was cancelled meanwhile: what has arrived is gone from here all the same.
+        await shard.call(this.#settle(cell, { acks }));
+      }
     }
-    const acks = held.map((job) => ({ ...job, count: 1 }));
-    try {
-      await shard.transact([this.#settle(cell, { acks }), step.note], undefined);
-    } catch (error) {
-      // The task was cancelled meanwhile: what has arrived is gone from here all the same.
-      await shard.call(this.#settle(cell, { acks }));
-      throw error;
-    }
+    if (refused?.status !== 'rejected') return;
+    const left = held.filter((job, i) => !isThere(job, i));
+    await this.#release(cell, left).catch(() => {});
+    throw refused.reason;
   }
 
   #enqueue(cell: QueueCell, name: string, records: readonly DecodedRecord[]): EnqueueCommand {

@@ -107,7 +107,7 @@ export async function nextWaiting(cell: QueueCell, max: number, untilOffset = Nu
   return { jobs, ready, plain, fromCursor, toCursor: cursor };
 }
 
-async function recordAt(cell: QueueCell, offset: number): Promise<DecodedRecord> {
+export async function recordAt(cell: QueueCell, offset: number): Promise<DecodedRecord> {
   const { bytes, head, index } = await loadEntry(cell.log, offset);
   const span = readEntries(bytes, 0, head)[index];
   if (span === undefined)

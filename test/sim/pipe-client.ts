@@ -1,5 +1,5 @@
 // A publisher with a pipeline, as that of the SDK: it sends on before it is answered, each batch behind the
-// one before. What is refused, now and then one that is no batch at all, must not be overtaken.
+// one before. What is refused in the middle, and sent again, must not be overtaken.
 import { encodeBatch } from '@flowmesh/protocol';
 import { PublishBatchReply, type PublishBatchReplyInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import { aSpec } from '../stream/support.ts';
@@ -10,9 +10,10 @@ export const PIPED = 'piped';
 const DEPTH = 8;
 
 interface Sending {
+  readonly no: number;
   readonly value: string;
-  /** No batch: refused for good. */
-  readonly isBad: boolean;
+  /** At first it is no batch, and is refused. */
+  isSpoilt: boolean;
   seq: number;
   ackedEnd: number;
 }
@@ -20,7 +21,8 @@ interface Sending {
 export class PipePublisher extends Client {
   #made = 0;
   #sequence = 0;
-  #highest = -1;
+  /** Of what was accepted last. */
+  #last = { no: 0, offset: -1 };
 
   async declare(): Promise<void> {
     const outcome = await this.until(`declare ${PIPED}`, (fabric) =>
@@ -40,10 +42,10 @@ export class PipePublisher extends Client {
   }
 
   #make(book: StreamBook): Sending {
-    const value = `${this.name}.${++this.#made}${'z'.repeat(this.chance.hit(0.05) ? 1500 : 0)}`;
-    const isBad = this.chance.hit(0.06);
-    if (!isBad) book.begin(value);
-    return { value, isBad, seq: 0, ackedEnd: 0 };
+    const no = ++this.#made;
+    const value = `${this.name}.${no}${'z'.repeat(this.chance.hit(0.05) ? 1500 : 0)}`;
+    book.begin(value);
+    return { no, value, isSpoilt: this.chance.hit(0.06), seq: 0, ackedEnd: 0 };
   }
 
   /** All at once, on one connection; what has to be sent again. */
@@ -54,7 +56,7 @@ export class PipePublisher extends Client {
     const requests = open.map((each) => {
       if (each.seq === 0) each.seq = ++this.#sequence;
       each.ackedEnd = book.partition(PIPED, 0).ackedEnd;
-      const batch = each.isBad ? Buffer.alloc(3) : encodeBatch([{ value: Buffer.from(each.value) }]);
+      const batch = each.isSpoilt ? Buffer.alloc(3) : encodeBatch([{ value: Buffer.from(each.value) }]);
       const mutation = { producerId: this.name, seq: each.seq, cause: null };
       const request = { stream: PIPED, partition: 0, batch, mutation, afterSeq };
       afterSeq = each.seq;
@@ -80,15 +82,19 @@ export class PipePublisher extends Client {
     if (answer === null) return true; // Nobody knows: the same sequence again.
     if (code === '') {
       const { firstOffset } = answer;
-      const how = () => `${sending.value} at ${firstOffset}, one before it at ${this.#highest}`;
-      this.sim.expect(firstOffset > this.#highest, 'nothing of a pipeline is overtaken', how);
-      this.#highest = firstOffset;
+      const { no } = sending;
+      const last = this.#last;
+      const how = () => `${no} is at ${firstOffset}, ${last.no} had been put at ${last.offset}`;
+      const isBehind = no > last.no && firstOffset > last.offset;
+      this.sim.expect(isBehind, 'nothing of a pipeline is overtaken', how);
+      this.#last = { no, offset: firstOffset };
       book.acked(PIPED, 0, firstOffset, sending.value, sending.ackedEnd);
       return false;
     }
     this.sim.count(`pipe ${code}`);
-    if (sending.isBad && code === 'MALFORMED') return false;
-    this.sim.expect(code === 'OUT_OF_ORDER' || isPassingCode(code), 'a good request is served', () => code);
+    const isExpected = code === 'OUT_OF_ORDER' || (sending.isSpoilt && code === 'MALFORMED');
+    this.sim.expect(isExpected || isPassingCode(code), 'a good request is served', () => code);
+    if (code === 'MALFORMED') sending.isSpoilt = false;
     if (code !== 'UNAVAILABLE') sending.seq = 0;
     return true;
   }

@@ -16,10 +16,10 @@ const sizes = {
 };
 
 /** Runs `script` to its end in virtual time; a failure that nobody heard of fails it. */
-async function inWorld(script: (machine: Machine) => Promise<void>): Promise<void> {
+async function inWorld(script: (machine: Machine) => Promise<void>, shards = 1): Promise<void> {
   const chance = new Chance(1);
   const world = new World(chance.fork());
-  const machine = new Machine(world, chance.fork(), { shards: 1, ...sizes });
+  const machine = new Machine(world, chance.fork(), { shards, ...sizes });
   const unheard: unknown[] = [];
   const note = (error: unknown) => void unheard.push(error);
   process.on('unhandledRejection', note);
@@ -113,3 +113,38 @@ test('what cannot be read is an error with a code', () =>
     const asked = again.getJob(caller, { queue: 'q', id: jobs?.[0]?.id ?? '' });
     await expect(asked).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   }));
+
+const redriven = async (machine: Machine, afterMs: number) => {
+  const task = { queue: 'sick.dead', max: 0, perSecond: 0, parkAfter: 0, mutation: null };
+  const first = await machine.up();
+  await first.admin.applyQueue(caller, aQueue('ward'));
+  const names = Array.from({ length: 8 }, (_, i) => `j${i}`);
+  await first.queues.enqueue(caller, {
+    queue: 'sick',
+    jobs: names.map((name) => aJob(name)),
+    mutation: null,
+  });
+  const request = { queue: 'sick', max: 8, waitMs: 0, visibilityMs: 0, worker: 'w' };
+  const { jobs } = await first.queues.lease(caller, request, new AbortController().signal);
+  const settlements = (jobs ?? []).map((job) => nackOf(heldOf(job), { unrecoverable: true }));
+  await first.queues.settle(caller, { queue: 'sick', settlements, mutation: null });
+  await machine.world.sleep(500);
+  // Cut short on its way to another shard, cancelled at once, and sent back to the source.
+  first.queues.startRedrive(caller, { ...task, targetQueue: 'ward' }).catch(() => {});
+  await machine.world.sleep(afterMs);
+  await restart(machine);
+  const { queues, admin } = await machine.up();
+  await queues.cancelRedrive(caller, { queue: 'sick.dead', mutation: null }).catch(() => {});
+  await queues.startRedrive(caller, { ...task, targetQueue: '' });
+  await machine.world.sleep(90_000);
+  const waiting = async (name: string) => (await admin.getQueue(caller, { name })).figures?.waiting ?? 0;
+  return (await waiting('sick')) + (await waiting('ward')) + (await waiting('sick.dead'));
+};
+
+test('[Q28] a redrive that is cut short, cancelled and sent elsewhere doubles nothing', async () => {
+  for (let afterMs = 0.1; afterMs < 6; afterMs += 0.2) {
+    const script = async (machine: Machine) =>
+      expect(await redriven(machine, afterMs), `cut after ${afterMs} ms`).toBe(8);
+    await inWorld(script, 3);
+  }
+});
