@@ -20,6 +20,8 @@ const GROWTH_BYTES_MAX = 48 * 1024 * 1024;
 const ANSWER_MS_MAX = 5000;
 const PIECE_MS = 2;
 
+const megabytes = (bytes: number) => Math.round(bytes / 1e6);
+
 const open: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const close of open.splice(0).reverse()) await close();
@@ -78,14 +80,14 @@ test(`${INPUTS} inputs crash nothing, hold up nobody and leave nothing behind`, 
   const server = await serve();
   const inputs = fuzzInputs(SEED);
   let sent = 0;
-  let warm = 0;
+  let warm: NodeJS.MemoryUsage | undefined;
   const watched = watch(server.redisPort, () => sent >= INPUTS);
   const sender = async () => {
     while (sent < INPUTS) {
       if (server.child.exitCode !== null) throw new Error(`the server ended: ${server.stderr()}`);
       const number = ++sent;
       await send(server.redisPort, inputs.next().value);
-      if (number === WARM_UP) warm = (await server.memory()).rss;
+      if (number === WARM_UP) warm = await server.memory();
     }
   };
   await Promise.all(Array.from({ length: SENDERS }, sender));
@@ -95,12 +97,14 @@ test(`${INPUTS} inputs crash nothing, hold up nobody and leave nothing behind`, 
   // A connection that failed unexpectedly, and a rejection that nobody handles, would be told there.
   expect(server.stderr()).toBe('');
   expect(server.child.exitCode).toBeNull();
-  const { rss } = await server.memory();
+  const end = await server.memory();
+  const shown = (memory = end) =>
+    `${megabytes(memory.rss)} MB (heap ${megabytes(memory.heapUsed)}, buffers ${megabytes(memory.external)})`;
   process.stdout.write(
     `${INPUTS} inputs: ${rounds} rounds of another client, slowest ${Math.round(slowestMs)} ms, ` +
-      `memory ${Math.round(warm / 1e6)} MB, then ${Math.round(rss / 1e6)} MB\n`,
+      `memory ${shown(warm)}, then ${shown()}\n`,
   );
-  expect(rss - warm).toBeLessThan(GROWTH_BYTES_MAX);
+  expect(end.rss - (warm?.rss ?? 0)).toBeLessThan(GROWTH_BYTES_MAX);
 });
 
 const VERBS = ['GET / HTTP/1.1\r\nHost: x\r\n\r\n', 'POST /v1 HTTP/1.1\r\n', 'PUT', 'Host: x\r\n', 'h'];
