@@ -113,7 +113,7 @@ const latency: BenchClass = {
   title: 'Latency: 1,000 jobs/s, from enqueue to handler; 1,000 SET/s and 1,000 GET/s',
   how:
     'Open loop: a job, or a SET and a GET, each millisecond, whether or not earlier ones were answered. ' +
-    'Keys over the Redis protocol by ioredis on one connection.',
+    'Keys over the Redis protocol by ioredis, a connection for each.',
   systems: [...JOB_SYSTEMS, systems.redisAlways, systems.redisEverysec],
   columns: [
     { name: 'p50', unit: 'ms', isCost: true },

@@ -14,7 +14,9 @@ const { port, plan } = JSON.parse(process.argv[2] ?? '{}') as {
 };
 const PACED_KEYS = 10_000;
 const PER_SECOND = 1000;
-const redis = new Redis(port, '127.0.0.1');
+// Replies leave a connection in order: on one, each GET would also wait for the SET before it.
+const writer = new Redis(port, '127.0.0.1');
+const reader = new Redis(port, '127.0.0.1');
 const value = 'x'.repeat(100);
 const keyOf = (i: number) => `key:${String(i).padStart(12, '0')}`;
 
@@ -31,8 +33,8 @@ async function paced(): Promise<object> {
     const due = ((performance.now() - startMs) / 1000) * PER_SECOND;
     for (; sent < due; sent++) {
       const nowMs = performance.now();
-      running.push(timed('set', redis.set(keyOf(sent % PACED_KEYS), value), nowMs));
-      running.push(timed('get', redis.get(keyOf((sent * 7) % PACED_KEYS)), nowMs));
+      running.push(timed('set', writer.set(keyOf(sent % PACED_KEYS), value), nowMs));
+      running.push(timed('get', reader.get(keyOf((sent * 7) % PACED_KEYS)), nowMs));
     }
   }
   await Promise.all(running);

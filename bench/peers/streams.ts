@@ -44,6 +44,11 @@ export async function kafkaStreams(port: number, isSynced: boolean, seconds: num
     // start, end, MB, MB/s, records, records/s, rebalance ms, fetch ms, fetch MB/s, fetch records/s
     return Number(said.trim().split('\n').at(-1)?.split(',')[9]);
   };
+  // First: a producer that has a topic made as it goes may wait for a partition for minutes.
+  for (const topic of ['once', 'live']) {
+    const partitions = ['--partitions', isSynced ? '1' : '4'];
+    await java('TopicCommand', ...servers, '--create', '--topic', topic, ...partitions);
+  }
   const written = await write('once');
   const caughtUp = await read('once');
   return [written, caughtUp, ...(await Promise.all([write('live'), read('live')]))];

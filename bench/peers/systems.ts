@@ -159,7 +159,6 @@ export const kafka = (sync: boolean): System => ({
         `log.dirs=${join(dir, 'log')}`,
         'offsets.topic.replication.factor=1',
         'group.initial.rebalance.delay.ms=0',
-        `num.partitions=${sync ? 1 : 4}`,
         ...(sync ? ['log.flush.interval.messages=1'] : []),
       ].join('\n'),
     );
