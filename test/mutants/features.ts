@@ -62,7 +62,7 @@ export const features: readonly Mutant[] = [
   {
     name: 'cancelled-keeps-its-lease',
     file: 'dataplane/queue/cancel.ts',
-    find: "else if (from === 'leased') state.letGo(cell, offset);",
+    find: "else if (from === 'leased') parent = state.letGo(cell, offset).meta?.parent;",
     replace: "else if (from === 'leased') void cell;",
     why: 'who holds a cancelled job is refused',
   },

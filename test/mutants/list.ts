@@ -209,9 +209,9 @@ const queues: readonly Mutant[] = [
   },
   {
     name: 'reuse-epochs',
-    file: 'dataplane/queue/evolve.ts',
-    find: 'nextEpoch: this.nextEpoch',
-    replace: 'nextEpoch: 1',
+    file: 'dataplane/queue/flush.ts',
+    find: '{ nextQueue, nextEpoch });',
+    replace: '{ nextQueue, nextEpoch: Math.min(1, nextEpoch) });',
     why: 'an epoch is one lease',
   },
   {
