@@ -76,13 +76,13 @@ export const works: Record<string, Work> = {
     const socket = openSocket(redisPort, '127.0.0.1');
     await once(socket, 'connect');
     for (let from = 0; from < PIPELINED; from += 1000) {
-      let [sets, gets] = ['', ''];
+      let request = '';
       for (let i = from; i < from + 500; i++) {
         const name = `k${String(i).padStart(7, '0')}`;
-        sets += `*3\r\n$3\r\nSET\r\n$8\r\n${name}\r\n$200\r\n${TEXT}\r\n`;
-        gets += `*2\r\n$3\r\nGET\r\n$8\r\n${name}\r\n`;
+        request += `*3\r\n$3\r\nSET\r\n$8\r\n${name}\r\n$200\r\n${TEXT}\r\n`;
+        request += `*2\r\n$3\r\nGET\r\n$8\r\n${name}\r\n`;
       }
-      socket.write(sets + gets);
+      socket.write(request);
       for (let left = 500 * ('+OK\r\n'.length + '$200\r\n\r\n'.length + 200); left > 0; ) {
         const [chunk] = (await once(socket, 'data')) as [Buffer];
         left -= chunk.length;

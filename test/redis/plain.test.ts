@@ -198,3 +198,58 @@ test('a request that is cut behind AUTH goes on', async () => {
   while (answer.length < 10) await turns(1);
   expect(answer).toBe('+OK\r\n+OK\r\n');
 });
+
+test.each([1, 3])('sets and gets in any order answer as one after the other (%d shards)', async (shards) => {
+  const files = new GatedFiles();
+  const server = await serve({ shards, dataDir: directory(), storage: { files } });
+  const asking = await client(server.redisPort);
+  const calls = fc.array(
+    fc.record({ key: fc.constantFrom('a', 'b', 'c', 'd'), value: fc.option(fc.string({ maxLength: 5 })) }),
+    { minLength: 1, maxLength: 40 },
+  );
+  const model = new Map<string, string>();
+  const property = fc.asyncProperty(calls, async (list) => {
+    const expected = list.map(({ key, value }) => {
+      if (value === null) return model.get(key) ?? null;
+      model.set(key, value);
+      return 'OK';
+    });
+    const asked = list.map(({ key, value }) => (value === null ? ['GET', key] : ['SET', key, value]));
+    expect(await asking.pipeline(asked)).toEqual(expected);
+  });
+  await fc.assert(property, { numRuns: 60 });
+});
+
+test('a pipeline that sets and gets in turns waits for few syncs', async () => {
+  const files = new GatedFiles();
+  let syncs = 0;
+  const openFile = files.open;
+  files.open = async (path, mode) => {
+    const file = await openFile(path, mode);
+    return { ...file, sync: () => (syncs++, file.sync()) };
+  };
+  const server = await serve({ dataDir: directory(), storage: { files } });
+  const asking = await client(server.redisPort);
+  const pairs = Array.from({ length: 200 }, (_, i) => [
+    ['SET', `k${i}`, `${i}`],
+    ['GET', `k${i}`],
+  ]);
+  const before = syncs;
+  const replies = await asking.pipeline(pairs.flat());
+  expect(replies).toEqual(Array.from({ length: 200 }, (_, i) => ['OK', `${i}`]).flat());
+  expect(syncs - before).toBeLessThan(20);
+});
+
+test('large values between sets come in order, and no set is done twice', async () => {
+  const server = await serve({ dataDir: directory(), storage: { keysBytesMax: 0 } });
+  const asking = await client(server.redisPort);
+  const large = (i: number) => String(i).repeat(1024 * 1024);
+  for (let i = 0; i < 6; i++) await asking.send('SET', `large${i}`, large(i));
+  const calls = Array.from({ length: 6 }, (_, i) => [
+    ['GET', `large${i}`],
+    ['SET', `small${i}`, `${i}`],
+    ['GET', `small${i}`],
+  ]);
+  const replies = await asking.pipeline(calls.flat());
+  expect(replies).toEqual(Array.from({ length: 6 }, (_, i) => [large(i), 'OK', `${i}`]).flat());
+});

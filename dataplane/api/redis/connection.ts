@@ -13,8 +13,9 @@ import { type DataCommand, type Direct, fits, formOf, nameOf } from './command.t
 import { asRedisError, unknownCommand } from './errors.ts';
 import type { Call, Executor, Place } from './executor.ts';
 import { type ParserLimits, ProtocolError, RequestParser } from './parser.ts';
-import { plainCalls, plainKind, writePlain } from './plain.ts';
+import { type PlainBatch, plainCalls, plainKind, writePlain } from './plain.ts';
 import { RedisError, type Reply, type ReplyWriter, Simple } from './reply.ts';
+import { RequestQueue } from './request-queue.ts';
 import { keyspaceOf, SESSION, type ServerParts, type Session } from './session.ts';
 import { COMMANDS } from './tables.ts';
 import { Transaction } from './transaction.ts';
@@ -58,7 +59,7 @@ export class Connection implements Session {
   clientName = '';
   /** When the request that is not whole yet began, monotonic; 0: there is none. */
   unfinishedSinceMs = 0;
-  #waiting: Buffer[][] = [];
+  readonly #waiting = new RequestQueue();
   readonly #p: ConnectionParts;
   readonly #parser = new RequestParser(OPEN_LIMITS);
   readonly #transaction: Transaction;
@@ -67,7 +68,6 @@ export class Connection implements Session {
   #place: Place | null = null;
   /** By name of the command, for this identity; null: it is allowed. */
   readonly #denials = new Map<string, RedisError | null>();
-  #bytes = 0;
   #isRunning = false;
   #isEnding = false;
   #protocolError: ProtocolError | null = null;
@@ -132,7 +132,6 @@ export class Connection implements Session {
     try {
       this.#parser.feed(chunk, (request) => {
         this.#waiting.push(request);
-        for (const part of request) this.#bytes += part.length;
       });
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
@@ -140,7 +139,7 @@ export class Connection implements Session {
       this.#protocolError = error;
     }
     this.unfinishedSinceMs = this.#parser.isMidway ? this.unfinishedSinceMs || this.#p.monotonicMs() : 0;
-    if (this.#waiting.length > REQUESTS_MAX || this.#bytes > REQUEST_BYTES_MAX) socket.pause(); // N2
+    if (this.#waiting.length > REQUESTS_MAX || this.#waiting.bytes > REQUEST_BYTES_MAX) socket.pause(); // N2
     if (!this.#isRunning) this.#go();
   }
 
@@ -169,7 +168,7 @@ export class Connection implements Session {
     this.#p.writer.take();
     this.#p.onError(error);
     this.#p.socket.destroy();
-    this.#waiting = [];
+    this.#waiting.clear();
   }
 
   /** Whatever is no plain get or set. True: it goes on when it is done. */
@@ -212,7 +211,7 @@ export class Connection implements Session {
 
   /** Whether what is first goes the way of N4. */
   #isPlainNext(): boolean {
-    const kind = plainKind(this.#waiting[0]);
+    const kind = plainKind(this.#waiting.first);
     if (kind === null || this.#transaction.isOpen || this.#p.refusal() !== null) return false;
     return this.#denied(kind) === null;
   }
@@ -221,7 +220,7 @@ export class Connection implements Session {
   #answerGets(): boolean {
     const { kv, writer } = this.#p;
     const { caller, keyspace } = this.place;
-    const waiting = this.#waiting;
+    const waiting = this.#waiting.all;
     let count = 0;
     while (count < waiting.length && writer.bytes < REPLY_BYTES) {
       const args = waiting[count] as Buffer[];
@@ -232,48 +231,60 @@ export class Connection implements Session {
       count++;
     }
     if (count === 0) return false;
-    this.#drop(count);
+    this.#waiting.take(count);
     this.#send();
     return true;
   }
 
-  /** Sets at the front, and the gets behind them. False: they are answered already. */
+  /** Sets and gets at the front. False: they are answered already. */
   #submitPlain(): boolean {
     const { caller, keyspace } = this.place;
-    const calls = plainCalls(this.#waiting, (kind) => this.#denied(kind) === null);
-    const requests = this.#drop(calls.length);
+    const calls = plainCalls(this.#waiting.all, (kind) => this.#denied(kind) === null);
+    const requests = this.#waiting.take(calls.length);
     let isDone = false;
     let isNow = true;
     this.#p.kv.plain(caller, keyspace, calls, (results) => {
       isDone = true;
-      const answer = () => {
-        const answered = writePlain(this.#p.writer, this.protocol, { calls, results });
-        this.#putBack(requests.slice(answered));
-      };
-      if (!isNow) return this.#finish(answer);
-      answer();
+      const batch = { calls, results: [...results] };
+      if (!isNow) return this.#answerPlain(batch, requests);
+      // Bad keys, all of them.
+      writePlain(this.#p.writer, this.protocol, batch);
       this.#send();
     });
     isNow = false;
     return !isDone;
   }
 
-  #putBack(requests: readonly Buffer[][]): void {
-    if (requests.length === 0) return;
-    this.#waiting = [...requests, ...this.#waiting];
-    for (const request of requests) for (const part of request) this.#bytes += part.length;
-  }
-
-  /** Takes so many from the front. */
-  #drop(count: number): Buffer[][] {
-    const dropped = this.#waiting.splice(0, count);
-    if (this.#waiting.length === 0) this.#bytes = 0;
-    else for (const request of dropped) for (const part of request) this.#bytes -= part.length;
-    return dropped;
+  /**
+   * From `from` on, which was asked again. A get that has to be asked again goes back to the front with those
+   * behind it; where a set is behind it, which is done, it is asked alone.
+   */
+  #answerPlain(batch: PlainBatch, requests: readonly Buffer[][], from = -1): void {
+    const { kv, socket, writer } = this.#p;
+    try {
+      const at = writePlain(writer, this.protocol, batch, from);
+      this.#send();
+      const call = batch.calls[at];
+      if (call !== undefined && batch.calls.slice(at).some(({ value }) => value !== null)) {
+        const { caller, keyspace } = this.place;
+        const again = () =>
+          kv.plain(caller, keyspace, [call], ([result]) => {
+            batch.results[at] = result ?? {};
+            this.#answerPlain(batch, requests, at);
+          });
+        if (socket.writableNeedDrain) void drained(socket).then(again);
+        else again();
+        return;
+      }
+      this.#waiting.putBack(requests.slice(at));
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#go();
   }
 
   #take(): Buffer[] {
-    return this.#drop(1)[0] ?? [];
+    return this.#waiting.take(1)[0] ?? [];
   }
 
   /** Direct commands at the front that may go together: writes, then reads (executor.ts X1). */
@@ -283,7 +294,7 @@ export class Connection implements Session {
     let hasRead = false;
     let bytes = 0;
     for (;;) {
-      const args = this.#waiting[0];
+      const args = this.#waiting.first;
       const command = args === undefined ? undefined : this.#directOf(args);
       if (args === undefined || command === undefined) return calls;
       const isRead = command.verb === 'get';
