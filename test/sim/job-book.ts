@@ -97,7 +97,7 @@ export class JobBook {
     const isWithin = known && before.fromMs > 0 && between.toMs < endMs;
     if (isRepeat || isWithin) {
       const how = () => `queue ${job.queue}, key ${job.dedupKey}: ${before.id} and ${id}`;
-      const isOlder = known && between.fromMs > before.toMs + windowMs;
+      const isOlder = known && between.fromMs > before.toMs + windowMs + STALE_MS;
       if (isWithin && this.#sim.isCalm)
         this.#sim.expect(before.id === id, 'a dedup key is one job in its window', how);
       if (isRepeat) this.#sim.expect(!isOlder || id !== before.id, 'a dedup key ends with its window', how);
