@@ -24,7 +24,7 @@ export class OwnedPartition {
   handled: number;
   committed: number;
   isRevoking = false;
-  /** It belongs to somebody else now. */
+  /** It belongs to somebody else now, or was moved by a seek. */
   isGone = false;
 
   constructor({ partition, epoch, offset }: pb.AssignedPartition) {
@@ -113,7 +113,9 @@ export class Commits {
       if (error === undefined) owned.committed = Math.max(owned.committed, offset);
       else if (error.retry === 'never') {
         this.#drop(owned, error);
-        if (error.code !== 'MEMBER_FENCED') this.#onRefused(error);
+        // It has moved on, by a seek or to somebody else: nothing of it can be committed any more.
+        if (error.code === 'MEMBER_FENCED') owned.isGone = true;
+        else this.#onRefused(error);
       } else this.#dirty.add(owned);
     });
     this.#wake();

@@ -244,7 +244,7 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     const revoked: number[] = [];
     for (const owned of this.#owned.values()) {
       if (!owned.isRevoking || this.#inHand?.owned === owned) continue;
-      if (owned.handled > owned.committed) this.#commits.flush();
+      if (!owned.isGone && owned.handled > owned.committed) this.#commits.flush();
       else revoked.push(owned.partition);
     }
     if (revoked.length === 0 || !this.#session.isOpen) return;

@@ -172,7 +172,8 @@ export class FakeStreams {
       const revoking = own
         .filter(({ partition }) => partitions[partition]?.target !== member.id)
         .map((p) => p.partition);
-      member.call?.write({ assignment: { memberEpoch: 1, partitions: own, revoking } });
+      const kept = own.filter(({ partition }) => !revoking.includes(partition));
+      member.call?.write({ assignment: { memberEpoch: 1, partitions: kept, revoking } });
     }
   }
 

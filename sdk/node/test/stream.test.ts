@@ -226,6 +226,33 @@ test('a seek moves a running consumer', async () => {
   expect(seen).toEqual([0, 1, 2, 1, 2]);
 });
 
+test('a partition that is sought while it is given up still goes to the next member', async () => {
+  const { fake, fm } = await startFake();
+  fake.streams.create('s', 2);
+  await fm.stream.writeMany('s', [0, 1, 2, 3], { partition: (_, i) => i % 2 });
+  const [held, release] = [Promise.withResolvers<number>(), Promise.withResolvers<void>()];
+  const [first, second] = [fm.stream.consumer('s', 'g'), fm.stream.consumer('s', 'g')];
+  // One of each partition is in hand, whichever is given up.
+  const handle = async (consumer: Consumer) => {
+    const seen = new Set<number>();
+    for await (const event of consumer) {
+      seen.add(event.partition);
+      if (consumer !== first || seen.size < 2) continue;
+      held.resolve(event.partition);
+      await release.promise;
+    }
+  };
+  const runs = [handle(first)];
+  await held.promise;
+  runs.push(handle(second));
+  await until(() => fake.streams.groups.get('s/g')?.members.size === 2, 'the second member has joined');
+  await sleep(20);
+  for (const partition of [0, 1]) fake.streams.seek('s', 'g', partition, 0);
+  release.resolve();
+  await until(() => second.partitions.length === 1, 'the second member has its share');
+  await Promise.all([first.close(), second.close(), ...runs]);
+});
+
 test('aborting ends the loop, and what was handled is committed', async () => {
   const { fake, fm } = await startFake();
   fake.streams.create('s', 1);
