@@ -13,8 +13,8 @@ import { processorMs, works, yardstick } from './work.ts';
 
 /** Medians of many runs, alone and beside others. */
 const RATIOS: Record<string, number> = { jobs: 0.45, streams: 1.15, keys: 0.53, redis: 0.73 };
-/** Twice the work is caught; what a busy machine adds is not. */
-const SLACK = 1.6;
+/** Twice the work comes to 1.4 to 1.6, since some of it is there once; a busy machine adds up to 0.15. */
+const SLACK = 1.4;
 const ROUNDS = 10;
 
 const dataDir = mkdtempSync(join(tmpdir(), 'flowmesh-guard-'));
