@@ -344,7 +344,7 @@ export class FlowError extends Error {
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code);
 
-/** Limits that every listener enforces (RELIABILITY: sizes). Bytes unless said. */
+/** Limits that every listener enforces. Bytes unless said. */
 export const LIMITS = {
   keyBytes: 1024,
   valueBytes: 1024 * 1024,
