@@ -119,16 +119,21 @@ function scheduleState(view: QueueView, cell: QueueCell, schedule: Schedule): pb
 /** When the oldest ready job became ready; 0: none is ready. */
 async function oldestReadyAt(view: QueueView, cell: QueueCell): Promise<number> {
   const { cursor, plain } = cell.state;
-  const ready = cell.ready.first()?.value.readyAtMs ?? Number.POSITIVE_INFINITY;
   const enqueued =
     plain > 0 ? (await loadEntry(cell.log, cursor)).head.appendTimeMs : Number.POSITIVE_INFINITY;
-  const oldest = Math.min(ready, enqueued, await oldestKeyed(view, cell));
+  const oldest = Math.min(enqueued, await oldestException(view, cell));
   return Number.isFinite(oldest) ? oldest : 0;
 }
 
-/** Of the jobs that wait by limit key, by offset: exact unless many delayed or blocked ones are older. */
-async function oldestKeyed({ context }: QueueView, { state, keys }: QueueCell): Promise<number> {
-  if (state.keyed === 0) return Number.POSITIVE_INFINITY;
+/**
+ * Of the jobs that are ready with a priority, after a retry, or by limit key; by offset: exact unless many
+ * delayed or blocked ones are older.
+ */
+async function oldestException({ context }: QueueView, { state, keys }: QueueCell): Promise<number> {
+  let oldest = Number.POSITIVE_INFINITY;
+  if (state.keyed + state.ready === 0) return oldest;
   const rows = await context.rows.scan(JOB, { from: keys.job, to: after(keys.job), limit: OLDEST_ROWS });
-  return rows.find(({ value }) => value.state === 'keyed')?.value.meta.readyAtMs ?? Number.POSITIVE_INFINITY;
+  for (const { value } of rows)
+    if (value.state === 'keyed' || value.state === 'ready') oldest = Math.min(oldest, value.meta.readyAtMs);
+  return oldest;
 }

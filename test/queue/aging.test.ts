@@ -122,3 +122,18 @@ test.each([false, true])('[Q126] any mix comes in the order of priority and age 
   });
   return fc.assert(property, { numRuns: again ? 8 : 25, endOnFailure: true });
 });
+
+test('[Q67] the oldest ready job is known before anybody asks for jobs, whatever its priority', async () => {
+  const oldestMs = async () =>
+    (await bench.fabric.admin.getQueue(caller, { name: 'q' })).figures?.oldestReadyAtMs ?? 0;
+  await bench.enqueue('q', aJob('low', { priority: 1 }));
+  const startMs = await oldestMs();
+  expect(startMs).toBeGreaterThan(0);
+  await bench.advance(5 * SECOND);
+  await bench.enqueue('q', aJob('high', { priority: 9 }));
+  expect(await oldestMs()).toBe(startMs);
+  await bench.restart({ clean: true });
+  expect(await oldestMs()).toBe(startMs);
+  expect(await order(1, 1)).toEqual(['high']);
+  expect(await oldestMs()).toBe(startMs);
+});
