@@ -51,7 +51,11 @@ for (const name of asked) {
   const document = join(docs, 'benchmarks.md');
   writeFileSync(
     document,
-    written(readFileSync(document, 'utf8'), result, `${rounds} rounds in turns; ${machine}`),
+    written(
+      readFileSync(document, 'utf8'),
+      result,
+      `${rounds} ${rounds === 1 ? 'round' : 'rounds'} in turns; ${machine}`,
+    ),
   );
 }
 

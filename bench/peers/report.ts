@@ -120,7 +120,8 @@ export function plot(result: Result): string {
   const size = `viewBox="0 0 ${width} ${y}" width="${width}" height="${y}"`;
   const key = `${result.title}. Green: FlowMesh; blue: synced before an answer; grey: not`;
   return (
-    `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img"><style>${STYLE}</style>` +
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img">` +
+    `<title>${escaped(result.title)}</title><style>${STYLE}</style>` +
     `<text x="0" y="14" class="h">${escaped(key)}</text>${shapes.join('')}</svg>\n`
   );
 }

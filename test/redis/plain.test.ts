@@ -226,7 +226,11 @@ test('a pipeline that sets and gets in turns waits for few syncs', async () => {
   const openFile = files.open;
   files.open = async (path, mode) => {
     const file = await openFile(path, mode);
-    return { ...file, sync: () => (syncs++, file.sync()) };
+    const sync = () => {
+      syncs++;
+      return file.sync();
+    };
+    return { ...file, sync };
   };
   const server = await serve({ dataDir: directory(), storage: { files } });
   const asking = await client(server.redisPort);
