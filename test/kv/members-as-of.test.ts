@@ -1,26 +1,10 @@
 // Members of collections as of earlier moments, on real shards, against a model that keeps every version.
-import { type KvAsOfInput, type KvOpInput, KvRequest, KvResponse } from '@flowmesh/protocol/gen/flowmesh.js';
+import type { KvAsOfInput, KvOpInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { aBench, asOf } from './as-of-bench.ts';
 import { openRealBench, type RealBench } from './real-bench.ts';
-import { b, caller } from './support.ts';
-
-const opened: RealBench[] = [];
-afterEach(async () => {
-  for (const bench of opened.splice(0)) await bench.close();
-});
-
-async function aBench(shards = 1, ...more: [object?]): Promise<RealBench> {
-  const bench = await openRealBench(shards, ...more);
-  opened.push(bench);
-  return bench;
-}
-
-async function asOf(bench: RealBench, moment: KvAsOfInput, ops: readonly KvOpInput[]): Promise<KvResponse> {
-  const request = KvRequest.decode(KvRequest.encode({ ops, asOf: moment }).finish());
-  const response = await bench.service.execute(caller(), request);
-  return KvResponse.decode(KvResponse.encode(response).finish());
-}
+import { b } from './support.ts';
 
 const KEYS = ['a', 'b', 'b\0'];
 const NAMES = ['', 'x', 'x\0', 'y', 'z'];

@@ -39,18 +39,18 @@ export function plainCalls(waiting: readonly Buffer[][], may: (kind: 'GET' | 'SE
     if (value === null) reads++;
     else if (reads > 0) {
       // Gets that no set follows, which is what most pipelines are, are not looked up.
-      if (read.size === 0) for (const each of calls) if (each.value === null) read.add(nameOf(each));
-      if (read.has(key.toString('latin1'))) break;
+      if (read.size === 0) for (const each of calls) if (each.value === null) read.add(nameOf(each.key));
+      if (read.has(nameOf(key))) break;
     }
     bytes += key.length + (value?.length ?? 0);
     if (calls.length > 0 && bytes > BATCH_BYTES_MAX) break;
     calls.push({ key, value });
-    if (value === null && read.size > 0) read.add(key.toString('latin1'));
+    if (value === null && read.size > 0) read.add(nameOf(key));
   }
   return calls;
 }
 
-const nameOf = ({ key }: PlainCall): string => key.toString('latin1');
+const nameOf = (key: Buffer): string => key.toString('latin1');
 
 export interface PlainBatch {
   readonly calls: readonly PlainCall[];
