@@ -13,8 +13,8 @@ interface Lane {
   run<T>(command: KvCommand<T>, options?: CallOptions): Promise<T>;
 }
 
-/** The fields of a hash as they are, or as they were at a moment (`fm.kv.asOf`). */
-export class HashReader {
+/** One collection: what reads and changes of it start from. */
+abstract class CollectionReader {
   protected readonly lane: Lane;
   protected readonly key: Name;
 
@@ -23,7 +23,10 @@ export class HashReader {
     this.lane = lane;
     this.key = key;
   }
+}
 
+/** The fields of a hash as they are, or as they were at a moment (`fm.kv.asOf`). */
+export class HashReader extends CollectionReader {
   /** The value of a field; undefined: it is not there. */
   async get<T = unknown>(field: Name, options?: CallOptions): Promise<T | undefined> {
     return this.lane.run(commands.hashGetCommand(this.key, [field], firstValue), options) as Promise<
@@ -84,16 +87,7 @@ export class HashKey extends HashReader {
 }
 
 /** The members of a set as they are, or as they were at a moment (`fm.kv.asOf`). */
-export class MembersReader {
-  protected readonly lane: Lane;
-  protected readonly key: Name;
-
-  /** @internal */
-  constructor(lane: Lane, key: Name) {
-    this.lane = lane;
-    this.key = key;
-  }
-
+export class MembersReader extends CollectionReader {
   async has(member: Name, options?: CallOptions): Promise<boolean> {
     const [isMember] = await this.lane.run(commands.setContainsCommand(this.key, [member]), options);
     return isMember ?? false;
@@ -144,16 +138,7 @@ export interface RangeOptions extends CallOptions {
 }
 
 /** The members of a sorted set as they are, or as they were at a moment (`fm.kv.asOf`). */
-export class SortedSetReader {
-  protected readonly lane: Lane;
-  protected readonly key: Name;
-
-  /** @internal */
-  constructor(lane: Lane, key: Name) {
-    this.lane = lane;
-    this.key = key;
-  }
-
+export class SortedSetReader extends CollectionReader {
   /** The score of a member; undefined: it is not there. */
   async score(member: Name, options?: CallOptions): Promise<number | undefined> {
     return this.lane.run(commands.sortedSetScoreCommand(this.key, member), options);
