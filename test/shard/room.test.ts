@@ -42,6 +42,15 @@ function gatedLogs(): { files: LogFiles; shut(): void; release(): void } {
   };
 }
 
+/** A lease and its ack. */
+async function handleOne(fabric: OpenedFabric): Promise<void> {
+  const request = { queue: 'q', max: 1, waitMs: 0, visibilityMs: 0, worker: 'w' };
+  const { jobs } = await fabric.queues.lease(caller, request, new AbortController().signal);
+  const settlements = (jobs ?? []).map((job) => ackOf(heldOf(job)));
+  const { results } = await fabric.queues.settle(caller, { queue: 'q', settlements, mutation: null });
+  expect(results?.map(({ code }) => code ?? '')).toEqual(['']);
+}
+
 const publish = (fabric: OpenedFabric) =>
   fabric.streams.publish(
     caller,
@@ -85,11 +94,7 @@ test('[O1] data is refused while what is in memory waits for the disk, and nothi
 
   const read = pb.ReadRequest.create({ stream: 's', partition: 0, offset: 0, max: 1 });
   expect((await fabric.streams.read(caller, read)).records).toHaveLength(1);
-  const request = { queue: 'q', max: 1, waitMs: 0, visibilityMs: 0, worker: 'w' };
-  const { jobs } = await fabric.queues.lease(caller, request, new AbortController().signal);
-  const settlements = (jobs ?? []).map((job) => ackOf(heldOf(job)));
-  const { results } = await fabric.queues.settle(caller, { queue: 'q', settlements, mutation: null });
-  expect(results?.map(({ code }) => code ?? '')).toEqual(['']);
+  await handleOne(fabric);
 
   logs.release();
   await vi.waitFor(() => publish(fabric), 5000);
@@ -145,11 +150,7 @@ test('[O2] short of memory: data is refused with a hint, reads and acks go on, a
   expect(fabric.state()).toBe('memory_full');
   await expect(enqueue()).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', retryAfterMs: 250 });
   await expect(publish(fabric)).rejects.toMatchObject({ message: /memory of the process is short/ });
-  const request = { queue: 'q', max: 1, waitMs: 0, visibilityMs: 0, worker: 'w' };
-  const { jobs } = await fabric.queues.lease(caller, request, new AbortController().signal);
-  const settlements = (jobs ?? []).map((job) => ackOf(heldOf(job)));
-  const { results } = await fabric.queues.settle(caller, { queue: 'q', settlements, mutation: null });
-  expect(results?.map(({ code }) => code ?? '')).toEqual(['']);
+  await handleOne(fabric);
   Object.assign(figures, { resident: 70, live: 60 });
   await time.advance(1000, async () => {});
   await enqueue();
