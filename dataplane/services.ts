@@ -15,12 +15,12 @@ export interface PlainCall {
 export interface KvService {
   /** Hot path: a string that is at hand; null: there is no such key; undefined: `plain` has to ask. */
   getNow(caller: Caller, keyspace: string, key: Buffer): Buffer | null | undefined;
-  /** Hot path: no messages, no promise. `done` is called once, perhaps at once, with a result for each. */
+  /** Hot path: no messages, no promise. `done` is called once, perhaps at once, with its own results. */
   plain(
     caller: Caller,
     keyspace: string,
     calls: readonly PlainCall[],
-    done: (results: readonly pb.KvResultInput[]) => void,
+    done: (results: pb.KvResultInput[]) => void,
   ): void;
   execute(caller: Caller, request: pb.KvRequest): Promise<pb.KvResponseInput>;
   /** Sends changes until `close`, or until `fail` has been called. The first message has none. */

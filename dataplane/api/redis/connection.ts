@@ -245,7 +245,7 @@ export class Connection implements Session {
     let isNow = true;
     this.#p.kv.plain(caller, keyspace, calls, (results) => {
       isDone = true;
-      const batch = { calls, results: [...results] };
+      const batch = { calls, results };
       if (!isNow) return this.#answerPlain(batch, requests);
       // Bad keys, all of them.
       writePlain(this.#p.writer, this.protocol, batch);
