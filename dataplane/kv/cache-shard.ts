@@ -83,6 +83,7 @@ export class CacheShard implements ShardPort {
       random,
       wallMs,
       wake: () => this.#arm(0),
+      showsTime: () => {},
     });
   }
 

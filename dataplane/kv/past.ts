@@ -102,10 +102,10 @@ async function markOf(places: readonly Place[], { ops }: pb.KvRequest, asOf: pb.
     const timeMs = asOf.timeMs;
     return { timeMs, places: await Promise.all(shards.map((shard) => since(shard, timeMs + 1))) };
   }
-  await Promise.all(shards.map((shard) => shard.settled()));
+  const nowMs = Math.max(...shards.map((shard) => shard.nowMs()));
+  await Promise.all(shards.map((shard) => shard.settled(nowMs)));
   const now = shards.map(({ timeline }): PlaceInHistory => ({ position: timeline.window.next, events: 0 }));
-  if (asOf.at !== 'revision')
-    return { timeMs: Math.max(...shards.map((shard) => shard.nowMs())), places: now };
+  if (asOf.at !== 'revision') return { timeMs: nowMs, places: now };
   const homes = new Set(ops.map((op) => kvShardOf(bodyOf(op as Lookup).key, shards.length)));
   const [home = 0] = homes;
   if (homes.size > 1) throw invalid('the keys live on several shards, and a revision is of one');

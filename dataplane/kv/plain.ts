@@ -1,7 +1,7 @@
 // Gets and sets without any terms: nearly everything that a pipeline of a Redis client asks for. They are
 // what the messages of `execute` would ask for, without messages and promises.
 //   P1. A value is given at once only if it is in memory and durable (ShardPort.peek). Whatever else there
-//       is to say (no string, not in memory, a bad key) is said by a command.
+//       is to say (no string, expired, not in memory, a bad key) is said by a command.
 import { type FlowError, LIMITS } from '@flowmesh/protocol';
 import type { KvResultInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import type { KvService, PlainCall } from '../services.ts';
@@ -22,7 +22,7 @@ export function createPlain(shards: readonly ShardPort[]): Pick<KvService, 'getN
       if (row === undefined) return null;
       if (row === NOT_NOW || (row as Meta).kind !== STRING) return undefined;
       const { value, expireAtMs } = row as Meta;
-      return expireAtMs !== 0 && expireAtMs <= shard.momentMs() ? null : value;
+      return expireAtMs !== 0 && expireAtMs <= shard.momentMs() ? undefined : value;
     },
 
     plain(caller, keyspace, calls, done) {

@@ -81,6 +81,8 @@ async function scanKeys(parts: ScanParts, scan: pb.KvScan): Promise<pb.KvResultI
   const { keyspaceStart, prefix, wanted } = plan;
   const entries: pb.KvEntryInput[] = [];
   let { shard: at, last, limit: left } = plan;
+  /** The latest time that an expired key shows. */
+  let shownMs = 0;
   while (left > 0 && at < places.length) {
     const { shard, rows } = places[at] as Place;
     const from = last === undefined ? prefix : `${keyspaceStart}${part(last)}\0`;
@@ -89,18 +91,22 @@ async function scanKeys(parts: ScanParts, scan: pb.KvScan): Promise<pb.KvResultI
     for (const { key, value } of page) {
       last = nameOfKey(key, keyspaceStart.length);
       if (wanted !== 0 && value.kind !== wanted) continue;
-      if (value.expireAtMs !== 0 && value.expireAtMs <= nowMs) continue;
+      if (value.expireAtMs !== 0 && value.expireAtMs <= nowMs) {
+        shownMs = Math.max(shownMs, value.expireAtMs);
+        continue;
+      }
       entries.push({ name: fromByteString(last), type: TYPE_NAMES[value.kind] });
     }
     if (page.length < Math.min(left, VALUES_MAX)) {
-      await shard.settled();
+      await shard.settled(shownMs);
+      shownMs = 0;
       at++;
       last = undefined;
     }
     left -= page.length;
   }
   if (at === places.length) return { entries };
-  await (places[at] as Place).shard.settled();
+  await (places[at] as Place).shard.settled(shownMs);
   return { entries, cursor: keyCursor(at, last) };
 }
 

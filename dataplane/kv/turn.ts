@@ -1,14 +1,14 @@
 // What one operation of a command may see and do. One instance per view, set anew for each command: no
 // allocation.
 //   D1. An expired key is absent, whether or not the sweeper has been there; what it left is accounted for by
-//       the event that writes over it.
+//       the event that writes over it. Its absence shows time, which must be durable when the answer leaves.
 //   D2. An operation refuses before it emits, and emits at most one event.
 //   D3. A command writes and returns at most COMMAND_BYTES_MAX, so that events and reply fit one journal
 //       entry.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Moment, StepEmit } from '../shard/state-machine.ts';
-import type { Rows, Table } from '../storage/contract.ts';
+import type { Moment, StepEmit, ViewContext } from '../shard/state-machine.ts';
+import type { Table } from '../storage/contract.ts';
 import { DELETED, type KeyGone, type KeyPut } from './events.ts';
 import type { KvState } from './state.ts';
 import { type Kind, META, type Meta, memberPrefix, memberTable, TYPE_NAMES } from './tables.ts';
@@ -23,7 +23,7 @@ export class Turn {
   nowMs = 0;
   /** Which operation of the request is decided. */
   step = 0;
-  readonly #rows: Rows;
+  readonly #context: Pick<ViewContext, 'rows' | 'showsTime'>;
   readonly #state: KvState;
   #emit: StepEmit = noEmit;
   #isAtomic = false;
@@ -31,8 +31,8 @@ export class Turn {
   /** The row behind the last `look`, expired or not. */
   #before: Meta | undefined;
 
-  constructor(rows: Rows, state: KvState) {
-    this.#rows = rows;
+  constructor(context: Pick<ViewContext, 'rows' | 'showsTime'>, state: KvState) {
+    this.#context = context;
     this.#state = state;
   }
 
@@ -49,9 +49,11 @@ export class Turn {
 
   /** The key as everybody sees it now. */
   look(key: string): Meta | undefined {
-    const row = this.#rows.get(META, key);
+    const row = this.#context.rows.get(META, key);
     this.#before = row;
-    return row === undefined || (row.expireAtMs !== 0 && row.expireAtMs <= this.nowMs) ? undefined : row;
+    if (row === undefined || row.expireAtMs === 0 || row.expireAtMs > this.nowMs) return row;
+    this.#context.showsTime(row.expireAtMs);
+    return undefined;
   }
 
   lookFor(key: string, kind: Kind): Meta | undefined {
@@ -73,8 +75,9 @@ export class Turn {
   member<V>(table: Table<V>, meta: Meta, rowKey: string): V | undefined {
     // The collection may have begun behind `reads`, in this very command: then nobody fetched the row, and if
     // it is not in memory it does not exist (KvState.isFresh).
-    const isFetched = !this.#state.isFresh(meta.generation) || this.#rows.isResident({ table, key: rowKey });
-    return isFetched ? this.#rows.get(table, rowKey) : undefined;
+    const { rows } = this.#context;
+    const isFetched = !this.#state.isFresh(meta.generation) || rows.isResident({ table, key: rowKey });
+    return isFetched ? rows.get(table, rowKey) : undefined;
   }
 
   nextRevision(): number {

@@ -39,7 +39,7 @@ export class KvView implements View {
     this.#rows = context.rows;
     this.#sweeper = sweeper;
     this.#state = new KvState(context.rows, (tenant) => sweeper.serve(tenant));
-    this.#turn = new Turn(context.rows, this.#state);
+    this.#turn = new Turn(context, this.#state);
   }
 
   load(): Promise<void> {

@@ -17,17 +17,26 @@ export class Batch {
   /** Shard time of all its events; set by the first. */
   timeMs = 0;
   readonly writer = new ByteWriter(64 * 1024);
+  /** Its time is what a read has shown: it is sealed even without events. */
+  holdsTime = false;
   #dones: Done[] = [];
   #errors: (FlowError | null)[] = [];
   #replies: unknown[] = [];
   #thens: (() => void)[] = [];
 
   get isEmpty(): boolean {
-    return this.writer.length === 0;
+    return this.writer.length === 0 && !this.holdsTime;
   }
 
   get hasWaiters(): boolean {
     return this.#dones.length > 0 || this.#thens.length > 0;
+  }
+
+  /** To be filled anew, as the entry `seq`. */
+  reset(seq: number): void {
+    this.writer.length = 0;
+    this.holdsTime = false;
+    this.seq = seq;
   }
 
   /** Parallel arrays, so that a waiting caller costs no object of its own. */

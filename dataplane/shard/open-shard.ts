@@ -128,6 +128,7 @@ async function openParts(
     );
   }
   let wake = () => {};
+  let showsTime: ViewContext['showsTime'] = () => {};
   const context: ViewContext = {
     shard: o.id,
     shards: o.shards,
@@ -136,6 +137,7 @@ async function openParts(
     random: runtime.random,
     wallMs: runtime.wallMs,
     wake: () => wake(),
+    showsTime: (timeMs) => showsTime(timeMs),
   };
   const producers = new Producers(context, DEFAULT_TENANT);
   const views = o.factories.map((make) => make(context));
@@ -178,8 +180,9 @@ async function openParts(
       checkpoints.consider({ seq, timeMs }, entryBytes, () => shard.durable(seq));
     },
   };
-  const shard = new Shard(parts, position.seq);
+  const shard = new Shard(parts, position);
   wake = shard.wake;
+  showsTime = shard.showsTime;
   const startedMs = runtime.monotonicMs();
   let replayed = 0;
   if (last > position.seq) {

@@ -1,24 +1,23 @@
 import { FlowError } from '@flowmesh/protocol';
 import { type Journal, JournalFull } from '../journal/journal.ts';
 import type { Runtime } from '../runtime.ts';
-import { ByteReader } from '../storage/bytes.ts';
-import type { RowRef, Table } from '../storage/contract.ts';
+import type { Table } from '../storage/contract.ts';
 import type { RowStore } from '../storage/row-store.ts';
 import { Batch, type Done, promised } from './batch.ts';
 import {
   BATCH_SOFT_BYTES,
   CAUSE_BYTES_MAX,
   COMMAND_BYTES_MAX,
-  FETCH_ROWS_MAX,
   REPLY_BYTES_MAX,
   TICK_BYTES,
   TICK_EVENT_BYTES_MAX,
 } from './bounds.ts';
+import type { Position } from './checkpoint.ts';
 import type { ShardClock } from './clock.ts';
 import { type CauseNote, type Effects, noteOf } from './effects.ts';
 import { History } from './history.ts';
 import { Inbox, type Pending, pendingOf } from './inbox.ts';
-import { countMissing } from './missing.ts';
+import { Missing } from './missing.ts';
 import type { Producers } from './producers.ts';
 import { asFlowError, overloaded, tooLarge } from './refusals.ts';
 import {
@@ -26,7 +25,6 @@ import {
   type Event,
   type HistoryEntry,
   type HistorySubject,
-  type Moment,
   type MutationId,
   NOT_NOW,
   type ShardPort,
@@ -65,8 +63,12 @@ export class Shard implements ShardPort {
   #open = new Batch();
   #inFlight: Batch | null = null;
   #spare = new Batch();
-  #durableSeq: number;
+  /** The last durable entry; time would begin again where it ends. */
+  #durable: Position;
+  /** The latest time that what is being decided shows. */
+  #shownMs = 0;
   readonly #inbox = new Inbox();
+  readonly #missing: Missing;
   #isFetching = false;
   #isFlushArmed = false;
   #isInTick = false;
@@ -77,15 +79,16 @@ export class Shard implements ShardPort {
   #endBytes = 0;
   #note: CauseNote | null = null;
 
-  constructor(parts: ShardParts, durableSeq: number) {
+  constructor(parts: ShardParts, durable: Position) {
     this.#p = parts;
     this.id = parts.id;
     this.shards = parts.shards;
-    this.#durableSeq = durableSeq;
-    this.#open.seq = durableSeq + 1;
+    this.#durable = durable;
+    this.#open.seq = durable.seq + 1;
     this.#moment = { nowMs: 0, position: this.#open.seq };
     parts.rows.openBatch = this.#open.seq;
     this.#views = new ViewTable(parts.views);
+    this.#missing = new Missing(parts, this.#views);
     this.#timer = new WakeTimer(parts.runtime, this.wake);
     const { journal } = parts;
     this.timeline = new History({ journal, views: this.#views, shard: this, open: () => this.#open });
@@ -97,7 +100,7 @@ export class Shard implements ShardPort {
   }
 
   get durableSeq(): number {
-    return this.#durableSeq;
+    return this.#durable.seq;
   }
 
   nowMs(): number {
@@ -109,7 +112,7 @@ export class Shard implements ShardPort {
     if (this.#failure !== null || !rows.isResident({ table, key })) return NOT_NOW;
     rows.newestRead = 0;
     const value = rows.get(table, key);
-    return rows.newestRead > this.#durableSeq ? NOT_NOW : value;
+    return rows.newestRead > this.#durable.seq ? NOT_NOW : value;
   }
 
   momentMs(): number {
@@ -128,9 +131,9 @@ export class Shard implements ShardPort {
     return promised((done) => this.#accept(pendingOf(commands, mutation, true, done)));
   }
 
-  settled(): Promise<void> {
+  settled(shownMs = 0): Promise<void> {
     return promised((done) => {
-      const batch = this.#newestUnsettled();
+      const batch = this.#timeShown(shownMs) ?? this.#newestUnsettled();
       if (this.#failure !== null) done(this.#failure, undefined);
       else if (batch === null) done(null, undefined);
       else batch.wait(done, null, undefined);
@@ -140,23 +143,22 @@ export class Shard implements ShardPort {
   /** Resolves when the entry `seq`, which has been sealed, is durable. */
   durable(seq: number): Promise<void> {
     const batch = this.#inFlight;
-    if (seq <= this.#durableSeq || batch === null) return Promise.resolve();
+    if (seq <= this.#durable.seq || batch === null) return Promise.resolve();
     return promised((done) => batch.wait(done, null, undefined));
   }
 
   /** A view wants to run its `tick`: a worker came, rows became resident. */
   readonly wake = (): void => this.#armFlush();
 
+  readonly showsTime = (timeMs: number): void => {
+    if (timeMs > this.#shownMs) this.#shownMs = timeMs;
+  };
+
   /** Applies one entry of the journal during recovery. */
   replay(seq: number, timeMs: number, payload: Buffer): void {
-    const reader = new ByteReader(payload);
     this.#p.rows.openBatch = seq;
-    const at: Moment = { nowMs: timeMs, position: seq };
-    while (!reader.done) {
-      const { view, event } = this.#views.decodeEvent(reader);
-      view.evolve(event, at);
-    }
-    this.#durableSeq = seq;
+    this.#views.evolve(payload, { nowMs: timeMs, position: seq });
+    this.#durable = { seq, timeMs };
     this.#open.seq = seq + 1;
     this.#p.rows.openBatch = seq + 1;
   }
@@ -193,19 +195,15 @@ export class Shard implements ShardPort {
   /** May be decided now: the batch has room and every row is resident. */
   #isReady(pending: Pending): boolean {
     return (
-      !this.#isInTick && this.#open.writer.length < BATCH_SOFT_BYTES && this.#missing(pending, null) === 0
+      !this.#isInTick && this.#open.writer.length < BATCH_SOFT_BYTES && this.#missing.count(pending) === 0
     );
-  }
-
-  #missing(pending: Pending, into: RowRef[] | null): number {
-    return countMissing(this.#p, this.#views, pending, into);
   }
 
   #pump(): void {
     if (this.#isFetching || this.#isInTick) return;
     for (let pending = this.#inbox.first(); pending !== undefined; pending = this.#inbox.first()) {
       if (this.#open.writer.length >= BATCH_SOFT_BYTES) break;
-      if (this.#missing(pending, null) > 0) {
+      if (this.#missing.count(pending) > 0) {
         void this.#fetch();
         break;
       }
@@ -215,16 +213,10 @@ export class Shard implements ShardPort {
     this.#armFlush();
   }
 
-  /** Fetches what all waiting commands read, in one go. */
   async #fetch(): Promise<void> {
     this.#isFetching = true;
-    const refs: RowRef[] = [];
-    for (const pending of this.#inbox.waiting()) {
-      if (refs.length >= FETCH_ROWS_MAX) break;
-      this.#missing(pending, refs);
-    }
     try {
-      await this.#p.rows.fetch(refs);
+      await this.#missing.fetch(this.#inbox);
       this.#isFetching = false;
     } catch (error) {
       this.#isFetching = false;
@@ -239,6 +231,7 @@ export class Shard implements ShardPort {
     const batch = this.#open;
     const mark = batch.writer.length;
     rows.newestRead = 0;
+    this.#shownMs = 0;
     if (mark === 0) batch.timeMs = this.nowMs();
     this.#moment = { nowMs: batch.timeMs, position: batch.seq };
     this.#endBytes = mark + COMMAND_BYTES_MAX;
@@ -326,28 +319,37 @@ export class Shard implements ShardPort {
     view.evolve(event, this.#moment);
   };
 
-  /**
-   * When what the reply shows is durable: row-only views know its batch (newestRead), others read cells, too.
-   */
+  /** When what the reply shows is durable. */
   #answer(pending: Pending, error: FlowError | null, reply: unknown, open: Batch): void {
-    const rowsOnly =
-      open === this.#open && pending.commands.every((c) => this.#views.of(c).readsOnlyRows === true);
-    if (
-      !open.isEmpty &&
-      !(rowsOnly && !pending.commands.some((c) => c.mutates) && this.#p.rows.newestRead < open.seq)
-    ) {
-      open.wait(pending.done, error, reply);
-    } else if (this.#inFlight !== null && (!rowsOnly || this.#p.rows.newestRead >= this.#inFlight.seq)) {
-      this.#inFlight.wait(pending.done, error, reply);
-    } else pending.done(error, reply);
+    const batch = this.#timeShown(this.#shownMs) ?? this.#newestShown(pending, open);
+    if (batch === null) pending.done(error, reply);
+    else batch.wait(pending.done, error, reply);
+  }
+
+  /** Row-only views know the batch of what they read (newestRead), others read cells, too. */
+  #newestShown({ commands }: Pending, open: Batch): Batch | null {
+    const { newestRead } = this.#p.rows;
+    const rowsOnly = open === this.#open && commands.every((c) => this.#views.of(c).readsOnlyRows === true);
+    const isOlder = rowsOnly && newestRead < open.seq && !commands.some((c) => c.mutates);
+    if (!open.isEmpty && !isOlder) return open;
+    const inFlight = this.#inFlight;
+    return inFlight !== null && (!rowsOnly || newestRead >= inFlight.seq) ? inFlight : null;
+  }
+
+  /** The open batch, kept from staying empty, if no entry before it says that this time has come. */
+  #timeShown(timeMs: number): Batch | null {
+    if (timeMs <= this.#durable.timeMs) return null;
+    const batch = this.#open;
+    if (batch.isEmpty) batch.timeMs = this.nowMs();
+    batch.holdsTime = true;
+    this.#armFlush();
+    return batch;
   }
 
   #newestUnsettled(): Batch | null {
-    if (!this.#open.isEmpty) {
-      this.#armFlush();
-      return this.#open;
-    }
-    return this.#inFlight;
+    if (this.#open.isEmpty) return this.#inFlight;
+    this.#armFlush();
+    return this.#open;
   }
 
   #armFlush(): void {
@@ -371,8 +373,7 @@ export class Shard implements ShardPort {
       return;
     }
     const next = this.#spare;
-    next.writer.length = 0;
-    next.seq = batch.seq + 1;
+    next.reset(batch.seq + 1);
     this.#open = next;
     this.#p.rows.openBatch = next.seq;
     this.#inFlight = batch;
@@ -394,7 +395,7 @@ export class Shard implements ShardPort {
   }
 
   #onDurable(batch: Batch): void {
-    this.#durableSeq = batch.seq;
+    this.#durable = { seq: batch.seq, timeMs: batch.timeMs };
     this.#inFlight = null;
     this.#spare = batch;
     batch.complete();
@@ -439,8 +440,6 @@ export class Shard implements ShardPort {
   };
 
   #armTimer(): void {
-    let atMs = Number.POSITIVE_INFINITY;
-    for (const view of this.#views.all) atMs = Math.min(atMs, view.wakeAtMs?.() ?? Number.POSITIVE_INFINITY);
-    this.#timer.arm(atMs, () => this.nowMs());
+    this.#timer.arm(this.#views.wakeAtMs(), () => this.nowMs());
   }
 }

@@ -124,6 +124,11 @@ export interface ViewContext {
   readonly wallMs: () => number;
   /** Ask for a `tick` soon: a session came, rows or a chunk became resident. */
   readonly wake: () => void;
+  /**
+   * What is being decided shows that `timeMs` has come, by something that did not happen in an event. The
+   * reply leaves when an entry of that time is durable: time begins there again after a crash.
+   */
+  readonly showsTime: (timeMs: number) => void;
 }
 
 export type ViewFactory = (context: ViewContext) => View;
@@ -147,10 +152,10 @@ export interface ShardPort {
   /** All or nothing: replies of all commands, or the first refusal. One journal entry. */
   transact(commands: readonly Command[], mutation: MutationId | undefined): Promise<unknown[]>;
   /**
-   * Resolves when everything decided so far is durable: scans, counts and figures await it before they
-   * answer.
+   * Resolves when everything decided so far is durable, and that `shownMs` has come: scans, counts and
+   * figures await it before they answer.
    */
-  settled(): Promise<void>;
+  settled(shownMs?: number): Promise<void>;
   /** Shard time, ms. */
   nowMs(): number;
   /** Shard time of what would be decided now: never ahead of what is in the open batch. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
 import { ByteReader, type ByteWriter } from '../storage/bytes.ts';
 import type { Pending } from './inbox.ts';
-import type { Command, Event, View } from './state-machine.ts';
+import type { Command, Event, Moment, View } from './state-machine.ts';
 
 export class ViewTable {
   readonly all: readonly View[];
@@ -39,6 +39,22 @@ export class ViewTable {
       throw new FlowError('DATA_TOO_NEW', `${what}; run a newer one`);
     }
     return { view, event: view.decode(type, reader) };
+  }
+
+  /** Applies all events of an entry's payload. */
+  evolve(payload: Buffer, at: Moment): void {
+    const reader = new ByteReader(payload);
+    while (!reader.done) {
+      const { view, event } = this.decodeEvent(reader);
+      view.evolve(event, at);
+    }
+  }
+
+  /** When the first view has something to do of its own accord; Infinity: never. */
+  wakeAtMs(): number {
+    let atMs = Number.POSITIVE_INFINITY;
+    for (const view of this.all) atMs = Math.min(atMs, view.wakeAtMs?.() ?? Number.POSITIVE_INFINITY);
+    return atMs;
   }
 
   /** `into` is empty; the result is a view on it. */

@@ -204,6 +204,7 @@ export class FakeShard<V extends View> implements ShardPort {
       wake: () => {
         this.#isWoken = true;
       },
+      showsTime: () => {},
     });
   }
 

@@ -1,5 +1,8 @@
 // What the simulation has found, each once more by itself.
+import type { KvOpInput, KvResultInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import { expect, test } from 'vitest';
+import type { KvService } from '../../dataplane/services.ts';
+import { aRequest, b } from '../kv/support.ts';
 import { ackOf, aJob, aQueue, heldOf, mutation, nackOf } from '../queue/bench.ts';
 import { Chance } from './chance.ts';
 import { Machine } from './machine.ts';
@@ -113,6 +116,50 @@ test('what cannot be read is an error with a code', () =>
     const asked = again.getJob(caller, { queue: 'q', id: jobs?.[0]?.id ?? '' });
     await expect(asked).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   }));
+
+/** Asks all the time until the key `k` is seen expired, cuts the power in that moment, and asks again. */
+const seenExpired = async (machine: Machine, ask: (kv: KvService) => Promise<boolean>) => {
+  const { kv } = await machine.up();
+  await kv.execute(caller, aRequest([{ set: { key: b('k'), value: b('v'), ttlMs: 100 } }]));
+  await machine.world.sleep(95);
+  await new Promise<void>((resolve) => {
+    let isSeen = false;
+    const look = () => {
+      if (isSeen) return resolve();
+      machine.world.after(0.02, look);
+      void ask(kv).then((isThere) => {
+        if (isThere || isSeen) return;
+        isSeen = true;
+        machine.world.wallOffsetMs -= 60_000;
+        machine.crash(true, 0, 1);
+      });
+    };
+    look();
+  });
+  return ask((await machine.up()).kv);
+};
+
+const execute = async (kv: KvService, op: KvOpInput) => {
+  const { results } = await kv.execute(caller, aRequest([op]));
+  return results?.[0] as KvResultInput;
+};
+
+test.each<[string, (kv: KvService) => Promise<boolean>]>([
+  ['get', async (kv) => (await execute(kv, { get: { key: b('k') } })).found === true],
+  ['scan', async (kv) => (await execute(kv, { scan: {} })).entries?.length === 1],
+  [
+    'a plain get',
+    async (kv) => {
+      const value = kv.getNow(caller, '', b('k'));
+      if (value !== undefined) return value !== null;
+      return new Promise((resolve) =>
+        kv.plain(caller, '', [{ key: b('k'), value: null }], ([result]) => resolve(result?.found === true)),
+      );
+    },
+  ],
+])('[KV9] [KV13] what %s has shown as expired stays so, whatever power and clock do', (_way, ask) =>
+  inWorld(async (machine) => expect(await seenExpired(machine, ask)).toBe(false)),
+);
 
 const redriven = async (machine: Machine, afterMs: number) => {
   const task = { queue: 'sick.dead', max: 0, perSecond: 0, parkAfter: 0, mutation: null };

@@ -154,6 +154,7 @@ export class World {
       random: time.random,
       wallMs: time.wallMs,
       wake: () => wake(),
+      showsTime: () => {},
     };
     const producers = new Producers(context, 1);
     const effects = new Effects(context, () => 1);
@@ -176,7 +177,7 @@ export class World {
       afterSeal: () => {},
       onFatal: () => {},
     };
-    const shard = new Shard(parts, checkpointSeq);
+    const shard = new Shard(parts, { seq: checkpointSeq, timeMs: 0 });
     wake = shard.wake;
     for (const { seq, timeMs, payload } of journal.entries) {
       if (seq > checkpointSeq) shard.replay(seq, timeMs, payload);
