@@ -89,6 +89,7 @@ export class QueueLine {
   dispatch(at: Moment, nextEpoch: () => number, emit: EmitThen, hasRoom: () => boolean): void {
     const { cell } = this;
     this.#notBeforeMs = Number.POSITIVE_INFINITY;
+    this.#bytes.begin(at.nowMs);
     if (cell.state.paused) return;
     while (cell.waiting > 0 && hasRoom()) {
       const waiter = this.#nextWaiter();

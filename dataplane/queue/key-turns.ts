@@ -15,6 +15,7 @@ import { BUCKET, KEYED, slotOf } from './key-tables.ts';
 import { nextTokenMs, rebased, spend, tokens } from './limits.ts';
 import type { Source } from './sources.ts';
 import { type JobMeta, metaBytes, type ResolvedSpec } from './tables.ts';
+import { Unreadable } from './unreadable.ts';
 
 const LANES_MAX = 256;
 const LOADING_MAX = 64;
@@ -32,8 +33,6 @@ interface Lane {
   readonly limitKey: string;
   readonly jobs: Window<JobMeta>;
   isReady: boolean;
-  /** Its rows cannot be read: it loses its turns until somebody looks at it on purpose. */
-  isDamaged: boolean;
   isLeaving: boolean;
   /** Picked and not settled. */
   pending: number;
@@ -52,6 +51,8 @@ export class KeyTurns {
   readonly #generation: number;
   /** Least recently served first. */
   readonly #lanes = new Map<string, Lane>();
+  /** Limit keys whose rows could not be read: they lose their turns for a while. */
+  readonly #unreadable = new Unreadable<string>();
   #loading = 0;
   #isRingLoading = false;
   #isClosed = false;
@@ -83,6 +84,7 @@ export class KeyTurns {
 
   /** Picks up to `max` jobs; whoever calls emits the grant, and then settles. */
   take(max: number, at: Moment, sourceAt: SourceAt): Pick[] {
+    this.#unreadable.forgive(at.nowMs);
     const picks: Pick[] = [];
     let bytes = 0;
     let isIdleRound = false;
@@ -137,16 +139,15 @@ export class KeyTurns {
     const { ring, limitKeys } = this.#cell;
     const row = ring.firstFrom(this.#place);
     if (row === undefined) return this.#roundTheRing();
-    const lane = this.#lanes.get(readPart(row.key, limitKeys.ring.length).bytes);
-    if (lane === undefined || !(lane.isReady || lane.isDamaged)) {
+    const keyOfTurn = readPart(row.key, limitKeys.ring.length).bytes;
+    const lane = this.#lanes.get(keyOfTurn);
+    if (!lane?.isReady && !this.#unreadable.has(keyOfTurn)) {
       // Nobody else has this turn meanwhile.
-      this.#lookAhead(row.key, (limitKey) => {
-        if (!this.#lanes.has(limitKey) && this.#loading < LOADING_MAX) this.#open(limitKey);
-      });
+      this.#lookAhead(row.key, (limitKey) => this.#open(limitKey));
       return 'wait';
     }
     this.#place = `${row.key}\0`;
-    return lane.isLeaving || lane.isDamaged ? 'skip' : lane;
+    return lane === undefined || lane.isLeaving ? 'skip' : lane;
   }
 
   #lookAhead(ringKey: string, visit: (limitKey: string) => void): void {
@@ -182,13 +183,13 @@ export class KeyTurns {
   }
 
   #open(limitKey: string): void {
+    if (this.#lanes.has(limitKey) || this.#unreadable.has(limitKey) || this.#loading >= LOADING_MAX) return;
     if (this.#lanes.size >= LANES_MAX) this.#evict();
     const { rows } = this.#context;
     const from = this.#cell.limitKeys.jobsOf(limitKey);
     const jobs = rows.window(KEYED, from, after(from), LANE_ROWS);
     const state = {
       isReady: false,
-      isDamaged: false,
       isLeaving: false,
       pending: 0,
       fullAtUs: 0,
@@ -220,7 +221,8 @@ export class KeyTurns {
       },
       () => {
         this.#loading--;
-        lane.isDamaged = true;
+        this.#drop(lane.limitKey);
+        this.#unreadable.add(lane.limitKey);
         this.#context.wake();
       },
     );

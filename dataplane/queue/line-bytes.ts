@@ -4,11 +4,11 @@
 import type { ViewContext } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import { type Source, sourceIn } from './sources.ts';
+import { Unreadable } from './unreadable.ts';
 
 const LOAD_BYTES = 256 * 1024;
 /** Reads from the disk on the way at the same time. */
 const LOADS_MAX = 16;
-const DAMAGED_MAX = 1000;
 
 export class LineBytes {
   readonly #cell: QueueCell;
@@ -19,7 +19,7 @@ export class LineBytes {
   /** Batches on their way from the disk for jobs by key, by offset. */
   readonly #loads = new Set<number>();
   /** Jobs whose bytes could not be read: their keys lose their turns, the others go on. */
-  readonly #damaged = new Set<number>();
+  readonly #unreadable = new Unreadable<number>();
 
   constructor(cell: QueueCell, context: ViewContext) {
     this.#cell = cell;
@@ -61,6 +61,10 @@ export class LineBytes {
     });
   }
 
+  begin(nowMs: number): void {
+    this.#unreadable.forgive(nowMs);
+  }
+
   /** The stored batch of a job that has its turn; null: it is being read; undefined: that failed. */
   ofKeyed(offset: number): Source | null | undefined {
     const held = this.#held(offset);
@@ -70,7 +74,7 @@ export class LineBytes {
       this.#source = sourceIn(chunk.bytes, offset);
       return this.#source;
     }
-    if (this.#damaged.has(offset)) return undefined;
+    if (this.#unreadable.has(offset)) return undefined;
     if (this.#loads.has(offset) || this.#loads.size >= LOADS_MAX) return null;
     this.#loads.add(offset);
     this.#cell.log.load(offset, 1).then(
@@ -80,8 +84,7 @@ export class LineBytes {
       },
       () => {
         this.#loads.delete(offset);
-        if (this.#damaged.size >= DAMAGED_MAX) this.#damaged.clear();
-        this.#damaged.add(offset);
+        this.#unreadable.add(offset);
         this.#context.wake();
       },
     );

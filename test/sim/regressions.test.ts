@@ -94,6 +94,23 @@ test('a job comes although the first reads of its bytes fail', () =>
     await again.settle(caller, { queue: 'q', settlements: [ackOf(job as never)], mutation: null });
   }));
 
+test.each(['read', 'rows-read'])('a job with a limit key comes although the first %ss of it fail', (kind) =>
+  inWorld(async (machine) => {
+    const { admin, queues } = await machine.up();
+    const limits = { ratePerKey: null, concurrencyPerKey: 1, rate: null, concurrency: 0 };
+    await admin.applyQueue(caller, aQueue('q', { limits }));
+    // So many behind it that its bytes are not in memory.
+    const others = Array.from({ length: 100 }, () => aJob('x'.repeat(1000), { limitKey: 'm' }));
+    const jobs = [aJob('one', { limitKey: 'l' }), ...others];
+    for (const job of jobs) await queues.enqueue(caller, { queue: 'q', jobs: [job], mutation: null });
+    await machine.world.sleep(500);
+    await restart(machine);
+    readsFail(machine, kind, 5);
+    const come = [...(await lease(machine, 10_000)), ...(await lease(machine, 10_000))];
+    expect(come.map(({ payload }) => payload)).toContain('one');
+  }),
+);
+
 test('a repeat is a repeat, however long the server was down', () =>
   inWorld(async (machine) => {
     const request = { queue: 'q', jobs: [aJob('once')], mutation: mutation('p', 1) };
