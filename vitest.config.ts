@@ -21,7 +21,7 @@ export default defineConfig({
           ...shared,
           name: 'main',
           include: ['test/**/*.test.ts', 'proto/test/**/*.test.ts', 'sdk/node/test/**/*.test.ts'],
-          exclude: ['test/crash/**', 'test/faults/**', 'test/guard/**', '**/node_modules/**'],
+          exclude: ['test/crash/**', 'test/faults/**', 'test/guard/**', 'test/kube/**', '**/node_modules/**'],
         },
       },
       {

@@ -1,0 +1,62 @@
+// What a cluster is made of, which versions, and how each part comes about.
+//   1. One Go module per upstream: their dependency graphs disagree, so they are never merged.
+//   2. A change of a recipe or of any file in its folder is another binary.
+
+export type Part = 'control-plane' | 'node' | 'coredns' | 'containerd' | 'pause' | 'runc' | 'cni';
+
+export type Recipe = { readonly version: string; readonly files: readonly string[] } & (
+  | {
+      readonly how: 'go';
+      readonly module: string;
+      readonly packages: readonly string[];
+      readonly ldflags: string;
+    }
+  | { readonly how: 'debian'; readonly package: string; readonly from: string }
+);
+
+export const KUBERNETES = 'v1.37.2';
+const CONTAINERD = 'v2.4.2';
+const STRIP = '-s -w';
+// Without it server and node report a placeholder, and version checks of clients and charts misread that.
+const versioned = ['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version']
+  .map((path) => `-X ${path}.gitVersion=${KUBERNETES}`)
+  .join(' ');
+const kubernetes = {
+  version: KUBERNETES,
+  how: 'go',
+  module: 'kubernetes',
+  ldflags: `${STRIP} ${versioned}`,
+} as const;
+const containerd = 'github.com/containerd/containerd/v2';
+
+export const catalog: Readonly<Record<Part, Recipe>> = {
+  'control-plane': { ...kubernetes, packages: ['./control-plane'], files: ['control-plane'] },
+  node: { ...kubernetes, packages: ['./node'], files: ['node'] },
+  coredns: {
+    version: 'v1.15.0',
+    how: 'go',
+    module: 'coredns',
+    packages: ['.'],
+    ldflags: STRIP,
+    files: ['coredns'],
+  },
+  containerd: {
+    version: CONTAINERD,
+    how: 'go',
+    module: 'containerd',
+    packages: ['containerd', 'containerd-shim-runc-v2', 'ctr'].map((name) => `${containerd}/cmd/${name}`),
+    ldflags: `${STRIP} -X ${containerd}/version.Version=${CONTAINERD}`,
+    files: ['containerd', 'containerd-shim-runc-v2', 'ctr'],
+  },
+  pause: { version: '1', how: 'go', module: 'pause', packages: ['.'], ldflags: STRIP, files: ['pause'] },
+  runc: { version: 'debian', how: 'debian', package: 'runc', from: 'usr/sbin', files: ['runc'] },
+  cni: {
+    version: 'debian',
+    how: 'debian',
+    package: 'containernetworking-plugins',
+    from: 'usr/lib/cni',
+    files: ['bridge', 'host-local', 'loopback', 'portmap'],
+  },
+};
+
+export const parts = Object.keys(catalog) as Part[];

@@ -1,0 +1,21 @@
+import { defineConfig } from 'vitest/config';
+
+// What needs a real Kubernetes: not part of `npm test`.
+const conditions = ['flowmesh-source', 'node', 'import', 'module', 'default'];
+const shared = {
+  pool: 'forks' as const,
+  execArgv: ['--conditions=flowmesh-source'],
+  // The first one of a machine builds what it needs, for minutes.
+  hookTimeout: 1_800_000,
+  testTimeout: 180_000,
+};
+
+export default defineConfig({
+  root: new URL('..', import.meta.url).pathname,
+  resolve: { conditions },
+  ssr: { resolve: { conditions, externalConditions: conditions } },
+  test: {
+    maxWorkers: 2,
+    projects: [{ extends: true, test: { ...shared, name: 'kube', include: ['test/kube/**/*.test.ts'] } }],
+  },
+});
