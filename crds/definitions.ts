@@ -25,13 +25,35 @@ export interface Structural {
   enum?: string[];
   pattern?: string;
   default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  minLength?: number;
+  maxLength?: number;
+  minItems?: number;
+  maxItems?: number;
+  maxProperties?: number;
+  anyOf?: Structural[];
+  oneOf?: Structural[];
+  'x-kubernetes-int-or-string'?: boolean;
   'x-kubernetes-preserve-unknown-fields'?: boolean;
+  'x-kubernetes-list-type'?: 'atomic' | 'map' | 'set';
   'x-kubernetes-list-map-keys'?: string[];
-  'x-kubernetes-validations'?: { rule: string; message: string }[];
+  'x-kubernetes-validations'?: Rule[];
+}
+
+/** A rule in CEL. Its message is what is wrong and the cure, with a semicolon between. */
+export interface Rule {
+  rule: string;
+  message: string;
+  /** The field that it is about, from where the rule stands: `.journal.engine`. */
+  fieldPath?: string;
+  reason?: string;
 }
 
 export interface Definition {
   kind: Kind;
+  /** The object as a whole, `spec` and `status` in it. */
+  schema: Structural;
   spec: Structural;
   status: Structural;
   description: string;
@@ -62,7 +84,7 @@ function load(kind: Kind): Definition {
   for (const [field, fieldSchema] of Object.entries(spec.properties)) {
     validators.set(field, validator().compile(fieldSchema));
   }
-  return { kind, spec, status, description: schema.description ?? '', validators };
+  return { kind, schema, spec, status, description: schema.description ?? '', validators };
 }
 
 // One error a field and no more: collecting all of them costs a hostile manifest nothing and us a lot (ajv,
@@ -75,7 +97,9 @@ function validator(): Ajv {
   shared.addFormat('int32', { type: 'number', validate: (value: number) => Math.abs(value) <= 2 ** 31 });
   shared.addFormat('int64', { type: 'number', validate: Number.isSafeInteger });
   shared.addFormat('date-time', true);
-  for (const keyword of ['preserve-unknown-fields', 'list-type', 'list-map-keys', 'validations']) {
+  for (const keyword of [
+    ...['preserve-unknown-fields', 'int-or-string', 'list-type', 'list-map-keys', 'validations'],
+  ]) {
     shared.addKeyword(`x-kubernetes-${keyword}`);
   }
   return shared;

@@ -1,10 +1,11 @@
 // One document against its definition: which fields there are, which are missing, and what their values must
-// look like. Unknown fields are found by walking the schema, values are judged by ajv, one answer for each
-// field of `spec`.
+// look like. Unknown fields are found by walking the schema, values are judged by ajv and, where their shape
+// is right, by the rules; one answer for each field of `spec`.
 
 import type { ErrorObject } from 'ajv';
 import { definitionOf, type Kind, type Structural } from './definitions.ts';
 import { type FieldProblem, isMapping, quoted } from './problems.ts';
+import { rulesAt, rulesBelow } from './rules.ts';
 import { nearest } from './suggest.ts';
 import type { Path } from './yaml-source.ts';
 
@@ -12,7 +13,7 @@ import type { Path } from './yaml-source.ts';
 const problemsMax = 20;
 
 export function fieldProblems(kind: Kind, value: Record<string, unknown>): FieldProblem[] {
-  const { spec: schema, validators } = definitionOf(kind);
+  const { schema: whole, spec: schema, validators } = definitionOf(kind);
   const top = { properties: { apiVersion: {}, kind: {}, metadata: {}, spec: {}, status: {} } };
   const problems = [...unknownFields(value, top, []), ...metadataProblems(value['metadata'])];
   const spec = value['spec'];
@@ -29,11 +30,16 @@ export function fieldProblems(kind: Kind, value: Record<string, unknown>): Field
     if (!Object.hasOwn(spec, field)) problems.push(missing(['spec', field]));
   }
   for (const [field, validate] of validators) {
-    if (!Object.hasOwn(spec, field) || validate(spec[field])) continue;
-    const [error] = validate.errors ?? [];
     const fieldSchema = schema.properties?.[field];
-    if (error && fieldSchema) problems.push(inWords(error, fieldSchema, spec[field], ['spec', field]));
+    if (!Object.hasOwn(spec, field) || fieldSchema === undefined) continue;
+    const path = ['spec', field];
+    const isShaped = validate(spec[field]);
+    const [error] = validate.errors ?? [];
+    if (isShaped) problems.push(...rulesBelow(fieldSchema, spec[field], path));
+    else if (error) problems.push(inWords(error, fieldSchema, spec[field], path));
   }
+  // What is between fields can only be judged when each is right by itself.
+  if (problems.length === 0) problems.push(...rulesAt(schema, spec, ['spec']), ...rulesAt(whole, value, []));
   return problems.slice(0, problemsMax);
 }
 
@@ -174,10 +180,19 @@ function valueInWords(
       const near = typeof value === 'string' ? nearest(value, allowed) : undefined;
       return { message: is, cure: near ? `did you mean ${near}?` : `write ${allowed.join(' or ')}` };
     }
-    case 'pattern':
-      return { message: is, cure: patternCure(schema.pattern ?? '') };
     case 'oneOf':
       return { message: 'needs either fields or jsonSchema, and not both', cure: 'keep one of the two' };
+    case 'anyOf':
+      return { message: is, cure: 'write an amount such as 500m or 1Gi' };
+    case 'minLength':
+      return { message: is, cure: 'give it a value or remove the line' };
+    case 'maxLength':
+      return { message: `has more than ${params['limit']} characters`, cure: 'shorten it' };
+    case 'minItems':
+      return { message: 'has no entries', cure: 'add one' };
+    case 'maxItems':
+    case 'maxProperties':
+      return { message: `has more than ${params['limit']} entries`, cure: 'keep fewer' };
     case 'minimum':
     case 'maximum':
       return {
@@ -202,19 +217,15 @@ const typeNames: Readonly<Record<NonNullable<Structural['type']>, string>> = {
 
 function typeCure(schema: Structural, value: unknown): string {
   if (value === null) return 'give it a value or remove the line';
-  if (schema.type === 'string' && schema.pattern?.includes('ms|s|m|h|d)')) return patternCure(schema.pattern);
-  if (schema.type === 'string') return `put it in quotes: "${String(value)}"`;
+  if (schema.type === 'string') return textCure(schema) ?? `put it in quotes: "${String(value)}"`;
   if (typeof value === 'string' && schema.type !== 'object' && schema.type !== 'array')
     return 'write it without quotes';
   if (schema.type === 'array') return 'begin each entry with "- "';
   return `write ${typeNames[schema.type ?? 'object']}`;
 }
 
-function patternCure(pattern: string): string {
-  if (pattern.startsWith('^([1-9][0-9]*(ms')) return 'write a number and a unit: 500ms, 90s, 5m, 24h or 7d';
-  if (pattern.includes('Ki|Mi')) return 'write a number and a unit: 512Mi, 1Gi or 20Gi';
-  if (pattern.includes('/(s|m|h)')) return 'write a rate: 50/s, 100/m or 5/h';
-  if (pattern.includes('<=')) return 'write a signal, a comparison and a number: queue_lag > 10_000';
-  if (pattern.includes(':{}')) return 'a name is made of letters, digits and . _ - : { }';
-  return 'use lower-case letters, digits and -';
+/** A number where a duration should be lacks more than quotes. */
+function textCure(schema: Structural): string | undefined {
+  const [rule] = schema['x-kubernetes-validations'] ?? [];
+  return rule && /\bunits?\b/.test(rule.message) ? rule.message.split('; ')[1] : undefined;
 }

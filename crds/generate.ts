@@ -48,6 +48,7 @@ function kindSource({ kind, spec, status, description }: Definition): string[] {
 }
 
 function typeOf(schema: Structural, indent: string): string {
+  if (schema['x-kubernetes-int-or-string']) return 'number | string';
   if (schema.enum) return schema.enum.map((value) => `'${value}'`).join(' | ');
   switch (schema.type) {
     case 'string':

@@ -7,7 +7,6 @@
 import { API_GROUP, API_VERSION, isKind, KINDS } from './definitions.ts';
 import { fieldProblems } from './fields.ts';
 import { type FieldProblem, formatPath, isMapping, type Problem, quoted } from './problems.ts';
-import { violations } from './rules.ts';
 import { nearest } from './suggest.ts';
 import { notices } from './translate.ts';
 import type { Resource } from './types.ts';
@@ -105,9 +104,7 @@ function checkDocument({ value }: YamlDocument): Checked {
   if (problems.length > 0) return { problems };
   const { status: _, ...declared } = value;
   // The checks above are what makes it one.
-  const resource = { ...declared, spec } as unknown as Resource;
-  const broken = violations(resource);
-  return broken.length > 0 ? { problems: broken } : { resource };
+  return { resource: { ...declared, spec } as unknown as Resource };
 }
 
 function headProblem(

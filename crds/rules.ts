@@ -1,92 +1,81 @@
-// What a schema cannot say: rules across fields, in words that the definitions repeat as CEL for the API
-// server.
-//   R1. Every CEL rule of the definitions that does not compare with the old object is here, under the same
-//        message.
-import type { FieldProblem } from './problems.ts';
-import type { FlowMeshCluster, Queue, Resource, Schema, Stream } from './types.ts';
-import { parseDurationMs } from './values.ts';
+// What a schema cannot say: rules over values and across fields. The definitions have them in CEL; here they
+// are evaluated.
+//   R1. Every rule of the definitions is evaluated, and none is written a second time.
+//   R2. A rule that compares with the old object runs only where there is one, as in the API server: entries
+//       of lists are told apart by their keys, those of other lists have no past.
+import { holds, isTransition, toCel } from './cel.ts';
+import { definitionOf, type Rule, type Structural } from './definitions.ts';
+import { type FieldProblem, isMapping, quoted } from './problems.ts';
+import type { Resource } from './types.ts';
+import type { Path } from './yaml-source.ts';
 
-export function violations(resource: Resource): FieldProblem[] {
-  switch (resource.kind) {
-    case 'FlowMeshCluster':
-      return cluster(resource);
-    case 'Queue':
-      return queue(resource);
-    case 'Stream':
-      return stream(resource);
-    case 'Schema':
-      return schema(resource);
-  }
+/** The rules that stand at this very schema. */
+export function rulesAt(schema: Structural, value: unknown, path: Path): FieldProblem[] {
+  return broken(schema, value, undefined, path, (rule) => !isTransition(rule));
 }
 
-function cluster({ spec }: FlowMeshCluster): FieldProblem[] {
-  const found: FieldProblem[] = [];
-  const engine = spec.journal?.engine ?? 'Embedded';
-  if (engine === 'Embedded' && (spec.replicas ?? 1) > 1) {
-    found.push({
-      path: ['spec', 'replicas'],
-      message: 'the Embedded journal lives in one pod; set replicas to 1, or use another engine',
-      cure: 'write replicas: 1',
-    });
-  }
-  if (engine === 'JetStream' && spec.journal?.jetStream === undefined) {
-    found.push({
-      path: ['spec', 'journal', 'engine'],
-      message: 'the JetStream engine needs journal.jetStream.url',
-      cure: 'add jetStream: { url: nats://... }',
-    });
-  }
-  return found;
+/** The rules at this schema and at all below it. */
+export function rulesBelow(schema: Structural, value: unknown, path: Path): FieldProblem[] {
+  return walk(schema, value, undefined, path, (rule) => !isTransition(rule));
 }
 
-function queue({ metadata, spec }: Queue): FieldProblem[] {
-  const found: FieldProblem[] = [];
-  const name = spec.queueName ?? metadata.name;
-  if (spec.deadLetter?.queueName === name) {
-    found.push({
-      path: ['spec', 'deadLetter', 'queueName'],
-      message: 'a queue cannot be its own dead-letter queue',
-      cure: `name another, such as ${name}.dead`,
-    });
+/** What may not become of `before`, an object of the same kind and name. */
+export function changeProblems(before: Resource, after: Resource): FieldProblem[] {
+  const { schema } = definitionOf(after.kind);
+  return walk(schema, after, before, [], isTransition);
+}
+
+type Choice = (rule: string) => boolean;
+
+function walk(schema: Structural, value: unknown, old: unknown, path: Path, choice: Choice): FieldProblem[] {
+  const here = broken(schema, value, old, path, choice);
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    if (items === undefined) return here;
+    const past = pastOf(schema, old);
+    const below = value.flatMap((each, index) => walk(items, each, past(each), [...path, index], choice));
+    return [...here, ...below];
   }
-  const { initial, max } = spec.delivery?.backoff ?? {};
-  if (
-    initial !== undefined &&
-    max !== undefined &&
-    (parseDurationMs(initial) ?? 0) > (parseDurationMs(max) ?? 0)
-  ) {
-    found.push({
-      path: ['spec', 'delivery', 'backoff', 'initial'],
-      message: `the first wait (${initial}) is longer than the longest (${max})`,
-      cure: 'raise max or lower initial',
-    });
-  }
-  return [...found, ...scaling(spec.scaling, ['spec', 'scaling'])];
-}
-
-function stream({ spec }: Stream): FieldProblem[] {
-  return (spec.consumerGroups ?? []).flatMap((group, index) =>
-    scaling(group.scaling, ['spec', 'consumerGroups', index, 'scaling']),
-  );
-}
-
-function scaling(
-  value: { scaleFrom?: number; scaleTo?: number } | undefined,
-  path: (string | number)[],
-): FieldProblem[] {
-  const { scaleFrom, scaleTo } = value ?? {};
-  if (scaleFrom === undefined || scaleTo === undefined || scaleFrom <= scaleTo) return [];
-  const cure = `swap them, or write scaleTo: ${scaleFrom}`;
-  return [{ path: [...path, 'scaleFrom'], message: 'scaleFrom must not be above scaleTo', cure }];
-}
-
-function schema({ spec }: Schema): FieldProblem[] {
-  return spec.versions.flatMap(({ version }, index): FieldProblem[] => {
-    const before = spec.versions[index - 1]?.version ?? 0;
-    if (version > before) return [];
-    const cure = 'list the versions from the oldest to the newest';
-    return [
-      { path: ['spec', 'versions', index, 'version'], message: `version ${version} after ${before}`, cure },
-    ];
+  if (!isMapping(value)) return here;
+  const before = isMapping(old) ? old : undefined;
+  const below = Object.entries(value).flatMap(([name, each]) => {
+    const { properties, additionalProperties } = schema;
+    const field = properties && Object.hasOwn(properties, name) ? properties[name] : additionalProperties;
+    return field === undefined ? [] : walk(field, each, before?.[name], [...path, name], choice);
   });
+  return [...here, ...below];
+}
+
+function broken(
+  schema: Structural,
+  value: unknown,
+  old: unknown,
+  path: Path,
+  choice: Choice,
+): FieldProblem[] {
+  const rules = (schema['x-kubernetes-validations'] ?? []).filter(({ rule }) => choice(rule));
+  if (rules.length === 0 || value === undefined || value === null) return [];
+  const self = toCel(schema, value);
+  const oldSelf = old === undefined || old === null ? undefined : toCel(schema, old);
+  return rules
+    .filter(({ rule }) => !isTransition(rule) || oldSelf !== undefined)
+    .filter(({ rule }) => !holds(rule, self, oldSelf))
+    .map((rule) => problem(rule, value, path));
+}
+
+function problem({ message, fieldPath = '' }: Rule, value: unknown, path: Path): FieldProblem {
+  const [what = '', ...cure] = message.split('; ');
+  const subject = typeof value === 'string' ? `${quoted(value)} ` : '';
+  const place = [...path, ...fieldPath.split('.').filter(Boolean)];
+  return { path: place, message: subject + what, cure: cure.join('; ') };
+}
+
+/** Finds what an entry of a list was before. */
+function pastOf(schema: Structural, old: unknown): (entry: unknown) => unknown {
+  const keys = schema['x-kubernetes-list-map-keys'];
+  if (keys === undefined || !Array.isArray(old)) return () => undefined;
+  const identity = (entry: unknown) =>
+    isMapping(entry) ? JSON.stringify(keys.map((key) => entry[key])) : undefined;
+  const known = new Map(old.map((entry) => [identity(entry), entry]));
+  return (entry) => known.get(identity(entry));
 }

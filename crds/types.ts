@@ -10,7 +10,10 @@ export interface ObjectMeta {
   annotations?: Record<string, string>;
 }
 
-/** A FlowMesh fabric that serves the queues, streams and keys of a namespace. */
+/**
+ * A FlowMesh fabric that serves queues, streams and keys. The annotation flowmesh.io/paused: "true" makes the
+ * operator leave the object alone.
+ */
 export interface FlowMeshCluster {
   apiVersion: 'flowmesh.io/v1alpha1';
   kind: 'FlowMeshCluster';
@@ -20,15 +23,29 @@ export interface FlowMeshCluster {
 }
 
 export interface FlowMeshClusterSpec {
-  /** Pods. */
+  /** Pods. 0 stops the fabric and keeps its data. */
   replicas?: number;
-  /** Units of order and of atomic commit. Cannot be changed. */
+  /** Units of order and of atomic commit. Default 1. Cannot be changed. */
   shards?: number;
-  /** The image of the pods. Defaults to that of the operator's version. */
-  image?: string;
+  /** The image of the pods. Default that of the operator's version. */
+  image?: {
+    /** Registry and name, without tag, such as registry.example.com/flowmesh. */
+    repository?: string;
+    /** Such as 0.1.0. */
+    tag?: string;
+    /** Such as sha256:... with 64 hexadecimal digits. */
+    digest?: string;
+    /** When a node pulls the image. Default IfNotPresent. */
+    pullPolicy?: 'Always' | 'IfNotPresent' | 'Never';
+    /** Names of Secrets of this namespace with credentials for the registry. */
+    pullSecrets?: string[];
+  };
   /** Where acknowledged changes are kept first. */
   journal?: {
-    /** Embedded keeps the journal on the pod's volume; JetStream replicates it. */
+    /**
+     * Embedded keeps the journal on the pod's volume; JetStream replicates it. Default Embedded. Cannot be
+     * changed.
+     */
     engine?: 'Embedded' | 'JetStream';
     /** How to reach NATS JetStream. */
     jetStream?: {
@@ -42,22 +59,23 @@ export interface FlowMeshClusterSpec {
   storage?: {
     /** Can grow where the storage class allows it, never shrink. Default 20Gi. */
     size?: string;
-    /** Unset is the default class of the cluster. */
+    /** Default the default class of the cluster. Cannot be changed. */
     storageClassName?: string;
+    /**
+     * What becomes of the volumes, with all data, when this object is deleted. Retain keeps them, Delete
+     * deletes them. Default Retain.
+     */
+    deletionPolicy?: 'Retain' | 'Delete';
   };
-  /** What the pods serve. */
+  /** What the pods serve, and at which ports. */
   listeners?: {
-    /** SDKs and the command line. */
+    /** SDKs, the command line and the operator. */
     grpc?: {
-      /** Whether it listens. Default true. */
-      enabled?: boolean;
       /** Default 7070. */
       port?: number;
     };
     /** REST, the web console, metrics and probes. */
     http?: {
-      /** Whether it listens. Default true. */
-      enabled?: boolean;
       /** Default 7080. */
       port?: number;
     };
@@ -69,32 +87,216 @@ export interface FlowMeshClusterSpec {
       port?: number;
     };
   };
+  /** Certificates of the listeners and of the traffic between operator and pods. */
+  tls?: {
+    /**
+     * Operator issues and rotates certificates from a CA of its own, CertManager asks cert-manager for them,
+     * Disabled serves without TLS. Default Operator.
+     */
+    mode?: 'Operator' | 'CertManager' | 'Disabled';
+    /** Who signs, with mode CertManager. */
+    issuerRef?: {
+      /** Its metadata.name. */
+      name: string;
+      /** Such as Issuer or ClusterIssuer. Default Issuer. */
+      kind?: string;
+      /** Its API group. Default cert-manager.io. */
+      group?: string;
+    };
+  };
+  /** From which namespaces queues, streams and schemas may refer to this cluster. */
+  allowedNamespaces?: {
+    /**
+     * Same is the namespace of the cluster only, All is every namespace, Selector is those with matching
+     * labels. Default Same.
+     */
+    from?: 'Same' | 'All' | 'Selector';
+    /** Labels of the namespaces, with from Selector. */
+    selector?: {
+      /** Labels that a namespace must have. Its name is the label kubernetes.io/metadata.name. */
+      matchLabels?: Record<string, string>;
+      /** Conditions that must all hold. */
+      matchExpressions?: {
+        /** The label. */
+        key: string;
+        /** How its value is judged. */
+        operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+        /** What In and NotIn compare with. */
+        values?: string[];
+      }[];
+    };
+  };
+  /** CPU and memory of the FlowMesh container. */
+  resources?: {
+    /** What the scheduler sets aside, such as cpu and memory. */
+    requests?: Record<string, number | string>;
+    /** What the container may use at most. */
+    limits?: Record<string, number | string>;
+  };
+  /** Merged into the template of the pods. */
+  podTemplate?: {
+    /** Added to the pods. */
+    metadata?: {
+      /** Labels. Those that FlowMesh sets itself win. */
+      labels?: Record<string, string>;
+      /** Annotations. Those that FlowMesh sets itself win. */
+      annotations?: Record<string, string>;
+    };
+    /**
+     * Any part of a PodSpec, such as affinity, tolerations, nodeSelector or priorityClassName. Containers and
+     * volumes are merged by name; the one of FlowMesh is flowmesh.
+     */
+    spec?: { [name: string]: Json };
+  };
+  /** Keeps voluntary evictions from taking several pods at a time. There is none for a single replica. */
+  podDisruptionBudget?: {
+    /** Default true. */
+    enabled?: boolean;
+  };
+  /** Which traffic reaches the pods. */
+  networkPolicy?: {
+    /**
+     * Whether a NetworkPolicy is made that admits the operator, the pods themselves, and clients of the
+     * namespaces that allowedNamespaces admits. Default false.
+     */
+    enabled?: boolean;
+  };
+  /** Objects for Prometheus, made where their APIs exist. */
+  monitoring?: {
+    /** Whether a ServiceMonitor and a PrometheusRule are made. Default true. */
+    enabled?: boolean;
+    /** How often metrics are read. Default that of Prometheus. */
+    interval?: string;
+    /** Labels of the two, by which Prometheus selects them. */
+    labels?: Record<string, string>;
+  };
   /** Whether queues and streams that nobody declared appear at first use. Default false. */
   autoCreate?: boolean;
-  /** Merged into the template of the pods, such as resources, affinity and tolerations. */
-  podTemplate?: { [name: string]: Json };
 }
 
 export interface FlowMeshClusterStatus {
+  /** The generation of spec that this status is about. */
   observedGeneration?: number;
+  /**
+   * Accepted (spec and references are valid), Synced (the cluster has what spec says), Ready (it can be
+   * used), Drifted (somebody else changed it).
+   */
   conditions?: {
+    /** Which aspect. */
     type: string;
+    /** Whether it holds. */
     status: 'True' | 'False' | 'Unknown';
+    /** The generation of spec that it is about. */
     observedGeneration?: number;
+    /** When status changed last. */
     lastTransitionTime: string;
+    /** Why, as one word for programs. */
     reason: string;
+    /** Why, and what to do about it, for people. */
     message: string;
   }[];
+  /** Pods that exist. */
+  replicas?: number;
+  /** Pods that serve. */
   readyReplicas?: number;
+  /** Pods that are as the spec says. */
+  updatedReplicas?: number;
+  /** The labels of the pods, for kubectl scale and the HPA. */
+  selector?: string;
+  /** The version of FlowMesh that all pods run. */
   version?: string;
+  /** The identity that the data directory carries. */
   clusterId?: string;
   /** The Secret with address and credentials for clients. */
   binding?: {
+    /** Its metadata.name. */
     name?: string;
+  };
+  /** Each pod. */
+  pods?: {
+    /** Its metadata.name. */
+    name: string;
+    /** Whether it serves. */
+    ready?: boolean;
+    /** What keeps it from serving, as one word. */
+    reason?: string;
+    /** The same for people, with what to do. */
+    message?: string;
+    /** The version of FlowMesh that it runs. */
+    version?: string;
+    /** The node that it runs on. */
+    node?: string;
+  }[];
+  /** Each listener. */
+  listeners?: {
+    /** Which one, grpc, http or redis. */
+    name: string;
+    /** Where clients in the cluster reach it, as host and port. */
+    address?: string;
+    /** Its port. */
+    port?: number;
+    /** Whether it speaks TLS only. */
+    tls?: boolean;
+    /** Whether some pod serves it. */
+    ready?: boolean;
+    /** What keeps it from serving. */
+    message?: string;
+  }[];
+  /** The volumes. */
+  storage?: {
+    /** The size of the smallest volume. */
+    capacity?: string;
+    /** Whether a volume is on its way to the size of spec. */
+    resizing?: boolean;
+    /** The fullest volume in percent, rounded. */
+    used?: number;
+  };
+  /** The certificates in use. */
+  certificates?: {
+    /** When the first of them ends. */
+    notAfter?: string;
+    /** When the first of them is renewed. */
+    renewAt?: string;
+  };
+  /** What is in force, with every default resolved. */
+  effective?: {
+    /** As in spec. */
+    replicas?: number;
+    /** As in spec. */
+    shards?: number;
+    /** The image of the pods, in full. */
+    image?: string;
+    /** As in spec. */
+    journal?: {
+      /** As in spec. */
+      engine?: string;
+    };
+    /** As in spec. */
+    storage?: {
+      /** As in spec. */
+      size?: string;
+      /** As in spec. */
+      storageClassName?: string;
+      /** As in spec. */
+      deletionPolicy?: string;
+    };
+    /** As in spec. */
+    tls?: {
+      /** As in spec. */
+      mode?: string;
+    };
+    /** As in spec. */
+    allowedNamespaces?: {
+      /** As in spec. */
+      from?: string;
+    };
   };
 }
 
-/** A queue of jobs. Each job is leased to one worker at a time and settled once. */
+/**
+ * A queue of jobs. Each job is leased to one worker at a time and settled once. The annotation
+ * flowmesh.io/paused: "true" makes the operator leave the object alone.
+ */
 export interface Queue {
   apiVersion: 'flowmesh.io/v1alpha1';
   kind: 'Queue';
@@ -104,19 +306,24 @@ export interface Queue {
 }
 
 export interface QueueSpec {
-  /** The FlowMeshCluster of the same namespace that serves the queue. Cannot be changed. */
+  /** The FlowMeshCluster that serves the queue. Default main, in the same namespace. Cannot be changed. */
   clusterRef?: {
     /** Its metadata.name. */
     name: string;
+    /**
+     * Its namespace, if that is another one; its allowedNamespaces must admit this namespace. Default the
+     * namespace of this object.
+     */
+    namespace?: string;
   };
   /**
    * The name that producers and workers use. Names with the same {tag} live on the same shard and can be
-   * changed in one transaction. Defaults to metadata.name. Cannot be changed.
+   * changed in one transaction. Default metadata.name. Cannot be changed.
    */
   queueName?: string;
   /** How a job reaches a worker, and what happens when it fails. */
   delivery?: {
-    /** How long a lease lasts unless it is renewed; the SDKs renew. Default 30s. */
+    /** How long a lease lasts unless it is renewed; the SDKs renew. At most 12h. Default 30s. */
     visibilityTimeout?: string;
     /** How long one attempt may run, however often its lease is renewed. Default 30m. */
     timeout?: string;
@@ -129,11 +336,11 @@ export interface QueueSpec {
      * letter at once. Default Block.
      */
     failedHead?: 'Block' | 'Skip';
-    /** Keys take turns, one job each, so that a key with many jobs does not hold up others. */
+    /** Keys take turns, one job each, so that a key with many jobs does not hold up others. Default false. */
     fair?: boolean;
     /**
-     * A ready job gains one priority each time that this passes, so that low priorities are not starved.
-     * Default none, priorities are strict.
+     * A ready job gains one priority each time that this passes, so that low priorities are not starved. At
+     * most 365d. Default none, priorities are strict.
      */
     priorityAging?: string;
     /** How long a failed job waits before its next attempt. */
@@ -150,7 +357,7 @@ export interface QueueSpec {
   };
   /** Where a job goes when its attempts are used up. It is never dropped. */
   deadLetter?: {
-    /** Created when it is first needed. Defaults to the name of the queue with .dead added. */
+    /** Created when it is first needed. Default the name of the queue with .dead added. */
     queueName?: string;
   };
   /** Jobs that carry a dedup key are enqueued once within the window. */
@@ -162,15 +369,15 @@ export interface QueueSpec {
   limits?: {
     /** Unfinished jobs at most; 0 is no limit. Default 0. */
     maxDepth?: number;
-    /** What an enqueue meets at maxDepth; Reject answers QUEUE_FULL, Block waits for room. */
+    /** What an enqueue meets at maxDepth; Reject answers QUEUE_FULL, Block waits for room. Default Reject. */
     onFull?: 'Reject' | 'Block';
-    /** Jobs of one limit key that may start in a time, such as 50/s, 100/m or 5/h. */
+    /** Jobs of one limit key that may start in a time, such as 50/s, 100/m or 5/h. Default no limit. */
     ratePerKey?: string;
-    /** Jobs of one limit key that may run at the same time. */
+    /** Jobs of one limit key that may run at the same time. Default no limit. */
     concurrencyPerKey?: number;
-    /** Jobs of the queue that may start in a time, such as 500/s. */
+    /** Jobs of the queue that may start in a time, such as 500/s. Default no limit. */
     rate?: string;
-    /** Jobs of the queue that may run at the same time. */
+    /** Jobs of the queue that may run at the same time. Default no limit. */
     concurrency?: number;
   };
   /** Jobs that the queue enqueues by itself. */
@@ -185,10 +392,10 @@ export interface QueueSpec {
     payload?: Json;
     /**
      * What becomes of a tick while the job before it is not finished; Skip makes no job, BufferOne makes one
-     * when it is. Default Skip.
+     * when it is, Allow makes one at once. Default Skip.
      */
     overlap?: 'Skip' | 'BufferOne' | 'Allow';
-    /** Missed ticks that are not older than this are made up for. Default 5m. */
+    /** Missed ticks that are not older than this are made up for. At most 7d. Default 5m. */
     catchUp?: string;
   }[];
   /** How long finished jobs stay readable. Whichever limit is reached first counts. */
@@ -200,55 +407,162 @@ export interface QueueSpec {
   };
   /** The Schema that payloads must match. */
   schemaRef?: {
-    /** Its metadata.name. */
+    /** Its metadata.name. It is looked for in the namespace of this object. */
     name: string;
-    /** This version only; unset is the newest. */
+    /** This version only. Default the newest. */
     version?: number;
   };
-  /** Whether the jobs are kept or deleted when this object is deleted. */
-  deletionPolicy?: 'Retain' | 'Delete';
+  /**
+   * What becomes of the jobs when this object is deleted. Retain keeps them, DeleteIfEmpty deletes a queue
+   * that has no unfinished job, Delete deletes them. Default Retain.
+   */
+  deletionPolicy?: 'Retain' | 'DeleteIfEmpty' | 'Delete';
+  /**
+   * What happens where the queue exists already and belongs to no other object. IfIdentical takes it over if
+   * it is configured as here, Always takes it over and configures it, Never refuses. Default IfIdentical.
+   */
+  adoptionPolicy?: 'IfIdentical' | 'Always' | 'Never';
   /** Lets FlowMesh set the number of workers. */
   scaling?: {
-    /** The workload whose replicas are set. */
+    /** The workload of this namespace whose replicas are set. */
     targetRef: {
-      /** Such as apps/v1. */
+      /** Such as apps/v1. Default apps/v1. */
       apiVersion?: string;
       /** Such as Deployment. */
       kind: string;
       /** Its metadata.name. */
       name: string;
     };
-    /** Workers at least. 0 lets an idle queue have none. */
+    /** Workers at least; 0 lets an idle queue have none. Default 1. */
     scaleFrom?: number;
     /** Workers at most. */
     scaleTo?: number;
-    /** Conditions that add workers, such as "queue_lag > 10_000" or "message_age > 30s". */
+    /** Conditions that call for more workers, such as "queue_lag > 10_000" or "message_age > 30s". */
     basedOn?: string[];
+    /**
+     * Auto goes through KEDA or the HPA, whichever the cluster has; Direct lets the operator write the number
+     * itself. Default Auto.
+     */
+    mode?: 'Auto' | 'Direct';
   };
 }
 
 export interface QueueStatus {
+  /** The generation of spec that this status is about. */
   observedGeneration?: number;
-  queueName?: string;
+  /**
+   * Accepted (spec and references are valid), Synced (the cluster has what spec says), Ready (it can be
+   * used), Drifted (somebody else changed it), ScalingReady (the workers can be scaled).
+   */
   conditions?: {
+    /** Which aspect. */
     type: string;
+    /** Whether it holds. */
     status: 'True' | 'False' | 'Unknown';
+    /** The generation of spec that it is about. */
     observedGeneration?: number;
+    /** When status changed last. */
     lastTransitionTime: string;
+    /** Why, as one word for programs. */
     reason: string;
+    /** Why, and what to do about it, for people. */
     message: string;
   }[];
-  /** Jobs by state, as of the last look. */
+  /** The name of the queue in the data plane. */
+  queueName?: string;
+  /** Since when the oldest job that is ready waits for a worker. Unset when none is ready. */
+  oldestReadyAt?: string;
+  /** Jobs by state, rounded to two digits so that a steady queue costs no write. */
   figures?: {
+    /** Ready for a worker. */
     waiting?: number;
+    /** Due later, or waiting for another attempt. */
     delayed?: number;
+    /** Behind an earlier job of their key. */
     blocked?: number;
+    /** Parents whose children are not finished. */
+    waitingChildren?: number;
+    /** With a worker. */
     leased?: number;
+    /** In the dead-letter queue. */
     dead?: number;
+    /** Workers that are connected. */
+    workers?: number;
+    /** Workers that the fabric computes to be needed. */
+    workersWanted?: number;
+  };
+  /** What is in force, with every default resolved. */
+  effective?: {
+    /** The FlowMeshCluster that serves it. */
+    clusterRef?: {
+      /** Its metadata.name. */
+      name?: string;
+      /** Its namespace. */
+      namespace?: string;
+    };
+    /** As in spec. */
+    delivery?: {
+      /** As in spec. */
+      visibilityTimeout?: string;
+      /** As in spec. */
+      timeout?: string;
+      /** As in spec. */
+      maxAttempts?: number;
+      /** As in spec. */
+      maxDeliveries?: number;
+      /** As in spec. */
+      failedHead?: string;
+      /** As in spec. */
+      fair?: boolean;
+      /** As in spec. */
+      priorityAging?: string;
+      /** As in spec. */
+      backoff?: {
+        /** As in spec. */
+        type?: string;
+        /** As in spec. */
+        initial?: string;
+        /** As in spec. */
+        max?: string;
+        /** As in spec. */
+        jitter?: string;
+      };
+    };
+    /** As in spec. */
+    deadLetter?: {
+      /** As in spec. */
+      queueName?: string;
+    };
+    /** As in spec. */
+    deduplication?: {
+      /** As in spec. */
+      window?: string;
+    };
+    /** As in spec. */
+    limits?: {
+      /** As in spec. */
+      maxDepth?: number;
+      /** As in spec. */
+      onFull?: string;
+    };
+    /** As in spec. */
+    retention?: {
+      /** As in spec. */
+      finished?: string;
+      /** As in spec. */
+      size?: string;
+    };
+    /** As in spec. */
+    deletionPolicy?: string;
+    /** As in spec. */
+    adoptionPolicy?: string;
   };
 }
 
-/** The shape of payloads, in versions, and how a payload moves from one version to the next. */
+/**
+ * The shape of payloads, in versions, and how a payload moves from one version to the next. The annotation
+ * flowmesh.io/paused: "true" makes the operator leave the object alone.
+ */
 export interface Schema {
   apiVersion: 'flowmesh.io/v1alpha1';
   kind: 'Schema';
@@ -258,14 +572,19 @@ export interface Schema {
 }
 
 export interface SchemaSpec {
-  /** The FlowMeshCluster of the same namespace that keeps the schema. Cannot be changed. */
+  /** The FlowMeshCluster that keeps the schema. Default main, in the same namespace. Cannot be changed. */
   clusterRef?: {
     /** Its metadata.name. */
     name: string;
+    /**
+     * Its namespace, if that is another one; its allowedNamespaces must admit this namespace. Default the
+     * namespace of this object.
+     */
+    namespace?: string;
   };
   /**
    * What a new version must keep. Backward reads older payloads, Forward is read by older readers, Full is
-   * both. Judged after migrate.
+   * both. Judged after migrate. Default Backward.
    */
   compatibility?: 'None' | 'Backward' | 'Forward' | 'Full';
   /** From the oldest to the newest. A version that is in use cannot be changed. */
@@ -283,36 +602,84 @@ export interface SchemaSpec {
     migrate?: {
       /** Moves a field. */
       rename?: {
+        /** The name that it has. */
         from: string;
+        /** The name that it gets. */
         to: string;
       };
       /** Sets a field where it is missing. */
       set?: {
+        /** Its name. */
         field: string;
+        /** Any value. */
         value: Json;
       };
       /** Removes a field. */
       remove?: {
+        /** Its name. */
         field: string;
       };
     }[];
   }[];
+  /**
+   * What becomes of the schema in the data plane when this object is deleted. Retain keeps it, DeleteIfEmpty
+   * deletes a schema that no queue and no stream refers to, Delete deletes it. Default Retain.
+   */
+  deletionPolicy?: 'Retain' | 'DeleteIfEmpty' | 'Delete';
+  /**
+   * What happens where the schema exists already and belongs to no other object. IfIdentical takes it over if
+   * it is configured as here, Always takes it over and configures it, Never refuses. Default IfIdentical.
+   */
+  adoptionPolicy?: 'IfIdentical' | 'Always' | 'Never';
 }
 
 export interface SchemaStatus {
+  /** The generation of spec that this status is about. */
   observedGeneration?: number;
-  latestVersion?: number;
+  /**
+   * Accepted (spec and references are valid), Synced (the cluster has what spec says), Ready (it can be
+   * used), Drifted (somebody else changed it).
+   */
   conditions?: {
+    /** Which aspect. */
     type: string;
+    /** Whether it holds. */
     status: 'True' | 'False' | 'Unknown';
+    /** The generation of spec that it is about. */
     observedGeneration?: number;
+    /** When status changed last. */
     lastTransitionTime: string;
+    /** Why, as one word for programs. */
     reason: string;
+    /** Why, and what to do about it, for people. */
     message: string;
   }[];
+  /** The newest version that is in force. */
+  latestVersion?: number;
+  /** Queues and streams that refer to it. */
+  users?: number;
+  /** What is in force, with every default resolved. */
+  effective?: {
+    /** The FlowMeshCluster that keeps it. */
+    clusterRef?: {
+      /** Its metadata.name. */
+      name?: string;
+      /** Its namespace. */
+      namespace?: string;
+    };
+    /** As in spec. */
+    compatibility?: string;
+    /** As in spec. */
+    deletionPolicy?: string;
+    /** As in spec. */
+    adoptionPolicy?: string;
+  };
 }
 
-/** An event stream. Records of one key stay in order, and any number of groups read them. */
+/**
+ * An event stream. Records of one key stay in order, and any number of groups read them. The annotation
+ * flowmesh.io/paused: "true" makes the operator leave the object alone.
+ */
 export interface Stream {
   apiVersion: 'flowmesh.io/v1alpha1';
   kind: 'Stream';
@@ -322,23 +689,31 @@ export interface Stream {
 }
 
 export interface StreamSpec {
-  /** The FlowMeshCluster of the same namespace that serves the stream. Cannot be changed. */
+  /** The FlowMeshCluster that serves the stream. Default main, in the same namespace. Cannot be changed. */
   clusterRef?: {
     /** Its metadata.name. */
     name: string;
+    /**
+     * Its namespace, if that is another one; its allowedNamespaces must admit this namespace. Default the
+     * namespace of this object.
+     */
+    namespace?: string;
   };
   /**
    * The name that producers and consumers use. Names with the same {tag} live on the same shard and can be
-   * changed in one transaction. Defaults to metadata.name. Cannot be changed.
+   * changed in one transaction. Default metadata.name. Cannot be changed.
    */
   streamName?: string;
-  /** Parts that are read side by side; the key chooses the part. Can grow (keys move then), not shrink. */
+  /**
+   * Parts that are read side by side; the key chooses the part. Can grow (keys move then), not shrink.
+   * Default 4.
+   */
   partitions?: number;
   /** How long records are kept. Whichever limit is reached first counts. */
   retention?: {
     /** Age of a record. Default 7d. */
     time?: string;
-    /** Bytes of one partition. Unset is no limit. */
+    /** Bytes of one partition. Default no limit. */
     size?: string;
   };
   /** What happens to records in time. */
@@ -348,20 +723,28 @@ export interface StreamSpec {
      * record needs a key. Both: compacted, and what is past its retention goes. Default Delete.
      */
     policy?: 'Delete' | 'Compact' | 'Both';
-    /** Younger records stay, whatever follows them. Default 0. */
+    /** Younger records stay, whatever follows them. Default none. */
     minCompactionLag?: string;
     /** How long the deletion of a key can still be read after cleaning. Default 24h. */
     tombstoneRetention?: string;
   };
   /** The Schema that values must match. */
   schemaRef?: {
-    /** Its metadata.name. */
+    /** Its metadata.name. It is looked for in the namespace of this object. */
     name: string;
-    /** This version only; unset is the newest. */
+    /** This version only. Default the newest. */
     version?: number;
   };
-  /** Whether the records are kept or deleted when this object is deleted. */
-  deletionPolicy?: 'Retain' | 'Delete';
+  /**
+   * What becomes of the records when this object is deleted. Retain keeps them, DeleteIfEmpty deletes a
+   * stream that has no record, Delete deletes them. Default Retain.
+   */
+  deletionPolicy?: 'Retain' | 'DeleteIfEmpty' | 'Delete';
+  /**
+   * What happens where the stream exists already and belongs to no other object. IfIdentical takes it over if
+   * it is configured as here, Always takes it over and configures it, Never refuses. Default IfIdentical.
+   */
+  adoptionPolicy?: 'IfIdentical' | 'Always' | 'Never';
   /** Groups to create, to watch and to scale. */
   consumerGroups?: {
     /** The name that its members use. */
@@ -370,45 +753,106 @@ export interface StreamSpec {
     startFrom?: 'Earliest' | 'Latest';
     /** Lets FlowMesh set the number of members. */
     scaling?: {
-      /** The workload whose replicas are set. */
+      /** The workload of this namespace whose replicas are set. */
       targetRef: {
-        /** Such as apps/v1. */
+        /** Such as apps/v1. Default apps/v1. */
         apiVersion?: string;
         /** Such as Deployment. */
         kind: string;
         /** Its metadata.name. */
         name: string;
       };
-      /** Members at least. 0 lets an idle group have none. */
+      /** Members at least; 0 lets an idle group have none. Default 1. */
       scaleFrom?: number;
       /** Members at most. */
       scaleTo?: number;
-      /** Conditions that add members, such as "stream_lag > 10_000" or "message_age > 30s". */
+      /** Conditions that call for more members, such as "stream_lag > 10_000" or "message_age > 30s". */
       basedOn?: string[];
+      /**
+       * Auto goes through KEDA or the HPA, whichever the cluster has; Direct lets the operator write the
+       * number itself. Default Auto.
+       */
+      mode?: 'Auto' | 'Direct';
     };
   }[];
 }
 
 export interface StreamStatus {
+  /** The generation of spec that this status is about. */
   observedGeneration?: number;
-  streamName?: string;
+  /**
+   * Accepted (spec and references are valid), Synced (the cluster has what spec says), Ready (it can be
+   * used), Drifted (somebody else changed it), ScalingReady (the workers can be scaled).
+   */
   conditions?: {
+    /** Which aspect. */
     type: string;
+    /** Whether it holds. */
     status: 'True' | 'False' | 'Unknown';
+    /** The generation of spec that it is about. */
     observedGeneration?: number;
+    /** When status changed last. */
     lastTransitionTime: string;
+    /** Why, as one word for programs. */
     reason: string;
+    /** Why, and what to do about it, for people. */
     message: string;
   }[];
-  /** As of the last look. */
+  /** The name of the stream in the data plane. */
+  streamName?: string;
+  /** When the oldest record was written that some group has not read. Unset when all have read all. */
+  oldestReadyAt?: string;
+  /** Rounded to two digits, so that a steady stream costs no write. */
   figures?: {
+    /** Records that can be read. */
     records?: number;
+    /** Bytes on disk. */
     bytes?: number;
+    /** Unread records of the group that is furthest behind. */
+    lag?: number;
+    /** The groups that spec names. */
     groups?: {
+      /** Its name. */
       name: string;
+      /** Records that it has not read. */
       lag?: number;
+      /** Members that are connected. */
       members?: number;
+      /** Members that the fabric computes to be needed. */
+      membersWanted?: number;
     }[];
+  };
+  /** What is in force, with every default resolved. */
+  effective?: {
+    /** The FlowMeshCluster that serves it. */
+    clusterRef?: {
+      /** Its metadata.name. */
+      name?: string;
+      /** Its namespace. */
+      namespace?: string;
+    };
+    /** As in spec. */
+    partitions?: number;
+    /** As in spec. */
+    retention?: {
+      /** As in spec. */
+      time?: string;
+      /** As in spec. */
+      size?: string;
+    };
+    /** As in spec. */
+    cleanup?: {
+      /** As in spec. */
+      policy?: string;
+      /** As in spec. */
+      minCompactionLag?: string;
+      /** As in spec. */
+      tombstoneRetention?: string;
+    };
+    /** As in spec. */
+    deletionPolicy?: string;
+    /** As in spec. */
+    adoptionPolicy?: string;
   };
 }
 

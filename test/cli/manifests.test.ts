@@ -100,7 +100,14 @@ test('scripts get the mistakes as JSON on standard output', async () => {
   const { code, out, err } = await flowmesh(['validate', '-f', path, '-o', 'json']);
   expect(code).toBe(1);
   expect(JSON.parse(out)).toMatchObject({
-    problems: [{ line: 7, column: 34, field: 'spec.delivery.visibilityTimeout', message: 'is "30x"' }],
+    problems: [
+      {
+        line: 7,
+        column: 34,
+        field: 'spec.delivery.visibilityTimeout',
+        message: '"30x" is not a duration of at most 12h',
+      },
+    ],
   });
   expect(JSON.parse(err).error.message).toBe('1 mistake in the manifests');
 });

@@ -5,7 +5,7 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { QueueSpec, StreamSpec } from '@flowmesh/protocol/gen/flowmesh.js';
 import { expect, expectTypeOf, test } from 'vitest';
 import { parse } from 'yaml';
-import { definitionFile, definitionOf, KINDS, type Structural } from '../../crds/definitions.ts';
+import { definitionFile, definitionOf, KINDS, type Kind, type Structural } from '../../crds/definitions.ts';
 import { typesSource } from '../../crds/generate.ts';
 import { parseManifests } from '../../crds/manifests.ts';
 import { toQueueSpec, toStreamSpec } from '../../crds/translate.ts';
@@ -28,44 +28,113 @@ test.each(KINDS)('%s: names, scope, version, short name, status', (kind) => {
     name: 'v1alpha1',
     served: true,
     storage: true,
-    subresources: { status: {} },
   });
+  expect(spec.versions[0].subresources.status).toEqual({});
 });
 
-test.each(KINDS)('%s: a structural schema, with a description on every field of spec', (kind) => {
-  const visit = (schema: Structural, path: string, described: boolean) => {
-    const free = schema['x-kubernetes-preserve-unknown-fields'] === true;
+test.each(KINDS)('%s: a structural schema, with a description on every field', (kind) => {
+  const visit = (schema: Structural, path: string) => {
+    const free =
+      schema['x-kubernetes-preserve-unknown-fields'] === true ||
+      schema['x-kubernetes-int-or-string'] === true;
     expect(schema.type !== undefined || free, `${path} has a type`).toBe(true);
     expect(schema.properties === undefined || schema.additionalProperties === undefined, path).toBe(true);
     expect(schema.type !== 'array' || schema.items !== undefined, `${path} has items`).toBe(true);
     for (const keyword of ['$ref', 'definitions', 'patternProperties', 'uniqueItems']) {
       expect(schema, path).not.toHaveProperty(keyword);
     }
-    for (const [name, field] of Object.entries(schema.properties ?? {})) {
-      const told = field.description !== undefined || /^(?:from|to|field|value)$/.test(name);
-      if (described) expect(told, `${path}.${name} is described`).toBe(true);
-      visit(field, `${path}.${name}`, described);
-    }
+    expect(schema.description, `${path} is described`).toMatch(/^[A-Z0-9].*[.a-z0-9]$/s);
+    // What a rule or a program walks has an end.
+    const isSpec = path.startsWith('spec');
+    if (isSpec && schema.type === 'array') expect(schema.maxItems, path).toBeGreaterThan(0);
+    if (isSpec && schema.type === 'string' && !schema.enum) expect(schema.maxLength, path).toBeGreaterThan(0);
+    if (isSpec && schema.additionalProperties) expect(schema.maxProperties, path).toBeGreaterThan(0);
+    for (const [name, field] of Object.entries(schema.properties ?? {})) visit(field, `${path}.${name}`);
     for (const field of schema.required ?? []) expect(schema.properties, path).toHaveProperty(field);
-    if (schema.items) visit(schema.items, `${path}[]`, described);
-    if (schema.additionalProperties) visit(schema.additionalProperties, `${path}{}`, described);
+    if (schema.items) visit(schema.items, `${path}[]`);
+    if (schema.additionalProperties) visit(schema.additionalProperties, `${path}{}`);
   };
   const { spec, status } = definitionOf(kind);
-  visit(spec, 'spec', true);
-  visit(status, 'status', false);
+  visit(spec, 'spec');
+  visit(status, 'status');
 });
 
-test.each(KINDS)('[R1] %s: each CEL rule on the new object alone has its twin in rules.ts', (kind) => {
-  const rules = readFileSync(join(import.meta.dirname, '../../crds/rules.ts'), 'utf8');
-  const messages: string[] = [];
-  const visit = (schema: Structural) => {
-    for (const { rule, message } of schema['x-kubernetes-validations'] ?? []) {
-      if (!rule.includes('oldSelf')) messages.push(message);
-    }
-    for (const child of [...Object.values(schema.properties ?? {}), schema.items]) if (child) visit(child);
+test('nothing of spec has a default that the API server would write, but for kubectl scale', () => {
+  const found: string[] = [];
+  const visit = (schema: Structural, path: string) => {
+    if (schema.default !== undefined) found.push(path);
+    for (const [name, field] of Object.entries(schema.properties ?? {})) visit(field, `${path}.${name}`);
+    if (schema.items) visit(schema.items, `${path}[]`);
   };
-  visit(definitionOf(kind).spec);
-  expect(messages.filter((message) => !rules.includes(message))).toEqual([]);
+  for (const kind of KINDS) visit(definitionOf(kind).spec, kind);
+  expect(found).toEqual(['FlowMeshCluster', 'FlowMeshCluster.replicas', 'Queue', 'Stream']);
+});
+
+test('what several kinds have is the same', () => {
+  const at = (kind: Kind, ...path: string[]) =>
+    path.reduce(
+      (schema: Structural | undefined, name) => schema?.properties?.[name],
+      definitionOf(kind).schema,
+    );
+  const conditions = KINDS.map((kind) => at(kind, 'status', 'conditions')?.items);
+  expect(new Set(conditions.map((each) => JSON.stringify(each))).size).toBe(1);
+  const policies = (['Queue', 'Stream', 'Schema'] as const).map((kind) =>
+    [at(kind, 'spec', 'adoptionPolicy'), at(kind, 'spec', 'deletionPolicy')].map((each) =>
+      each?.enum?.join(),
+    ),
+  );
+  expect(new Set(policies.map((each) => JSON.stringify(each))).size).toBe(1);
+  const shape = (schema: Structural | undefined) =>
+    JSON.stringify(schema, (key, value) => (/^(?:description|message)$/.test(key) ? undefined : value));
+  const group = at('Stream', 'spec', 'consumerGroups')?.items?.properties?.['scaling'];
+  expect(shape(group)).toBe(shape(at('Queue', 'spec', 'scaling')));
+});
+
+test.each(KINDS)('%s: conditions are there, Unknown, before anybody has looked', (kind) => {
+  const { status } = definitionOf(kind);
+  expect(status.default).toEqual({});
+  const { conditions } = status.properties ?? {};
+  const seeds = conditions?.default as { type: string; status: string }[];
+  const types = ['Accepted', 'Synced', 'Ready', 'Drifted'];
+  const isScaled = kind === 'Queue' || kind === 'Stream';
+  expect(seeds.map(({ type }) => type)).toEqual(isScaled ? [...types, 'ScalingReady'] : types);
+  expect(new Set(seeds.map((seed) => seed.status))).toEqual(new Set(['Unknown']));
+  expect(conditions).toMatchObject({
+    'x-kubernetes-list-type': 'map',
+    'x-kubernetes-list-map-keys': ['type'],
+    items: { properties: { observedGeneration: { type: 'integer' } } },
+  });
+});
+
+test('the number of pods is what kubectl scale and the HPA write', () => {
+  const [version] = parse(readFileSync(definitionFile('FlowMeshCluster'), 'utf8')).spec.versions;
+  expect(version.subresources.scale).toEqual({
+    specReplicasPath: '.spec.replicas',
+    statusReplicasPath: '.status.replicas',
+    labelSelectorPath: '.status.selector',
+  });
+});
+
+test.each(KINDS)('%s: columns and selectable fields lead somewhere', (kind) => {
+  const { metadata, spec } = parse(readFileSync(definitionFile(kind), 'utf8'));
+  expect(metadata.annotations['helm.sh/resource-policy']).toBe('keep');
+  expect(spec.names.categories).toEqual(['flowmesh']);
+  const [version] = spec.versions;
+  const columns: { jsonPath: string }[] = [
+    ...version.additionalPrinterColumns,
+    ...(version.selectableFields ?? []),
+  ];
+  for (const { jsonPath } of columns.filter((each) => !each.jsonPath.startsWith('.metadata'))) {
+    const steps = jsonPath
+      .replace(/\[\?.*?\]/, '.[]')
+      .split('.')
+      .slice(1);
+    const end = steps.reduce(
+      (schema: Structural | undefined, step) => (step === '[]' ? schema?.items : schema?.properties?.[step]),
+      definitionOf(kind).schema,
+    );
+    expect(end, jsonPath).toBeDefined();
+  }
 });
 
 const resource = (text: string) => {

@@ -6,6 +6,7 @@ import { conflicts, parseManifests } from '../../crds/manifests.ts';
 import { formatProblem } from '../../crds/problems.ts';
 
 const head = (kind: string) => `apiVersion: flowmesh.io/v1alpha1\nkind: ${kind}\nmetadata:\n  name: x\n`;
+const DURATIONS = 'write numbers with units, such as 500ms, 90s, 5m, 24h, 7d or 1h30m';
 const parse = (text: string) => parseManifests(text, 'q.yaml');
 /** `line field: message | cure` of each problem. */
 const briefly = (text: string) =>
@@ -60,22 +61,22 @@ test.each([
   [
     'a number for a duration',
     'retention: { finished: 24 }',
-    '6 spec.retention.finished: is 24, not text | write a number and a unit: 500ms, 90s, 5m, 24h or 7d',
+    `6 spec.retention.finished: is 24, not text | ${DURATIONS}`,
   ],
   [
     'a duration without unit',
     'retention: { finished: "24" }',
-    '6 spec.retention.finished: is "24" | write a number and a unit: 500ms, 90s, 5m, 24h or 7d',
+    `6 spec.retention.finished: "24" is not a duration | ${DURATIONS}`,
   ],
   [
     'a duration of nothing',
     'deduplication: { window: 0s }',
-    '6 spec.deduplication.window: is "0s" | write a number and a unit: 500ms, 90s, 5m, 24h or 7d',
+    `6 spec.deduplication.window: "0s" is not a duration | ${DURATIONS}`,
   ],
   [
     'a size in bytes as number',
     'retention: { size: 1GB }',
-    '6 spec.retention.size: is "1GB" | write a number and a unit: 512Mi, 1Gi or 20Gi',
+    '6 spec.retention.size: "1GB" is not a size | write a number and a unit, such as 512Mi, 1Gi or 20Gi',
   ],
   [
     'a number in quotes',
@@ -112,17 +113,18 @@ test.each([
   [
     'its own dead-letter queue',
     'queueName: q\n  deadLetter: { queueName: q }',
-    '7 spec.deadLetter.queueName: a queue cannot be its own dead-letter queue | name another, such as q.dead',
+    '7 spec.deadLetter.queueName: a queue cannot be its own dead-letter queue | name another',
   ],
   [
     'a rate',
     'limits: { ratePerKey: 50 per s }',
-    '6 spec.limits.ratePerKey: is "50 per s" | write a rate: 50/s, 100/m or 5/h',
+    '6 spec.limits.ratePerKey: "50 per s" is not a rate | ' +
+      'write a count up to 1000000 and a time, such as 50/s, 100/m or 5/h',
   ],
   [
     'scaling upside down',
     'scaling: { targetRef: { kind: Deployment, name: w }, scaleFrom: 5, scaleTo: 2 }',
-    '6 spec.scaling.scaleFrom: scaleFrom must not be above scaleTo | swap them, or write scaleTo: 5',
+    '6 spec.scaling.scaleFrom: scaleFrom must not be above scaleTo | swap them or raise scaleTo',
   ],
 ])('%s', (_, spec, expected) => {
   expect(briefly(`${head('Queue')}spec:\n  ${spec}\n`)).toEqual([expected]);
