@@ -94,7 +94,7 @@ let shared: Ajv | undefined;
 function validator(): Ajv {
   if (shared !== undefined) return shared;
   shared = new Ajv({ allErrors: false, strict: true, strictRequired: false, verbose: false });
-  shared.addFormat('int32', { type: 'number', validate: (value: number) => Math.abs(value) <= 2 ** 31 });
+  shared.addFormat('int32', { type: 'number', validate: (value: number) => value === (value | 0) });
   shared.addFormat('int64', { type: 'number', validate: Number.isSafeInteger });
   shared.addFormat('date-time', true);
   for (const keyword of [

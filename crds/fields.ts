@@ -217,7 +217,8 @@ const typeNames: Readonly<Record<NonNullable<Structural['type']>, string>> = {
 
 function typeCure(schema: Structural, value: unknown): string {
   if (value === null) return 'give it a value or remove the line';
-  if (schema.type === 'string') return textCure(schema) ?? `put it in quotes: "${String(value)}"`;
+  const isText = schema.type === 'string' && typeof value !== 'object';
+  if (isText) return textCure(schema) ?? `put it in quotes: "${String(value)}"`;
   if (typeof value === 'string' && schema.type !== 'object' && schema.type !== 'array')
     return 'write it without quotes';
   if (schema.type === 'array') return 'begin each entry with "- "';

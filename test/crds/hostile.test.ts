@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { definitionFile } from '../../crds/definitions.ts';
+import { definitionFile, definitionOf, KINDS } from '../../crds/definitions.ts';
 import { parseManifests } from '../../crds/manifests.ts';
 import { YAML_LIMITS } from '../../crds/yaml-source.ts';
+import { anyValue } from './arbitrary.ts';
 
 const parse = (text: string) => parseManifests(text, 'evil.yaml');
 const head = 'apiVersion: flowmesh.io/v1alpha1\nkind: Queue\nmetadata: { name: x }\n';
@@ -163,4 +164,20 @@ test('[C3] never throws, whatever the text', () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+test.each(KINDS)('[C3] %s: never throws, whatever the spec, and says where each mistake is', (kind) => {
+  const verdicts = new Set<boolean>();
+  const property = fc.property(anyValue(definitionOf(kind).spec), (spec) => {
+    const manifest = { apiVersion: 'flowmesh.io/v1alpha1', kind, metadata: { name: 'x' }, spec };
+    const { problems, resources } = parse(JSON.stringify(manifest));
+    expect(resources.length).toBe(problems.length === 0 ? 1 : 0);
+    for (const { field, message, cure } of problems) {
+      expect(field).toMatch(/^spec/);
+      expect(`${message} | ${cure}`).toMatch(/^[^|]{4,} \| [^|]{4,}$/);
+    }
+    verdicts.add(problems.length === 0);
+  });
+  fc.assert(property, { numRuns: 300 });
+  expect(verdicts.size).toBe(2);
 });
