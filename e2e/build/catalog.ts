@@ -2,7 +2,7 @@
 //   1. One Go module per upstream: their dependency graphs disagree, so they are never merged.
 //   2. A change of a recipe or of any file in its folder is another binary.
 
-export type Part = 'control-plane' | 'node' | 'coredns' | 'containerd' | 'pause' | 'runc' | 'cni';
+export type Part = 'control-plane' | 'node' | 'coredns' | 'containerd' | 'pause' | 'runc' | 'cni' | 'nft';
 
 export type Recipe = { readonly version: string; readonly files: readonly string[] } & (
   | {
@@ -11,7 +11,13 @@ export type Recipe = { readonly version: string; readonly files: readonly string
       readonly packages: readonly string[];
       readonly ldflags: string;
     }
-  | { readonly how: 'debian'; readonly package: string; readonly from: string }
+  | {
+      readonly how: 'debian';
+      readonly package: string;
+      /** Packages of libraries that a machine may lack. */
+      readonly libraries: readonly string[];
+      readonly from: string;
+    }
 );
 
 export const KUBERNETES = 'v1.37.2';
@@ -49,13 +55,30 @@ export const catalog: Readonly<Record<Part, Recipe>> = {
     files: ['containerd', 'containerd-shim-runc-v2', 'ctr'],
   },
   pause: { version: '1', how: 'go', module: 'pause', packages: ['.'], ldflags: STRIP, files: ['pause'] },
-  runc: { version: 'debian', how: 'debian', package: 'runc', from: 'usr/sbin', files: ['runc'] },
+  runc: {
+    version: 'debian',
+    how: 'debian',
+    package: 'runc',
+    libraries: [],
+    from: 'usr/sbin',
+    files: ['runc'],
+  },
   cni: {
     version: 'debian',
     how: 'debian',
     package: 'containernetworking-plugins',
+    libraries: [],
     from: 'usr/lib/cni',
     files: ['bridge', 'host-local', 'loopback', 'portmap'],
+  },
+  // How kube-proxy writes its rules.
+  nft: {
+    version: 'debian',
+    how: 'debian',
+    package: 'nftables',
+    libraries: ['libnftables1', 'libnftnl11', 'libmnl0', 'libjansson4', 'libedit2', 'libxtables12'],
+    from: 'usr/sbin',
+    files: ['nft'],
   },
 };
 

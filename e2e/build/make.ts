@@ -5,15 +5,16 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
-  cpSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   renameSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { cacheDir, folderOf } from './cache.ts';
 import { catalog, type Part, parts, type Recipe } from './catalog.ts';
 
@@ -52,13 +53,28 @@ async function compile(recipe: Recipe & { how: 'go' }, out: string): Promise<voi
   });
 }
 
-/** Nothing is installed: the package is unpacked, and its binaries are copied out. */
+/** Nothing is installed: the packages are unpacked, and what is needed is copied out. */
 async function unpack(recipe: Recipe & { how: 'debian' }, out: string): Promise<void> {
-  await run('apt-get', ['download', '-q', recipe.package], { cwd: out });
-  const [archive = ''] = readdirSync(out).filter((name) => name.endsWith('.deb'));
-  await run('dpkg', ['-x', archive, 'unpacked'], { cwd: out });
-  for (const file of recipe.files) cpSync(join(out, 'unpacked', recipe.from, file), join(out, file));
-  rmSync(join(out, 'unpacked'), { recursive: true });
+  const work = join(out, 'unpacked');
+  mkdirSync(work);
+  await run('apt-get', ['download', '-qq', recipe.package, ...recipe.libraries], { cwd: work });
+  for (const name of readdirSync(work)) await run('dpkg', ['-x', name, '.'], { cwd: work });
+  for (const file of recipe.files) copyFileSync(join(work, recipe.from, file), join(out, file));
+  if (recipe.libraries.length > 0) withLibraries(work, out, recipe.files);
+  rmSync(work, { recursive: true });
+}
+
+/** The programs find the libraries that came along, whatever the machine has. */
+function withLibraries(unpacked: string, out: string, programs: readonly string[]): void {
+  mkdirSync(join(out, 'lib'));
+  for (const path of readdirSync(unpacked, { recursive: true, encoding: 'utf8' })) {
+    if (/\.so\.\d+$/.test(path)) copyFileSync(join(unpacked, path), join(out, 'lib', basename(path)));
+  }
+  for (const program of programs) {
+    renameSync(join(out, program), join(out, `${program}.real`));
+    const start = `LD_LIBRARY_PATH="$here/lib" exec "$here/${program}.real" "$@"`;
+    writeFileSync(join(out, program), `#!/bin/sh\nhere=$(dirname "$0")\n${start}\n`, { mode: 0o755 });
+  }
 }
 
 async function run(command: string, args: string[], options: { cwd: string; env?: NodeJS.ProcessEnv }) {
