@@ -2,7 +2,7 @@
 
 export interface Driver {
   readonly name: 'local' | 'rootless' | 'kind';
-  /** What this cluster cannot do, by label of a spec: why not. Specs with such a label are skipped and say so. */
+  /** What this cluster cannot do, by label, and why not: such specs are skipped and say so. */
   readonly lacks: Readonly<Partial<Record<Label, string>>>;
   /** Answers the path of a kubeconfig. */
   up(): Promise<string>;

@@ -1,5 +1,5 @@
-// A cluster of one node in namespaces and cgroups of its own: real kubelet, containerd, runc, kube-proxy, CoreDNS.
-// Needs root. What guard.sh starts, guard.sh removes, however this process ends.
+// A cluster of one node in namespaces and cgroups of its own: real kubelet, containerd, runc, kube-proxy and
+// CoreDNS. Needs root. What guard.sh starts, guard.sh removes, however this process ends.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

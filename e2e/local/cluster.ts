@@ -1,6 +1,7 @@
-// Runs inside the cluster's namespaces (see init.sh): starts every process of a cluster of one node, reports, and
-// watches over them until it is killed. usage: cluster.ts DIR
-//   1. What it has to say goes to standard output, a line of JSON each: {"log"}, {"stage","ms"}, {"up"}, {"failed"}.
+// Runs inside the cluster's namespaces (see init.sh): starts every process of a cluster of one node, reports,
+// and watches over them until it is killed. usage: cluster.ts DIR
+//   1. What it has to say goes to standard output, a line of JSON each: {"log"}, {"stage","ms"}, {"up"} or
+//      {"failed"}.
 //   2. A process that ends ends the cluster, with the end of its log.
 
 import { mkdirSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// `npm run image -- OUT.tar [--name NAME]` writes the FlowMesh image, without Docker, as an OCI layout in a tar.
-// `--rootfs` writes the plain files instead: the Dockerfile makes its image of them.
+// `npm run image -- OUT.tar [--name NAME]` writes the FlowMesh image, without Docker, as an OCI layout in a
+// tar. `--rootfs` writes the plain files instead: the Dockerfile makes its image of them.
 
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';

@@ -1,6 +1,6 @@
-// What is in the FlowMesh image, and nothing else: Node, the libraries it links, the sources, the packages they need.
+// What is in the FlowMesh image: Node, the libraries it links, the sources, the packages they need; no more.
 //   1. No shell, no package manager, no test, no development package; packages as package-lock.json has them.
-//   2. Runs as the repository does: TypeScript whose types Node strips, so line numbers in a trace are the source's.
+//   2. Runs as the repository does: TypeScript whose types Node strips; lines in a trace are the source's.
 //   3. The Dockerfile and build.ts both write exactly this.
 
 import { execFileSync } from 'node:child_process';
