@@ -23,6 +23,7 @@ export interface Structural {
   items?: Structural;
   required?: string[];
   enum?: string[];
+  /** Not in use, as the API server has no words for it: a rule says the cure. */
   pattern?: string;
   default?: unknown;
   minimum?: number;

@@ -12,6 +12,7 @@ const checks = [
   { name: 'types', command: [bin('tsc'), '--pretty', 'false'] },
   { name: 'lint', command: [bin('biome'), 'ci', '--colors=off', '.'] },
   { name: 'drift', command: [process.execPath, '--conditions=flowmesh-source', 'scripts/drift.ts'] },
+  { name: 'crds', command: [process.execPath, '--conditions=flowmesh-source', 'scripts/crds.ts'] },
   { name: 'tidy', command: [process.execPath, 'scripts/tidy.ts'] },
 ];
 
