@@ -1,6 +1,7 @@
 // Which part of the repository may import which. Arrows point downwards only:
 //   api, scaling -> views -> cluster -> shard -> storage, journal
-// The data plane and the operator share only crds and proto.
+// The data plane and the operator share only crds and proto. In the operator:
+//   main.ts -> controllers, admission, metrics-api -> resources, kube
 
 const base = ['proto', 'dataplane/runtime', 'dataplane/telemetry'];
 const disk = ['dataplane/storage', 'dataplane/journal'];
@@ -12,12 +13,23 @@ const services = 'dataplane/services';
 const service = [...views, services, ...cluster, 'crds'];
 const dataplane = ['dataplane/api', 'dataplane/scaling', ...service];
 
+const operatorRooms = ['kube', 'resources', 'controllers', 'admission', 'metrics-api'].map(
+  (room) => `operator/${room}`,
+);
+const reconcilers = [...operatorRooms, 'operator/runtime', 'crds', 'proto'];
+
 /** Part -> the parts it may import, itself included. A part that is not listed may import anything. */
 const allowed: Record<string, string[]> = {
   proto: ['proto'],
   crds: ['crds'],
   sdk: ['sdk', 'proto'],
-  operator: ['operator', 'crds', 'proto'],
+  operator: ['operator', ...reconcilers],
+  'operator/runtime': ['operator/runtime'],
+  'operator/kube': ['operator/kube', 'operator/runtime'],
+  'operator/resources': ['operator/resources', 'crds'],
+  'operator/controllers': reconcilers,
+  'operator/admission': reconcilers,
+  'operator/metrics-api': reconcilers,
   cli: ['cli', 'sdk', 'crds', 'proto', 'dataplane/main.ts'],
   'dataplane/runtime': base,
   'dataplane/telemetry': base,
@@ -34,11 +46,12 @@ const allowed: Record<string, string[]> = {
 };
 
 /** Parts whose decisions are pure: time, chance and the environment are arguments. */
-export const pureParts = new Set([...disk, ...views, 'dataplane/shard']);
+export const pureParts = new Set([...disk, ...views, 'dataplane/shard', ...operatorRooms]);
 
 /** `dataplane` is the wiring beside main.ts; undefined is a room that nobody has given a place. */
 export function partOf(path: string): string | undefined {
   const [top = '', room = ''] = path.split('/');
+  if (top === 'operator') return operatorPart(room);
   if (top !== 'dataplane') return top;
   if (room.startsWith('runtime')) return 'dataplane/runtime';
   if (path === 'dataplane/main.ts') return path;
@@ -46,6 +59,12 @@ export function partOf(path: string): string | undefined {
   if (room.endsWith('.ts')) return 'dataplane';
   const part = `dataplane/${room}`;
   return part in allowed ? part : undefined;
+}
+
+function operatorPart(room: string): string | undefined {
+  if (room === 'runtime.ts') return 'operator/runtime';
+  if (room.endsWith('.ts')) return 'operator';
+  return operatorRooms.find((part) => part === `operator/${room}`);
 }
 
 export function mayImport(from: string, to: string): boolean {
