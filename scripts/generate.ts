@@ -1,5 +1,5 @@
-// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, and docs/reference/cli.md from cli/. (The
-// types of crds/ come from crds/generate.ts.)
+// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, docs/reference/cli.md from cli/, and the
+// table of pod fields of operator/resources. (The types of crds/ come from crds/generate.ts.)
 // `npm run check` generates again and compares, so the output must depend on nothing but these.
 
 import { execFileSync } from 'node:child_process';
@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import protobuf from 'protobufjs';
 import { staticModule } from './generate/codec.ts';
 import { exportedTypes } from './generate/model.ts';
+import { podSchemaSource } from './generate/pod-schema.ts';
 import { servicesModule, servicesTypes } from './generate/services.ts';
 import { messageTypes } from './generate/types.ts';
 
@@ -51,4 +52,5 @@ if (import.meta.main) {
   lintProtos();
   generate(join(repository, 'proto/gen'));
   writeFileSync(cliReferencePath, await generateCliReference());
+  writeFileSync(join(repository, 'operator/resources/pod-schema.ts'), podSchemaSource());
 }
