@@ -115,6 +115,7 @@ function api({ admin, kv, queues, streams, history }: Stubs, metadata: grpc.Meta
     listGroups: s(streams.listGroups),
     follow: (request: pb.FollowRequestInput, signal: AbortSignal): AsyncIterable<pb.RecordChunk> =>
       chunks(() => streams.follow(request, metadata), signal),
+    releaseOwner: a(admin.releaseOwner),
     applyQueue: a(admin.applyQueue),
     getQueue: a(admin.getQueue),
     listQueues: a(admin.listQueues),

@@ -66,6 +66,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'queue pause': ['flowmesh queue pause emails.send'],
   'queue resume': ['flowmesh queue resume emails.send'],
   'queue purge': ['flowmesh queue purge emails.send --yes'],
+  'queue disown': ['flowmesh queue disown emails.send'],
   'queue delete': ['flowmesh queue delete emails.send --if-empty'],
 
   'stream declare': ['flowmesh stream declare orders.events --partitions 8 --retention 30d'],
@@ -84,6 +85,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'stream seek': ['flowmesh stream seek orders.events billing --time 1h'],
   'stream groups': ['flowmesh stream groups orders.events'],
   'stream group': ['flowmesh stream group orders.events billing'],
+  'stream disown': ['flowmesh stream disown orders.events'],
   'stream delete': ['flowmesh stream delete orders.events --yes'],
 
   status: ['flowmesh status'],

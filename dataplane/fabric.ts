@@ -1,10 +1,12 @@
 // The data plane behind the listeners: opens the shards, wires views and services, and says in which state it
 // is.
 import type { FlowError } from '@flowmesh/protocol';
+import { createDeclarations } from './admin/service.ts';
 import { openDataDirectory } from './data-directory.ts';
 import { createKvService } from './kv/service.ts';
 import { createKvView, type KvView } from './kv/view.ts';
 import { createQueueAdmin } from './queue/admin.ts';
+import { declaredQueues } from './queue/declared.ts';
 import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
 import { createHistory } from './replay/history.ts';
@@ -102,9 +104,32 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   await streams.reconcile();
   queues.start();
 
+  const {
+    release: releaseQueue,
+    figures: queueFigures,
+    ...queueAdmin
+  } = createQueueAdmin(queues, queueViews);
+  const { release: releaseStream, figures: streamFigures, ...streamAdmin } = streams.admin;
+  const declarations = createDeclarations({
+    shards: ports,
+    things: shards.map((_, i) => [
+      declaredQueues((queueViews[i] as QueueView).state),
+      (streamViews[i] as StreamView).declared,
+    ]),
+    // Positions of another life in memory mean nothing in this one.
+    origin:
+      dataDir === null ? `${clusterId}-${Math.floor(runtime.random() * 2 ** 40).toString(36)}` : clusterId,
+    kinds: { queue: { release: releaseQueue }, stream: { release: releaseStream } },
+    figures: {
+      queue: queueFigures,
+      stream: streamFigures,
+      settled: () => Promise.all(ports.map((port) => port.settled())),
+    },
+  });
   const admin: AdminService = {
-    ...createQueueAdmin(queues, queueViews),
-    ...streams.admin,
+    ...queueAdmin,
+    ...streamAdmin,
+    ...declarations,
     applyKeyspace: (caller, spec) => kv.applyKeyspace(caller, spec),
     listKeyspaces: (caller) => kv.listKeyspaces(caller),
     async getCluster() {

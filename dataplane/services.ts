@@ -148,6 +148,17 @@ export interface AdminService {
   applyKeyspace(caller: Caller, spec: pb.KeyspaceSpec): Promise<pb.KeyspaceInput>;
   listKeyspaces(caller: Caller): Promise<pb.ListKeyspacesResponseInput>;
   getCluster(caller: Caller): Promise<pb.ClusterInput>;
+  declareQueue(caller: Caller, request: pb.DeclareQueueRequest): Promise<pb.DeclareQueueResponseInput>;
+  declareStream(caller: Caller, request: pb.DeclareStreamRequest): Promise<pb.DeclareStreamResponseInput>;
+  releaseOwner(caller: Caller, request: pb.ReleaseOwnerRequest): Promise<pb.ReleaseOwnerResponseInput>;
+  listFigures(caller: Caller, request: pb.ListFiguresRequest): Promise<pb.ListFiguresResponseInput>;
+  /** Tells changes until `close`, or until `fail` has been called. The first message has none. */
+  openWatch(
+    caller: Caller,
+    request: pb.WatchAdminRequest,
+    send: (message: pb.WatchAdminResponseInput) => boolean,
+    fail: (error: FlowError) => void,
+  ): Promise<WatchSession>;
 }
 
 export type FabricState = 'starting' | 'serving' | 'disk_full' | 'memory_full' | 'draining' | 'failed';

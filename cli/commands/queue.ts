@@ -12,6 +12,7 @@ import { addJobEffects } from './effects.ts';
 import { addFlowCommand } from './flow.ts';
 import { addJobCommands } from './jobs.ts';
 import { atOption } from './kv-run.ts';
+import { addDisownCommand, ownerJson, ownerText } from './owner.ts';
 import { type AtOption, getAt } from './queue-past.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
 import { addRedriveTaskCommands } from './redrive-task.ts';
@@ -55,6 +56,7 @@ export function addQueueCommands(program: Command, action: Action): void {
     .option('-y, --yes', 'do not ask')
     .option('--if-empty', 'only if it has no jobs')
     .action(action(remove));
+  addDisownCommand(queue, action, 'queue');
 }
 
 function addDeclareCommand(queue: Command, action: Action): void {
@@ -144,10 +146,11 @@ function queueTable(queues: pb.Queue[], { terminal }: Context): string {
   return table(queues, columns, terminal);
 }
 
-const queueJson = ({ spec, paused, figures, shard, createdAtMs, schedules }: pb.Queue) => ({
+const queueJson = ({ spec, paused, figures, shard, createdAtMs, schedules, ...of }: pb.Queue) => ({
   ...plainWithout(spec ?? {}, 'mutation', 'schedules'),
   schedules: schedulesJson(spec, schedules),
   ...{ paused, shard, createdAtMs },
+  ...ownerJson(of),
   figures: plain(busy(figures)),
 });
 
@@ -169,6 +172,7 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
   return details(
     [
       ['queue', `${printable(spec?.name ?? '')}${paused ? `  ${terminal.colors.yellow('paused')}` : ''}`],
+      ['owner', ownerText(queue)],
       ['waiting', `${count(figures.waiting)}${oldest}`],
       ['delayed', count(figures.delayed)],
       ['waiting for children', figures.waitingChildren > 0 ? count(figures.waitingChildren) : ''],

@@ -10,6 +10,7 @@ import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
 import { count, counted, dataSize, printable, relative, span } from '../text.ts';
 import { addRecordEffects } from './effects.ts';
+import { addDisownCommand, ownerJson, ownerText } from './owner.ts';
 import { addReadCommands } from './stream-read.ts';
 import { addWriteCommand } from './stream-write.ts';
 
@@ -53,15 +54,17 @@ export function addStreamCommands(program: Command, action: Action): void {
     .description('remove a stream with its records')
     .option('-y, --yes', 'do not ask')
     .action(action(remove));
+  addDisownCommand(stream, action, 'stream');
 }
 
 const recordsOf = (stream: pb.Stream) =>
   stream.partitions.reduce((sum, { end, logStart }) => sum + end - logStart, 0);
 const bytesOf = (stream: pb.Stream) => stream.partitions.reduce((sum, { bytes }) => sum + bytes, 0);
 
-const streamJson = ({ spec, partitions, createdAtMs }: pb.Stream) => ({
+const streamJson = ({ spec, partitions, createdAtMs, ...of }: pb.Stream) => ({
   ...plainWithout(spec ?? {}, 'mutation'),
   createdAtMs,
+  ...ownerJson(of),
   partitions: plain(partitions),
 });
 
@@ -100,6 +103,7 @@ function streamDetails(stream: pb.Stream, { terminal }: Context): string {
   const head = details(
     [
       ['stream', printable(spec?.name ?? '')],
+      ['owner', ownerText(stream)],
       ['records', `${count(recordsOf(stream))} in ${dataSize(bytesOf(stream))}`],
       ['kept', keptText(spec, formatDuration(spec?.retentionMs ?? 0) + sizeLimit)],
     ],

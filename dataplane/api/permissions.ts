@@ -117,6 +117,15 @@ const childrenNeed: Need = {
   of: (message) => [(message as pb.ListChildrenRequest).leaseEpoch > 0 ? LEASE_QUEUE : GET_QUEUE],
 };
 
+const ADMIN_QUEUE = permission('admin queue');
+const ADMIN_STREAM = permission('admin stream');
+
+const releaseNeed: Need = {
+  kind: 'carried',
+  possible: [ADMIN_QUEUE, ADMIN_STREAM],
+  of: (message) => [(message as pb.ReleaseOwnerRequest).kind === 'stream' ? ADMIN_STREAM : ADMIN_QUEUE],
+};
+
 const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/ApplyQueue': need('admin queue'),
   '/flowmesh.v1.Admin/GetQueue': need('get queue'),
@@ -129,6 +138,11 @@ const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/ApplyKeyspace': need('admin kv'),
   '/flowmesh.v1.Admin/ListKeyspaces': need('get kv'),
   '/flowmesh.v1.Admin/GetCluster': need('get cluster'),
+  '/flowmesh.v1.Admin/DeclareQueue': need('admin queue'),
+  '/flowmesh.v1.Admin/DeclareStream': need('admin stream'),
+  '/flowmesh.v1.Admin/ReleaseOwner': releaseNeed,
+  '/flowmesh.v1.Admin/ListFigures': need('get queue', 'get stream', 'get group'),
+  '/flowmesh.v1.Admin/WatchAdmin': need('get queue', 'get stream'),
   '/flowmesh.v1.History/ListEffects': need('get kv', 'get queue', 'consume stream'),
   '/flowmesh.v1.History/GetQueueAt': need('get queue'),
   '/flowmesh.v1.History/ListJobsAt': need('get queue'),
@@ -178,6 +192,7 @@ const ROUTES: Record<string, Need> = {
   'GET /readyz': open,
   'GET /metrics': need('get cluster'),
   'GET /openapi.json': need('get cluster'),
+  'GET /v1/figures': need('get queue', 'get stream', 'get group'),
   'GET /v1/effects': need('get kv', 'get queue', 'consume stream'),
   'GET /v1/kv/:keyspace': need('get kv'),
   'PUT /v1/kv/:keyspace/:key': need('put kv'),

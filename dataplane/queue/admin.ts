@@ -1,22 +1,37 @@
 // The queue half of the admin API: declare, show, delete.
 import { FlowError, shardOf } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { FigureSources } from '../admin/figures.ts';
+import {
+  type Claim,
+  isSameOwner,
+  type Owner,
+  ownershipMessage,
+  readClaim,
+  readOwner,
+  renamed,
+} from '../admin/ownership.ts';
 import type { AdminService } from '../services.ts';
-import type { Caller } from '../shard/state-machine.ts';
-import { after } from '../storage/keys.ts';
+import type { Caller, ShardPort } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
+import type { DeclareReply } from './declare.ts';
+import { declaredQueues } from './declared.ts';
 import { checkName, mutationOf } from './messages.ts';
+import { oldestReadyAt } from './oldest.ts';
 import { resolveSpec, specMessage } from './policy.ts';
 import type { Schedule } from './schedule-spec.ts';
 import type { Queues } from './service.ts';
-import { loadEntry } from './sources.ts';
-import { JOB } from './tables.ts';
+import { queueSummary } from './summary.ts';
 import type { QueueView } from './view.ts';
 
-const OLDEST_ROWS = 64;
-
-export type QueueAdmin = Pick<AdminService, 'applyQueue' | 'getQueue' | 'listQueues' | 'deleteQueue'>;
+export type QueueAdmin = Pick<
+  AdminService,
+  'applyQueue' | 'getQueue' | 'listQueues' | 'deleteQueue' | 'declareQueue'
+> & {
+  release(caller: Caller, request: pb.ReleaseOwnerRequest): Promise<pb.ReleaseOwnerResponseInput>;
+  readonly figures: FigureSources['queue'];
+};
 
 export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): QueueAdmin {
   const describe = async (caller: Caller, name: string): Promise<pb.QueueInput> => {
@@ -26,33 +41,61 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
     await shard.settled();
     return message;
   };
+  const declare = (caller: Caller, spec: pb.QueueSpec, claim?: Claim): Promise<DeclareReply> => {
+    const { shard } = queues.at(spec.name);
+    checkDeadLetters(spec, shard);
+    const command = {
+      view: 'queue',
+      kind: 'declare',
+      caller,
+      name: spec.name,
+      spec: resolveSpec(spec),
+      ifAbsent: false,
+      claim,
+      mutation: mutationOf(spec.mutation),
+    };
+    return shard.call<DeclareReply>(command as QueueCommand);
+  };
+  /** One object is one queue: under another name its jobs would be left behind. */
+  const refuseRename = (caller: Caller, name: string, owner: Owner) => {
+    for (const { state } of views) {
+      for (const cell of state.byName.values()) {
+        if (cell.tenant !== caller.tenant || cell.name === name) continue;
+        if (cell.ownership !== null && isSameOwner(cell.ownership.owner, owner))
+          throw renamed('queue', cell.name);
+      }
+    }
+  };
   return {
     async applyQueue(caller, spec) {
-      const { shard } = queues.at(spec.name);
-      const dead = spec.deadLetterQueue;
-      if (dead !== '') {
-        checkName(dead, 'dead-letter queue');
-        if (dead === spec.name)
-          throw new FlowError('INVALID_ARGUMENT', `queue ${dead} cannot be its own dead-letter queue`);
-        if (shardOf(dead, shard.shards) !== shard.id) {
-          throw new FlowError(
-            'CROSS_SHARD',
-            `dead-letter queue ${dead} lives on another shard than ${spec.name}: ` +
-              `call it ${spec.name}.dead, or give both the same {tag}`,
-          );
-        }
-      }
-      const command = {
-        view: 'queue',
-        kind: 'declare',
-        caller,
-        name: spec.name,
-        spec: resolveSpec(spec),
-        ifAbsent: false,
-        mutation: mutationOf(spec.mutation),
-      };
-      await shard.call(command as QueueCommand);
+      await declare(caller, spec);
       return describe(caller, spec.name);
+    },
+    async declareQueue(caller, request) {
+      if (request.spec === null) throw new FlowError('INVALID_ARGUMENT', 'spec is missing');
+      const claim = readClaim(request);
+      refuseRename(caller, request.spec.name, claim.owner);
+      const { result, changes, drifted } = await declare(caller, request.spec, claim);
+      return {
+        queue: await describe(caller, request.spec.name),
+        result,
+        changes: [...(changes ?? [])],
+        drifted,
+      };
+    },
+    release: (caller, { name, owner, mutation }) =>
+      queues.at(name).shard.call({
+        ...{ view: 'queue', kind: 'release', caller, name },
+        ...{ owner: owner === null ? undefined : readOwner(owner), mutation: mutationOf(mutation) },
+      } as QueueCommand),
+    figures: {
+      names: (tenant) =>
+        views.flatMap(({ state }) => [...declaredQueues(state).all(tenant)].map(({ name }) => name)),
+      summary(tenant, name) {
+        const { view } = queues.at(name);
+        const cell = view.state.cell(tenant, name);
+        return cell && queueSummary(view, cell);
+      },
     },
     getQueue: (caller, request) => describe(caller, request.name),
     async listQueues(caller) {
@@ -71,12 +114,26 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
         caller,
         name: request.name,
         ifEmpty: request.ifEmpty,
+        owner: request.owner === null ? undefined : readOwner(request.owner),
         mutation: mutationOf(request.mutation),
       };
       await queues.at(request.name).shard.call(command as QueueCommand);
       return {};
     },
   };
+}
+
+function checkDeadLetters({ name, deadLetterQueue: dead }: pb.QueueSpec, shard: ShardPort): void {
+  if (dead === '') return;
+  checkName(dead, 'dead-letter queue');
+  if (dead === name)
+    throw new FlowError('INVALID_ARGUMENT', `queue ${dead} cannot be its own dead-letter queue`);
+  if (shardOf(dead, shard.shards) === shard.id) return;
+  throw new FlowError(
+    'CROSS_SHARD',
+    `dead-letter queue ${dead} lives on another shard than ${name}: ` +
+      `call it ${name}.dead, or give both the same {tag}`,
+  );
 }
 
 async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueInput> {
@@ -88,6 +145,7 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
     draining: s.draining,
     shard: view.context.shard,
     createdAtMs: cell.createdAtMs,
+    ...ownershipMessage(cell.ownership),
     schedules: (cell.spec.schedules ?? []).map((schedule) => scheduleState(view, cell, schedule)),
     figures: {
       waiting: cell.waiting,
@@ -114,26 +172,4 @@ function scheduleState(view: QueueView, cell: QueueCell, schedule: Schedule): pb
   const jobId = offset < 0 ? '' : view.idPrefix(cell) + offset.toString(36);
   const shownNextMs = Number.isFinite(nextMs) ? nextMs : 0;
   return { name: schedule.name, nextMs: shownNextMs, firedMs, jobId, bufferedMs, skippedTotal };
-}
-
-/** When the oldest ready job became ready; 0: none is ready. */
-async function oldestReadyAt(view: QueueView, cell: QueueCell): Promise<number> {
-  const { cursor, plain } = cell.state;
-  const enqueued =
-    plain > 0 ? (await loadEntry(cell.log, cursor)).head.appendTimeMs : Number.POSITIVE_INFINITY;
-  const oldest = Math.min(enqueued, await oldestException(view, cell));
-  return Number.isFinite(oldest) ? oldest : 0;
-}
-
-/**
- * Of the jobs that are ready with a priority, after a retry, or by limit key; by offset: exact unless many
- * delayed or blocked ones are older.
- */
-async function oldestException({ context }: QueueView, { state, keys }: QueueCell): Promise<number> {
-  let oldest = Number.POSITIVE_INFINITY;
-  if (state.keyed + state.ready === 0) return oldest;
-  const rows = await context.rows.scan(JOB, { from: keys.job, to: after(keys.job), limit: OLDEST_ROWS });
-  for (const { value } of rows)
-    if (value.state === 'keyed' || value.state === 'ready') oldest = Math.min(oldest, value.meta.readyAtMs);
-  return oldest;
 }

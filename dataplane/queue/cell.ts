@@ -3,6 +3,7 @@
 //   C1. Memory is O(leases + sessions), never O(waiting jobs).
 //   C2. A job is finished exactly if the cursor has passed it or its entry is flagged as indexed, and it is
 //       neither leased nor an exception row.
+import type { Ownership } from '../admin/ownership.ts';
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
 import { LimitKeys, PARKED, RING } from './key-tables.ts';
@@ -117,6 +118,13 @@ export class QueueCell {
   redrive: RedriveTask | null;
   /** What is remembered of each schedule of the declaration. */
   schedules: Map<string, ScheduleState>;
+  /** Who declares it; null: whoever may. */
+  ownership: Ownership | null;
+  /** Journal positions of its first declaration, and of the last change of what people see of it but jobs. */
+  readonly bornAt: number;
+  changedAt: number;
+  /** When the first waiting job behind the cursor was enqueued. Not stored: oldest.ts finds it again. */
+  front = { cursor: -1, cancelled: 0, atMs: 0 };
   isDirty = true;
 
   constructor(rows: Rows, log: PartitionLog, queueNo: number, row: QueueRow) {
@@ -126,6 +134,9 @@ export class QueueCell {
     this.createdAtMs = row.createdAtMs;
     this.spec = row.spec;
     this.redrive = row.redrive ?? null;
+    this.ownership = row.ownership ?? null;
+    this.bornAt = row.bornAt ?? 0;
+    this.changedAt = row.changedAt ?? 0;
     this.schedules = new Map(row.schedules);
     this.holes = new Set(row.holes);
     this.tombs = new Set(row.tombs);
@@ -244,6 +255,9 @@ export class QueueCell {
       schedules: [...this.schedules],
       holes: [...this.holes],
       tombs: [...this.tombs],
+      ownership: this.ownership,
+      bornAt: this.bornAt,
+      changedAt: this.changedAt,
     };
   }
 }

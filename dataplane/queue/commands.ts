@@ -1,5 +1,6 @@
 // What the queue view can be asked, and what it answers. Jobs are named by offset: the service parses ids.
 import type { BatchHead } from '@flowmesh/protocol';
+import type { Claim, Owner } from '../admin/ownership.ts';
 import type { Command } from '../shard/state-machine.ts';
 import type { Run } from './events.ts';
 import type { FailurePolicy } from './flow-tables.ts';
@@ -16,11 +17,21 @@ export interface DeclareCommand extends Base {
   readonly spec: ResolvedSpec;
   /** Only create: a queue that is there stays as it is. */
   readonly ifAbsent: boolean;
+  /** In whose name. */
+  readonly claim?: Claim | undefined;
 }
 
 export interface DeleteCommand extends Base {
   readonly kind: 'delete';
   readonly ifEmpty: boolean;
+  /** Only if this is its owner. */
+  readonly owner?: Owner | undefined;
+}
+
+export interface ReleaseCommand extends Base {
+  readonly kind: 'release';
+  /** Only if this is its owner; absent: whoever it is. */
+  readonly owner?: Owner | undefined;
 }
 
 export interface EnqueueCommand extends Base {
@@ -126,6 +137,7 @@ export interface RemoveCommand extends Base {
 export type QueueCommand =
   | DeclareCommand
   | DeleteCommand
+  | ReleaseCommand
   | EnqueueCommand
   | FlowCommand
   | SettleCommand

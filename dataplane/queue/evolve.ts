@@ -3,6 +3,7 @@
 //   V1. Counters always equal the number of jobs in each state.
 //   V2. Inside a transaction every change is taken back through rows.onRollback.
 import assert from 'node:assert/strict';
+import type { OnChange } from '../admin/declared.ts';
 import type { Moment, ViewContext } from '../shard/state-machine.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { recordAttempt } from './attempts.ts';
@@ -27,6 +28,10 @@ export class QueueState {
   readonly leaseClock: LeaseClock;
   nextQueue = 1;
   nextEpoch = 1;
+  /** Journal position of the last deletion of a queue. */
+  deletedAt = 0;
+  /** Told of what owner-events.ts calls a change, durable or not. */
+  onChange: OnChange = () => {};
 
   constructor(context: ViewContext, leaseClock: LeaseClock) {
     this.context = context;
@@ -120,6 +125,7 @@ export class QueueState {
       tenant: e.tenant,
       spec: e.spec,
       createdAtMs: at.nowMs,
+      bornAt: at.position,
       state: freshState(),
       sessions: [],
       exceptions: [],

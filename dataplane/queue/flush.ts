@@ -5,8 +5,8 @@ import { COUNTERS, QUEUE } from './tables.ts';
 /** Cells, leases and counters. */
 export function flushQueues(state: QueueState, nowMs: number, tenantKey: string): void {
   const { rows } = state.context;
-  const { nextQueue, nextEpoch } = state;
-  rows.put(COUNTERS, tenantKey, { nextQueue, nextEpoch });
+  const { nextQueue, nextEpoch, deletedAt } = state;
+  rows.put(COUNTERS, tenantKey, { nextQueue, nextEpoch, deletedAt });
   for (const cell of state.deleted.splice(0)) {
     rows.del(QUEUE, cell.keys.queueKey);
     for (const offset of cell.persistedLeases.keys()) rows.del(QUEUE, cell.keys.leaseKey(offset));

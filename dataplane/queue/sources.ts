@@ -36,12 +36,16 @@ export function sourceIn(bytes: Buffer, offset: number): Source {
   return { bytes: bytes.subarray(p, p + head.length), head, spans: null };
 }
 
+export async function loadSource(log: PartitionLog, offset: number): Promise<Source> {
+  const chunk = log.resident(offset, 1) ?? (await log.load(offset, 1));
+  return sourceIn(chunk.bytes, offset);
+}
+
 /** A job's bytes, for whoever looks at one on purpose. */
 export async function loadEntry(
   log: PartitionLog,
   offset: number,
 ): Promise<{ bytes: Buffer; head: BatchHead; index: number }> {
-  const chunk = log.resident(offset, 1) ?? (await log.load(offset, 1));
-  const source = sourceIn(chunk.bytes, offset);
+  const source = await loadSource(log, offset);
   return { bytes: source.bytes, head: source.head, index: offset - source.head.baseOffset };
 }

@@ -5,6 +5,7 @@
 //   NEXT DYING   exhausted jobs on their way to the dead-letter queue LEASE   leases that are held, written
 //   at checkpoints; DEDUP and DEDUP_EXPIRY: deduplication keys
 // A purge raises the queue's generation, which is part of the keys of READY, DUE, LANE, NEXT, JOB and DYING.
+import type { Ownership } from '../admin/ownership.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { part, u32be, u53be } from '../storage/keys.ts';
@@ -165,6 +166,9 @@ export interface QueueRow {
   readonly schedules?: readonly (readonly [string, ScheduleState])[];
   readonly holes?: readonly number[];
   readonly tombs?: readonly number[];
+  readonly ownership?: Ownership | null;
+  readonly bornAt?: number;
+  readonly changedAt?: number;
 }
 
 export interface ResolvedSpec extends DispatchSpec {
@@ -219,7 +223,10 @@ export interface QueueState {
 }
 
 export const QUEUE = jsonTable<QueueRow>(48, 'queue');
-export const COUNTERS = jsonTable<{ nextQueue: number; nextEpoch: number }>(49, 'queue-counters');
+export const COUNTERS = jsonTable<{ nextQueue: number; nextEpoch: number; deletedAt?: number }>(
+  49,
+  'queue-counters',
+);
 
 export const LEASE: Table<LeaseRow> = {
   id: 50,

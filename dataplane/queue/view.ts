@@ -9,12 +9,13 @@ import type { RowRef } from '../storage/contract.ts';
 import { after, DEFAULT_TENANT, readU32be, readU53be } from '../storage/keys.ts';
 import { type Grant, QueueCell } from './cell.ts';
 import type { EnqueueReply, QueueCommand, RemoveCommand, SettleCommand } from './commands.ts';
+import { checkDelete, decideDeclare, decideRelease } from './declare.ts';
 import { QueueLine, type Waiter } from './dispatch.ts';
 import { decideEnqueue, enqueueReads } from './enqueue.ts';
 import { decodeEvent, encodeEvent } from './event-bytes.ts';
 import * as ev from './events.ts';
 import { logIdOf, QueueState } from './evolve.ts';
-import { decideFlow, flowReads, refuseOrphans } from './flow-decide.ts';
+import { decideFlow, flowReads } from './flow-decide.ts';
 import * as fe from './flow-events.ts';
 import { evolveFlow } from './flow-evolve.ts';
 import { FlowKeeper } from './flow-keeper.ts';
@@ -25,6 +26,7 @@ import { decideLife, isLifeCommand, lifeReads } from './life-decide.ts';
 import * as life from './life-events.ts';
 import { evolveLife } from './life-evolve.ts';
 import { limitKeyOf } from './limits.ts';
+import { decodeOwned, encodeOwned, evolveOwned, isOwned, noteChange } from './owner-events.ts';
 import { countedNow } from './past.ts';
 import { defaultsFor } from './policy.ts';
 import { unmoved } from './redrive-decide.ts';
@@ -132,6 +134,7 @@ export class QueueView implements View {
     const saved = rows.get(COUNTERS, counters.key);
     this.state.nextQueue = saved?.nextQueue ?? 1;
     this.state.nextEpoch = saved?.nextEpoch ?? 1;
+    this.state.deletedAt = saved?.deletedAt ?? 0;
     for await (const { key, value } of this.#all(QUEUE)) {
       const queueNo = readU32be(key, 5);
       const cell = new QueueCell(rows, logs.open(logIdOf(queueNo)), queueNo, value);
@@ -211,7 +214,7 @@ export class QueueView implements View {
     const c = command as QueueCommand;
     const { rows, random } = this.context;
     const { tenant } = c.caller;
-    if (c.kind === 'declare') return this.#declare(tenant, c.name, c.spec, c.ifAbsent, emit);
+    if (c.kind === 'declare') return decideDeclare(this.state, c, emit);
     if (c.kind === 'flow')
       return decideFlow(
         rows,
@@ -230,12 +233,12 @@ export class QueueView implements View {
       case 'settle':
         return decideSettle(rows, cell, c, at, random, emit);
       case 'delete':
-        if (c.ifEmpty && cell.depth > 0)
-          throw new FlowError('NOT_EMPTY', `queue ${c.name} holds ${cell.depth} jobs`);
-        refuseOrphans(cell);
+        checkDelete(cell, c);
         this.#closeLine(queueNo);
         emit({ type: ev.DELETED, queueNo } as ev.Deleted);
         return {};
+      case 'release':
+        return decideRelease(cell, c.owner, emit);
       case 'renew':
         return decideRenew(cell, c, at, random, emit);
       case 'end-session':
@@ -261,21 +264,6 @@ export class QueueView implements View {
     }
   }
 
-  #declare(
-    tenant: number,
-    name: string,
-    spec: ev.Declared['spec'],
-    ifAbsent: boolean,
-    emit: Emit,
-  ): { queueNo: number } {
-    const present = this.state.cell(tenant, name);
-    if (present !== undefined && (ifAbsent || JSON.stringify(present.spec) === JSON.stringify(spec)))
-      return { queueNo: present.queueNo };
-    const queueNo = present?.queueNo ?? this.state.nextQueue;
-    emit({ type: ev.DECLARED, queueNo, tenant, name, spec } as ev.Declared);
-    return { queueNo };
-  }
-
   #remove(cell: QueueCell, c: RemoveCommand, emit: Emit): { removed: number } {
     const ready = unmoved(cell, c);
     emit(countedNow(cell));
@@ -298,7 +286,14 @@ export class QueueView implements View {
 
   #deadQueueOf(cell: QueueCell, emit: EmitThen): QueueCell {
     const name = cell.spec.deadLetterQueue || `${cell.name}.dead`;
-    this.#declare(cell.tenant, name, defaultsFor(`${cell.name}.dead`), true, emit);
+    if (this.state.cell(cell.tenant, name) === undefined)
+      emit({
+        type: ev.DECLARED,
+        queueNo: this.state.nextQueue,
+        tenant: cell.tenant,
+        name,
+        spec: defaultsFor(`${cell.name}.dead`),
+      } as ev.Declared);
     const dead = this.state.cell(cell.tenant, name);
     assert(dead !== undefined, 'it has just been declared');
     return dead;
@@ -323,6 +318,13 @@ export class QueueView implements View {
       evolveLife(this.state, event, at);
       const touched = this.state.byNumber.get(event.queueNo);
       if (touched !== undefined && event.type === life.CANCELLED) this.#upkeep.note(touched);
+      if (touched !== undefined && event.type === life.DRAINING) noteChange(this.state, touched, event, at);
+      return;
+    }
+    if (isOwned(event)) {
+      evolveOwned(this.state, event);
+      const owned = this.state.byNumber.get(event.queueNo);
+      if (owned !== undefined) noteChange(this.state, owned, event, at);
       return;
     }
     const e = event as ev.QueueEvent;
@@ -333,6 +335,7 @@ export class QueueView implements View {
       this.flows.orphans.forget(gone);
       this.schedules.forget(gone);
       this.#upkeep.sweeper.note(gone, true);
+      noteChange(this.state, gone, e, at);
     }
     if (e.type === ev.DEDUP_EXPIRED || e.type === ev.DELETED || e.type === REFILLED) return;
     if (e.type === ev.ENQUEUED && e.placed.length === 0) return;
@@ -340,6 +343,7 @@ export class QueueView implements View {
     if (cell === undefined) return;
     this.#upkeep.note(cell);
     const isDeclaration = e.type === ev.DECLARED;
+    if (isDeclaration || e.type === ev.PAUSED) noteChange(this.state, cell, e, at);
     if (isDeclaration || cell.schedules.size > 0) this.schedules.note(cell, isDeclaration);
     if (e.type === ev.PURGED) this.flows.orphans.note(cell);
     if (e.type === ev.TRIMMED) this.#upkeep.sweeper.note(cell, false);
@@ -348,11 +352,13 @@ export class QueueView implements View {
   encode(event: Event, into: ByteWriter): void {
     if (fe.isFlowEvent(event)) fe.encodeFlowEvent(event, into);
     else if (life.isLifeEvent(event)) life.encodeLifeEvent(event, into);
+    else if (isOwned(event)) encodeOwned(event, into);
     else encodeEvent(event as ev.QueueEvent, into);
   }
 
   decode(type: number, from: ByteReader): Event {
     if (fe.isFlowEvent({ type })) return fe.decodeFlowEvent(type, from);
+    if (isOwned({ type })) return decodeOwned(from);
     return life.isLifeEvent({ type }) ? life.decodeLifeEvent(type, from) : decodeEvent(type, from);
   }
 

@@ -1,13 +1,30 @@
 // The stream half of the admin API.
+import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { FigureSources } from '../admin/figures.ts';
+import {
+  isSameOwner,
+  type Owner,
+  ownershipMessage,
+  readClaim,
+  readOwner,
+  renamed,
+} from '../admin/ownership.ts';
 import type { AdminService } from '../services.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import type { StreamCell } from './cells.ts';
 import { streamNotFound } from './declare.ts';
+import { streamSummary } from './group-figures.ts';
 import type { Locator } from './locator.ts';
 import { mutationOf } from './publish.ts';
 
-export type StreamAdmin = Pick<AdminService, 'applyStream' | 'getStream' | 'listStreams' | 'deleteStream'>;
+export type StreamAdmin = Pick<
+  AdminService,
+  'applyStream' | 'getStream' | 'listStreams' | 'deleteStream' | 'declareStream'
+> & {
+  release(caller: Caller, request: pb.ReleaseOwnerRequest): Promise<pb.ReleaseOwnerResponseInput>;
+  readonly figures: FigureSources['stream'];
+};
 
 /** `onDeleted` ends the sessions of a stream that is no more. */
 export function createStreamAdmin(
@@ -21,10 +38,39 @@ export function createStreamAdmin(
     await locator.settled(stream);
     return message;
   };
+  const refuseRename = (caller: Caller, name: string, owner: Owner) => {
+    for (const view of locator.views) {
+      for (const { cell } of view.streams(caller.tenant)) {
+        const { ownership, name: has } = cell.value;
+        if (has !== name && ownership !== null && isSameOwner(ownership.owner, owner))
+          throw renamed('stream', has);
+      }
+    }
+  };
   return {
     async applyStream(caller, spec) {
       await locator.declare(caller, spec);
       return describe(caller, spec.name);
+    },
+    async declareStream(caller, request) {
+      if (request.spec === null) throw new FlowError('INVALID_ARGUMENT', 'spec is missing');
+      const { spec } = request;
+      const claim = readClaim(request);
+      refuseRename(caller, spec.name, claim.owner);
+      const claimed = await locator.declare(caller, spec, claim);
+      const { result, changes = [], drifted } = claimed ?? {};
+      return { stream: await describe(caller, spec.name), result, changes: [...changes], drifted };
+    },
+    async release(caller, { name, owner, mutation }) {
+      const asking = owner === null ? undefined : readOwner(owner);
+      return { released: await locator.release(caller, name, asking, mutationOf(mutation)) };
+    },
+    figures: {
+      names: (tenant) => locator.views.flatMap(({ declared }) => [...declared.all(tenant)].map(nameOf)),
+      summary(tenant, name) {
+        const stream = locator.find(tenant, name);
+        return stream && streamSummary(locator, stream);
+      },
     },
     getStream: (caller, request) => describe(caller, request.name),
     async listStreams(caller) {
@@ -40,12 +86,16 @@ export function createStreamAdmin(
       return { streams: messages };
     },
     async deleteStream(caller, request) {
-      await locator.delete(caller, request.name, mutationOf(request.mutation));
+      const { ifEmpty, owner, mutation } = request;
+      const terms = { ifEmpty, owner: owner === null ? undefined : readOwner(owner) };
+      await locator.delete(caller, request.name, { ...terms, mutation: mutationOf(mutation) });
       onDeleted(caller.tenant, request.name);
       return {};
     },
   };
 }
+
+const nameOf = ({ name }: { readonly name: string }) => name;
 
 function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
   const { name, partitions, retentionMs, retentionBytes, createdAtMs } = stream.cell.value;
@@ -59,5 +109,5 @@ function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
     shard: locator.shardOf(name, partition).id,
   }));
   const spec = { name, partitions, retentionMs, retentionBytes, ...compaction };
-  return { spec, partitions: figures, createdAtMs };
+  return { spec, partitions: figures, createdAtMs, ...ownershipMessage(stream.cell.value.ownership) };
 }

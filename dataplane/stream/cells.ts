@@ -33,6 +33,8 @@ export interface PartitionCell {
   visibleEnd: number;
   /** Where the log was asked last to be trimmed: it keeps what shares a segment with newer records. */
   trimmedTo: number;
+  /** Takes no records: the stream is being deleted, if it is empty. In memory only. */
+  isSealed: boolean;
   /** Called when `visibleEnd` has grown. */
   readonly watchers: Set<() => void>;
   readonly cursors: Map<string, Cell<CursorRow>>;

@@ -1,6 +1,7 @@
 // What the stream view is asked, what it replies, and how replies of mutations are kept for repeats.
 import assert from 'node:assert/strict';
 import { type BatchHead, type ErrorCode, FlowError } from '@flowmesh/protocol';
+import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
 import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, Command, MutationId } from '../shard/state-machine.ts';
 import { ByteReader, type ByteWriter } from '../storage/bytes.ts';
@@ -24,11 +25,27 @@ export interface Declare extends Base<'declare'> {
   readonly cleanup: Cleanup;
   readonly minCompactionLagMs: number;
   readonly tombstoneRetentionMs: number;
+  /** In whose name; only to home. */
+  readonly claim?: Claim | undefined;
 }
 
 export interface Delete extends Base<'delete'> {
   /** Only the stream with this uid; 0: whichever has the name now. */
   readonly uid: number;
+  /** Only if its partitions on this shard have no records. */
+  readonly ifEmpty?: boolean;
+  /** Only if this is its owner. */
+  readonly owner?: Owner | undefined;
+}
+
+/** Before an empty stream is deleted, to the shards that are not its home: no records any more, or again. */
+export interface Seal extends Base<'seal'> {
+  readonly isSealed: boolean;
+}
+
+export interface ReleaseOwner extends Base<'disown'> {
+  /** Only if this is its owner; absent: whoever it is. */
+  readonly owner?: Owner | undefined;
 }
 
 export interface Publish extends Base<'publish'> {
@@ -111,6 +128,8 @@ export interface Commit extends Base<'commit'> {
 export type StreamCommand =
   | Declare
   | Delete
+  | Seal
+  | ReleaseOwner
   | Publish
   | Join
   | Leave
@@ -157,6 +176,17 @@ export interface DeletedReply {
   readonly uid: number;
 }
 
+export interface ReleasedReply {
+  readonly kind: 'released';
+  readonly released: boolean;
+}
+
+/** Of Declare with a claim. */
+export interface ClaimedReply {
+  readonly kind: 'claimed';
+  readonly claimed: Claimed;
+}
+
 /** Epoch of the group. */
 export interface GroupReply {
   readonly kind: 'group';
@@ -179,6 +209,8 @@ export type StreamReply =
   | CommittedReply
   | Placed
   | DeletedReply
+  | ReleasedReply
+  | ClaimedReply
   | GroupReply
   | Repositioned
   | Done;
@@ -219,7 +251,7 @@ export const commitCommand = (
 });
 
 // Kept replies: u8 kind, then the fields. Only commands that carry a mutation have one.
-const REPLY = { published: 1, committed: 2, placed: 3, deleted: 4 } as const;
+const REPLY = { published: 1, committed: 2, placed: 3, deleted: 4, released: 5 } as const;
 
 export function encodeReply(reply: StreamReply, w: ByteWriter): void {
   if (reply.kind === 'published') {
@@ -243,6 +275,9 @@ export function encodeReply(reply: StreamReply, w: ByteWriter): void {
       w.varint(place.epoch);
       w.varint(place.offset);
     }
+  } else if (reply.kind === 'released') {
+    w.u8(REPLY.released);
+    w.u8(reply.released ? 1 : 0);
   } else {
     assert(reply.kind === 'deleted', `commands that reply ${reply.kind} carry no mutation`);
     w.u8(REPLY.deleted);
@@ -273,6 +308,7 @@ export function decodeReply(bytes: Uint8Array): StreamReply {
     const place = () => ({ partition: r.varint(), epoch: r.varint(), offset: r.varint() });
     return { kind: 'placed', places: Array.from({ length: r.varint() }, place) };
   }
+  if (kind === REPLY.released) return { kind: 'released', released: r.u8() === 1 };
   if (kind === REPLY.deleted) return { kind: 'deleted', uid: r.varint() };
   throw new FlowError('DATA_DAMAGED', `a stored stream reply has the unknown kind ${kind}`);
 }

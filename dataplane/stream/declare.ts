@@ -1,24 +1,39 @@
 // Decisions about streams as a whole and their partitions: declare, delete, publish, and what time does to
 // them.
 import { FlowError, patchHead, readEntries } from '@flowmesh/protocol';
+import { changesBetween } from '../admin/changes.ts';
+import { type Claim, type Claimed, checkOwner, decideClaim } from '../admin/ownership.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import { readEntry } from '../storage/compacted-batch.ts';
 import type { PartitionCell, StreamCell } from './cells.ts';
-import type { Declare, Delete, DeletedReply, Done, Publish, Published } from './commands.ts';
+import type {
+  ClaimedReply,
+  Declare,
+  Delete,
+  DeletedReply,
+  Done,
+  Publish,
+  Published,
+  ReleasedReply,
+  ReleaseOwner,
+  Seal,
+} from './commands.ts';
 import { DONE } from './commands.ts';
 import {
   type Appended,
   type CleanupSet,
   type Declared,
   type Deleted,
+  type Owned,
   STREAM_EVENT,
   type Swept,
   type Trimmed,
 } from './events.ts';
 import { placementOf, shardOfPartition } from './placement.ts';
 import type { StreamState } from './state.ts';
-import { NO_COMPACTION } from './tables.ts';
+import { NO_COMPACTION, type StreamRow } from './tables.ts';
 
+const SOON = { retryAfterMs: 100 };
 /** Rows that one event of a sweep takes. */
 const SWEEP_ROWS_MAX = 256;
 
@@ -50,7 +65,8 @@ export function needPartition(stream: StreamCell, partition: number): PartitionC
 
 export function decidePublish(state: StreamState, command: Publish, at: Moment, emit: Emit): Published {
   const stream = needStream(state, command);
-  const { log } = needPartition(stream, command.partition);
+  const { log, isSealed } = needPartition(stream, command.partition);
+  if (isSealed) throw new FlowError('UNAVAILABLE', `stream ${command.stream} is being deleted`, SOON);
   const { batch, partition, count } = command;
   if (stream.cell.value.cleanup !== 'delete') checkKeys(stream, batch);
   const firstOffset = log.endOffset;
@@ -77,7 +93,12 @@ export interface Place {
   readonly shards: number;
 }
 
-export function decideDeclare(state: StreamState, command: Declare, place: Place, emit: Emit): Done {
+export function decideDeclare(
+  state: StreamState,
+  command: Declare,
+  place: Place,
+  emit: Emit,
+): Done | ClaimedReply {
   const { stream: name, uid, retentionMs, retentionBytes, createdAtMs } = command;
   const placement = placementOf(name, place.shards);
   let stream = state.find(command.caller.tenant, name);
@@ -103,8 +124,17 @@ export function decideDeclare(state: StreamState, command: Declare, place: Place
     known.retentionMs === retentionMs &&
     known.retentionBytes === retentionBytes &&
     isSameCleanup;
-  if (isSame) return DONE;
+  const claimed = command.claim && claimOf(known, command, command.claim);
+  const reply = claimed === undefined ? DONE : ({ kind: 'claimed', claimed } as const);
+  const own = () => {
+    const ownership = claimed?.ownership ?? null;
+    if (ownership !== null) emit({ type: STREAM_EVENT.owned, no, ownership } as Owned);
+  };
   const no = stream?.no ?? state.nextNumbers().nextStream;
+  if (isSame) {
+    own();
+    return reply;
+  }
   const { tenant } = command.caller;
   const type = STREAM_EVENT.declared;
   emit({ type, no, tenant, name, uid, partitions, retentionMs, retentionBytes, createdAtMs } as Declared);
@@ -117,8 +147,28 @@ export function decideDeclare(state: StreamState, command: Declare, place: Place
     if (shardOfPartition(placement, partition, place.shards) !== place.shard) continue;
     emit({ type: STREAM_EVENT.partitionOpened, no, partition, logId: state.nextNumbers().nextLog } as never);
   }
-  return DONE;
+  own();
+  return reply;
 }
+
+/** What a declaration in the name of an owner comes to. Throws if it is refused. */
+export function claimOf(known: StreamRow | undefined, command: Terms, claim: Claim): Claimed {
+  const what = `stream ${command.stream}`;
+  if (known === undefined) return decideClaim(what, undefined, claim);
+  const changes = changesBetween(termsOf(known), termsOf(command));
+  return decideClaim(what, { ownership: known.ownership, changes }, claim);
+}
+
+type Terms = Omit<Declare, 'view' | 'kind' | 'caller' | 'uid' | 'createdAtMs'>;
+
+const termsOf = (of: Omit<Terms, 'stream'>) => ({
+  partitions: of.partitions,
+  retentionMs: of.retentionMs,
+  retentionBytes: of.retentionBytes,
+  cleanup: of.cleanup,
+  minCompactionLagMs: of.minCompactionLagMs,
+  tombstoneRetentionMs: of.tombstoneRetentionMs,
+});
 
 type CleanupTerms = Pick<Declare, 'cleanup' | 'minCompactionLagMs' | 'tombstoneRetentionMs'>;
 
@@ -131,8 +181,38 @@ export function decideDelete(state: StreamState, command: Delete, emit: Emit): D
   const stream = needStream(state, command);
   const { uid } = stream.cell.value;
   if (command.uid !== 0 && command.uid !== uid) throw streamNotFound(command.stream);
+  const { ownership } = stream.cell.value;
+  if (command.owner !== undefined) checkOwner(`stream ${command.stream}`, ownership, command.owner);
+  if (command.ifEmpty) checkEmpty(stream);
   emit({ type: STREAM_EVENT.deleted, no: stream.no } as Deleted);
   return { kind: 'deleted', uid };
+}
+
+function checkEmpty(stream: StreamCell): void {
+  for (const { partition, log } of stream.partitions.values()) {
+    if (log.startOffset === log.endOffset) continue;
+    const records = log.endOffset - log.startOffset;
+    const { name } = stream.cell.value;
+    throw new FlowError('NOT_EMPTY', `partition ${partition} of stream ${name} holds ${records} records`);
+  }
+}
+
+/** No event: what a crash takes back is no deletion either. */
+export function decideSeal(state: StreamState, { caller, stream: name, isSealed }: Seal): Done {
+  const stream = state.find(caller.tenant, name);
+  if (stream === undefined) return DONE;
+  if (isSealed) checkEmpty(stream);
+  for (const partition of stream.partitions.values()) partition.isSealed = isSealed;
+  return DONE;
+}
+
+export function decideDisown(state: StreamState, command: ReleaseOwner, emit: Emit): ReleasedReply {
+  const { no, cell } = needStream(state, command);
+  const { ownership } = cell.value;
+  if (ownership === null) return { kind: 'released', released: false };
+  if (command.owner !== undefined) checkOwner(`stream ${command.stream}`, ownership, command.owner);
+  emit({ type: STREAM_EVENT.owned, no, ownership: null } as Owned);
+  return { kind: 'released', released: true };
 }
 
 /** Retention: whole segments that are too old or too many. */

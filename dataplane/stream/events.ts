@@ -3,6 +3,7 @@
 //       each.
 //   V2. Every event touches O(1) rows. `no` is the stream's number on this shard.
 import assert from 'node:assert/strict';
+import { type Ownership, readOwnership, writeOwnership } from '../admin/ownership.ts';
 import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import { type Cleanup, readCleanup, type StartFrom, writeCleanup } from './tables.ts';
@@ -25,6 +26,7 @@ export const STREAM_EVENT = {
   committed: 124,
   cursorMoved: 125,
   cleanupSet: 126,
+  owned: 127,
 } as const;
 
 /** A stream was declared or its declaration changed. */
@@ -161,6 +163,14 @@ export interface CleanupSet extends Event {
   readonly tombstoneRetentionMs: number;
 }
 
+/** Who declares the stream from now on; behind `declared` where both happen. Only at home. */
+export interface Owned extends Event {
+  readonly type: typeof STREAM_EVENT.owned;
+  readonly no: number;
+  /** Null: nobody. */
+  readonly ownership: Ownership | null;
+}
+
 export type StreamEvent =
   | Declared
   | PartitionOpened
@@ -176,7 +186,8 @@ export type StreamEvent =
   | CursorGranted
   | Committed
   | CursorMoved
-  | CleanupSet;
+  | CleanupSet
+  | Owned;
 
 interface Codec<E extends StreamEvent> {
   /** Behind the type and the stream's number. */
@@ -316,6 +327,10 @@ const CODECS: { readonly [K in StreamEvent as K['type']]: Codec<K> } = {
   },
   [STREAM_EVENT.cursorMoved]: cursor as Codec<CursorMoved>,
   [STREAM_EVENT.cleanupSet]: { encode: writeCleanup, decode: readCleanup },
+  [STREAM_EVENT.owned]: {
+    encode: (e, w) => writeOwnership(e.ownership, w),
+    decode: (r) => ({ ownership: readOwnership(r) }),
+  },
 };
 
 /** Writes the event behind its type byte, which the shard writes. */

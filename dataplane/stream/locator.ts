@@ -3,10 +3,18 @@
 //   L1. A stream exists when its home shard has it; the other shards are told first.
 //   L2. What waits for a stream to be made goes on in the order it came.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
-import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
+import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
+import type { Caller, Command, MutationId, ShardPort } from '../shard/state-machine.ts';
 import type { PartitionCell, StreamCell } from './cells.ts';
-import { type DeletedReply, VIEW } from './commands.ts';
-import { partitionNotFound, streamNotFound } from './declare.ts';
+import {
+  type ClaimedReply,
+  type Declare,
+  type DeletedReply,
+  type Done,
+  type ReleasedReply,
+  VIEW,
+} from './commands.ts';
+import { claimOf, partitionNotFound, streamNotFound } from './declare.ts';
 import { type Placement, placementOf, shardOfPartition } from './placement.ts';
 import { CLEANUPS, NO_COMPACTION } from './tables.ts';
 import type { StreamView } from './view.ts';
@@ -48,6 +56,13 @@ const UNSET = {
   minCompactionLagMs: 0,
   tombstoneRetentionMs: 0,
 };
+
+export interface DeleteTerms {
+  /** Only if it has no records. */
+  readonly ifEmpty?: boolean;
+  readonly owner?: Owner | undefined;
+  readonly mutation?: MutationId | undefined;
+}
 
 type Waiter = (error: FlowError | null, stream: StreamCell | undefined) => void;
 
@@ -137,12 +152,12 @@ export class Locator {
     );
   }
 
-  async declare(caller: Caller, spec: Spec): Promise<void> {
+  async declare(caller: Caller, spec: Spec, claim?: Claim): Promise<Claimed | undefined> {
     checkName('stream', spec.name);
-    await this.#alone(caller.tenant, spec.name, () => this.#declare(caller, spec));
+    return this.#alone(caller.tenant, spec.name, () => this.#declare(caller, spec, claim));
   }
 
-  async #declare(caller: Caller, spec: Spec): Promise<void> {
+  async #declare(caller: Caller, spec: Spec, claim?: Claim): Promise<Claimed | undefined> {
     const { name } = spec;
     const home = this.home(name);
     const known = this.find(caller.tenant, name)?.cell.value;
@@ -168,18 +183,44 @@ export class Locator {
     } as const;
     const others = this.#shardsOf(name, partitions).filter((shard) => shard !== home);
     if (known !== undefined && partitions < known.partitions) others.length = 0; // Home says why not.
+    if (claim !== undefined) {
+      // Home decides, but the others are told first (L1): what it will refuse must not reach them.
+      await home.settled();
+      claimOf(this.find(caller.tenant, name)?.cell.value, command, claim);
+    }
     await Promise.all(others.map((shard) => shard.call(command)));
-    await home.call(command);
+    const reply = await home.call<Done | ClaimedReply>({ ...command, claim } as Declare);
+    return reply.kind === 'claimed' ? reply.claimed : undefined;
   }
 
-  delete(caller: Caller, name: string, mutation: MutationId | undefined): Promise<void> {
+  async release(
+    caller: Caller,
+    name: string,
+    owner: Owner | undefined,
+    mutation: MutationId | undefined,
+  ): Promise<boolean> {
+    const command = { view: VIEW, kind: 'disown', caller, stream: name, owner, mutation } as Command;
+    const ask = () => this.home(name).call<ReleasedReply>(command);
+    return (await this.#alone(caller.tenant, name, ask)).released;
+  }
+
+  delete(caller: Caller, name: string, { ifEmpty = false, owner, mutation }: DeleteTerms): Promise<void> {
     return this.#alone(caller.tenant, name, async () => {
       const home = this.home(name);
       const command = { view: VIEW, kind: 'delete', caller, stream: name } as const;
+      const others = this.shards.filter((shard) => shard !== home);
+      const seal = (isSealed: boolean) =>
+        Promise.all(others.map((shard) => shard.call({ ...command, kind: 'seal', isSealed } as Command)));
       // Home first: from then on nobody finds it. Its reply to a repeat names the uid that was deleted, so
       // that a stream declared anew in between is left alone.
-      const { uid } = await home.call<DeletedReply>({ ...command, uid: 0, mutation } as never);
-      const others = this.shards.filter((shard) => shard !== home);
+      const remove = async () => {
+        if (ifEmpty) await seal(true);
+        return home.call<DeletedReply>({ ...command, uid: 0, ifEmpty, owner, mutation } as Command);
+      };
+      const { uid } = await remove().catch(async (error: unknown) => {
+        if (ifEmpty) await seal(false);
+        throw error;
+      });
       await Promise.all(others.map((shard) => shard.call({ ...command, uid } as never).catch(ignoreMissing)));
     });
   }

@@ -3,6 +3,7 @@
 //   T2. Memory after replay is the same as it was live; only session deadlines and watchers are not part of
 //       it.
 import assert from 'node:assert/strict';
+import type { OnChange } from '../admin/declared.ts';
 import type { Moment } from '../shard/state-machine.ts';
 import type { Logs, Rows } from '../storage/contract.ts';
 import { type Cell, Cells, type GroupCell, type PartitionCell, type StreamCell } from './cells.ts';
@@ -17,6 +18,7 @@ import type {
   GroupCreated,
   MemberJoined,
   MemberLeft,
+  Owned,
   PartitionOpened,
   Revoking,
   StreamEvent,
@@ -42,6 +44,8 @@ export class StreamState {
   readonly deleted = new Set<StreamCell>();
   /** Groups whose stream has got more partitions than the group has given out. */
   readonly outgrown = new Set<GroupCell>();
+  /** Told of what becomes of streams, also of those whose home is elsewhere, durable or not. */
+  onChange: OnChange = () => {};
 
   constructor(rows: Rows, logs: Logs) {
     this.rows = rows;
@@ -58,7 +62,7 @@ export class StreamState {
   }
 
   nextNumbers(): t.CountersRow {
-    return this.counters?.value ?? { nextStream: 1, nextLog: 2 };
+    return this.counters?.value ?? { nextStream: 1, nextLog: 2, deletedAt: 0 };
   }
 
   evolve(event: StreamEvent, at: Moment): void {
@@ -70,7 +74,7 @@ export class StreamState {
         this.#commit(event, at);
         break;
       case STREAM_EVENT.declared:
-        this.#declare(event);
+        this.#declare(event, at);
         break;
       case STREAM_EVENT.partitionOpened:
         this.#open(event);
@@ -79,7 +83,7 @@ export class StreamState {
         this.#trim(event);
         break;
       case STREAM_EVENT.deleted:
-        this.#delete(this.stream(event.no));
+        this.#delete(this.stream(event.no), at);
         break;
       case STREAM_EVENT.swept:
         this.#sweep(event);
@@ -108,6 +112,9 @@ export class StreamState {
         break;
       case STREAM_EVENT.cleanupSet:
         this.#setCleanup(event);
+        break;
+      case STREAM_EVENT.owned:
+        this.#own(event, at);
         break;
     }
   }
@@ -147,10 +154,12 @@ export class StreamState {
     partition.log.trimTo(event.offset);
   }
 
-  #declare(event: Declared): void {
+  #declare(event: Declared, at: Moment): void {
     const { no, tenant, name } = event;
     const known = this.byNo.get(no);
     const { cleanup, minCompactionLagMs, tombstoneRetentionMs } = known?.cell.value ?? t.NO_COMPACTION;
+    const ownership = known?.cell.value.ownership ?? null;
+    this.onChange(known === undefined ? 'declared' : 'changed', tenant, name, at.position);
     const row: t.StreamRow = {
       name,
       uid: event.uid,
@@ -162,6 +171,10 @@ export class StreamState {
       cleanup,
       minCompactionLagMs,
       tombstoneRetentionMs,
+      // `owned` follows if this is the owner's declaration.
+      ownership: ownership && { ...ownership, isDrifted: true },
+      bornAt: known === undefined ? at.position : known.cell.value.bornAt,
+      changedAt: at.position,
     };
     if (known !== undefined) {
       this.cells.set(known.cell, row);
@@ -177,6 +190,12 @@ export class StreamState {
   #setCleanup({ no, cleanup, minCompactionLagMs, tombstoneRetentionMs }: CleanupSet): void {
     const { cell } = this.stream(no);
     this.cells.set(cell, { ...cell.value, cleanup, minCompactionLagMs, tombstoneRetentionMs });
+  }
+
+  #own({ no, ownership }: Owned, at: Moment): void {
+    const { cell, tenant } = this.stream(no);
+    this.cells.set(cell, { ...cell.value, ownership, changedAt: at.position });
+    this.onChange('changed', tenant, cell.value.name, at.position);
   }
 
   /** Also used when streams are loaded. */
@@ -214,6 +233,7 @@ export class StreamState {
       log,
       visibleEnd: log.endOffset,
       trimmedTo: 0,
+      isSealed: false,
       watchers,
       cursors,
     };
@@ -226,8 +246,10 @@ export class StreamState {
     else this.cells.set(this.counters, row);
   }
 
-  #delete(stream: StreamCell): void {
+  #delete(stream: StreamCell, at: Moment): void {
     this.cells.set(stream.cell, { ...stream.cell.value, isDeleted: true });
+    this.#count({ ...this.nextNumbers(), deletedAt: at.position });
+    this.onChange('deleted', stream.tenant, stream.cell.value.name, at.position);
     this.tenants.get(stream.tenant)?.delete(stream.cell.value.name);
     this.deleted.add(stream);
     for (const group of stream.groups.values()) this.outgrown.delete(group);

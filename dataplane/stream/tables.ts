@@ -8,6 +8,7 @@
 //   committed offset and who may commit; on the partition's shard group       no, group
 //      membership epoch; at home member      no, group, member                  at home assignment  no,
 //   group, partition               owner, epoch and where it is going; at home
+import { type Ownership, readOwnership, writeOwnership } from '../admin/ownership.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { fromByteString, part, readPart, readU32be, textToByteString, u32be } from '../storage/keys.ts';
@@ -18,6 +19,8 @@ export const SYSTEM_TENANT = 0;
 export interface CountersRow {
   readonly nextStream: number;
   readonly nextLog: number;
+  /** Journal position of the last deletion of a stream. */
+  readonly deletedAt: number;
 }
 
 export interface StreamRow {
@@ -34,6 +37,11 @@ export interface StreamRow {
   readonly cleanup: Cleanup;
   readonly minCompactionLagMs: number;
   readonly tombstoneRetentionMs: number;
+  /** Who declares it; only at home. Null: whoever may. */
+  readonly ownership: Ownership | null;
+  /** Journal positions of the first declaration, and of the last change that people see. */
+  readonly bornAt: number;
+  readonly changedAt: number;
 }
 
 /** What happens to records in time: see StreamSpec. The place in the list is what is stored. */
@@ -121,8 +129,9 @@ export const COUNTERS = table<CountersRow>(
   (v, w) => {
     w.varint(v.nextStream);
     w.varint(v.nextLog);
+    w.varint(v.deletedAt);
   },
-  (r) => ({ nextStream: r.varint(), nextLog: r.varint() }),
+  (r) => ({ nextStream: r.varint(), nextLog: r.varint(), deletedAt: r.done ? 0 : r.varint() }),
 );
 
 export const TENANTS = table<true>(
@@ -144,6 +153,9 @@ export const STREAMS = table<StreamRow>(
     w.varint(v.createdAtMs);
     writeFlag(w, v.isDeleted);
     writeCleanup(v, w);
+    writeOwnership(v.ownership, w);
+    w.varint(v.bornAt);
+    w.varint(v.changedAt);
   },
   (r) => ({
     name: r.text(),
@@ -154,6 +166,9 @@ export const STREAMS = table<StreamRow>(
     createdAtMs: r.varint(),
     isDeleted: r.u8() === 1,
     ...(r.done ? NO_COMPACTION : readCleanup(r)),
+    ownership: r.done ? null : readOwnership(r),
+    bornAt: r.done ? 0 : r.varint(),
+    changedAt: r.done ? 0 : r.varint(),
   }),
 );
 

@@ -3,6 +3,8 @@
 // behind.
 //   W1. `tick` runs before every batch, so it returns at once unless something is due.
 //   W2. A group's new state is told to `onGroupChanged` only when it is durable.
+
+import type { DeclaredThings } from '../admin/declared.ts';
 import type {
   AfterDurable,
   Emit,
@@ -26,7 +28,16 @@ import {
   removeMember,
 } from './coordinator.ts';
 import { decideCommit, decideGrant, decideMove } from './cursors.ts';
-import { decideDeclare, decideDelete, decidePublish, sweep, trim } from './declare.ts';
+import {
+  decideDeclare,
+  decideDelete,
+  decideDisown,
+  decidePublish,
+  decideSeal,
+  sweep,
+  trim,
+} from './declare.ts';
+import { declaredStreams } from './declared.ts';
 import { decodeEvent, EVENT_RANGE, encodeEvent, type StreamEvent } from './events.ts';
 import { loadState } from './load.ts';
 import { HEARTBEAT_MS, SESSION_TIMEOUT_MS, StreamState } from './state.ts';
@@ -52,6 +63,8 @@ export interface StreamView extends View {
   allStreams(): Iterable<StreamCell>;
   /** A partition is being cleaned by key. */
   readonly isCleaning: boolean;
+  /** Streams whose home is here. */
+  readonly declared: DeclaredThings;
   /** A member was heard of. */
   heard(group: GroupCell, member: string): void;
 }
@@ -101,6 +114,10 @@ class ShardStreams implements StreamView {
     return this.#state.find(tenant, name);
   }
 
+  get declared(): DeclaredThings {
+    return declaredStreams(this.#state, this.#context);
+  }
+
   streams(tenant: number): Iterable<StreamCell> {
     return this.#state.tenants.get(tenant)?.values() ?? [];
   }
@@ -137,6 +154,10 @@ class ShardStreams implements StreamView {
         return decideDeclare(state, command, this.#context, emit);
       case 'delete':
         return decideDelete(state, command, emit);
+      case 'seal':
+        return decideSeal(state, command);
+      case 'disown':
+        return decideDisown(state, command, emit);
       case 'join':
         return decideJoin(state, command, emit);
       case 'leave':

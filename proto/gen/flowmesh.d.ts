@@ -48,6 +48,33 @@ export interface AckRangeInput {
 }
 export const AckRange: MessageType<AckRange, AckRangeInput>;
 
+/** Changes that come close together are told as one: what is there then is what counts. */
+export interface AdminChange {
+  /** declared (it is new), changed, deleted */
+  change: string;
+  /** queue, stream */
+  kind: string;
+  name: string;
+  /** As of now; unset: none. */
+  owner: Owner | null;
+  generation: number;
+  /** Somebody else changed it since its owner declared it. */
+  drifted: boolean;
+}
+export interface AdminChangeInput {
+  /** declared (it is new), changed, deleted */
+  change?: string | null | undefined;
+  /** queue, stream */
+  kind?: string | null | undefined;
+  name?: string | null | undefined;
+  /** As of now; unset: none. */
+  owner?: OwnerInput | null | undefined;
+  generation?: number | null | undefined;
+  /** Somebody else changed it since its owner declared it. */
+  drifted?: boolean | null | undefined;
+}
+export const AdminChange: MessageType<AdminChange, AdminChangeInput>;
+
 export interface AssignedPartition {
   partition: number;
   epoch: number;
@@ -353,15 +380,91 @@ export interface ConsumeWelcomeInput {
 }
 export const ConsumeWelcome: MessageType<ConsumeWelcome, ConsumeWelcomeInput>;
 
+export interface DeclareQueueRequest {
+  spec: QueueSpec | null;
+  owner: Owner | null;
+  /** Of the owner's declaration, from 1; it grows with each change. An older one than the last is STALE_GENERATION. */
+  generation: number;
+  /**
+   * Whether to take over a queue that is there and has no owner. if_identical (default): if it is what is declared;
+   * always; never. One that has another owner is OWNED_BY_OTHER in any case.
+   */
+  adoption: string;
+}
+export interface DeclareQueueRequestInput {
+  spec?: QueueSpecInput | null | undefined;
+  owner?: OwnerInput | null | undefined;
+  /** Of the owner's declaration, from 1; it grows with each change. An older one than the last is STALE_GENERATION. */
+  generation?: number | null | undefined;
+  /**
+   * Whether to take over a queue that is there and has no owner. if_identical (default): if it is what is declared;
+   * always; never. One that has another owner is OWNED_BY_OTHER in any case.
+   */
+  adoption?: string | null | undefined;
+}
+export const DeclareQueueRequest: MessageType<DeclareQueueRequest, DeclareQueueRequestInput>;
+
+export interface DeclareQueueResponse {
+  queue: Queue | null;
+  /** created, adopted, changed, unchanged */
+  result: string;
+  /** What the queue was before, where it differs. */
+  changes: FieldChange[];
+  /** Somebody else had changed it since the owner declared it last. */
+  drifted: boolean;
+}
+export interface DeclareQueueResponseInput {
+  queue?: QueueInput | null | undefined;
+  /** created, adopted, changed, unchanged */
+  result?: string | null | undefined;
+  /** What the queue was before, where it differs. */
+  changes?: readonly FieldChangeInput[] | null | undefined;
+  /** Somebody else had changed it since the owner declared it last. */
+  drifted?: boolean | null | undefined;
+}
+export const DeclareQueueResponse: MessageType<DeclareQueueResponse, DeclareQueueResponseInput>;
+
+export interface DeclareStreamRequest {
+  spec: StreamSpec | null;
+  owner: Owner | null;
+  generation: number;
+  adoption: string;
+}
+export interface DeclareStreamRequestInput {
+  spec?: StreamSpecInput | null | undefined;
+  owner?: OwnerInput | null | undefined;
+  generation?: number | null | undefined;
+  adoption?: string | null | undefined;
+}
+export const DeclareStreamRequest: MessageType<DeclareStreamRequest, DeclareStreamRequestInput>;
+
+export interface DeclareStreamResponse {
+  stream: Stream | null;
+  result: string;
+  changes: FieldChange[];
+  drifted: boolean;
+}
+export interface DeclareStreamResponseInput {
+  stream?: StreamInput | null | undefined;
+  result?: string | null | undefined;
+  changes?: readonly FieldChangeInput[] | null | undefined;
+  drifted?: boolean | null | undefined;
+}
+export const DeclareStreamResponse: MessageType<DeclareStreamResponse, DeclareStreamResponseInput>;
+
 export interface DeleteQueueRequest {
   name: string;
   ifEmpty: boolean;
   mutation: Mutation | null;
+  /** Only if this is its owner (OWNED_BY_OTHER); unset: whoever owns it. */
+  owner: Owner | null;
 }
 export interface DeleteQueueRequestInput {
   name?: string | null | undefined;
   ifEmpty?: boolean | null | undefined;
   mutation?: MutationInput | null | undefined;
+  /** Only if this is its owner (OWNED_BY_OTHER); unset: whoever owns it. */
+  owner?: OwnerInput | null | undefined;
 }
 export const DeleteQueueRequest: MessageType<DeleteQueueRequest, DeleteQueueRequestInput>;
 
@@ -374,10 +477,18 @@ export const DeleteQueueResponse: MessageType<DeleteQueueResponse, DeleteQueueRe
 export interface DeleteStreamRequest {
   name: string;
   mutation: Mutation | null;
+  /** Only if it has no records (NOT_EMPTY). */
+  ifEmpty: boolean;
+  /** Only if this is its owner (OWNED_BY_OTHER); unset: whoever owns it. */
+  owner: Owner | null;
 }
 export interface DeleteStreamRequestInput {
   name?: string | null | undefined;
   mutation?: MutationInput | null | undefined;
+  /** Only if it has no records (NOT_EMPTY). */
+  ifEmpty?: boolean | null | undefined;
+  /** Only if this is its owner (OWNED_BY_OTHER); unset: whoever owns it. */
+  owner?: OwnerInput | null | undefined;
 }
 export const DeleteStreamRequest: MessageType<DeleteStreamRequest, DeleteStreamRequestInput>;
 
@@ -631,6 +742,19 @@ export interface ExtendInput {
 }
 export const Extend: MessageType<Extend, ExtendInput>;
 
+/** What became different, in words: "maxAttempts", "10", "5". Empty: not set. */
+export interface FieldChange {
+  field: string;
+  before: string;
+  after: string;
+}
+export interface FieldChangeInput {
+  field?: string | null | undefined;
+  before?: string | null | undefined;
+  after?: string | null | undefined;
+}
+export const FieldChange: MessageType<FieldChange, FieldChangeInput>;
+
 export interface FlowChild {
   queue: string;
   id: string;
@@ -860,6 +984,18 @@ export interface GroupPartitionInput {
   committedAtMs?: number | null | undefined;
 }
 export const GroupPartition: MessageType<GroupPartition, GroupPartitionInput>;
+
+export interface GroupSummary {
+  group: string;
+  lag: number;
+  members: number;
+}
+export interface GroupSummaryInput {
+  group?: string | null | undefined;
+  lag?: number | null | undefined;
+  members?: number | null | undefined;
+}
+export const GroupSummary: MessageType<GroupSummary, GroupSummaryInput>;
 
 /** -> integer: fields removed */
 export interface HashDelete {
@@ -1707,6 +1843,42 @@ export interface ListEffectsResponseInput {
 }
 export const ListEffectsResponse: MessageType<ListEffectsResponse, ListEffectsResponseInput>;
 
+export interface ListFiguresRequest {
+  /** queue, stream; empty: queues, then streams. */
+  kind: string;
+  /** Of the page before. */
+  cursor: string;
+  /** Queues and streams a page; 0: 1,000; at most 5,000. */
+  limit: number;
+  /** Counts and bytes to two significant digits: small changes change nothing. */
+  bucketed: boolean;
+}
+export interface ListFiguresRequestInput {
+  /** queue, stream; empty: queues, then streams. */
+  kind?: string | null | undefined;
+  /** Of the page before. */
+  cursor?: string | null | undefined;
+  /** Queues and streams a page; 0: 1,000; at most 5,000. */
+  limit?: number | null | undefined;
+  /** Counts and bytes to two significant digits: small changes change nothing. */
+  bucketed?: boolean | null | undefined;
+}
+export const ListFiguresRequest: MessageType<ListFiguresRequest, ListFiguresRequestInput>;
+
+export interface ListFiguresResponse {
+  queues: QueueSummary[];
+  streams: StreamSummary[];
+  /** Empty: this is the last page. */
+  cursor: string;
+}
+export interface ListFiguresResponseInput {
+  queues?: readonly QueueSummaryInput[] | null | undefined;
+  streams?: readonly StreamSummaryInput[] | null | undefined;
+  /** Empty: this is the last page. */
+  cursor?: string | null | undefined;
+}
+export const ListFiguresResponse: MessageType<ListFiguresResponse, ListFiguresResponseInput>;
+
 export interface ListGroupsRequest {
   stream: string;
 }
@@ -1958,6 +2130,27 @@ export interface NewRecordInput {
 }
 export const NewRecord: MessageType<NewRecord, NewRecordInput>;
 
+/** Who declares something and changes it from then on, such as an object of Kubernetes. */
+export interface Owner {
+  /** Of this owner and no other, for ever. */
+  uid: string;
+  kind: string;
+  namespace: string;
+  name: string;
+  /** Where uids are unique, if there may be several such places. Two owners are the same if uid and cluster_uid are. */
+  clusterUid: string;
+}
+export interface OwnerInput {
+  /** Of this owner and no other, for ever. */
+  uid?: string | null | undefined;
+  kind?: string | null | undefined;
+  namespace?: string | null | undefined;
+  name?: string | null | undefined;
+  /** Where uids are unique, if there may be several such places. Two owners are the same if uid and cluster_uid are. */
+  clusterUid?: string | null | undefined;
+}
+export const Owner: MessageType<Owner, OwnerInput>;
+
 export interface PartitionFigures {
   partition: number;
   logStart: number;
@@ -2080,6 +2273,12 @@ export interface Queue {
   createdAtMs: number;
   schedules: ScheduleState[];
   draining: boolean;
+  /** Unset: it belongs to nobody. */
+  owner: Owner | null;
+  /** Of the owner's last declaration. */
+  generation: number;
+  /** Somebody else changed it since then. */
+  drifted: boolean;
 }
 export interface QueueInput {
   spec?: QueueSpecInput | null | undefined;
@@ -2089,6 +2288,12 @@ export interface QueueInput {
   createdAtMs?: number | null | undefined;
   schedules?: readonly ScheduleStateInput[] | null | undefined;
   draining?: boolean | null | undefined;
+  /** Unset: it belongs to nobody. */
+  owner?: OwnerInput | null | undefined;
+  /** Of the owner's last declaration. */
+  generation?: number | null | undefined;
+  /** Somebody else changed it since then. */
+  drifted?: boolean | null | undefined;
 }
 export const Queue: MessageType<Queue, QueueInput>;
 
@@ -2256,6 +2461,52 @@ export interface QueueSpecInput {
   priorityAgingMs?: number | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
+
+export interface QueueSummary {
+  name: string;
+  /** As in QueueFigures. */
+  waiting: number;
+  delayed: number;
+  blocked: number;
+  leased: number;
+  /** Unfinished jobs of its dead-letter queue. */
+  dead: number;
+  oldestReadyAtMs: number;
+  workers: number;
+  enqueuedTotal: number;
+  completedTotal: number;
+  failedTotal: number;
+  deadTotal: number;
+  paused: boolean;
+  draining: boolean;
+  ownerUid: string;
+  generation: number;
+  drifted: boolean;
+  waitingChildren: number;
+}
+export interface QueueSummaryInput {
+  name?: string | null | undefined;
+  /** As in QueueFigures. */
+  waiting?: number | null | undefined;
+  delayed?: number | null | undefined;
+  blocked?: number | null | undefined;
+  leased?: number | null | undefined;
+  /** Unfinished jobs of its dead-letter queue. */
+  dead?: number | null | undefined;
+  oldestReadyAtMs?: number | null | undefined;
+  workers?: number | null | undefined;
+  enqueuedTotal?: number | null | undefined;
+  completedTotal?: number | null | undefined;
+  failedTotal?: number | null | undefined;
+  deadTotal?: number | null | undefined;
+  paused?: boolean | null | undefined;
+  draining?: boolean | null | undefined;
+  ownerUid?: string | null | undefined;
+  generation?: number | null | undefined;
+  drifted?: boolean | null | undefined;
+  waitingChildren?: number | null | undefined;
+}
+export const QueueSummary: MessageType<QueueSummary, QueueSummaryInput>;
 
 /** A token bucket of `count` that fills within `period_ms`. */
 export interface Rate {
@@ -2439,6 +2690,34 @@ export interface RedriveTaskInput {
   error?: string | null | undefined;
 }
 export const RedriveTask: MessageType<RedriveTask, RedriveTaskInput>;
+
+export interface ReleaseOwnerRequest {
+  /** queue, stream */
+  kind: string;
+  name: string;
+  /** Only if this is the owner (OWNED_BY_OTHER); unset: whoever it is, for owners that are gone for good. */
+  owner: Owner | null;
+  mutation: Mutation | null;
+}
+export interface ReleaseOwnerRequestInput {
+  /** queue, stream */
+  kind?: string | null | undefined;
+  name?: string | null | undefined;
+  /** Only if this is the owner (OWNED_BY_OTHER); unset: whoever it is, for owners that are gone for good. */
+  owner?: OwnerInput | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const ReleaseOwnerRequest: MessageType<ReleaseOwnerRequest, ReleaseOwnerRequestInput>;
+
+export interface ReleaseOwnerResponse {
+  /** False: nobody owned it. */
+  released: boolean;
+}
+export interface ReleaseOwnerResponseInput {
+  /** False: nobody owned it. */
+  released?: boolean | null | undefined;
+}
+export const ReleaseOwnerResponse: MessageType<ReleaseOwnerResponse, ReleaseOwnerResponseInput>;
 
 export interface RenewSessionRequest {
   queue: string;
@@ -2839,11 +3118,17 @@ export interface Stream {
   spec: StreamSpec | null;
   partitions: PartitionFigures[];
   createdAtMs: number;
+  owner: Owner | null;
+  generation: number;
+  drifted: boolean;
 }
 export interface StreamInput {
   spec?: StreamSpecInput | null | undefined;
   partitions?: readonly PartitionFiguresInput[] | null | undefined;
   createdAtMs?: number | null | undefined;
+  owner?: OwnerInput | null | undefined;
+  generation?: number | null | undefined;
+  drifted?: boolean | null | undefined;
 }
 export const Stream: MessageType<Stream, StreamInput>;
 
@@ -2882,6 +3167,32 @@ export interface StreamSpecInput {
   tombstoneRetentionMs?: number | null | undefined;
 }
 export const StreamSpec: MessageType<StreamSpec, StreamSpecInput>;
+
+export interface StreamSummary {
+  name: string;
+  partitions: number;
+  /** Records kept, in all partitions; of compacted streams, also those that have been cleaned. */
+  records: number;
+  bytes: number;
+  /** By name, at most 1,000. */
+  groups: GroupSummary[];
+  ownerUid: string;
+  generation: number;
+  drifted: boolean;
+}
+export interface StreamSummaryInput {
+  name?: string | null | undefined;
+  partitions?: number | null | undefined;
+  /** Records kept, in all partitions; of compacted streams, also those that have been cleaned. */
+  records?: number | null | undefined;
+  bytes?: number | null | undefined;
+  /** By name, at most 1,000. */
+  groups?: readonly GroupSummaryInput[] | null | undefined;
+  ownerUid?: string | null | undefined;
+  generation?: number | null | undefined;
+  drifted?: boolean | null | undefined;
+}
+export const StreamSummary: MessageType<StreamSummary, StreamSummaryInput>;
 
 export type TransactionOp = {
   kv: KvRequest | null;
@@ -2950,6 +3261,38 @@ export interface TransactionResultInput {
   commit?: CommitResponseInput | null | undefined;
 }
 export const TransactionResult: MessageType<TransactionResult, TransactionResultInput>;
+
+export interface WatchAdminRequest {
+  /**
+   * Of any message of an earlier watch: what became of what has changed since is told first. HISTORY_TRIMMED: too much
+   * is not known any more; list, and watch anew. Empty: from now on.
+   */
+  resumeToken: string;
+  /** queue, stream; empty: all. */
+  kinds: string[];
+}
+export interface WatchAdminRequestInput {
+  /**
+   * Of any message of an earlier watch: what became of what has changed since is told first. HISTORY_TRIMMED: too much
+   * is not known any more; list, and watch anew. Empty: from now on.
+   */
+  resumeToken?: string | null | undefined;
+  /** queue, stream; empty: all. */
+  kinds?: readonly string[] | null | undefined;
+}
+export const WatchAdminRequest: MessageType<WatchAdminRequest, WatchAdminRequestInput>;
+
+export interface WatchAdminResponse {
+  /** None in the first message of a watch without a token. */
+  changes: AdminChange[];
+  resumeToken: string;
+}
+export interface WatchAdminResponseInput {
+  /** None in the first message of a watch without a token. */
+  changes?: readonly AdminChangeInput[] | null | undefined;
+  resumeToken?: string | null | undefined;
+}
+export const WatchAdminResponse: MessageType<WatchAdminResponse, WatchAdminResponseInput>;
 
 /** What a client may have unanswered on a stream at any time. */
 export interface Window {

@@ -56,7 +56,7 @@ function readVarint(reader) {
 const numberUtil = Object.assign(Object.create($protobuf.util), { Long: null });
 
 const $Reader = NumberReader, $Writer = $protobuf.Writer, $util = numberUtil;
-const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $Boolean = $util.global.Boolean, $Array = $util.global.Array, $BigInt = $util.global.BigInt, $isFinite = $util.global.isFinite;
+const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $BigInt = $util.global.BigInt, $Array = $util.global.Array, $Boolean = $util.global.Boolean, $isFinite = $util.global.isFinite;
 
 const $root = {};
 
@@ -67,6 +67,3392 @@ export const flowmesh = $root.flowmesh = (() => {
  flowmesh.v1 = (function() {
 
   const v1 = {};
+
+  v1.Owner = (function() {
+
+   const Owner = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   Owner.prototype.uid = "";
+   Owner.prototype.kind = "";
+   Owner.prototype.namespace = "";
+   Owner.prototype.name = "";
+   Owner.prototype.clusterUid = "";
+
+   Owner.create = function(properties) {
+    return new Owner(properties);
+   };
+
+   Owner.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.uid != null && $Object.hasOwnProperty.call(message, "uid") && message.uid !== "")
+     writer.uint32(10).string(message.uid);
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== "")
+     writer.uint32(18).string(message.kind);
+    if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace") && message.namespace !== "")
+     writer.uint32(26).string(message.namespace);
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(34).string(message.name);
+    if (message.clusterUid != null && $Object.hasOwnProperty.call(message, "clusterUid") && message.clusterUid !== "")
+     writer.uint32(42).string(message.clusterUid);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   Owner.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.Owner();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.uid = value;
+       else
+        delete message.uid;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.kind = value;
+       else
+        delete message.kind;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.namespace = value;
+       else
+        delete message.namespace;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.clusterUid = value;
+       else
+        delete message.clusterUid;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   Owner.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.Owner)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.Owner: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.Owner();
+    if (object.uid != null)
+     if (typeof object.uid !== "string" || object.uid.length)
+      message.uid = $String(object.uid);
+    if (object.kind != null)
+     if (typeof object.kind !== "string" || object.kind.length)
+      message.kind = $String(object.kind);
+    if (object.namespace != null)
+     if (typeof object.namespace !== "string" || object.namespace.length)
+      message.namespace = $String(object.namespace);
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.clusterUid != null)
+     if (typeof object.clusterUid !== "string" || object.clusterUid.length)
+      message.clusterUid = $String(object.clusterUid);
+    return message;
+   };
+
+   Owner.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.uid = "";
+     object.kind = "";
+     object.namespace = "";
+     object.name = "";
+     object.clusterUid = "";
+    }
+    if (message.uid != null && $Object.hasOwnProperty.call(message, "uid"))
+     object.uid = message.uid;
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
+     object.kind = message.kind;
+    if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace"))
+     object.namespace = message.namespace;
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.clusterUid != null && $Object.hasOwnProperty.call(message, "clusterUid"))
+     object.clusterUid = message.clusterUid;
+    return object;
+   };
+
+   Owner.prototype.toJSON = function() {
+    return Owner.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return Owner;
+  })();
+
+  v1.FieldChange = (function() {
+
+   const FieldChange = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   FieldChange.prototype.field = "";
+   FieldChange.prototype.before = "";
+   FieldChange.prototype.after = "";
+
+   FieldChange.create = function(properties) {
+    return new FieldChange(properties);
+   };
+
+   FieldChange.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.field != null && $Object.hasOwnProperty.call(message, "field") && message.field !== "")
+     writer.uint32(10).string(message.field);
+    if (message.before != null && $Object.hasOwnProperty.call(message, "before") && message.before !== "")
+     writer.uint32(18).string(message.before);
+    if (message.after != null && $Object.hasOwnProperty.call(message, "after") && message.after !== "")
+     writer.uint32(26).string(message.after);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   FieldChange.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.FieldChange();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.field = value;
+       else
+        delete message.field;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.before = value;
+       else
+        delete message.before;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.after = value;
+       else
+        delete message.after;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   FieldChange.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.FieldChange)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.FieldChange: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.FieldChange();
+    if (object.field != null)
+     if (typeof object.field !== "string" || object.field.length)
+      message.field = $String(object.field);
+    if (object.before != null)
+     if (typeof object.before !== "string" || object.before.length)
+      message.before = $String(object.before);
+    if (object.after != null)
+     if (typeof object.after !== "string" || object.after.length)
+      message.after = $String(object.after);
+    return message;
+   };
+
+   FieldChange.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.field = "";
+     object.before = "";
+     object.after = "";
+    }
+    if (message.field != null && $Object.hasOwnProperty.call(message, "field"))
+     object.field = message.field;
+    if (message.before != null && $Object.hasOwnProperty.call(message, "before"))
+     object.before = message.before;
+    if (message.after != null && $Object.hasOwnProperty.call(message, "after"))
+     object.after = message.after;
+    return object;
+   };
+
+   FieldChange.prototype.toJSON = function() {
+    return FieldChange.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return FieldChange;
+  })();
+
+  v1.DeclareQueueRequest = (function() {
+
+   const DeclareQueueRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeclareQueueRequest.prototype.spec = null;
+   DeclareQueueRequest.prototype.owner = null;
+   DeclareQueueRequest.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   DeclareQueueRequest.prototype.adoption = "";
+
+   DeclareQueueRequest.create = function(properties) {
+    return new DeclareQueueRequest(properties);
+   };
+
+   DeclareQueueRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     $root.flowmesh.v1.QueueSpec.encode(message.spec, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(24).uint64(message.generation);
+    if (message.adoption != null && $Object.hasOwnProperty.call(message, "adoption") && message.adoption !== "")
+     writer.uint32(34).string(message.adoption);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeclareQueueRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeclareQueueRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.spec = $root.flowmesh.v1.QueueSpec.decode(reader, reader.size(), $undefined, _depth + 1, message.spec);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.adoption = value;
+       else
+        delete message.adoption;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeclareQueueRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeclareQueueRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeclareQueueRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeclareQueueRequest();
+    if (object.spec != null) {
+     if (!$util.isObject(object.spec))
+      throw $TypeError(".flowmesh.v1.DeclareQueueRequest.spec: object expected");
+     message.spec = $root.flowmesh.v1.QueueSpec.fromObject(object.spec, _depth + 1);
+    }
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.DeclareQueueRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.adoption != null)
+     if (typeof object.adoption !== "string" || object.adoption.length)
+      message.adoption = $String(object.adoption);
+    return message;
+   };
+
+   DeclareQueueRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.spec = null;
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.adoption = "";
+    }
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     object.spec = $root.flowmesh.v1.QueueSpec.toObject(message.spec, options, _depth + 1);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.adoption != null && $Object.hasOwnProperty.call(message, "adoption"))
+     object.adoption = message.adoption;
+    return object;
+   };
+
+   DeclareQueueRequest.prototype.toJSON = function() {
+    return DeclareQueueRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeclareQueueRequest;
+  })();
+
+  v1.DeclareQueueResponse = (function() {
+
+   const DeclareQueueResponse = function (properties) {
+    this.changes = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeclareQueueResponse.prototype.queue = null;
+   DeclareQueueResponse.prototype.result = "";
+   DeclareQueueResponse.prototype.changes = $util.emptyArray;
+   DeclareQueueResponse.prototype.drifted = false;
+
+   DeclareQueueResponse.create = function(properties) {
+    return new DeclareQueueResponse(properties);
+   };
+
+   DeclareQueueResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     $root.flowmesh.v1.Queue.encode(message.queue, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result !== "")
+     writer.uint32(18).string(message.result);
+    if (message.changes != null && message.changes.length)
+     for (let i = 0; i < message.changes.length; ++i)
+      $root.flowmesh.v1.FieldChange.encode(message.changes[i], writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(32).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeclareQueueResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeclareQueueResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.queue = $root.flowmesh.v1.Queue.decode(reader, reader.size(), $undefined, _depth + 1, message.queue);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.result = value;
+       else
+        delete message.result;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if (!(message.changes && message.changes.length))
+        message.changes = [];
+       message.changes.push($root.flowmesh.v1.FieldChange.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeclareQueueResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeclareQueueResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeclareQueueResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeclareQueueResponse();
+    if (object.queue != null) {
+     if (!$util.isObject(object.queue))
+      throw $TypeError(".flowmesh.v1.DeclareQueueResponse.queue: object expected");
+     message.queue = $root.flowmesh.v1.Queue.fromObject(object.queue, _depth + 1);
+    }
+    if (object.result != null)
+     if (typeof object.result !== "string" || object.result.length)
+      message.result = $String(object.result);
+    if (object.changes) {
+     if (!$Array.isArray(object.changes))
+      throw $TypeError(".flowmesh.v1.DeclareQueueResponse.changes: array expected");
+     message.changes = $Array(object.changes.length);
+     for (let i = 0; i < object.changes.length; ++i) {
+      if (!$util.isObject(object.changes[i]))
+       throw $TypeError(".flowmesh.v1.DeclareQueueResponse.changes: object expected");
+      message.changes[i] = $root.flowmesh.v1.FieldChange.fromObject(object.changes[i], _depth + 1);
+     }
+    }
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   DeclareQueueResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.changes = [];
+    if (options.defaults) {
+     object.queue = null;
+     object.result = "";
+     object.drifted = false;
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = $root.flowmesh.v1.Queue.toObject(message.queue, options, _depth + 1);
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+     object.result = message.result;
+    if (message.changes && message.changes.length) {
+     object.changes = $Array(message.changes.length);
+     for (let j = 0; j < message.changes.length; ++j)
+      object.changes[j] = $root.flowmesh.v1.FieldChange.toObject(message.changes[j], options, _depth + 1);
+    }
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   DeclareQueueResponse.prototype.toJSON = function() {
+    return DeclareQueueResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeclareQueueResponse;
+  })();
+
+  v1.DeclareStreamRequest = (function() {
+
+   const DeclareStreamRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeclareStreamRequest.prototype.spec = null;
+   DeclareStreamRequest.prototype.owner = null;
+   DeclareStreamRequest.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   DeclareStreamRequest.prototype.adoption = "";
+
+   DeclareStreamRequest.create = function(properties) {
+    return new DeclareStreamRequest(properties);
+   };
+
+   DeclareStreamRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     $root.flowmesh.v1.StreamSpec.encode(message.spec, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(24).uint64(message.generation);
+    if (message.adoption != null && $Object.hasOwnProperty.call(message, "adoption") && message.adoption !== "")
+     writer.uint32(34).string(message.adoption);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeclareStreamRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeclareStreamRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.spec = $root.flowmesh.v1.StreamSpec.decode(reader, reader.size(), $undefined, _depth + 1, message.spec);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.adoption = value;
+       else
+        delete message.adoption;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeclareStreamRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeclareStreamRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeclareStreamRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeclareStreamRequest();
+    if (object.spec != null) {
+     if (!$util.isObject(object.spec))
+      throw $TypeError(".flowmesh.v1.DeclareStreamRequest.spec: object expected");
+     message.spec = $root.flowmesh.v1.StreamSpec.fromObject(object.spec, _depth + 1);
+    }
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.DeclareStreamRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.adoption != null)
+     if (typeof object.adoption !== "string" || object.adoption.length)
+      message.adoption = $String(object.adoption);
+    return message;
+   };
+
+   DeclareStreamRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.spec = null;
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.adoption = "";
+    }
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     object.spec = $root.flowmesh.v1.StreamSpec.toObject(message.spec, options, _depth + 1);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.adoption != null && $Object.hasOwnProperty.call(message, "adoption"))
+     object.adoption = message.adoption;
+    return object;
+   };
+
+   DeclareStreamRequest.prototype.toJSON = function() {
+    return DeclareStreamRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeclareStreamRequest;
+  })();
+
+  v1.DeclareStreamResponse = (function() {
+
+   const DeclareStreamResponse = function (properties) {
+    this.changes = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeclareStreamResponse.prototype.stream = null;
+   DeclareStreamResponse.prototype.result = "";
+   DeclareStreamResponse.prototype.changes = $util.emptyArray;
+   DeclareStreamResponse.prototype.drifted = false;
+
+   DeclareStreamResponse.create = function(properties) {
+    return new DeclareStreamResponse(properties);
+   };
+
+   DeclareStreamResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
+     $root.flowmesh.v1.Stream.encode(message.stream, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result !== "")
+     writer.uint32(18).string(message.result);
+    if (message.changes != null && message.changes.length)
+     for (let i = 0; i < message.changes.length; ++i)
+      $root.flowmesh.v1.FieldChange.encode(message.changes[i], writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(32).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeclareStreamResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeclareStreamResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.stream = $root.flowmesh.v1.Stream.decode(reader, reader.size(), $undefined, _depth + 1, message.stream);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.result = value;
+       else
+        delete message.result;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if (!(message.changes && message.changes.length))
+        message.changes = [];
+       message.changes.push($root.flowmesh.v1.FieldChange.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeclareStreamResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeclareStreamResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeclareStreamResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeclareStreamResponse();
+    if (object.stream != null) {
+     if (!$util.isObject(object.stream))
+      throw $TypeError(".flowmesh.v1.DeclareStreamResponse.stream: object expected");
+     message.stream = $root.flowmesh.v1.Stream.fromObject(object.stream, _depth + 1);
+    }
+    if (object.result != null)
+     if (typeof object.result !== "string" || object.result.length)
+      message.result = $String(object.result);
+    if (object.changes) {
+     if (!$Array.isArray(object.changes))
+      throw $TypeError(".flowmesh.v1.DeclareStreamResponse.changes: array expected");
+     message.changes = $Array(object.changes.length);
+     for (let i = 0; i < object.changes.length; ++i) {
+      if (!$util.isObject(object.changes[i]))
+       throw $TypeError(".flowmesh.v1.DeclareStreamResponse.changes: object expected");
+      message.changes[i] = $root.flowmesh.v1.FieldChange.fromObject(object.changes[i], _depth + 1);
+     }
+    }
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   DeclareStreamResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.changes = [];
+    if (options.defaults) {
+     object.stream = null;
+     object.result = "";
+     object.drifted = false;
+    }
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
+     object.stream = $root.flowmesh.v1.Stream.toObject(message.stream, options, _depth + 1);
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+     object.result = message.result;
+    if (message.changes && message.changes.length) {
+     object.changes = $Array(message.changes.length);
+     for (let j = 0; j < message.changes.length; ++j)
+      object.changes[j] = $root.flowmesh.v1.FieldChange.toObject(message.changes[j], options, _depth + 1);
+    }
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   DeclareStreamResponse.prototype.toJSON = function() {
+    return DeclareStreamResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeclareStreamResponse;
+  })();
+
+  v1.ReleaseOwnerRequest = (function() {
+
+   const ReleaseOwnerRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ReleaseOwnerRequest.prototype.kind = "";
+   ReleaseOwnerRequest.prototype.name = "";
+   ReleaseOwnerRequest.prototype.owner = null;
+   ReleaseOwnerRequest.prototype.mutation = null;
+
+   ReleaseOwnerRequest.create = function(properties) {
+    return new ReleaseOwnerRequest(properties);
+   };
+
+   ReleaseOwnerRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== "")
+     writer.uint32(10).string(message.kind);
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(18).string(message.name);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ReleaseOwnerRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ReleaseOwnerRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.kind = value;
+       else
+        delete message.kind;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ReleaseOwnerRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ReleaseOwnerRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ReleaseOwnerRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ReleaseOwnerRequest();
+    if (object.kind != null)
+     if (typeof object.kind !== "string" || object.kind.length)
+      message.kind = $String(object.kind);
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.ReleaseOwnerRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.ReleaseOwnerRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   ReleaseOwnerRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.kind = "";
+     object.name = "";
+     object.owner = null;
+     object.mutation = null;
+    }
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
+     object.kind = message.kind;
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   ReleaseOwnerRequest.prototype.toJSON = function() {
+    return ReleaseOwnerRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ReleaseOwnerRequest;
+  })();
+
+  v1.ReleaseOwnerResponse = (function() {
+
+   const ReleaseOwnerResponse = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ReleaseOwnerResponse.prototype.released = false;
+
+   ReleaseOwnerResponse.create = function(properties) {
+    return new ReleaseOwnerResponse(properties);
+   };
+
+   ReleaseOwnerResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.released != null && $Object.hasOwnProperty.call(message, "released") && message.released !== false)
+     writer.uint32(8).bool(message.released);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ReleaseOwnerResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ReleaseOwnerResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.released = value;
+       else
+        delete message.released;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ReleaseOwnerResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ReleaseOwnerResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ReleaseOwnerResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ReleaseOwnerResponse();
+    if (object.released != null)
+     if (object.released)
+      message.released = $Boolean(object.released);
+    return message;
+   };
+
+   ReleaseOwnerResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults)
+     object.released = false;
+    if (message.released != null && $Object.hasOwnProperty.call(message, "released"))
+     object.released = message.released;
+    return object;
+   };
+
+   ReleaseOwnerResponse.prototype.toJSON = function() {
+    return ReleaseOwnerResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ReleaseOwnerResponse;
+  })();
+
+  v1.ListFiguresRequest = (function() {
+
+   const ListFiguresRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListFiguresRequest.prototype.kind = "";
+   ListFiguresRequest.prototype.cursor = "";
+   ListFiguresRequest.prototype.limit = 0;
+   ListFiguresRequest.prototype.bucketed = false;
+
+   ListFiguresRequest.create = function(properties) {
+    return new ListFiguresRequest(properties);
+   };
+
+   ListFiguresRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== "")
+     writer.uint32(10).string(message.kind);
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(18).string(message.cursor);
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit") && message.limit !== 0)
+     writer.uint32(24).uint32(message.limit);
+    if (message.bucketed != null && $Object.hasOwnProperty.call(message, "bucketed") && message.bucketed !== false)
+     writer.uint32(32).bool(message.bucketed);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListFiguresRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListFiguresRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.kind = value;
+       else
+        delete message.kind;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.limit = value;
+       else
+        delete message.limit;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.bucketed = value;
+       else
+        delete message.bucketed;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListFiguresRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListFiguresRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListFiguresRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListFiguresRequest();
+    if (object.kind != null)
+     if (typeof object.kind !== "string" || object.kind.length)
+      message.kind = $String(object.kind);
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    if (object.limit != null)
+     if ($Number(object.limit) !== 0)
+      message.limit = object.limit >>> 0;
+    if (object.bucketed != null)
+     if (object.bucketed)
+      message.bucketed = $Boolean(object.bucketed);
+    return message;
+   };
+
+   ListFiguresRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.kind = "";
+     object.cursor = "";
+     object.limit = 0;
+     object.bucketed = false;
+    }
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
+     object.kind = message.kind;
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    if (message.limit != null && $Object.hasOwnProperty.call(message, "limit"))
+     object.limit = message.limit;
+    if (message.bucketed != null && $Object.hasOwnProperty.call(message, "bucketed"))
+     object.bucketed = message.bucketed;
+    return object;
+   };
+
+   ListFiguresRequest.prototype.toJSON = function() {
+    return ListFiguresRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListFiguresRequest;
+  })();
+
+  v1.ListFiguresResponse = (function() {
+
+   const ListFiguresResponse = function (properties) {
+    this.queues = [];
+    this.streams = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListFiguresResponse.prototype.queues = $util.emptyArray;
+   ListFiguresResponse.prototype.streams = $util.emptyArray;
+   ListFiguresResponse.prototype.cursor = "";
+
+   ListFiguresResponse.create = function(properties) {
+    return new ListFiguresResponse(properties);
+   };
+
+   ListFiguresResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queues != null && message.queues.length)
+     for (let i = 0; i < message.queues.length; ++i)
+      $root.flowmesh.v1.QueueSummary.encode(message.queues[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.streams != null && message.streams.length)
+     for (let i = 0; i < message.streams.length; ++i)
+      $root.flowmesh.v1.StreamSummary.encode(message.streams[i], writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
+     writer.uint32(26).string(message.cursor);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListFiguresResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListFiguresResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.queues && message.queues.length))
+        message.queues = [];
+       message.queues.push($root.flowmesh.v1.QueueSummary.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if (!(message.streams && message.streams.length))
+        message.streams = [];
+       message.streams.push($root.flowmesh.v1.StreamSummary.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.cursor = value;
+       else
+        delete message.cursor;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListFiguresResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListFiguresResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListFiguresResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListFiguresResponse();
+    if (object.queues) {
+     if (!$Array.isArray(object.queues))
+      throw $TypeError(".flowmesh.v1.ListFiguresResponse.queues: array expected");
+     message.queues = $Array(object.queues.length);
+     for (let i = 0; i < object.queues.length; ++i) {
+      if (!$util.isObject(object.queues[i]))
+       throw $TypeError(".flowmesh.v1.ListFiguresResponse.queues: object expected");
+      message.queues[i] = $root.flowmesh.v1.QueueSummary.fromObject(object.queues[i], _depth + 1);
+     }
+    }
+    if (object.streams) {
+     if (!$Array.isArray(object.streams))
+      throw $TypeError(".flowmesh.v1.ListFiguresResponse.streams: array expected");
+     message.streams = $Array(object.streams.length);
+     for (let i = 0; i < object.streams.length; ++i) {
+      if (!$util.isObject(object.streams[i]))
+       throw $TypeError(".flowmesh.v1.ListFiguresResponse.streams: object expected");
+      message.streams[i] = $root.flowmesh.v1.StreamSummary.fromObject(object.streams[i], _depth + 1);
+     }
+    }
+    if (object.cursor != null)
+     if (typeof object.cursor !== "string" || object.cursor.length)
+      message.cursor = $String(object.cursor);
+    return message;
+   };
+
+   ListFiguresResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults) {
+     object.queues = [];
+     object.streams = [];
+    }
+    if (options.defaults)
+     object.cursor = "";
+    if (message.queues && message.queues.length) {
+     object.queues = $Array(message.queues.length);
+     for (let j = 0; j < message.queues.length; ++j)
+      object.queues[j] = $root.flowmesh.v1.QueueSummary.toObject(message.queues[j], options, _depth + 1);
+    }
+    if (message.streams && message.streams.length) {
+     object.streams = $Array(message.streams.length);
+     for (let j = 0; j < message.streams.length; ++j)
+      object.streams[j] = $root.flowmesh.v1.StreamSummary.toObject(message.streams[j], options, _depth + 1);
+    }
+    if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
+     object.cursor = message.cursor;
+    return object;
+   };
+
+   ListFiguresResponse.prototype.toJSON = function() {
+    return ListFiguresResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListFiguresResponse;
+  })();
+
+  v1.QueueSummary = (function() {
+
+   const QueueSummary = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   QueueSummary.prototype.name = "";
+   QueueSummary.prototype.waiting = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.delayed = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.blocked = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.leased = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.dead = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.oldestReadyAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.workers = 0;
+   QueueSummary.prototype.enqueuedTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.completedTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.failedTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.deadTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.paused = false;
+   QueueSummary.prototype.draining = false;
+   QueueSummary.prototype.ownerUid = "";
+   QueueSummary.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.drifted = false;
+   QueueSummary.prototype.waitingChildren = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+   QueueSummary.create = function(properties) {
+    return new QueueSummary(properties);
+   };
+
+   QueueSummary.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting") && (typeof message.waiting === "object" ? message.waiting.low || message.waiting.high : message.waiting !== 0))
+     writer.uint32(16).uint64(message.waiting);
+    if (message.delayed != null && $Object.hasOwnProperty.call(message, "delayed") && (typeof message.delayed === "object" ? message.delayed.low || message.delayed.high : message.delayed !== 0))
+     writer.uint32(24).uint64(message.delayed);
+    if (message.blocked != null && $Object.hasOwnProperty.call(message, "blocked") && (typeof message.blocked === "object" ? message.blocked.low || message.blocked.high : message.blocked !== 0))
+     writer.uint32(32).uint64(message.blocked);
+    if (message.leased != null && $Object.hasOwnProperty.call(message, "leased") && (typeof message.leased === "object" ? message.leased.low || message.leased.high : message.leased !== 0))
+     writer.uint32(40).uint64(message.leased);
+    if (message.dead != null && $Object.hasOwnProperty.call(message, "dead") && (typeof message.dead === "object" ? message.dead.low || message.dead.high : message.dead !== 0))
+     writer.uint32(48).uint64(message.dead);
+    if (message.oldestReadyAtMs != null && $Object.hasOwnProperty.call(message, "oldestReadyAtMs") && (typeof message.oldestReadyAtMs === "object" ? message.oldestReadyAtMs.low || message.oldestReadyAtMs.high : message.oldestReadyAtMs !== 0))
+     writer.uint32(56).uint64(message.oldestReadyAtMs);
+    if (message.workers != null && $Object.hasOwnProperty.call(message, "workers") && message.workers !== 0)
+     writer.uint32(64).uint32(message.workers);
+    if (message.enqueuedTotal != null && $Object.hasOwnProperty.call(message, "enqueuedTotal") && (typeof message.enqueuedTotal === "object" ? message.enqueuedTotal.low || message.enqueuedTotal.high : message.enqueuedTotal !== 0))
+     writer.uint32(72).uint64(message.enqueuedTotal);
+    if (message.completedTotal != null && $Object.hasOwnProperty.call(message, "completedTotal") && (typeof message.completedTotal === "object" ? message.completedTotal.low || message.completedTotal.high : message.completedTotal !== 0))
+     writer.uint32(80).uint64(message.completedTotal);
+    if (message.failedTotal != null && $Object.hasOwnProperty.call(message, "failedTotal") && (typeof message.failedTotal === "object" ? message.failedTotal.low || message.failedTotal.high : message.failedTotal !== 0))
+     writer.uint32(88).uint64(message.failedTotal);
+    if (message.deadTotal != null && $Object.hasOwnProperty.call(message, "deadTotal") && (typeof message.deadTotal === "object" ? message.deadTotal.low || message.deadTotal.high : message.deadTotal !== 0))
+     writer.uint32(96).uint64(message.deadTotal);
+    if (message.paused != null && $Object.hasOwnProperty.call(message, "paused") && message.paused !== false)
+     writer.uint32(104).bool(message.paused);
+    if (message.draining != null && $Object.hasOwnProperty.call(message, "draining") && message.draining !== false)
+     writer.uint32(112).bool(message.draining);
+    if (message.ownerUid != null && $Object.hasOwnProperty.call(message, "ownerUid") && message.ownerUid !== "")
+     writer.uint32(122).string(message.ownerUid);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(128).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(136).bool(message.drifted);
+    if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren") && (typeof message.waitingChildren === "object" ? message.waitingChildren.low || message.waitingChildren.high : message.waitingChildren !== 0))
+     writer.uint32(144).uint64(message.waitingChildren);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   QueueSummary.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.QueueSummary();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.waiting = value;
+       else
+        delete message.waiting;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.delayed = value;
+       else
+        delete message.delayed;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.blocked = value;
+       else
+        delete message.blocked;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.leased = value;
+       else
+        delete message.leased;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.dead = value;
+       else
+        delete message.dead;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.oldestReadyAtMs = value;
+       else
+        delete message.oldestReadyAtMs;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.workers = value;
+       else
+        delete message.workers;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.enqueuedTotal = value;
+       else
+        delete message.enqueuedTotal;
+       continue;
+      }
+     case 10: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.completedTotal = value;
+       else
+        delete message.completedTotal;
+       continue;
+      }
+     case 11: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.failedTotal = value;
+       else
+        delete message.failedTotal;
+       continue;
+      }
+     case 12: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.deadTotal = value;
+       else
+        delete message.deadTotal;
+       continue;
+      }
+     case 13: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.paused = value;
+       else
+        delete message.paused;
+       continue;
+      }
+     case 14: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.draining = value;
+       else
+        delete message.draining;
+       continue;
+      }
+     case 15: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.ownerUid = value;
+       else
+        delete message.ownerUid;
+       continue;
+      }
+     case 16: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 17: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     case 18: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.waitingChildren = value;
+       else
+        delete message.waitingChildren;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   QueueSummary.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.QueueSummary)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.QueueSummary: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.QueueSummary();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.waiting != null)
+     if (typeof object.waiting === "object" ? object.waiting.low || object.waiting.high : $Number(object.waiting) !== 0)
+      if ($util.Long)
+       message.waiting = $util.Long.fromValue(object.waiting, true);
+      else if (typeof object.waiting === "string")
+       message.waiting = $parseInt(object.waiting, 10);
+      else if (typeof object.waiting === "number")
+       message.waiting = object.waiting;
+      else if (typeof object.waiting === "object")
+       message.waiting = new $util.LongBits(object.waiting.low >>> 0, object.waiting.high >>> 0).toNumber(true);
+    if (object.delayed != null)
+     if (typeof object.delayed === "object" ? object.delayed.low || object.delayed.high : $Number(object.delayed) !== 0)
+      if ($util.Long)
+       message.delayed = $util.Long.fromValue(object.delayed, true);
+      else if (typeof object.delayed === "string")
+       message.delayed = $parseInt(object.delayed, 10);
+      else if (typeof object.delayed === "number")
+       message.delayed = object.delayed;
+      else if (typeof object.delayed === "object")
+       message.delayed = new $util.LongBits(object.delayed.low >>> 0, object.delayed.high >>> 0).toNumber(true);
+    if (object.blocked != null)
+     if (typeof object.blocked === "object" ? object.blocked.low || object.blocked.high : $Number(object.blocked) !== 0)
+      if ($util.Long)
+       message.blocked = $util.Long.fromValue(object.blocked, true);
+      else if (typeof object.blocked === "string")
+       message.blocked = $parseInt(object.blocked, 10);
+      else if (typeof object.blocked === "number")
+       message.blocked = object.blocked;
+      else if (typeof object.blocked === "object")
+       message.blocked = new $util.LongBits(object.blocked.low >>> 0, object.blocked.high >>> 0).toNumber(true);
+    if (object.leased != null)
+     if (typeof object.leased === "object" ? object.leased.low || object.leased.high : $Number(object.leased) !== 0)
+      if ($util.Long)
+       message.leased = $util.Long.fromValue(object.leased, true);
+      else if (typeof object.leased === "string")
+       message.leased = $parseInt(object.leased, 10);
+      else if (typeof object.leased === "number")
+       message.leased = object.leased;
+      else if (typeof object.leased === "object")
+       message.leased = new $util.LongBits(object.leased.low >>> 0, object.leased.high >>> 0).toNumber(true);
+    if (object.dead != null)
+     if (typeof object.dead === "object" ? object.dead.low || object.dead.high : $Number(object.dead) !== 0)
+      if ($util.Long)
+       message.dead = $util.Long.fromValue(object.dead, true);
+      else if (typeof object.dead === "string")
+       message.dead = $parseInt(object.dead, 10);
+      else if (typeof object.dead === "number")
+       message.dead = object.dead;
+      else if (typeof object.dead === "object")
+       message.dead = new $util.LongBits(object.dead.low >>> 0, object.dead.high >>> 0).toNumber(true);
+    if (object.oldestReadyAtMs != null)
+     if (typeof object.oldestReadyAtMs === "object" ? object.oldestReadyAtMs.low || object.oldestReadyAtMs.high : $Number(object.oldestReadyAtMs) !== 0)
+      if ($util.Long)
+       message.oldestReadyAtMs = $util.Long.fromValue(object.oldestReadyAtMs, true);
+      else if (typeof object.oldestReadyAtMs === "string")
+       message.oldestReadyAtMs = $parseInt(object.oldestReadyAtMs, 10);
+      else if (typeof object.oldestReadyAtMs === "number")
+       message.oldestReadyAtMs = object.oldestReadyAtMs;
+      else if (typeof object.oldestReadyAtMs === "object")
+       message.oldestReadyAtMs = new $util.LongBits(object.oldestReadyAtMs.low >>> 0, object.oldestReadyAtMs.high >>> 0).toNumber(true);
+    if (object.workers != null)
+     if ($Number(object.workers) !== 0)
+      message.workers = object.workers >>> 0;
+    if (object.enqueuedTotal != null)
+     if (typeof object.enqueuedTotal === "object" ? object.enqueuedTotal.low || object.enqueuedTotal.high : $Number(object.enqueuedTotal) !== 0)
+      if ($util.Long)
+       message.enqueuedTotal = $util.Long.fromValue(object.enqueuedTotal, true);
+      else if (typeof object.enqueuedTotal === "string")
+       message.enqueuedTotal = $parseInt(object.enqueuedTotal, 10);
+      else if (typeof object.enqueuedTotal === "number")
+       message.enqueuedTotal = object.enqueuedTotal;
+      else if (typeof object.enqueuedTotal === "object")
+       message.enqueuedTotal = new $util.LongBits(object.enqueuedTotal.low >>> 0, object.enqueuedTotal.high >>> 0).toNumber(true);
+    if (object.completedTotal != null)
+     if (typeof object.completedTotal === "object" ? object.completedTotal.low || object.completedTotal.high : $Number(object.completedTotal) !== 0)
+      if ($util.Long)
+       message.completedTotal = $util.Long.fromValue(object.completedTotal, true);
+      else if (typeof object.completedTotal === "string")
+       message.completedTotal = $parseInt(object.completedTotal, 10);
+      else if (typeof object.completedTotal === "number")
+       message.completedTotal = object.completedTotal;
+      else if (typeof object.completedTotal === "object")
+       message.completedTotal = new $util.LongBits(object.completedTotal.low >>> 0, object.completedTotal.high >>> 0).toNumber(true);
+    if (object.failedTotal != null)
+     if (typeof object.failedTotal === "object" ? object.failedTotal.low || object.failedTotal.high : $Number(object.failedTotal) !== 0)
+      if ($util.Long)
+       message.failedTotal = $util.Long.fromValue(object.failedTotal, true);
+      else if (typeof object.failedTotal === "string")
+       message.failedTotal = $parseInt(object.failedTotal, 10);
+      else if (typeof object.failedTotal === "number")
+       message.failedTotal = object.failedTotal;
+      else if (typeof object.failedTotal === "object")
+       message.failedTotal = new $util.LongBits(object.failedTotal.low >>> 0, object.failedTotal.high >>> 0).toNumber(true);
+    if (object.deadTotal != null)
+     if (typeof object.deadTotal === "object" ? object.deadTotal.low || object.deadTotal.high : $Number(object.deadTotal) !== 0)
+      if ($util.Long)
+       message.deadTotal = $util.Long.fromValue(object.deadTotal, true);
+      else if (typeof object.deadTotal === "string")
+       message.deadTotal = $parseInt(object.deadTotal, 10);
+      else if (typeof object.deadTotal === "number")
+       message.deadTotal = object.deadTotal;
+      else if (typeof object.deadTotal === "object")
+       message.deadTotal = new $util.LongBits(object.deadTotal.low >>> 0, object.deadTotal.high >>> 0).toNumber(true);
+    if (object.paused != null)
+     if (object.paused)
+      message.paused = $Boolean(object.paused);
+    if (object.draining != null)
+     if (object.draining)
+      message.draining = $Boolean(object.draining);
+    if (object.ownerUid != null)
+     if (typeof object.ownerUid !== "string" || object.ownerUid.length)
+      message.ownerUid = $String(object.ownerUid);
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    if (object.waitingChildren != null)
+     if (typeof object.waitingChildren === "object" ? object.waitingChildren.low || object.waitingChildren.high : $Number(object.waitingChildren) !== 0)
+      if ($util.Long)
+       message.waitingChildren = $util.Long.fromValue(object.waitingChildren, true);
+      else if (typeof object.waitingChildren === "string")
+       message.waitingChildren = $parseInt(object.waitingChildren, 10);
+      else if (typeof object.waitingChildren === "number")
+       message.waitingChildren = object.waitingChildren;
+      else if (typeof object.waitingChildren === "object")
+       message.waitingChildren = new $util.LongBits(object.waitingChildren.low >>> 0, object.waitingChildren.high >>> 0).toNumber(true);
+    return message;
+   };
+
+   QueueSummary.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.waiting = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.waiting = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.delayed = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.delayed = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.blocked = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.blocked = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.leased = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.leased = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.dead = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.dead = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.oldestReadyAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.oldestReadyAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.workers = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.enqueuedTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.enqueuedTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.completedTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.completedTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.failedTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.failedTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.deadTotal = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.deadTotal = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.paused = false;
+     object.draining = false;
+     object.ownerUid = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.waitingChildren = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.waitingChildren = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.waiting = typeof message.waiting === "number" ? $BigInt(message.waiting) : $util.Long.fromBits(message.waiting.low >>> 0, message.waiting.high >>> 0, true).toBigInt();
+     else if (typeof message.waiting === "number")
+      object.waiting = options.longs === $String ? $String(message.waiting) : message.waiting;
+     else
+      object.waiting = options.longs === $String ? $util.Long.prototype.toString.call(message.waiting) : options.longs === $Number ? new $util.LongBits(message.waiting.low >>> 0, message.waiting.high >>> 0).toNumber(true) : message.waiting;
+    if (message.delayed != null && $Object.hasOwnProperty.call(message, "delayed"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.delayed = typeof message.delayed === "number" ? $BigInt(message.delayed) : $util.Long.fromBits(message.delayed.low >>> 0, message.delayed.high >>> 0, true).toBigInt();
+     else if (typeof message.delayed === "number")
+      object.delayed = options.longs === $String ? $String(message.delayed) : message.delayed;
+     else
+      object.delayed = options.longs === $String ? $util.Long.prototype.toString.call(message.delayed) : options.longs === $Number ? new $util.LongBits(message.delayed.low >>> 0, message.delayed.high >>> 0).toNumber(true) : message.delayed;
+    if (message.blocked != null && $Object.hasOwnProperty.call(message, "blocked"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.blocked = typeof message.blocked === "number" ? $BigInt(message.blocked) : $util.Long.fromBits(message.blocked.low >>> 0, message.blocked.high >>> 0, true).toBigInt();
+     else if (typeof message.blocked === "number")
+      object.blocked = options.longs === $String ? $String(message.blocked) : message.blocked;
+     else
+      object.blocked = options.longs === $String ? $util.Long.prototype.toString.call(message.blocked) : options.longs === $Number ? new $util.LongBits(message.blocked.low >>> 0, message.blocked.high >>> 0).toNumber(true) : message.blocked;
+    if (message.leased != null && $Object.hasOwnProperty.call(message, "leased"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.leased = typeof message.leased === "number" ? $BigInt(message.leased) : $util.Long.fromBits(message.leased.low >>> 0, message.leased.high >>> 0, true).toBigInt();
+     else if (typeof message.leased === "number")
+      object.leased = options.longs === $String ? $String(message.leased) : message.leased;
+     else
+      object.leased = options.longs === $String ? $util.Long.prototype.toString.call(message.leased) : options.longs === $Number ? new $util.LongBits(message.leased.low >>> 0, message.leased.high >>> 0).toNumber(true) : message.leased;
+    if (message.dead != null && $Object.hasOwnProperty.call(message, "dead"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.dead = typeof message.dead === "number" ? $BigInt(message.dead) : $util.Long.fromBits(message.dead.low >>> 0, message.dead.high >>> 0, true).toBigInt();
+     else if (typeof message.dead === "number")
+      object.dead = options.longs === $String ? $String(message.dead) : message.dead;
+     else
+      object.dead = options.longs === $String ? $util.Long.prototype.toString.call(message.dead) : options.longs === $Number ? new $util.LongBits(message.dead.low >>> 0, message.dead.high >>> 0).toNumber(true) : message.dead;
+    if (message.oldestReadyAtMs != null && $Object.hasOwnProperty.call(message, "oldestReadyAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.oldestReadyAtMs = typeof message.oldestReadyAtMs === "number" ? $BigInt(message.oldestReadyAtMs) : $util.Long.fromBits(message.oldestReadyAtMs.low >>> 0, message.oldestReadyAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.oldestReadyAtMs === "number")
+      object.oldestReadyAtMs = options.longs === $String ? $String(message.oldestReadyAtMs) : message.oldestReadyAtMs;
+     else
+      object.oldestReadyAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.oldestReadyAtMs) : options.longs === $Number ? new $util.LongBits(message.oldestReadyAtMs.low >>> 0, message.oldestReadyAtMs.high >>> 0).toNumber(true) : message.oldestReadyAtMs;
+    if (message.workers != null && $Object.hasOwnProperty.call(message, "workers"))
+     object.workers = message.workers;
+    if (message.enqueuedTotal != null && $Object.hasOwnProperty.call(message, "enqueuedTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.enqueuedTotal = typeof message.enqueuedTotal === "number" ? $BigInt(message.enqueuedTotal) : $util.Long.fromBits(message.enqueuedTotal.low >>> 0, message.enqueuedTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.enqueuedTotal === "number")
+      object.enqueuedTotal = options.longs === $String ? $String(message.enqueuedTotal) : message.enqueuedTotal;
+     else
+      object.enqueuedTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.enqueuedTotal) : options.longs === $Number ? new $util.LongBits(message.enqueuedTotal.low >>> 0, message.enqueuedTotal.high >>> 0).toNumber(true) : message.enqueuedTotal;
+    if (message.completedTotal != null && $Object.hasOwnProperty.call(message, "completedTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.completedTotal = typeof message.completedTotal === "number" ? $BigInt(message.completedTotal) : $util.Long.fromBits(message.completedTotal.low >>> 0, message.completedTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.completedTotal === "number")
+      object.completedTotal = options.longs === $String ? $String(message.completedTotal) : message.completedTotal;
+     else
+      object.completedTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.completedTotal) : options.longs === $Number ? new $util.LongBits(message.completedTotal.low >>> 0, message.completedTotal.high >>> 0).toNumber(true) : message.completedTotal;
+    if (message.failedTotal != null && $Object.hasOwnProperty.call(message, "failedTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.failedTotal = typeof message.failedTotal === "number" ? $BigInt(message.failedTotal) : $util.Long.fromBits(message.failedTotal.low >>> 0, message.failedTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.failedTotal === "number")
+      object.failedTotal = options.longs === $String ? $String(message.failedTotal) : message.failedTotal;
+     else
+      object.failedTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.failedTotal) : options.longs === $Number ? new $util.LongBits(message.failedTotal.low >>> 0, message.failedTotal.high >>> 0).toNumber(true) : message.failedTotal;
+    if (message.deadTotal != null && $Object.hasOwnProperty.call(message, "deadTotal"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.deadTotal = typeof message.deadTotal === "number" ? $BigInt(message.deadTotal) : $util.Long.fromBits(message.deadTotal.low >>> 0, message.deadTotal.high >>> 0, true).toBigInt();
+     else if (typeof message.deadTotal === "number")
+      object.deadTotal = options.longs === $String ? $String(message.deadTotal) : message.deadTotal;
+     else
+      object.deadTotal = options.longs === $String ? $util.Long.prototype.toString.call(message.deadTotal) : options.longs === $Number ? new $util.LongBits(message.deadTotal.low >>> 0, message.deadTotal.high >>> 0).toNumber(true) : message.deadTotal;
+    if (message.paused != null && $Object.hasOwnProperty.call(message, "paused"))
+     object.paused = message.paused;
+    if (message.draining != null && $Object.hasOwnProperty.call(message, "draining"))
+     object.draining = message.draining;
+    if (message.ownerUid != null && $Object.hasOwnProperty.call(message, "ownerUid"))
+     object.ownerUid = message.ownerUid;
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.waitingChildren = typeof message.waitingChildren === "number" ? $BigInt(message.waitingChildren) : $util.Long.fromBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0, true).toBigInt();
+     else if (typeof message.waitingChildren === "number")
+      object.waitingChildren = options.longs === $String ? $String(message.waitingChildren) : message.waitingChildren;
+     else
+      object.waitingChildren = options.longs === $String ? $util.Long.prototype.toString.call(message.waitingChildren) : options.longs === $Number ? new $util.LongBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0).toNumber(true) : message.waitingChildren;
+    return object;
+   };
+
+   QueueSummary.prototype.toJSON = function() {
+    return QueueSummary.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return QueueSummary;
+  })();
+
+  v1.StreamSummary = (function() {
+
+   const StreamSummary = function (properties) {
+    this.groups = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   StreamSummary.prototype.name = "";
+   StreamSummary.prototype.partitions = 0;
+   StreamSummary.prototype.records = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   StreamSummary.prototype.bytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   StreamSummary.prototype.groups = $util.emptyArray;
+   StreamSummary.prototype.ownerUid = "";
+   StreamSummary.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   StreamSummary.prototype.drifted = false;
+
+   StreamSummary.create = function(properties) {
+    return new StreamSummary(properties);
+   };
+
+   StreamSummary.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.partitions != null && $Object.hasOwnProperty.call(message, "partitions") && message.partitions !== 0)
+     writer.uint32(16).uint32(message.partitions);
+    if (message.records != null && $Object.hasOwnProperty.call(message, "records") && (typeof message.records === "object" ? message.records.low || message.records.high : message.records !== 0))
+     writer.uint32(24).uint64(message.records);
+    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes") && (typeof message.bytes === "object" ? message.bytes.low || message.bytes.high : message.bytes !== 0))
+     writer.uint32(32).uint64(message.bytes);
+    if (message.groups != null && message.groups.length)
+     for (let i = 0; i < message.groups.length; ++i)
+      $root.flowmesh.v1.GroupSummary.encode(message.groups[i], writer.uint32(42).fork(), _depth + 1).ldelim();
+    if (message.ownerUid != null && $Object.hasOwnProperty.call(message, "ownerUid") && message.ownerUid !== "")
+     writer.uint32(50).string(message.ownerUid);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(56).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(64).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   StreamSummary.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.StreamSummary();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.partitions = value;
+       else
+        delete message.partitions;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.records = value;
+       else
+        delete message.records;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.bytes = value;
+       else
+        delete message.bytes;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if (!(message.groups && message.groups.length))
+        message.groups = [];
+       message.groups.push($root.flowmesh.v1.GroupSummary.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 6: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.ownerUid = value;
+       else
+        delete message.ownerUid;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   StreamSummary.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.StreamSummary)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.StreamSummary: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.StreamSummary();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.partitions != null)
+     if ($Number(object.partitions) !== 0)
+      message.partitions = object.partitions >>> 0;
+    if (object.records != null)
+     if (typeof object.records === "object" ? object.records.low || object.records.high : $Number(object.records) !== 0)
+      if ($util.Long)
+       message.records = $util.Long.fromValue(object.records, true);
+      else if (typeof object.records === "string")
+       message.records = $parseInt(object.records, 10);
+      else if (typeof object.records === "number")
+       message.records = object.records;
+      else if (typeof object.records === "object")
+       message.records = new $util.LongBits(object.records.low >>> 0, object.records.high >>> 0).toNumber(true);
+    if (object.bytes != null)
+     if (typeof object.bytes === "object" ? object.bytes.low || object.bytes.high : $Number(object.bytes) !== 0)
+      if ($util.Long)
+       message.bytes = $util.Long.fromValue(object.bytes, true);
+      else if (typeof object.bytes === "string")
+       message.bytes = $parseInt(object.bytes, 10);
+      else if (typeof object.bytes === "number")
+       message.bytes = object.bytes;
+      else if (typeof object.bytes === "object")
+       message.bytes = new $util.LongBits(object.bytes.low >>> 0, object.bytes.high >>> 0).toNumber(true);
+    if (object.groups) {
+     if (!$Array.isArray(object.groups))
+      throw $TypeError(".flowmesh.v1.StreamSummary.groups: array expected");
+     message.groups = $Array(object.groups.length);
+     for (let i = 0; i < object.groups.length; ++i) {
+      if (!$util.isObject(object.groups[i]))
+       throw $TypeError(".flowmesh.v1.StreamSummary.groups: object expected");
+      message.groups[i] = $root.flowmesh.v1.GroupSummary.fromObject(object.groups[i], _depth + 1);
+     }
+    }
+    if (object.ownerUid != null)
+     if (typeof object.ownerUid !== "string" || object.ownerUid.length)
+      message.ownerUid = $String(object.ownerUid);
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   StreamSummary.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.groups = [];
+    if (options.defaults) {
+     object.name = "";
+     object.partitions = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.records = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.records = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.bytes = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.bytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.ownerUid = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.partitions != null && $Object.hasOwnProperty.call(message, "partitions"))
+     object.partitions = message.partitions;
+    if (message.records != null && $Object.hasOwnProperty.call(message, "records"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.records = typeof message.records === "number" ? $BigInt(message.records) : $util.Long.fromBits(message.records.low >>> 0, message.records.high >>> 0, true).toBigInt();
+     else if (typeof message.records === "number")
+      object.records = options.longs === $String ? $String(message.records) : message.records;
+     else
+      object.records = options.longs === $String ? $util.Long.prototype.toString.call(message.records) : options.longs === $Number ? new $util.LongBits(message.records.low >>> 0, message.records.high >>> 0).toNumber(true) : message.records;
+    if (message.bytes != null && $Object.hasOwnProperty.call(message, "bytes"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.bytes = typeof message.bytes === "number" ? $BigInt(message.bytes) : $util.Long.fromBits(message.bytes.low >>> 0, message.bytes.high >>> 0, true).toBigInt();
+     else if (typeof message.bytes === "number")
+      object.bytes = options.longs === $String ? $String(message.bytes) : message.bytes;
+     else
+      object.bytes = options.longs === $String ? $util.Long.prototype.toString.call(message.bytes) : options.longs === $Number ? new $util.LongBits(message.bytes.low >>> 0, message.bytes.high >>> 0).toNumber(true) : message.bytes;
+    if (message.groups && message.groups.length) {
+     object.groups = $Array(message.groups.length);
+     for (let j = 0; j < message.groups.length; ++j)
+      object.groups[j] = $root.flowmesh.v1.GroupSummary.toObject(message.groups[j], options, _depth + 1);
+    }
+    if (message.ownerUid != null && $Object.hasOwnProperty.call(message, "ownerUid"))
+     object.ownerUid = message.ownerUid;
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   StreamSummary.prototype.toJSON = function() {
+    return StreamSummary.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return StreamSummary;
+  })();
+
+  v1.GroupSummary = (function() {
+
+   const GroupSummary = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   GroupSummary.prototype.group = "";
+   GroupSummary.prototype.lag = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   GroupSummary.prototype.members = 0;
+
+   GroupSummary.create = function(properties) {
+    return new GroupSummary(properties);
+   };
+
+   GroupSummary.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.group != null && $Object.hasOwnProperty.call(message, "group") && message.group !== "")
+     writer.uint32(10).string(message.group);
+    if (message.lag != null && $Object.hasOwnProperty.call(message, "lag") && (typeof message.lag === "object" ? message.lag.low || message.lag.high : message.lag !== 0))
+     writer.uint32(16).uint64(message.lag);
+    if (message.members != null && $Object.hasOwnProperty.call(message, "members") && message.members !== 0)
+     writer.uint32(24).uint32(message.members);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   GroupSummary.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.GroupSummary();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.group = value;
+       else
+        delete message.group;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.lag = value;
+       else
+        delete message.lag;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.members = value;
+       else
+        delete message.members;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   GroupSummary.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.GroupSummary)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.GroupSummary: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.GroupSummary();
+    if (object.group != null)
+     if (typeof object.group !== "string" || object.group.length)
+      message.group = $String(object.group);
+    if (object.lag != null)
+     if (typeof object.lag === "object" ? object.lag.low || object.lag.high : $Number(object.lag) !== 0)
+      if ($util.Long)
+       message.lag = $util.Long.fromValue(object.lag, true);
+      else if (typeof object.lag === "string")
+       message.lag = $parseInt(object.lag, 10);
+      else if (typeof object.lag === "number")
+       message.lag = object.lag;
+      else if (typeof object.lag === "object")
+       message.lag = new $util.LongBits(object.lag.low >>> 0, object.lag.high >>> 0).toNumber(true);
+    if (object.members != null)
+     if ($Number(object.members) !== 0)
+      message.members = object.members >>> 0;
+    return message;
+   };
+
+   GroupSummary.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.group = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.lag = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.lag = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.members = 0;
+    }
+    if (message.group != null && $Object.hasOwnProperty.call(message, "group"))
+     object.group = message.group;
+    if (message.lag != null && $Object.hasOwnProperty.call(message, "lag"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.lag = typeof message.lag === "number" ? $BigInt(message.lag) : $util.Long.fromBits(message.lag.low >>> 0, message.lag.high >>> 0, true).toBigInt();
+     else if (typeof message.lag === "number")
+      object.lag = options.longs === $String ? $String(message.lag) : message.lag;
+     else
+      object.lag = options.longs === $String ? $util.Long.prototype.toString.call(message.lag) : options.longs === $Number ? new $util.LongBits(message.lag.low >>> 0, message.lag.high >>> 0).toNumber(true) : message.lag;
+    if (message.members != null && $Object.hasOwnProperty.call(message, "members"))
+     object.members = message.members;
+    return object;
+   };
+
+   GroupSummary.prototype.toJSON = function() {
+    return GroupSummary.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return GroupSummary;
+  })();
+
+  v1.WatchAdminRequest = (function() {
+
+   const WatchAdminRequest = function (properties) {
+    this.kinds = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   WatchAdminRequest.prototype.resumeToken = "";
+   WatchAdminRequest.prototype.kinds = $util.emptyArray;
+
+   WatchAdminRequest.create = function(properties) {
+    return new WatchAdminRequest(properties);
+   };
+
+   WatchAdminRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.resumeToken != null && $Object.hasOwnProperty.call(message, "resumeToken") && message.resumeToken !== "")
+     writer.uint32(10).string(message.resumeToken);
+    if (message.kinds != null && message.kinds.length)
+     for (let i = 0; i < message.kinds.length; ++i)
+      writer.uint32(18).string(message.kinds[i]);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   WatchAdminRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.WatchAdminRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.resumeToken = value;
+       else
+        delete message.resumeToken;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if (!(message.kinds && message.kinds.length))
+        message.kinds = [];
+       message.kinds.push(reader.stringVerify());
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   WatchAdminRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.WatchAdminRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.WatchAdminRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.WatchAdminRequest();
+    if (object.resumeToken != null)
+     if (typeof object.resumeToken !== "string" || object.resumeToken.length)
+      message.resumeToken = $String(object.resumeToken);
+    if (object.kinds) {
+     if (!$Array.isArray(object.kinds))
+      throw $TypeError(".flowmesh.v1.WatchAdminRequest.kinds: array expected");
+     message.kinds = $Array(object.kinds.length);
+     for (let i = 0; i < object.kinds.length; ++i)
+      message.kinds[i] = $String(object.kinds[i]);
+    }
+    return message;
+   };
+
+   WatchAdminRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.kinds = [];
+    if (options.defaults)
+     object.resumeToken = "";
+    if (message.resumeToken != null && $Object.hasOwnProperty.call(message, "resumeToken"))
+     object.resumeToken = message.resumeToken;
+    if (message.kinds && message.kinds.length) {
+     object.kinds = $Array(message.kinds.length);
+     for (let j = 0; j < message.kinds.length; ++j)
+      object.kinds[j] = message.kinds[j];
+    }
+    return object;
+   };
+
+   WatchAdminRequest.prototype.toJSON = function() {
+    return WatchAdminRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return WatchAdminRequest;
+  })();
+
+  v1.WatchAdminResponse = (function() {
+
+   const WatchAdminResponse = function (properties) {
+    this.changes = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   WatchAdminResponse.prototype.changes = $util.emptyArray;
+   WatchAdminResponse.prototype.resumeToken = "";
+
+   WatchAdminResponse.create = function(properties) {
+    return new WatchAdminResponse(properties);
+   };
+
+   WatchAdminResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.changes != null && message.changes.length)
+     for (let i = 0; i < message.changes.length; ++i)
+      $root.flowmesh.v1.AdminChange.encode(message.changes[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.resumeToken != null && $Object.hasOwnProperty.call(message, "resumeToken") && message.resumeToken !== "")
+     writer.uint32(18).string(message.resumeToken);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   WatchAdminResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.WatchAdminResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.changes && message.changes.length))
+        message.changes = [];
+       message.changes.push($root.flowmesh.v1.AdminChange.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.resumeToken = value;
+       else
+        delete message.resumeToken;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   WatchAdminResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.WatchAdminResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.WatchAdminResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.WatchAdminResponse();
+    if (object.changes) {
+     if (!$Array.isArray(object.changes))
+      throw $TypeError(".flowmesh.v1.WatchAdminResponse.changes: array expected");
+     message.changes = $Array(object.changes.length);
+     for (let i = 0; i < object.changes.length; ++i) {
+      if (!$util.isObject(object.changes[i]))
+       throw $TypeError(".flowmesh.v1.WatchAdminResponse.changes: object expected");
+      message.changes[i] = $root.flowmesh.v1.AdminChange.fromObject(object.changes[i], _depth + 1);
+     }
+    }
+    if (object.resumeToken != null)
+     if (typeof object.resumeToken !== "string" || object.resumeToken.length)
+      message.resumeToken = $String(object.resumeToken);
+    return message;
+   };
+
+   WatchAdminResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.changes = [];
+    if (options.defaults)
+     object.resumeToken = "";
+    if (message.changes && message.changes.length) {
+     object.changes = $Array(message.changes.length);
+     for (let j = 0; j < message.changes.length; ++j)
+      object.changes[j] = $root.flowmesh.v1.AdminChange.toObject(message.changes[j], options, _depth + 1);
+    }
+    if (message.resumeToken != null && $Object.hasOwnProperty.call(message, "resumeToken"))
+     object.resumeToken = message.resumeToken;
+    return object;
+   };
+
+   WatchAdminResponse.prototype.toJSON = function() {
+    return WatchAdminResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return WatchAdminResponse;
+  })();
+
+  v1.AdminChange = (function() {
+
+   const AdminChange = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   AdminChange.prototype.change = "";
+   AdminChange.prototype.kind = "";
+   AdminChange.prototype.name = "";
+   AdminChange.prototype.owner = null;
+   AdminChange.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   AdminChange.prototype.drifted = false;
+
+   AdminChange.create = function(properties) {
+    return new AdminChange(properties);
+   };
+
+   AdminChange.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.change != null && $Object.hasOwnProperty.call(message, "change") && message.change !== "")
+     writer.uint32(10).string(message.change);
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind") && message.kind !== "")
+     writer.uint32(18).string(message.kind);
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(26).string(message.name);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(40).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(48).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   AdminChange.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.AdminChange();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.change = value;
+       else
+        delete message.change;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.kind = value;
+       else
+        delete message.kind;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   AdminChange.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.AdminChange)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.AdminChange: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.AdminChange();
+    if (object.change != null)
+     if (typeof object.change !== "string" || object.change.length)
+      message.change = $String(object.change);
+    if (object.kind != null)
+     if (typeof object.kind !== "string" || object.kind.length)
+      message.kind = $String(object.kind);
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.AdminChange.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   AdminChange.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.change = "";
+     object.kind = "";
+     object.name = "";
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
+    }
+    if (message.change != null && $Object.hasOwnProperty.call(message, "change"))
+     object.change = message.change;
+    if (message.kind != null && $Object.hasOwnProperty.call(message, "kind"))
+     object.kind = message.kind;
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   AdminChange.prototype.toJSON = function() {
+    return AdminChange.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return AdminChange;
+  })();
 
   v1.QueueSpec = (function() {
 
@@ -1703,6 +5089,9 @@ export const flowmesh = $root.flowmesh = (() => {
    Queue.prototype.createdAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Queue.prototype.schedules = $util.emptyArray;
    Queue.prototype.draining = false;
+   Queue.prototype.owner = null;
+   Queue.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Queue.prototype.drifted = false;
 
    Queue.create = function(properties) {
     return new Queue(properties);
@@ -1730,6 +5119,12 @@ export const flowmesh = $root.flowmesh = (() => {
       $root.flowmesh.v1.ScheduleState.encode(message.schedules[i], writer.uint32(162).fork(), _depth + 1).ldelim();
     if (message.draining != null && $Object.hasOwnProperty.call(message, "draining") && message.draining !== false)
      writer.uint32(240).bool(message.draining);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(258).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(264).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(272).bool(message.drifted);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -1819,6 +5214,30 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.draining;
        continue;
       }
+     case 32: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 33: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 34: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -1885,6 +5304,24 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.draining != null)
      if (object.draining)
       message.draining = $Boolean(object.draining);
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.Queue.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
     return message;
    };
 
@@ -1909,6 +5346,13 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.createdAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.draining = false;
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
     }
     if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
      object.spec = $root.flowmesh.v1.QueueSpec.toObject(message.spec, options, _depth + 1);
@@ -1932,6 +5376,17 @@ export const flowmesh = $root.flowmesh = (() => {
     }
     if (message.draining != null && $Object.hasOwnProperty.call(message, "draining"))
      object.draining = message.draining;
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
     return object;
    };
 
@@ -2793,6 +6248,7 @@ export const flowmesh = $root.flowmesh = (() => {
    DeleteQueueRequest.prototype.name = "";
    DeleteQueueRequest.prototype.ifEmpty = false;
    DeleteQueueRequest.prototype.mutation = null;
+   DeleteQueueRequest.prototype.owner = null;
 
    DeleteQueueRequest.create = function(properties) {
     return new DeleteQueueRequest(properties);
@@ -2811,6 +6267,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(16).bool(message.ifEmpty);
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(34).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -2868,6 +6326,12 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -2906,6 +6370,11 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.DeleteQueueRequest.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.DeleteQueueRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
     return message;
    };
 
@@ -2921,6 +6390,7 @@ export const flowmesh = $root.flowmesh = (() => {
      object.name = "";
      object.ifEmpty = false;
      object.mutation = null;
+     object.owner = null;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -2928,6 +6398,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.ifEmpty = message.ifEmpty;
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
     return object;
    };
 
@@ -3352,6 +6824,9 @@ export const flowmesh = $root.flowmesh = (() => {
    Stream.prototype.spec = null;
    Stream.prototype.partitions = $util.emptyArray;
    Stream.prototype.createdAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Stream.prototype.owner = null;
+   Stream.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Stream.prototype.drifted = false;
 
    Stream.create = function(properties) {
     return new Stream(properties);
@@ -3371,6 +6846,12 @@ export const flowmesh = $root.flowmesh = (() => {
       $root.flowmesh.v1.PartitionFigures.encode(message.partitions[i], writer.uint32(18).fork(), _depth + 1).ldelim();
     if (message.createdAtMs != null && $Object.hasOwnProperty.call(message, "createdAtMs") && (typeof message.createdAtMs === "object" ? message.createdAtMs.low || message.createdAtMs.high : message.createdAtMs !== 0))
      writer.uint32(24).uint64(message.createdAtMs);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(40).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(48).bool(message.drifted);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -3427,6 +6908,30 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.createdAtMs;
        continue;
       }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -3479,6 +6984,24 @@ export const flowmesh = $root.flowmesh = (() => {
        message.createdAtMs = object.createdAtMs;
       else if (typeof object.createdAtMs === "object")
        message.createdAtMs = new $util.LongBits(object.createdAtMs.low >>> 0, object.createdAtMs.high >>> 0).toNumber(true);
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.Stream.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
     return message;
    };
 
@@ -3499,6 +7022,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.createdAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.createdAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
     }
     if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
      object.spec = $root.flowmesh.v1.StreamSpec.toObject(message.spec, options, _depth + 1);
@@ -3514,6 +7044,17 @@ export const flowmesh = $root.flowmesh = (() => {
       object.createdAtMs = options.longs === $String ? $String(message.createdAtMs) : message.createdAtMs;
      else
       object.createdAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.createdAtMs) : options.longs === $Number ? new $util.LongBits(message.createdAtMs.low >>> 0, message.createdAtMs.high >>> 0).toNumber(true) : message.createdAtMs;
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
     return object;
    };
 
@@ -4120,6 +7661,8 @@ export const flowmesh = $root.flowmesh = (() => {
 
    DeleteStreamRequest.prototype.name = "";
    DeleteStreamRequest.prototype.mutation = null;
+   DeleteStreamRequest.prototype.ifEmpty = false;
+   DeleteStreamRequest.prototype.owner = null;
 
    DeleteStreamRequest.create = function(properties) {
     return new DeleteStreamRequest(properties);
@@ -4136,6 +7679,10 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(10).string(message.name);
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.ifEmpty != null && $Object.hasOwnProperty.call(message, "ifEmpty") && message.ifEmpty !== false)
+     writer.uint32(24).bool(message.ifEmpty);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(34).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -4184,6 +7731,21 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.ifEmpty = value;
+       else
+        delete message.ifEmpty;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -4219,6 +7781,14 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.DeleteStreamRequest.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.ifEmpty != null)
+     if (object.ifEmpty)
+      message.ifEmpty = $Boolean(object.ifEmpty);
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.DeleteStreamRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
     return message;
    };
 
@@ -4233,11 +7803,17 @@ export const flowmesh = $root.flowmesh = (() => {
     if (options.defaults) {
      object.name = "";
      object.mutation = null;
+     object.ifEmpty = false;
+     object.owner = null;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.ifEmpty != null && $Object.hasOwnProperty.call(message, "ifEmpty"))
+     object.ifEmpty = message.ifEmpty;
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
     return object;
    };
 
@@ -35613,355 +39189,387 @@ export {
 
 const $0 = flowmesh.v1.Ack;
 const $1 = flowmesh.v1.AckRange;
-const $2 = flowmesh.v1.AssignedPartition;
-const $3 = flowmesh.v1.Assignment;
-const $4 = flowmesh.v1.Backoff;
-const $5 = flowmesh.v1.CancelJobRequest;
-const $6 = flowmesh.v1.CancelJobResponse;
-const $7 = flowmesh.v1.CancelRedriveRequest;
-const $8 = flowmesh.v1.Cause;
-const $9 = flowmesh.v1.ChildCounts;
-const $10 = flowmesh.v1.Cluster;
-const $11 = flowmesh.v1.CommitOffset;
-const $12 = flowmesh.v1.CommitRequest;
-const $13 = flowmesh.v1.CommitResponse;
-const $14 = flowmesh.v1.ConsumeCommit;
-const $15 = flowmesh.v1.ConsumeCommitted;
-const $16 = flowmesh.v1.ConsumeHeartbeat;
-const $17 = flowmesh.v1.ConsumeHello;
-const $18 = flowmesh.v1.ConsumeLeave;
-const $19 = flowmesh.v1.ConsumeRequest;
-const $20 = flowmesh.v1.ConsumeResponse;
-const $21 = flowmesh.v1.ConsumeRevoked;
-const $22 = flowmesh.v1.ConsumeWelcome;
-const $23 = flowmesh.v1.DeleteQueueRequest;
-const $24 = flowmesh.v1.DeleteQueueResponse;
-const $25 = flowmesh.v1.DeleteStreamRequest;
-const $26 = flowmesh.v1.DeleteStreamResponse;
-const $27 = flowmesh.v1.Delivery;
-const $28 = flowmesh.v1.Effect;
-const $29 = flowmesh.v1.EndSessionRequest;
-const $30 = flowmesh.v1.EndSessionResponse;
-const $31 = flowmesh.v1.EnqueueBatch;
-const $32 = flowmesh.v1.EnqueueBatchReply;
-const $33 = flowmesh.v1.EnqueueFlowRequest;
-const $34 = flowmesh.v1.EnqueueFlowResponse;
-const $35 = flowmesh.v1.EnqueueRequest;
-const $36 = flowmesh.v1.EnqueueResponse;
-const $37 = flowmesh.v1.EnqueuedJob;
-const $38 = flowmesh.v1.Envelope;
-const $39 = flowmesh.v1.Error;
-const $40 = flowmesh.v1.Extend;
-const $41 = flowmesh.v1.FlowChild;
-const $42 = flowmesh.v1.FlowNode;
-const $43 = flowmesh.v1.FlowParent;
-const $44 = flowmesh.v1.FollowRequest;
-const $45 = flowmesh.v1.GetClusterRequest;
-const $46 = flowmesh.v1.GetGroupRequest;
-const $47 = flowmesh.v1.GetJobRequest;
-const $48 = flowmesh.v1.GetQueueAtRequest;
-const $49 = flowmesh.v1.GetQueueRequest;
-const $50 = flowmesh.v1.GetRedriveRequest;
-const $51 = flowmesh.v1.GetStreamRequest;
-const $52 = flowmesh.v1.Group;
-const $53 = flowmesh.v1.GroupMember;
-const $54 = flowmesh.v1.GroupPartition;
-const $55 = flowmesh.v1.HashDelete;
-const $56 = flowmesh.v1.HashField;
-const $57 = flowmesh.v1.HashGet;
-const $58 = flowmesh.v1.HashIncrement;
-const $59 = flowmesh.v1.HashScan;
-const $60 = flowmesh.v1.HashSet;
-const $61 = flowmesh.v1.Job;
-const $62 = flowmesh.v1.JobAttempt;
-const $63 = flowmesh.v1.JobCounters;
-const $64 = flowmesh.v1.JobHistoryResponse;
-const $65 = flowmesh.v1.JobLogLine;
-const $66 = flowmesh.v1.JobTransition;
-const $67 = flowmesh.v1.Keyspace;
-const $68 = flowmesh.v1.KeyspaceSpec;
-const $69 = flowmesh.v1.KvAsOf;
-const $70 = flowmesh.v1.KvChange;
-const $71 = flowmesh.v1.KvCheck;
-const $72 = flowmesh.v1.KvDelete;
-const $73 = flowmesh.v1.KvEntry;
-const $74 = flowmesh.v1.KvExpire;
-const $75 = flowmesh.v1.KvGet;
-const $76 = flowmesh.v1.KvIncrement;
-const $77 = flowmesh.v1.KvInspect;
-const $78 = flowmesh.v1.KvOp;
-const $79 = flowmesh.v1.KvRequest;
-const $80 = flowmesh.v1.KvResponse;
-const $81 = flowmesh.v1.KvResult;
-const $82 = flowmesh.v1.KvScan;
-const $83 = flowmesh.v1.KvSet;
-const $84 = flowmesh.v1.KvWatchRequest;
-const $85 = flowmesh.v1.KvWatchResponse;
-const $86 = flowmesh.v1.LeaseRequest;
-const $87 = flowmesh.v1.LeaseResponse;
-const $88 = flowmesh.v1.LeasedJob;
-const $89 = flowmesh.v1.ListChildrenRequest;
-const $90 = flowmesh.v1.ListChildrenResponse;
-const $91 = flowmesh.v1.ListEffectsRequest;
-const $92 = flowmesh.v1.ListEffectsResponse;
-const $93 = flowmesh.v1.ListGroupsRequest;
-const $94 = flowmesh.v1.ListGroupsResponse;
-const $95 = flowmesh.v1.ListJobsAtRequest;
-const $96 = flowmesh.v1.ListJobsAtResponse;
-const $97 = flowmesh.v1.ListJobsRequest;
-const $98 = flowmesh.v1.ListJobsResponse;
-const $99 = flowmesh.v1.ListKeyspacesRequest;
-const $100 = flowmesh.v1.ListKeyspacesResponse;
-const $101 = flowmesh.v1.ListQueuesRequest;
-const $102 = flowmesh.v1.ListQueuesResponse;
-const $103 = flowmesh.v1.ListStreamsRequest;
-const $104 = flowmesh.v1.ListStreamsResponse;
-const $105 = flowmesh.v1.Mutation;
-const $106 = flowmesh.v1.Nack;
-const $107 = flowmesh.v1.NewJob;
-const $108 = flowmesh.v1.NewRecord;
-const $109 = flowmesh.v1.PartitionFigures;
-const $110 = flowmesh.v1.PartitionOffset;
-const $111 = flowmesh.v1.PublishBatch;
-const $112 = flowmesh.v1.PublishBatchReply;
-const $113 = flowmesh.v1.PublishRequest;
-const $114 = flowmesh.v1.PublishResponse;
-const $115 = flowmesh.v1.PurgeRequest;
-const $116 = flowmesh.v1.PurgeResponse;
-const $117 = flowmesh.v1.Queue;
-const $118 = flowmesh.v1.QueueAt;
-const $119 = flowmesh.v1.QueueFigures;
-const $120 = flowmesh.v1.QueueLimits;
-const $121 = flowmesh.v1.QueueSpec;
-const $122 = flowmesh.v1.Rate;
-const $123 = flowmesh.v1.ReadRequest;
-const $124 = flowmesh.v1.ReadResponse;
-const $125 = flowmesh.v1.Record;
-const $126 = flowmesh.v1.RecordChunk;
-const $127 = flowmesh.v1.RecordPlace;
-const $128 = flowmesh.v1.RedriveRequest;
-const $129 = flowmesh.v1.RedriveResponse;
-const $130 = flowmesh.v1.RedriveTask;
-const $131 = flowmesh.v1.RenewSessionRequest;
-const $132 = flowmesh.v1.RenewSessionResponse;
-const $133 = flowmesh.v1.ReportRequest;
-const $134 = flowmesh.v1.ReportResponse;
-const $135 = flowmesh.v1.Schedule;
-const $136 = flowmesh.v1.ScheduleState;
-const $137 = flowmesh.v1.ScoredMember;
-const $138 = flowmesh.v1.SeekRequest;
-const $139 = flowmesh.v1.SeekResponse;
-const $140 = flowmesh.v1.SetAdd;
-const $141 = flowmesh.v1.SetContains;
-const $142 = flowmesh.v1.SetDrainingRequest;
-const $143 = flowmesh.v1.SetDrainingResponse;
-const $144 = flowmesh.v1.SetPausedRequest;
-const $145 = flowmesh.v1.SetPausedResponse;
-const $146 = flowmesh.v1.SetRemove;
-const $147 = flowmesh.v1.SetScan;
-const $148 = flowmesh.v1.SettleRequest;
-const $149 = flowmesh.v1.SettleResponse;
-const $150 = flowmesh.v1.Settlement;
-const $151 = flowmesh.v1.ShardFigures;
-const $152 = flowmesh.v1.SortedSetAdd;
-const $153 = flowmesh.v1.SortedSetIncrement;
-const $154 = flowmesh.v1.SortedSetRange;
-const $155 = flowmesh.v1.SortedSetRemove;
-const $156 = flowmesh.v1.SortedSetScore;
-const $157 = flowmesh.v1.StartRedriveRequest;
-const $158 = flowmesh.v1.Stream;
-const $159 = flowmesh.v1.StreamSpec;
-const $160 = flowmesh.v1.TransactionOp;
-const $161 = flowmesh.v1.TransactionRequest;
-const $162 = flowmesh.v1.TransactionResponse;
-const $163 = flowmesh.v1.TransactionResult;
-const $164 = flowmesh.v1.Window;
-const $165 = flowmesh.v1.WorkExtend;
-const $166 = flowmesh.v1.WorkHello;
-const $167 = flowmesh.v1.WorkLost;
-const $168 = flowmesh.v1.WorkNack;
-const $169 = flowmesh.v1.WorkRequest;
-const $170 = flowmesh.v1.WorkResponse;
-const $171 = flowmesh.v1.WorkResult;
-const $172 = flowmesh.v1.WorkSettle;
-const $173 = flowmesh.v1.WorkSettled;
-const $174 = flowmesh.v1.WorkWelcome;
-const $175 = flowmesh.v1.Durability;
+const $2 = flowmesh.v1.AdminChange;
+const $3 = flowmesh.v1.AssignedPartition;
+const $4 = flowmesh.v1.Assignment;
+const $5 = flowmesh.v1.Backoff;
+const $6 = flowmesh.v1.CancelJobRequest;
+const $7 = flowmesh.v1.CancelJobResponse;
+const $8 = flowmesh.v1.CancelRedriveRequest;
+const $9 = flowmesh.v1.Cause;
+const $10 = flowmesh.v1.ChildCounts;
+const $11 = flowmesh.v1.Cluster;
+const $12 = flowmesh.v1.CommitOffset;
+const $13 = flowmesh.v1.CommitRequest;
+const $14 = flowmesh.v1.CommitResponse;
+const $15 = flowmesh.v1.ConsumeCommit;
+const $16 = flowmesh.v1.ConsumeCommitted;
+const $17 = flowmesh.v1.ConsumeHeartbeat;
+const $18 = flowmesh.v1.ConsumeHello;
+const $19 = flowmesh.v1.ConsumeLeave;
+const $20 = flowmesh.v1.ConsumeRequest;
+const $21 = flowmesh.v1.ConsumeResponse;
+const $22 = flowmesh.v1.ConsumeRevoked;
+const $23 = flowmesh.v1.ConsumeWelcome;
+const $24 = flowmesh.v1.DeclareQueueRequest;
+const $25 = flowmesh.v1.DeclareQueueResponse;
+const $26 = flowmesh.v1.DeclareStreamRequest;
+const $27 = flowmesh.v1.DeclareStreamResponse;
+const $28 = flowmesh.v1.DeleteQueueRequest;
+const $29 = flowmesh.v1.DeleteQueueResponse;
+const $30 = flowmesh.v1.DeleteStreamRequest;
+const $31 = flowmesh.v1.DeleteStreamResponse;
+const $32 = flowmesh.v1.Delivery;
+const $33 = flowmesh.v1.Effect;
+const $34 = flowmesh.v1.EndSessionRequest;
+const $35 = flowmesh.v1.EndSessionResponse;
+const $36 = flowmesh.v1.EnqueueBatch;
+const $37 = flowmesh.v1.EnqueueBatchReply;
+const $38 = flowmesh.v1.EnqueueFlowRequest;
+const $39 = flowmesh.v1.EnqueueFlowResponse;
+const $40 = flowmesh.v1.EnqueueRequest;
+const $41 = flowmesh.v1.EnqueueResponse;
+const $42 = flowmesh.v1.EnqueuedJob;
+const $43 = flowmesh.v1.Envelope;
+const $44 = flowmesh.v1.Error;
+const $45 = flowmesh.v1.Extend;
+const $46 = flowmesh.v1.FieldChange;
+const $47 = flowmesh.v1.FlowChild;
+const $48 = flowmesh.v1.FlowNode;
+const $49 = flowmesh.v1.FlowParent;
+const $50 = flowmesh.v1.FollowRequest;
+const $51 = flowmesh.v1.GetClusterRequest;
+const $52 = flowmesh.v1.GetGroupRequest;
+const $53 = flowmesh.v1.GetJobRequest;
+const $54 = flowmesh.v1.GetQueueAtRequest;
+const $55 = flowmesh.v1.GetQueueRequest;
+const $56 = flowmesh.v1.GetRedriveRequest;
+const $57 = flowmesh.v1.GetStreamRequest;
+const $58 = flowmesh.v1.Group;
+const $59 = flowmesh.v1.GroupMember;
+const $60 = flowmesh.v1.GroupPartition;
+const $61 = flowmesh.v1.GroupSummary;
+const $62 = flowmesh.v1.HashDelete;
+const $63 = flowmesh.v1.HashField;
+const $64 = flowmesh.v1.HashGet;
+const $65 = flowmesh.v1.HashIncrement;
+const $66 = flowmesh.v1.HashScan;
+const $67 = flowmesh.v1.HashSet;
+const $68 = flowmesh.v1.Job;
+const $69 = flowmesh.v1.JobAttempt;
+const $70 = flowmesh.v1.JobCounters;
+const $71 = flowmesh.v1.JobHistoryResponse;
+const $72 = flowmesh.v1.JobLogLine;
+const $73 = flowmesh.v1.JobTransition;
+const $74 = flowmesh.v1.Keyspace;
+const $75 = flowmesh.v1.KeyspaceSpec;
+const $76 = flowmesh.v1.KvAsOf;
+const $77 = flowmesh.v1.KvChange;
+const $78 = flowmesh.v1.KvCheck;
+const $79 = flowmesh.v1.KvDelete;
+const $80 = flowmesh.v1.KvEntry;
+const $81 = flowmesh.v1.KvExpire;
+const $82 = flowmesh.v1.KvGet;
+const $83 = flowmesh.v1.KvIncrement;
+const $84 = flowmesh.v1.KvInspect;
+const $85 = flowmesh.v1.KvOp;
+const $86 = flowmesh.v1.KvRequest;
+const $87 = flowmesh.v1.KvResponse;
+const $88 = flowmesh.v1.KvResult;
+const $89 = flowmesh.v1.KvScan;
+const $90 = flowmesh.v1.KvSet;
+const $91 = flowmesh.v1.KvWatchRequest;
+const $92 = flowmesh.v1.KvWatchResponse;
+const $93 = flowmesh.v1.LeaseRequest;
+const $94 = flowmesh.v1.LeaseResponse;
+const $95 = flowmesh.v1.LeasedJob;
+const $96 = flowmesh.v1.ListChildrenRequest;
+const $97 = flowmesh.v1.ListChildrenResponse;
+const $98 = flowmesh.v1.ListEffectsRequest;
+const $99 = flowmesh.v1.ListEffectsResponse;
+const $100 = flowmesh.v1.ListFiguresRequest;
+const $101 = flowmesh.v1.ListFiguresResponse;
+const $102 = flowmesh.v1.ListGroupsRequest;
+const $103 = flowmesh.v1.ListGroupsResponse;
+const $104 = flowmesh.v1.ListJobsAtRequest;
+const $105 = flowmesh.v1.ListJobsAtResponse;
+const $106 = flowmesh.v1.ListJobsRequest;
+const $107 = flowmesh.v1.ListJobsResponse;
+const $108 = flowmesh.v1.ListKeyspacesRequest;
+const $109 = flowmesh.v1.ListKeyspacesResponse;
+const $110 = flowmesh.v1.ListQueuesRequest;
+const $111 = flowmesh.v1.ListQueuesResponse;
+const $112 = flowmesh.v1.ListStreamsRequest;
+const $113 = flowmesh.v1.ListStreamsResponse;
+const $114 = flowmesh.v1.Mutation;
+const $115 = flowmesh.v1.Nack;
+const $116 = flowmesh.v1.NewJob;
+const $117 = flowmesh.v1.NewRecord;
+const $118 = flowmesh.v1.Owner;
+const $119 = flowmesh.v1.PartitionFigures;
+const $120 = flowmesh.v1.PartitionOffset;
+const $121 = flowmesh.v1.PublishBatch;
+const $122 = flowmesh.v1.PublishBatchReply;
+const $123 = flowmesh.v1.PublishRequest;
+const $124 = flowmesh.v1.PublishResponse;
+const $125 = flowmesh.v1.PurgeRequest;
+const $126 = flowmesh.v1.PurgeResponse;
+const $127 = flowmesh.v1.Queue;
+const $128 = flowmesh.v1.QueueAt;
+const $129 = flowmesh.v1.QueueFigures;
+const $130 = flowmesh.v1.QueueLimits;
+const $131 = flowmesh.v1.QueueSpec;
+const $132 = flowmesh.v1.QueueSummary;
+const $133 = flowmesh.v1.Rate;
+const $134 = flowmesh.v1.ReadRequest;
+const $135 = flowmesh.v1.ReadResponse;
+const $136 = flowmesh.v1.Record;
+const $137 = flowmesh.v1.RecordChunk;
+const $138 = flowmesh.v1.RecordPlace;
+const $139 = flowmesh.v1.RedriveRequest;
+const $140 = flowmesh.v1.RedriveResponse;
+const $141 = flowmesh.v1.RedriveTask;
+const $142 = flowmesh.v1.ReleaseOwnerRequest;
+const $143 = flowmesh.v1.ReleaseOwnerResponse;
+const $144 = flowmesh.v1.RenewSessionRequest;
+const $145 = flowmesh.v1.RenewSessionResponse;
+const $146 = flowmesh.v1.ReportRequest;
+const $147 = flowmesh.v1.ReportResponse;
+const $148 = flowmesh.v1.Schedule;
+const $149 = flowmesh.v1.ScheduleState;
+const $150 = flowmesh.v1.ScoredMember;
+const $151 = flowmesh.v1.SeekRequest;
+const $152 = flowmesh.v1.SeekResponse;
+const $153 = flowmesh.v1.SetAdd;
+const $154 = flowmesh.v1.SetContains;
+const $155 = flowmesh.v1.SetDrainingRequest;
+const $156 = flowmesh.v1.SetDrainingResponse;
+const $157 = flowmesh.v1.SetPausedRequest;
+const $158 = flowmesh.v1.SetPausedResponse;
+const $159 = flowmesh.v1.SetRemove;
+const $160 = flowmesh.v1.SetScan;
+const $161 = flowmesh.v1.SettleRequest;
+const $162 = flowmesh.v1.SettleResponse;
+const $163 = flowmesh.v1.Settlement;
+const $164 = flowmesh.v1.ShardFigures;
+const $165 = flowmesh.v1.SortedSetAdd;
+const $166 = flowmesh.v1.SortedSetIncrement;
+const $167 = flowmesh.v1.SortedSetRange;
+const $168 = flowmesh.v1.SortedSetRemove;
+const $169 = flowmesh.v1.SortedSetScore;
+const $170 = flowmesh.v1.StartRedriveRequest;
+const $171 = flowmesh.v1.Stream;
+const $172 = flowmesh.v1.StreamSpec;
+const $173 = flowmesh.v1.StreamSummary;
+const $174 = flowmesh.v1.TransactionOp;
+const $175 = flowmesh.v1.TransactionRequest;
+const $176 = flowmesh.v1.TransactionResponse;
+const $177 = flowmesh.v1.TransactionResult;
+const $178 = flowmesh.v1.WatchAdminRequest;
+const $179 = flowmesh.v1.WatchAdminResponse;
+const $180 = flowmesh.v1.Window;
+const $181 = flowmesh.v1.WorkExtend;
+const $182 = flowmesh.v1.WorkHello;
+const $183 = flowmesh.v1.WorkLost;
+const $184 = flowmesh.v1.WorkNack;
+const $185 = flowmesh.v1.WorkRequest;
+const $186 = flowmesh.v1.WorkResponse;
+const $187 = flowmesh.v1.WorkResult;
+const $188 = flowmesh.v1.WorkSettle;
+const $189 = flowmesh.v1.WorkSettled;
+const $190 = flowmesh.v1.WorkWelcome;
+const $191 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
-  $2 as AssignedPartition,
-  $3 as Assignment,
-  $4 as Backoff,
-  $5 as CancelJobRequest,
-  $6 as CancelJobResponse,
-  $7 as CancelRedriveRequest,
-  $8 as Cause,
-  $9 as ChildCounts,
-  $10 as Cluster,
-  $11 as CommitOffset,
-  $12 as CommitRequest,
-  $13 as CommitResponse,
-  $14 as ConsumeCommit,
-  $15 as ConsumeCommitted,
-  $16 as ConsumeHeartbeat,
-  $17 as ConsumeHello,
-  $18 as ConsumeLeave,
-  $19 as ConsumeRequest,
-  $20 as ConsumeResponse,
-  $21 as ConsumeRevoked,
-  $22 as ConsumeWelcome,
-  $23 as DeleteQueueRequest,
-  $24 as DeleteQueueResponse,
-  $25 as DeleteStreamRequest,
-  $26 as DeleteStreamResponse,
-  $27 as Delivery,
-  $28 as Effect,
-  $29 as EndSessionRequest,
-  $30 as EndSessionResponse,
-  $31 as EnqueueBatch,
-  $32 as EnqueueBatchReply,
-  $33 as EnqueueFlowRequest,
-  $34 as EnqueueFlowResponse,
-  $35 as EnqueueRequest,
-  $36 as EnqueueResponse,
-  $37 as EnqueuedJob,
-  $38 as Envelope,
-  $39 as Error,
-  $40 as Extend,
-  $41 as FlowChild,
-  $42 as FlowNode,
-  $43 as FlowParent,
-  $44 as FollowRequest,
-  $45 as GetClusterRequest,
-  $46 as GetGroupRequest,
-  $47 as GetJobRequest,
-  $48 as GetQueueAtRequest,
-  $49 as GetQueueRequest,
-  $50 as GetRedriveRequest,
-  $51 as GetStreamRequest,
-  $52 as Group,
-  $53 as GroupMember,
-  $54 as GroupPartition,
-  $55 as HashDelete,
-  $56 as HashField,
-  $57 as HashGet,
-  $58 as HashIncrement,
-  $59 as HashScan,
-  $60 as HashSet,
-  $61 as Job,
-  $62 as JobAttempt,
-  $63 as JobCounters,
-  $64 as JobHistoryResponse,
-  $65 as JobLogLine,
-  $66 as JobTransition,
-  $67 as Keyspace,
-  $68 as KeyspaceSpec,
-  $69 as KvAsOf,
-  $70 as KvChange,
-  $71 as KvCheck,
-  $72 as KvDelete,
-  $73 as KvEntry,
-  $74 as KvExpire,
-  $75 as KvGet,
-  $76 as KvIncrement,
-  $77 as KvInspect,
-  $78 as KvOp,
-  $79 as KvRequest,
-  $80 as KvResponse,
-  $81 as KvResult,
-  $82 as KvScan,
-  $83 as KvSet,
-  $84 as KvWatchRequest,
-  $85 as KvWatchResponse,
-  $86 as LeaseRequest,
-  $87 as LeaseResponse,
-  $88 as LeasedJob,
-  $89 as ListChildrenRequest,
-  $90 as ListChildrenResponse,
-  $91 as ListEffectsRequest,
-  $92 as ListEffectsResponse,
-  $93 as ListGroupsRequest,
-  $94 as ListGroupsResponse,
-  $95 as ListJobsAtRequest,
-  $96 as ListJobsAtResponse,
-  $97 as ListJobsRequest,
-  $98 as ListJobsResponse,
-  $99 as ListKeyspacesRequest,
-  $100 as ListKeyspacesResponse,
-  $101 as ListQueuesRequest,
-  $102 as ListQueuesResponse,
-  $103 as ListStreamsRequest,
-  $104 as ListStreamsResponse,
-  $105 as Mutation,
-  $106 as Nack,
-  $107 as NewJob,
-  $108 as NewRecord,
-  $109 as PartitionFigures,
-  $110 as PartitionOffset,
-  $111 as PublishBatch,
-  $112 as PublishBatchReply,
-  $113 as PublishRequest,
-  $114 as PublishResponse,
-  $115 as PurgeRequest,
-  $116 as PurgeResponse,
-  $117 as Queue,
-  $118 as QueueAt,
-  $119 as QueueFigures,
-  $120 as QueueLimits,
-  $121 as QueueSpec,
-  $122 as Rate,
-  $123 as ReadRequest,
-  $124 as ReadResponse,
-  $125 as Record,
-  $126 as RecordChunk,
-  $127 as RecordPlace,
-  $128 as RedriveRequest,
-  $129 as RedriveResponse,
-  $130 as RedriveTask,
-  $131 as RenewSessionRequest,
-  $132 as RenewSessionResponse,
-  $133 as ReportRequest,
-  $134 as ReportResponse,
-  $135 as Schedule,
-  $136 as ScheduleState,
-  $137 as ScoredMember,
-  $138 as SeekRequest,
-  $139 as SeekResponse,
-  $140 as SetAdd,
-  $141 as SetContains,
-  $142 as SetDrainingRequest,
-  $143 as SetDrainingResponse,
-  $144 as SetPausedRequest,
-  $145 as SetPausedResponse,
-  $146 as SetRemove,
-  $147 as SetScan,
-  $148 as SettleRequest,
-  $149 as SettleResponse,
-  $150 as Settlement,
-  $151 as ShardFigures,
-  $152 as SortedSetAdd,
-  $153 as SortedSetIncrement,
-  $154 as SortedSetRange,
-  $155 as SortedSetRemove,
-  $156 as SortedSetScore,
-  $157 as StartRedriveRequest,
-  $158 as Stream,
-  $159 as StreamSpec,
-  $160 as TransactionOp,
-  $161 as TransactionRequest,
-  $162 as TransactionResponse,
-  $163 as TransactionResult,
-  $164 as Window,
-  $165 as WorkExtend,
-  $166 as WorkHello,
-  $167 as WorkLost,
-  $168 as WorkNack,
-  $169 as WorkRequest,
-  $170 as WorkResponse,
-  $171 as WorkResult,
-  $172 as WorkSettle,
-  $173 as WorkSettled,
-  $174 as WorkWelcome,
-  $175 as Durability,
+  $2 as AdminChange,
+  $3 as AssignedPartition,
+  $4 as Assignment,
+  $5 as Backoff,
+  $6 as CancelJobRequest,
+  $7 as CancelJobResponse,
+  $8 as CancelRedriveRequest,
+  $9 as Cause,
+  $10 as ChildCounts,
+  $11 as Cluster,
+  $12 as CommitOffset,
+  $13 as CommitRequest,
+  $14 as CommitResponse,
+  $15 as ConsumeCommit,
+  $16 as ConsumeCommitted,
+  $17 as ConsumeHeartbeat,
+  $18 as ConsumeHello,
+  $19 as ConsumeLeave,
+  $20 as ConsumeRequest,
+  $21 as ConsumeResponse,
+  $22 as ConsumeRevoked,
+  $23 as ConsumeWelcome,
+  $24 as DeclareQueueRequest,
+  $25 as DeclareQueueResponse,
+  $26 as DeclareStreamRequest,
+  $27 as DeclareStreamResponse,
+  $28 as DeleteQueueRequest,
+  $29 as DeleteQueueResponse,
+  $30 as DeleteStreamRequest,
+  $31 as DeleteStreamResponse,
+  $32 as Delivery,
+  $33 as Effect,
+  $34 as EndSessionRequest,
+  $35 as EndSessionResponse,
+  $36 as EnqueueBatch,
+  $37 as EnqueueBatchReply,
+  $38 as EnqueueFlowRequest,
+  $39 as EnqueueFlowResponse,
+  $40 as EnqueueRequest,
+  $41 as EnqueueResponse,
+  $42 as EnqueuedJob,
+  $43 as Envelope,
+  $44 as Error,
+  $45 as Extend,
+  $46 as FieldChange,
+  $47 as FlowChild,
+  $48 as FlowNode,
+  $49 as FlowParent,
+  $50 as FollowRequest,
+  $51 as GetClusterRequest,
+  $52 as GetGroupRequest,
+  $53 as GetJobRequest,
+  $54 as GetQueueAtRequest,
+  $55 as GetQueueRequest,
+  $56 as GetRedriveRequest,
+  $57 as GetStreamRequest,
+  $58 as Group,
+  $59 as GroupMember,
+  $60 as GroupPartition,
+  $61 as GroupSummary,
+  $62 as HashDelete,
+  $63 as HashField,
+  $64 as HashGet,
+  $65 as HashIncrement,
+  $66 as HashScan,
+  $67 as HashSet,
+  $68 as Job,
+  $69 as JobAttempt,
+  $70 as JobCounters,
+  $71 as JobHistoryResponse,
+  $72 as JobLogLine,
+  $73 as JobTransition,
+  $74 as Keyspace,
+  $75 as KeyspaceSpec,
+  $76 as KvAsOf,
+  $77 as KvChange,
+  $78 as KvCheck,
+  $79 as KvDelete,
+  $80 as KvEntry,
+  $81 as KvExpire,
+  $82 as KvGet,
+  $83 as KvIncrement,
+  $84 as KvInspect,
+  $85 as KvOp,
+  $86 as KvRequest,
+  $87 as KvResponse,
+  $88 as KvResult,
+  $89 as KvScan,
+  $90 as KvSet,
+  $91 as KvWatchRequest,
+  $92 as KvWatchResponse,
+  $93 as LeaseRequest,
+  $94 as LeaseResponse,
+  $95 as LeasedJob,
+  $96 as ListChildrenRequest,
+  $97 as ListChildrenResponse,
+  $98 as ListEffectsRequest,
+  $99 as ListEffectsResponse,
+  $100 as ListFiguresRequest,
+  $101 as ListFiguresResponse,
+  $102 as ListGroupsRequest,
+  $103 as ListGroupsResponse,
+  $104 as ListJobsAtRequest,
+  $105 as ListJobsAtResponse,
+  $106 as ListJobsRequest,
+  $107 as ListJobsResponse,
+  $108 as ListKeyspacesRequest,
+  $109 as ListKeyspacesResponse,
+  $110 as ListQueuesRequest,
+  $111 as ListQueuesResponse,
+  $112 as ListStreamsRequest,
+  $113 as ListStreamsResponse,
+  $114 as Mutation,
+  $115 as Nack,
+  $116 as NewJob,
+  $117 as NewRecord,
+  $118 as Owner,
+  $119 as PartitionFigures,
+  $120 as PartitionOffset,
+  $121 as PublishBatch,
+  $122 as PublishBatchReply,
+  $123 as PublishRequest,
+  $124 as PublishResponse,
+  $125 as PurgeRequest,
+  $126 as PurgeResponse,
+  $127 as Queue,
+  $128 as QueueAt,
+  $129 as QueueFigures,
+  $130 as QueueLimits,
+  $131 as QueueSpec,
+  $132 as QueueSummary,
+  $133 as Rate,
+  $134 as ReadRequest,
+  $135 as ReadResponse,
+  $136 as Record,
+  $137 as RecordChunk,
+  $138 as RecordPlace,
+  $139 as RedriveRequest,
+  $140 as RedriveResponse,
+  $141 as RedriveTask,
+  $142 as ReleaseOwnerRequest,
+  $143 as ReleaseOwnerResponse,
+  $144 as RenewSessionRequest,
+  $145 as RenewSessionResponse,
+  $146 as ReportRequest,
+  $147 as ReportResponse,
+  $148 as Schedule,
+  $149 as ScheduleState,
+  $150 as ScoredMember,
+  $151 as SeekRequest,
+  $152 as SeekResponse,
+  $153 as SetAdd,
+  $154 as SetContains,
+  $155 as SetDrainingRequest,
+  $156 as SetDrainingResponse,
+  $157 as SetPausedRequest,
+  $158 as SetPausedResponse,
+  $159 as SetRemove,
+  $160 as SetScan,
+  $161 as SettleRequest,
+  $162 as SettleResponse,
+  $163 as Settlement,
+  $164 as ShardFigures,
+  $165 as SortedSetAdd,
+  $166 as SortedSetIncrement,
+  $167 as SortedSetRange,
+  $168 as SortedSetRemove,
+  $169 as SortedSetScore,
+  $170 as StartRedriveRequest,
+  $171 as Stream,
+  $172 as StreamSpec,
+  $173 as StreamSummary,
+  $174 as TransactionOp,
+  $175 as TransactionRequest,
+  $176 as TransactionResponse,
+  $177 as TransactionResult,
+  $178 as WatchAdminRequest,
+  $179 as WatchAdminResponse,
+  $180 as Window,
+  $181 as WorkExtend,
+  $182 as WorkHello,
+  $183 as WorkLost,
+  $184 as WorkNack,
+  $185 as WorkRequest,
+  $186 as WorkResponse,
+  $187 as WorkResult,
+  $188 as WorkSettle,
+  $189 as WorkSettled,
+  $190 as WorkWelcome,
+  $191 as Durability,
 };

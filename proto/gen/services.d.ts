@@ -17,6 +17,14 @@ import type {
   ConsumeRequestInput,
   ConsumeResponse,
   ConsumeResponseInput,
+  DeclareQueueRequest,
+  DeclareQueueRequestInput,
+  DeclareQueueResponse,
+  DeclareQueueResponseInput,
+  DeclareStreamRequest,
+  DeclareStreamRequestInput,
+  DeclareStreamResponse,
+  DeclareStreamResponseInput,
   DeleteQueueRequest,
   DeleteQueueRequestInput,
   DeleteQueueResponse,
@@ -87,6 +95,10 @@ import type {
   ListEffectsRequestInput,
   ListEffectsResponse,
   ListEffectsResponseInput,
+  ListFiguresRequest,
+  ListFiguresRequestInput,
+  ListFiguresResponse,
+  ListFiguresResponseInput,
   ListGroupsRequest,
   ListGroupsRequestInput,
   ListGroupsResponse,
@@ -141,6 +153,10 @@ import type {
   RedriveResponseInput,
   RedriveTask,
   RedriveTaskInput,
+  ReleaseOwnerRequest,
+  ReleaseOwnerRequestInput,
+  ReleaseOwnerResponse,
+  ReleaseOwnerResponseInput,
   RenewSessionRequest,
   RenewSessionRequestInput,
   RenewSessionResponse,
@@ -175,6 +191,10 @@ import type {
   TransactionRequestInput,
   TransactionResponse,
   TransactionResponseInput,
+  WatchAdminRequest,
+  WatchAdminRequestInput,
+  WatchAdminResponse,
+  WatchAdminResponseInput,
   WorkRequest,
   WorkRequestInput,
   WorkResponse,
@@ -237,6 +257,21 @@ export type AdminHandlers = {
   applyKeyspace: grpc.handleUnaryCall<KeyspaceSpec, KeyspaceInput>;
   listKeyspaces: grpc.handleUnaryCall<ListKeyspacesRequest, ListKeyspacesResponseInput>;
   getCluster: grpc.handleUnaryCall<GetClusterRequest, ClusterInput>;
+  /**
+   * Makes a queue what its owner declares, or refuses: STALE_GENERATION, OWNED_BY_OTHER, ADOPTION_REFUSED, IMMUTABLE.
+   * Idempotent; a declaration that changes nothing writes nothing.
+   */
+  declareQueue: grpc.handleUnaryCall<DeclareQueueRequest, DeclareQueueResponseInput>;
+  declareStream: grpc.handleUnaryCall<DeclareStreamRequest, DeclareStreamResponseInput>;
+  /** What is owned stays as it is, and nobody owns it any more. */
+  releaseOwner: grpc.handleUnaryCall<ReleaseOwnerRequest, ReleaseOwnerResponseInput>;
+  /** Figures of all queues and streams, in pages, at a cost that does not grow with what they hold. */
+  listFigures: grpc.handleUnaryCall<ListFiguresRequest, ListFiguresResponseInput>;
+  /**
+   * Tells what becomes of declarations, whoever changes them. The first message names where the watch begins: what is
+   * listed after it misses nothing.
+   */
+  watchAdmin: grpc.handleServerStreamingCall<WatchAdminRequest, WatchAdminResponseInput>;
 };
 export const AdminService: {
   readonly applyQueue: CallDefinition<QueueSpec, QueueInput, QueueSpecInput, Queue>;
@@ -250,6 +285,11 @@ export const AdminService: {
   readonly applyKeyspace: CallDefinition<KeyspaceSpec, KeyspaceInput, KeyspaceSpecInput, Keyspace>;
   readonly listKeyspaces: CallDefinition<ListKeyspacesRequest, ListKeyspacesResponseInput, ListKeyspacesRequestInput, ListKeyspacesResponse>;
   readonly getCluster: CallDefinition<GetClusterRequest, ClusterInput, GetClusterRequestInput, Cluster>;
+  readonly declareQueue: CallDefinition<DeclareQueueRequest, DeclareQueueResponseInput, DeclareQueueRequestInput, DeclareQueueResponse>;
+  readonly declareStream: CallDefinition<DeclareStreamRequest, DeclareStreamResponseInput, DeclareStreamRequestInput, DeclareStreamResponse>;
+  readonly releaseOwner: CallDefinition<ReleaseOwnerRequest, ReleaseOwnerResponseInput, ReleaseOwnerRequestInput, ReleaseOwnerResponse>;
+  readonly listFigures: CallDefinition<ListFiguresRequest, ListFiguresResponseInput, ListFiguresRequestInput, ListFiguresResponse>;
+  readonly watchAdmin: CallDefinition<WatchAdminRequest, WatchAdminResponseInput, WatchAdminRequestInput, WatchAdminResponse>;
 };
 export interface AdminClient extends grpc.Client {
   /** Creates or changes a queue. Idempotent. */
@@ -265,6 +305,21 @@ export interface AdminClient extends grpc.Client {
   applyKeyspace: UnaryClient<KeyspaceSpecInput, Keyspace>;
   listKeyspaces: UnaryClient<ListKeyspacesRequestInput, ListKeyspacesResponse>;
   getCluster: UnaryClient<GetClusterRequestInput, Cluster>;
+  /**
+   * Makes a queue what its owner declares, or refuses: STALE_GENERATION, OWNED_BY_OTHER, ADOPTION_REFUSED, IMMUTABLE.
+   * Idempotent; a declaration that changes nothing writes nothing.
+   */
+  declareQueue: UnaryClient<DeclareQueueRequestInput, DeclareQueueResponse>;
+  declareStream: UnaryClient<DeclareStreamRequestInput, DeclareStreamResponse>;
+  /** What is owned stays as it is, and nobody owns it any more. */
+  releaseOwner: UnaryClient<ReleaseOwnerRequestInput, ReleaseOwnerResponse>;
+  /** Figures of all queues and streams, in pages, at a cost that does not grow with what they hold. */
+  listFigures: UnaryClient<ListFiguresRequestInput, ListFiguresResponse>;
+  /**
+   * Tells what becomes of declarations, whoever changes them. The first message names where the watch begins: what is
+   * listed after it misses nothing.
+   */
+  watchAdmin: ServerStreamingClient<WatchAdminRequestInput, WatchAdminResponse>;
 }
 export const AdminClient: ClientConstructor<AdminClient>;
 

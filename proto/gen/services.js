@@ -11,6 +11,10 @@ const CommitRequest = { serialize: (message) => pb.CommitRequest.encode(message)
 const CommitResponse = { serialize: (message) => pb.CommitResponse.encode(message).finish(true), deserialize: (bytes) => pb.CommitResponse.decode(bytes) };
 const ConsumeRequest = { serialize: (message) => pb.ConsumeRequest.encode(message).finish(true), deserialize: (bytes) => pb.ConsumeRequest.decode(bytes) };
 const ConsumeResponse = { serialize: (message) => pb.ConsumeResponse.encode(message).finish(true), deserialize: (bytes) => pb.ConsumeResponse.decode(bytes) };
+const DeclareQueueRequest = { serialize: (message) => pb.DeclareQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeclareQueueRequest.decode(bytes) };
+const DeclareQueueResponse = { serialize: (message) => pb.DeclareQueueResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeclareQueueResponse.decode(bytes) };
+const DeclareStreamRequest = { serialize: (message) => pb.DeclareStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeclareStreamRequest.decode(bytes) };
+const DeclareStreamResponse = { serialize: (message) => pb.DeclareStreamResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeclareStreamResponse.decode(bytes) };
 const DeleteQueueRequest = { serialize: (message) => pb.DeleteQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeleteQueueRequest.decode(bytes) };
 const DeleteQueueResponse = { serialize: (message) => pb.DeleteQueueResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeleteQueueResponse.decode(bytes) };
 const DeleteStreamRequest = { serialize: (message) => pb.DeleteStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeleteStreamRequest.decode(bytes) };
@@ -46,6 +50,8 @@ const ListChildrenRequest = { serialize: (message) => pb.ListChildrenRequest.enc
 const ListChildrenResponse = { serialize: (message) => pb.ListChildrenResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListChildrenResponse.decode(bytes) };
 const ListEffectsRequest = { serialize: (message) => pb.ListEffectsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsRequest.decode(bytes) };
 const ListEffectsResponse = { serialize: (message) => pb.ListEffectsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListEffectsResponse.decode(bytes) };
+const ListFiguresRequest = { serialize: (message) => pb.ListFiguresRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListFiguresRequest.decode(bytes) };
+const ListFiguresResponse = { serialize: (message) => pb.ListFiguresResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListFiguresResponse.decode(bytes) };
 const ListGroupsRequest = { serialize: (message) => pb.ListGroupsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsRequest.decode(bytes) };
 const ListGroupsResponse = { serialize: (message) => pb.ListGroupsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListGroupsResponse.decode(bytes) };
 const ListJobsAtRequest = { serialize: (message) => pb.ListJobsAtRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListJobsAtRequest.decode(bytes) };
@@ -73,6 +79,8 @@ const RecordChunk = { serialize: (message) => pb.RecordChunk.encode(message).fin
 const RedriveRequest = { serialize: (message) => pb.RedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.RedriveRequest.decode(bytes) };
 const RedriveResponse = { serialize: (message) => pb.RedriveResponse.encode(message).finish(true), deserialize: (bytes) => pb.RedriveResponse.decode(bytes) };
 const RedriveTask = { serialize: (message) => pb.RedriveTask.encode(message).finish(true), deserialize: (bytes) => pb.RedriveTask.decode(bytes) };
+const ReleaseOwnerRequest = { serialize: (message) => pb.ReleaseOwnerRequest.encode(message).finish(true), deserialize: (bytes) => pb.ReleaseOwnerRequest.decode(bytes) };
+const ReleaseOwnerResponse = { serialize: (message) => pb.ReleaseOwnerResponse.encode(message).finish(true), deserialize: (bytes) => pb.ReleaseOwnerResponse.decode(bytes) };
 const RenewSessionRequest = { serialize: (message) => pb.RenewSessionRequest.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionRequest.decode(bytes) };
 const RenewSessionResponse = { serialize: (message) => pb.RenewSessionResponse.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionResponse.decode(bytes) };
 const ReportRequest = { serialize: (message) => pb.ReportRequest.encode(message).finish(true), deserialize: (bytes) => pb.ReportRequest.decode(bytes) };
@@ -90,6 +98,8 @@ const Stream = { serialize: (message) => pb.Stream.encode(message).finish(true),
 const StreamSpec = { serialize: (message) => pb.StreamSpec.encode(message).finish(true), deserialize: (bytes) => pb.StreamSpec.decode(bytes) };
 const TransactionRequest = { serialize: (message) => pb.TransactionRequest.encode(message).finish(true), deserialize: (bytes) => pb.TransactionRequest.decode(bytes) };
 const TransactionResponse = { serialize: (message) => pb.TransactionResponse.encode(message).finish(true), deserialize: (bytes) => pb.TransactionResponse.decode(bytes) };
+const WatchAdminRequest = { serialize: (message) => pb.WatchAdminRequest.encode(message).finish(true), deserialize: (bytes) => pb.WatchAdminRequest.decode(bytes) };
+const WatchAdminResponse = { serialize: (message) => pb.WatchAdminResponse.encode(message).finish(true), deserialize: (bytes) => pb.WatchAdminResponse.decode(bytes) };
 const WorkRequest = { serialize: (message) => pb.WorkRequest.encode(message).finish(true), deserialize: (bytes) => pb.WorkRequest.decode(bytes) };
 const WorkResponse = { serialize: (message) => pb.WorkResponse.encode(message).finish(true), deserialize: (bytes) => pb.WorkResponse.decode(bytes) };
 
@@ -203,6 +213,56 @@ export const AdminService = {
     responseSerialize: Cluster.serialize,
     responseDeserialize: Cluster.deserialize,
     originalName: 'GetCluster',
+  },
+  declareQueue: {
+    path: '/flowmesh.v1.Admin/DeclareQueue',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: DeclareQueueRequest.serialize,
+    requestDeserialize: DeclareQueueRequest.deserialize,
+    responseSerialize: DeclareQueueResponse.serialize,
+    responseDeserialize: DeclareQueueResponse.deserialize,
+    originalName: 'DeclareQueue',
+  },
+  declareStream: {
+    path: '/flowmesh.v1.Admin/DeclareStream',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: DeclareStreamRequest.serialize,
+    requestDeserialize: DeclareStreamRequest.deserialize,
+    responseSerialize: DeclareStreamResponse.serialize,
+    responseDeserialize: DeclareStreamResponse.deserialize,
+    originalName: 'DeclareStream',
+  },
+  releaseOwner: {
+    path: '/flowmesh.v1.Admin/ReleaseOwner',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ReleaseOwnerRequest.serialize,
+    requestDeserialize: ReleaseOwnerRequest.deserialize,
+    responseSerialize: ReleaseOwnerResponse.serialize,
+    responseDeserialize: ReleaseOwnerResponse.deserialize,
+    originalName: 'ReleaseOwner',
+  },
+  listFigures: {
+    path: '/flowmesh.v1.Admin/ListFigures',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ListFiguresRequest.serialize,
+    requestDeserialize: ListFiguresRequest.deserialize,
+    responseSerialize: ListFiguresResponse.serialize,
+    responseDeserialize: ListFiguresResponse.deserialize,
+    originalName: 'ListFigures',
+  },
+  watchAdmin: {
+    path: '/flowmesh.v1.Admin/WatchAdmin',
+    requestStream: false,
+    responseStream: true,
+    requestSerialize: WatchAdminRequest.serialize,
+    requestDeserialize: WatchAdminRequest.deserialize,
+    responseSerialize: WatchAdminResponse.serialize,
+    responseDeserialize: WatchAdminResponse.deserialize,
+    originalName: 'WatchAdmin',
   },
 };
 export const AdminClient = grpc.makeGenericClientConstructor(

@@ -156,6 +156,27 @@ export const ERRORS = {
     'This cannot be changed',
     'Create a new one and move over.',
   ),
+  OWNED_BY_OTHER: row(
+    FAILED_PRECONDITION,
+    409,
+    'never',
+    'It belongs to another owner, or to none',
+    'Choose another name, or let the owner that the message names release it.',
+  ),
+  STALE_GENERATION: row(
+    FAILED_PRECONDITION,
+    409,
+    'never',
+    'The owner has declared a newer generation',
+    'Declare the newest generation; nothing was changed.',
+  ),
+  ADOPTION_REFUSED: row(
+    FAILED_PRECONDITION,
+    409,
+    'never',
+    'It is there already, and may not be taken over',
+    'Make the declaration equal to what is there, or set adoptionPolicy: Always.',
+  ),
   NOT_EMPTY: row(FAILED_PRECONDITION, 409, 'never', 'It is not empty', 'Drain or purge it first.'),
   LEASE_LOST: row(
     FAILED_PRECONDITION,

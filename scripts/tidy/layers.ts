@@ -5,7 +5,9 @@
 
 const base = ['proto', 'dataplane/runtime', 'dataplane/telemetry'];
 const disk = ['dataplane/storage', 'dataplane/journal'];
-const views = ['kv', 'queue', 'stream', 'schema', 'replay', 'txn'].map((view) => `dataplane/${view}`);
+const views = ['admin', 'kv', 'queue', 'stream', 'schema', 'replay', 'txn'].map(
+  (view) => `dataplane/${view}`,
+);
 const shard = ['dataplane/shard', ...disk, ...base];
 const cluster = ['dataplane/cluster', ...shard];
 /** The contract that views implement and adapters call. */

@@ -99,7 +99,12 @@ test.each([false, true])('[Q62] a purge holds across a restart (checkpoint: %s)'
 
 test('[Q63] a queue that holds jobs is not deleted if that is asked for', async () => {
   await bench.enqueue('q', aJob('a'));
-  const deletion = bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: true, mutation: null });
+  const deletion = bench.fabric.admin.deleteQueue(caller, {
+    name: 'q',
+    ifEmpty: true,
+    mutation: null,
+    owner: null,
+  });
   await expect(deletion).rejects.toMatchObject({ code: 'NOT_EMPTY' });
 });
 

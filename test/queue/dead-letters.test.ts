@@ -228,7 +228,12 @@ test('[Q26] what is kept of attempts goes with the job', async () => {
   expect(await attemptRows()).toBe(0);
   await bench.enqueue('other', aJob('a'));
   await bench.settle('other', nackOf(await bench.leaseOne('other')));
-  await bench.fabric.admin.deleteQueue(caller, { name: 'other', ifEmpty: false, mutation: null });
+  await bench.fabric.admin.deleteQueue(caller, {
+    name: 'other',
+    ifEmpty: false,
+    mutation: null,
+    owner: null,
+  });
   await bench.advance(5000);
   expect(await attemptRows()).toBe(0);
 });

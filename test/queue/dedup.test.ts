@@ -85,7 +85,7 @@ test.each(['replayed', 'checkpointed'])('[Q31] keys are remembered across a rest
 
 test('[Q32] keys of a deleted queue are swept like all others, and the sweep comes to an end', async () => {
   await bench.enqueue('q', aJob('a', { dedupKey: 'k' }));
-  await bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: false, mutation: null });
+  await bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: false, mutation: null, owner: null });
   await bench.advance(WINDOW_MS + 10_000);
   const before = bench.fabric.shards[0]?.shard.durableSeq;
   await bench.advance(30_000);

@@ -211,7 +211,7 @@ describe.each([1, 3])('with %i shards', (shards) => {
     await open();
     await enqueueFlow(bench, tree('ignore'));
     const remove = (name: string) =>
-      bench.fabric.admin.deleteQueue(caller, { name, ifEmpty: false, mutation: null });
+      bench.fabric.admin.deleteQueue(caller, { name, ifEmpty: false, mutation: null, owner: null });
     await expect(remove(children)).rejects.toMatchObject({ code: 'NOT_EMPTY' });
     await remove(queue);
     await bench.restart();

@@ -173,7 +173,7 @@ test('[Q63] jobs of a deleted queue, leased, delayed and dying are gone without 
   await bench.enqueue('q', aJob('a'), aJob('b', { delayMs: 5000 }), aJob('c'));
   await bench.settle('q', nackOf(await bench.leaseOne('q'), { retryAfterMs: 3000 }));
   const c = await bench.leaseOne('q');
-  await bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: false, mutation: null });
+  await bench.fabric.admin.deleteQueue(caller, { name: 'q', ifEmpty: false, mutation: null, owner: null });
   await bench.advance(10_000);
   await bench.declare('q');
   await expect(bench.settle('q', ackOf(c))).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });

@@ -58,6 +58,18 @@ const golden: [StreamEvent, string][] = [
     },
     '0302ac0280b89929',
   ],
+  [
+    {
+      type: STREAM_EVENT.owned,
+      no: 3,
+      ownership: {
+        owner: { uid: 'u', kind: 'Stream', namespace: 'n', name: 's', clusterUid: '' },
+        generation: 300,
+        isDrifted: false,
+      },
+    },
+    '030101750653747265616d016e017300ac0200',
+  ],
 ];
 
 test.each(golden)('event %o', (event, hex) => {
@@ -94,7 +106,7 @@ test.each(replies)('reply %o', (reply, hex) => {
 });
 
 const rows = [
-  [t.COUNTERS, { nextStream: 4, nextLog: 8 }, '0408'],
+  [t.COUNTERS, { nextStream: 4, nextLog: 8, deletedAt: 300 }, '0408ac02'],
   [
     t.STREAMS,
     {
@@ -108,8 +120,11 @@ const rows = [
       cleanup: 'compact',
       minCompactionLagMs: 300,
       tombstoneRetentionMs: 1000,
+      ownership: null,
+      bornAt: 1,
+      changedAt: 300,
     },
-    '01730704e80700050101ac02e807',
+    '01730704e80700050101ac02e8070001ac02',
   ],
   [t.PARTITIONS, { logId: 6 }, '06'],
   [
@@ -134,6 +149,12 @@ test('rows of groups and cursors from before their times were noted', () => {
   const of = (hex: string) => new ByteReader(Buffer.from(hex, 'hex'));
   expect(t.CURSORS.decode(of('00016d02046e6f7465'))).toMatchObject({ metadata: 'note', committedAtMs: 0 });
   expect(t.GROUPS.decode(of('090504'))).toMatchObject({ initialPartitions: 4, emptySinceMs: 0 });
+});
+
+test('a row of a stream from before there were owners, and counters from before deletions were noted', () => {
+  const row = t.STREAMS.decode(new ByteReader(Buffer.from('01730704e80700050101ac02e807', 'hex')));
+  expect(row).toMatchObject({ tombstoneRetentionMs: 1000, ownership: null, bornAt: 0, changedAt: 0 });
+  expect(t.COUNTERS.decode(new ByteReader(Buffer.from('0408', 'hex')))).toMatchObject({ deletedAt: 0 });
 });
 
 test('a row of a stream from before there was a choice of cleanup', () => {

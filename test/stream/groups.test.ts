@@ -307,7 +307,7 @@ test('[ST9] deleting a stream ends its groups', async () => {
   const world = await aWorld(3, 3, 1);
   const a = await join(world, 'a');
   await committed(a, 0, 1);
-  await world.admin.deleteStream(caller, { name: 's', mutation: null });
+  await world.admin.deleteStream(caller, { name: 's', mutation: null, ifEmpty: false, owner: null });
   expect(a.error?.code).toBe('STREAM_NOT_FOUND');
   await world.time.advance(3000);
   await world.admin.applyStream(caller, aSpec('s', 3));

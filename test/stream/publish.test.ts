@@ -310,7 +310,7 @@ test('[ST9] a deleted stream is gone at once, is swept, and its name starts anew
   await admin.applyStream(caller, aSpec('s', 4));
   for (let p = 0; p < 4; p++) await publishBatch(streams, 's', p, batchOf('old'));
   const follower = await Follower.open(streams, 's', 0, 0);
-  await admin.deleteStream(caller, { name: 's', mutation: null });
+  await admin.deleteStream(caller, { name: 's', mutation: null, ifEmpty: false, owner: null });
   expect(follower.error?.code).toBe('STREAM_NOT_FOUND');
   await expect(admin.getStream(caller, { name: 's' })).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
   await admin.applyStream(caller, aSpec('s', 2));
@@ -326,9 +326,9 @@ test('[ST9] a repeat of a deletion leaves the stream alone that has its name now
   const { admin } = await World.open(3);
   await admin.applyStream(caller, aSpec('s', 4));
   const mutation = { producerId: 'p', seq: 1, cause: null };
-  await admin.deleteStream(caller, { name: 's', mutation });
+  await admin.deleteStream(caller, { name: 's', mutation, ifEmpty: false, owner: null });
   await admin.applyStream(caller, aSpec('s', 4));
-  await admin.deleteStream(caller, { name: 's', mutation });
+  await admin.deleteStream(caller, { name: 's', mutation, ifEmpty: false, owner: null });
   expect((await admin.getStream(caller, { name: 's' })).partitions).toHaveLength(4);
 });
 
@@ -355,7 +355,9 @@ test('[ST10] parts of a stream whose home has forgotten it are removed after a r
   const spec = await world.admin.applyStream(caller, aSpec('s', 3));
   const home = spec.partitions?.[0]?.shard ?? 0;
   for (const [i, node] of world.nodes.entries()) if (i !== home) node.journal.isHeld = true;
-  void world.admin.deleteStream(caller, { name: 's', mutation: null }).catch(() => {});
+  void world.admin
+    .deleteStream(caller, { name: 's', mutation: null, ifEmpty: false, owner: null })
+    .catch(() => {});
   await turns();
   await world.restart();
   expect(world.nodes.map(({ view }) => view.find(1, 's'))).toEqual([undefined, undefined, undefined]);

@@ -112,7 +112,7 @@ function bind(server: grpc.Server, address: string, credentials: grpc.ServerCred
 
 /** Handlers of streams by rpc path; everything else is unary. */
 function streamHandlers(context: GrpcContext): Map<string, unknown> {
-  const { kv, queues, streams } = context.fabric;
+  const { kv, queues, streams, admin } = context.fabric;
 
   const enqueue: ReplyProtocol<pb.EnqueueBatch, pb.EnqueueBatchReplyInput> = {
     first: { seq: 0, window: WINDOW },
@@ -141,6 +141,7 @@ function streamHandlers(context: GrpcContext): Map<string, unknown> {
     [path('Streams/PublishStream'), replyHandler(context, path('Streams/PublishStream'), publish)],
     [path('Streams/Consume'), sessionHandler(context, path('Streams/Consume'), consumeProtocol(context))],
     [path('Streams/Follow'), feedHandler(context, path('Streams/Follow'), streams.openFollow.bind(streams))],
+    [path('Admin/WatchAdmin'), feedHandler(context, path('Admin/WatchAdmin'), admin.openWatch.bind(admin))],
     [path('Kv/Watch'), feedHandler(context, path('Kv/Watch'), kv.openWatch.bind(kv))],
   ]);
 }

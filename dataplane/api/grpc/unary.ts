@@ -48,6 +48,10 @@ export function unaryMethods({ kv, queues, streams, transactions, history, admin
       applyKeyspace: (caller, spec) => admin.applyKeyspace(caller, spec),
       listKeyspaces: (caller) => admin.listKeyspaces(caller),
       getCluster: (caller) => admin.getCluster(caller),
+      declareQueue: (caller, request) => admin.declareQueue(caller, request),
+      declareStream: (caller, request) => admin.declareStream(caller, request),
+      releaseOwner: (caller, request) => admin.releaseOwner(caller, request),
+      listFigures: (caller, request) => admin.listFigures(caller, request),
     },
     'flowmesh.v1.History': {
       listEffects: (caller, request) => history.listEffects(caller, request),

@@ -2,6 +2,7 @@
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance } from 'fastify';
 import { contentFields, messageFields, readContent } from './content.ts';
+import { ownership } from './figures.ts';
 import { mutationOf } from './request.ts';
 import {
   anyJson,
@@ -106,6 +107,7 @@ const queueSchema = open({
   figures: open(figures),
   shard: count('Where it lives'),
   createdAtMs: count('When it was created'),
+  ...ownership,
 });
 
 function queueFields(queue: pb.QueueInput) {

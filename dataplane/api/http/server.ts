@@ -17,6 +17,7 @@ import type { Access } from '../access.ts';
 import type { Listener, Tls } from '../grpc/server.ts';
 import { createRefuse } from '../refusals.ts';
 import { addEffectRoutes } from './effects.ts';
+import { addFigureRoutes } from './figures.ts';
 import { addFlowRoutes } from './flows.ts';
 import { addGuards, operationOf } from './guards.ts';
 import { addJobRoutes } from './jobs.ts';
@@ -149,6 +150,7 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   await addDescription(app);
 
   addSystemRoutes(app, context);
+  addFigureRoutes(app, context);
   await app.register(async (scope) => addKvRoutes(scope, context));
   addQueueRoutes(app, context);
   addJobRoutes(app, context);

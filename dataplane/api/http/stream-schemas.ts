@@ -1,4 +1,5 @@
 // Requests and responses of the stream and group routes.
+import { ownership } from './figures.ts';
 import {
   anyJson,
   closed,
@@ -38,6 +39,7 @@ export const stream = open({
     }),
   ),
   createdAtMs: count('When it was created'),
+  ...ownership,
 });
 
 const content = {

@@ -10,6 +10,17 @@ import type {
 } from '@flowmesh/protocol/gen/services.js';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
+import {
+  type AdminWatchOptions,
+  type Declaration,
+  type DeclarationChange,
+  type DeclaredKind,
+  type Figures,
+  type FiguresOptions,
+  listFigures,
+  type OwnerOptions,
+  watchDeclarations,
+} from './declarations.ts';
 import { type Duration, optionalMs } from './durations.ts';
 import { decodeHeaders } from './headers.ts';
 import { type QueueSettings, queueSpec } from './queue-settings.ts';
@@ -107,9 +118,44 @@ export class Admin {
   }
 
   /** @throws FlowError NOT_EMPTY if `ifEmpty` is set and there are jobs */
-  async deleteQueue(name: string, options?: CallOptions & { ifEmpty?: boolean }): Promise<void> {
+  async deleteQueue(name: string, options?: OwnerOptions & { ifEmpty?: boolean }): Promise<void> {
+    const { ifEmpty, owner } = options ?? {};
     const mutation = this.#connection.mutation();
-    await this.#admin((s) => s.deleteQueue, { name, ifEmpty: options?.ifEmpty, mutation }, options);
+    await this.#admin((s) => s.deleteQueue, { name, ifEmpty, owner, mutation }, options);
+  }
+
+  /**
+   * Makes a queue what its owner declares, and says what that changed. Idempotent.
+   * @throws FlowError STALE_GENERATION, OWNED_BY_OTHER, ADOPTION_REFUSED, IMMUTABLE
+   */
+  declareQueue(
+    name: string,
+    settings: QueueSettings,
+    by: Declaration,
+    options?: CallOptions,
+  ): Promise<pb.DeclareQueueResponse> {
+    const spec = { ...queueSpec(name, settings), mutation: this.#connection.mutation() };
+    return this.#admin((s) => s.declareQueue, { spec, ...by }, options);
+  }
+
+  /** Lets go of a queue or stream: it stays, and nobody owns it. False: nobody did. */
+  async releaseOwner(kind: DeclaredKind, name: string, options?: OwnerOptions): Promise<boolean> {
+    const request = { kind, name, owner: options?.owner, mutation: this.#connection.mutation() };
+    return (await this.#admin((s) => s.releaseOwner, request, options)).released;
+  }
+
+  /** Figures of all queues and streams: cheap, whatever they hold. */
+  figures(options: FiguresOptions = {}): Promise<Figures> {
+    return listFigures(this.#connection, options);
+  }
+
+  /**
+   * What becomes of queues and streams, whoever changes them. Reconnects by itself; changes that come close
+   * together are told as one.
+   * @throws FlowError HISTORY_TRIMMED: list them, and watch anew
+   */
+  watch(options: AdminWatchOptions = {}): AsyncGenerator<DeclarationChange, void, void> {
+    return watchDeclarations(this.#connection, options);
   }
 
   /** Deletes every waiting job; returns how many. */
@@ -217,17 +263,19 @@ export class Admin {
 
   /** Creates or changes a stream. Idempotent. */
   applyStream(name: string, settings: StreamSettings = {}, options?: CallOptions): Promise<pb.Stream> {
-    const spec: pb.StreamSpecInput = {
-      name,
-      partitions: settings.partitions,
-      retentionMs: optionalMs(settings.retention, 'retention'),
-      retentionBytes: settings.retentionBytes,
-      cleanup: settings.cleanup,
-      minCompactionLagMs: optionalMs(settings.minCompactionLag, 'minCompactionLag'),
-      tombstoneRetentionMs: optionalMs(settings.tombstoneRetention, 'tombstoneRetention'),
-      mutation: this.#connection.mutation(),
-    };
+    const spec = { ...streamSpec(name, settings), mutation: this.#connection.mutation() };
     return this.#admin((s) => s.applyStream, spec, options);
+  }
+
+  /** As declareQueue. */
+  declareStream(
+    name: string,
+    settings: StreamSettings,
+    by: Declaration,
+    options?: CallOptions,
+  ): Promise<pb.DeclareStreamResponse> {
+    const spec = { ...streamSpec(name, settings), mutation: this.#connection.mutation() };
+    return this.#admin((s) => s.declareStream, { spec, ...by }, options);
   }
 
   /** Specification of a stream, and start, end and size of its partitions. */
@@ -239,8 +287,11 @@ export class Admin {
     return (await this.#admin((s) => s.listStreams, {}, options)).streams;
   }
 
-  async deleteStream(name: string, options?: CallOptions): Promise<void> {
-    await this.#admin((s) => s.deleteStream, { name, mutation: this.#connection.mutation() }, options);
+  /** @throws FlowError NOT_EMPTY if `ifEmpty` is set and there are records */
+  async deleteStream(name: string, options?: OwnerOptions & { ifEmpty?: boolean }): Promise<void> {
+    const { ifEmpty, owner } = options ?? {};
+    const mutation = this.#connection.mutation();
+    await this.#admin((s) => s.deleteStream, { name, ifEmpty, owner, mutation }, options);
   }
 
   /** Members, offsets and lag of a consumer group. */
@@ -318,6 +369,16 @@ export class Admin {
     return this.#connection.call(streams, method(streams), request, options);
   }
 }
+
+const streamSpec = (name: string, settings: StreamSettings): pb.StreamSpecInput => ({
+  name,
+  partitions: settings.partitions,
+  retentionMs: optionalMs(settings.retention, 'retention'),
+  retentionBytes: settings.retentionBytes,
+  cleanup: settings.cleanup,
+  minCompactionLagMs: optionalMs(settings.minCompactionLag, 'minCompactionLag'),
+  tombstoneRetentionMs: optionalMs(settings.tombstoneRetention, 'tombstoneRetention'),
+});
 
 function jobView(job: pb.Job): JobView {
   const { payload, contentType, key, limitKey, headers, envelope, state } = job;

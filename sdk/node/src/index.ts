@@ -14,6 +14,16 @@ export { type ConnectOptions, connect, type FlowMesh } from './client.ts';
 export type { TlsOptions } from './connection.ts';
 export type { StreamEvent } from './consumed-event.ts';
 export type { Consumer, ConsumerOptions, SkippedRecords } from './consumer.ts';
+export type {
+  AdminWatchOptions,
+  Declaration,
+  DeclarationChange,
+  DeclaredKind,
+  Figures,
+  FiguresOptions,
+  Owner,
+  OwnerOptions,
+} from './declarations.ts';
 export type { Duration } from './durations.ts';
 export type { EnqueuedJob, EnqueueOptions } from './enqueue.ts';
 export { RetryAfter, Unrecoverable } from './errors.ts';

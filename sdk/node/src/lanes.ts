@@ -3,13 +3,14 @@
 // waits without a word.
 //   L1. A connection carries at most HELD_MAX of them, so that calls beside them find room.
 //   L2. The first lane is the connection of the calls; others come when they are needed and go when empty.
-import { KvClient, QueuesClient, StreamsClient } from '@flowmesh/protocol/gen/services.js';
+import { AdminClient, KvClient, QueuesClient, StreamsClient } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
 
 /** Half of what servers commonly allow. */
 const HELD_MAX = 50;
 
 export interface Stubs {
+  readonly admin: AdminClient;
   readonly kv: KvClient;
   readonly queues: QueuesClient;
   readonly streams: StreamsClient;
@@ -63,6 +64,7 @@ function laneOn(channel: grpc.Channel): Lane {
   // With a channel given, a stub looks at neither address nor credentials.
   return {
     channel,
+    admin: new AdminClient('', credentials, stub),
     kv: new KvClient('', credentials, stub),
     queues: new QueuesClient('', credentials, stub),
     streams: new StreamsClient('', credentials, stub),
