@@ -16,13 +16,14 @@ export interface ManifestSet {
   resources: SourcedResource[];
   problems: Problem[];
   notices: Problem[];
+  clusterOnly: Problem[];
 }
 
 const isManifest = (name: string) => /\.(?:ya?ml|json)$/.test(name) && !name.startsWith('.');
 
 /** A folder stands for the manifests directly in it, in the order of their names, as with kubectl. */
 export async function readManifests(paths: readonly string[], stdin?: Readable): Promise<ManifestSet> {
-  const set: ManifestSet = { files: [], resources: [], problems: [], notices: [] };
+  const set: ManifestSet = { files: [], resources: [], problems: [], notices: [], clusterOnly: [] };
   for (const path of paths) {
     if (path === '-' && stdin) {
       add(set, 'standard input', Buffer.from(await readInput(stdin)).toString());
@@ -71,11 +72,12 @@ async function readText(path: string): Promise<string | undefined> {
 }
 
 function add(set: ManifestSet, name: string, text: string): void {
-  const { resources, problems, notices } = parseManifests(text, name);
+  const { resources, problems, notices, clusterOnly } = parseManifests(text, name);
   set.files.push(name);
   set.resources.push(...resources);
   set.problems.push(...problems);
   set.notices.push(...notices);
+  set.clusterOnly.push(...clusterOnly);
 }
 
 const wholeFile = (file: string, message: string, cure: string): Problem => ({

@@ -6,9 +6,10 @@
 //   C3. Never throws, whatever the text.
 import { API_GROUP, API_VERSION, isKind, KINDS } from './definitions.ts';
 import { fieldProblems } from './fields.ts';
+import { clusterOnly, unserved } from './notices.ts';
 import { type FieldProblem, formatPath, isMapping, type Problem, quoted } from './problems.ts';
+import { changeProblems } from './rules.ts';
 import { nearest } from './suggest.ts';
-import { notices } from './translate.ts';
 import type { Resource } from './types.ts';
 import { type Path, parseYaml, type YamlDocument } from './yaml-source.ts';
 
@@ -25,10 +26,12 @@ export interface Manifests {
   problems: Problem[];
   /** Accepted, but not as one might think. */
   notices: Problem[];
+  /** Accepted, and of no effect where there is no operator. */
+  clusterOnly: Problem[];
 }
 
 export function parseManifests(text: string, sourceName: string): Manifests {
-  const result: Manifests = { resources: [], problems: [], notices: [] };
+  const result: Manifests = { resources: [], problems: [], notices: [], clusterOnly: [] };
   const { documents, problems } = parseYaml(text);
   // Split once, and only if there is something to show.
   let lines: string[] | undefined;
@@ -53,7 +56,8 @@ export function parseManifests(text: string, sourceName: string): Manifests {
     else {
       const source = { file: sourceName, document: document.index, line: document.line };
       result.resources.push({ ...checked.resource, source });
-      result.notices.push(...notices(checked.resource).map(placed));
+      result.notices.push(...unserved(checked.resource).map(placed));
+      result.clusterOnly.push(...clusterOnly(checked.resource).map(placed));
     }
   }
   return result;
@@ -63,21 +67,39 @@ export function parseManifests(text: string, sourceName: string): Manifests {
 export function conflicts(resources: readonly SourcedResource[]): Problem[] {
   const seen = new Map<string, SourcedResource>();
   return resources.flatMap((resource): Problem[] => {
-    const { kind, metadata, source } = resource;
-    const identity = `${kind} ${metadata.namespace ?? ''}/${metadata.name}`;
+    const { kind } = resource;
+    const identity = identityOf(resource);
     const served = servedName(resource);
     const clash =
       seen.get(identity) ?? (served === undefined ? undefined : seen.get(`${kind} served ${served}`));
     seen.set(identity, clash ?? resource);
     if (served !== undefined) seen.set(`${kind} served ${served}`, clash ?? resource);
     if (clash === undefined) return [];
-    const { file, document, line } = source;
-    const first = `${clash.source.file}:${clash.source.line}`;
-    const message = `declared before at ${first}`;
-    const subject = subjectOf(resource);
-    const place = { file, document, line, column: 1, subject, field: '' };
-    return [{ ...place, message, cure: 'remove or rename one of them', excerpt: '' }];
+    const message = `declared before at ${clash.source.file}:${clash.source.line}`;
+    return [{ ...placeOf(resource), field: '', message, cure: 'remove or rename one of them' }];
   });
+}
+
+/** What may not become of resources that were declared before, as the API server has it on an update. */
+export function forbiddenChanges(
+  before: readonly SourcedResource[],
+  after: readonly SourcedResource[],
+): Problem[] {
+  const known = new Map(before.map((resource) => [identityOf(resource), resource]));
+  return after.flatMap((resource): Problem[] => {
+    const was = known.get(identityOf(resource));
+    if (was === undefined) return [];
+    return changeProblems(was, resource).map(({ path, message, cure }) => {
+      return { ...placeOf(resource), field: formatPath(path), message, cure };
+    });
+  });
+}
+
+const identityOf = ({ kind, metadata }: Resource) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`;
+
+function placeOf(resource: SourcedResource): Omit<Problem, 'field' | 'message' | 'cure'> {
+  const { file, document, line } = resource.source;
+  return { file, document, line, column: 1, subject: subjectOf(resource), excerpt: '' };
 }
 
 /** The name under which the data plane knows it; undefined: it knows no such kind. */

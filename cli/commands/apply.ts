@@ -1,10 +1,12 @@
 // flowmesh apply and validate: manifests against a running server, or against their definitions alone.
 import { type Command, InvalidArgumentError } from 'commander';
+import type { Problem } from '../../crds/problems.ts';
 import type { Action, Context } from '../context.ts';
 import { declarationsOf } from '../declarations.ts';
 import { outcomeLines } from '../dev/banner.ts';
 import { CliError } from '../failure.ts';
 import { type ManifestSet, noticeText, problemText, readManifests } from '../manifest-files.ts';
+import { createTeller } from '../notices.ts';
 import { reconcile } from '../reconcile.ts';
 import { count, counted } from '../text.ts';
 
@@ -30,10 +32,16 @@ interface FileOptions {
   filename: string[];
 }
 
-async function checked(context: Context, { filename }: FileOptions, hint = ''): Promise<ManifestSet> {
+async function checked(
+  context: Context,
+  { filename }: FileOptions,
+  noticesOf: (set: ManifestSet) => Problem[],
+  hint = '',
+): Promise<ManifestSet> {
   const { terminal } = context;
   const set = await readManifests(filename, terminal.stdin);
-  const { problems, notices } = set;
+  const { problems } = set;
+  const notices = noticesOf(set);
   if (!context.isJson) {
     for (const problem of problems) terminal.err(`${problemText(problem, terminal.errColors)}\n`);
     for (const notice of notices) terminal.err(noticeText(notice, terminal.errColors));
@@ -47,7 +55,7 @@ async function checked(context: Context, { filename }: FileOptions, hint = ''): 
 }
 
 async function validate(context: Context, options: FileOptions): Promise<void> {
-  const { files, resources, notices } = await checked(context, options);
+  const { files, resources, notices } = await checked(context, options, (set) => set.notices);
   const found = resources.map(({ kind, metadata, source }) => ({ kind, name: metadata.name, source }));
   const what = `${counted(resources.length, 'resource')} in ${counted(files.length, 'file')}`;
   context.show({ resources: found, problems: [], notices }, () => {
@@ -57,7 +65,9 @@ async function validate(context: Context, options: FileOptions): Promise<void> {
 }
 
 async function apply(context: Context, options: FileOptions): Promise<void> {
-  const { resources } = await checked(context, options, 'nothing was applied');
+  const untold = createTeller();
+  const said = (set: ManifestSet) => untold([...set.notices, ...set.clusterOnly]);
+  const { resources } = await checked(context, options, said, 'nothing was applied');
   const outcomes = await reconcile(resources, declarationsOf(await context.api()));
   const refused = outcomes.filter(({ result }) => result === 'refused');
   const results = outcomes.map(({ kind, name, result, changes, error }) => {

@@ -154,7 +154,7 @@ export function reloadText(reload: Reload, terminal: Terminal): string {
         const remark = colors.dim(`it stays; to remove it: flowmesh ${each.replace(' ', ' delete ')}`);
         return `  ${printable(each)} is not declared any more: ${remark}\n`;
       });
-      const notes = news.length === 0 ? [] : reload.notices.map((notice) => noticeText(notice, colors));
+      const notes = reload.notices.map((notice) => noticeText(notice, colors));
       return `${time} ${head}\n${lines}${forgotten.join('')}${notes.join('')}`;
     }
   }

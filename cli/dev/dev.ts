@@ -8,6 +8,7 @@ import type { Context } from '../context.ts';
 import { declarationsOf } from '../declarations.ts';
 import { CliError, cureOf } from '../failure.ts';
 import { noticeText, problemText, readManifests, signatureOf } from '../manifest-files.ts';
+import { createTeller } from '../notices.ts';
 import { type Outcome, reconcile } from '../reconcile.ts';
 import { bannerText, reloadText } from './banner.ts';
 import { keepInStep, type Reload, type ReloadWorld } from './reload.ts';
@@ -61,6 +62,8 @@ export async function dev(context: Context, options: DevOptions, host: DevHost):
     const declarations = declarationsOf(api);
     const outcomes = await reconcile(manifests.resources, declarations);
     const { grpcPort, httpPort, redisPort } = server;
+    const untold = createTeller();
+    const notices = untold([...manifests.notices, ...manifests.clusterOnly]);
     const shownDir = dataDir === null ? null : relative('.', dataDir) || '.';
     const running = {
       ...{ version: host.version, host: options.host, grpcPort, httpPort, redisPort },
@@ -71,10 +74,7 @@ export async function dev(context: Context, options: DevOptions, host: DevHost):
     context.showLine(
       { event: 'ready', grpcPort, httpPort, redisPort, dataDir, declared: outcomes.map(outcomeJson) },
       () =>
-        [
-          bannerText(running, terminal),
-          ...manifests.notices.map((each) => noticeText(each, terminal.colors)),
-        ].join(''),
+        [bannerText(running, terminal), ...notices.map((each) => noticeText(each, terminal.colors))].join(''),
     );
     if (paths.length === 0) await aborted(signal);
     else {
@@ -82,7 +82,11 @@ export async function dev(context: Context, options: DevOptions, host: DevHost):
         signature: () => signatureOf(paths),
         read: () => readManifests(paths),
         apply: (resources) => reconcile(resources, declarations),
-        report: (reload) => context.showLine(reloadJson(reload), () => reloadText(reload, terminal)),
+        report: (reload) => {
+          const isApplied = reload.kind === 'applied';
+          const news = isApplied ? { ...reload, notices: untold(reload.notices) } : reload;
+          context.showLine(reloadJson(news), () => reloadText(news, terminal));
+        },
         sleep: (ms, until) => sleep(ms, undefined, { signal: until }).catch(() => undefined),
       };
       await keepInStep(world, manifests.resources, signature, signal);

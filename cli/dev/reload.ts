@@ -2,10 +2,10 @@
 // times: a few stats twice a second work with every editor, network folder and container mount, where change
 // events do not.
 //   L1. A set with a mistake changes nothing: what was declared before stays in force until the mistake is
-//       gone.
+//       gone. A change that the API server would not take is a mistake.
 //   L2. A change is taken up when it has settled, so a half-written file is not read.
 //   L3. One reload at a time; what changes meanwhile is the next one.
-import { type SourcedResource, servedName } from '../../crds/manifests.ts';
+import { forbiddenChanges, type SourcedResource, servedName } from '../../crds/manifests.ts';
 import type { Problem } from '../../crds/problems.ts';
 import type { ManifestSet } from '../manifest-files.ts';
 import type { Outcome } from '../reconcile.ts';
@@ -53,12 +53,16 @@ async function reloadOnce(
   applied: readonly SourcedResource[],
 ): Promise<{ reload: Reload; resources?: readonly SourcedResource[] }> {
   try {
-    const { resources, problems, notices } = await world.read();
-    if (problems.length > 0) return { reload: { kind: 'broken', problems } }; // L1
+    const { resources, problems, notices, clusterOnly } = await world.read();
+    const wrong = problems.length > 0 ? problems : forbiddenChanges(applied, resources);
+    if (wrong.length > 0) return { reload: { kind: 'broken', problems: wrong } }; // L1
     const outcomes = await world.apply(resources);
     const declared = new Set(resources.map(identity));
     const forgotten = applied.map(identity).filter((each) => each !== '' && !declared.has(each));
-    return { reload: { kind: 'applied', outcomes, notices, forgotten }, resources };
+    return {
+      reload: { kind: 'applied', outcomes, notices: [...notices, ...clusterOnly], forgotten },
+      resources,
+    };
   } catch (error) {
     return { reload: { kind: 'failed', error } };
   }

@@ -6,6 +6,8 @@ import { FlowError } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { keepInStep, type Reload, type ReloadWorld } from '../../cli/dev/reload.ts';
+import { createTeller } from '../../cli/notices.ts';
+import type { Problem } from '../../crds/problems.ts';
 import type { RunningServer, ServerOptions } from '../../dataplane/main.ts';
 import { flowmesh, received, type Screen } from './support.ts';
 
@@ -153,30 +155,51 @@ test('with a mistake in the manifests nothing is started', async () => {
   expect(err).toContain('error: the manifests have mistakes; nothing was started\n');
 });
 
+test('a notice is told once, however often its file is read', () => {
+  const notice = (field: string, message = 'm') => ({ subject: 'Queue a', field, message }) as Problem;
+  const untold = createTeller();
+  expect(untold([notice('spec.a[0].b'), notice('spec.a[3].b'), notice('spec.c')])).toEqual([
+    notice('spec.a[0].b', 'm (and at another place)'),
+    notice('spec.c'),
+  ]);
+  expect(untold([notice('spec.c'), notice('spec.d')])).toEqual([notice('spec.d')]);
+  expect(untold([notice('spec.d')])).toEqual([]);
+});
+
+const queue = (name: string) => ({
+  ...{ kind: 'Queue', apiVersion: '', metadata: { name }, spec: { queueName: name } },
+  source: { file: 'q.yaml', document: 1, line: 1 },
+});
+type Found = (string | ReturnType<typeof queue>)[] | 'broken';
+
 /** Signatures and sets of manifests as they are found, one look after another; then the end. */
-async function reloads(looks: [signature: string, names: string[] | 'broken'][]): Promise<Reload[]> {
+async function reloads(looks: [signature: string, found: Found][]): Promise<Reload[]> {
   const end = new AbortController();
   const reported: Reload[] = [];
-  const resource = (name: string) => ({
-    ...{ kind: 'Queue', apiVersion: '', metadata: { name }, spec: { queueName: name } },
-    source: { file: 'q.yaml', document: 1, line: 1 },
-  });
+  const resource = (each: string | ReturnType<typeof queue>) =>
+    typeof each === 'string' ? queue(each) : each;
   let look = -1;
   const world = {
     signature: async () => looks[look]?.[0] ?? '',
     read: async () => {
       const names = looks[look]?.[1] ?? [];
       const problems = names === 'broken' ? [{ message: 'wrong' }] : [];
-      return { files: [], resources: names === 'broken' ? [] : names.map(resource), problems, notices: [] };
+      return {
+        files: [],
+        resources: names === 'broken' ? [] : names.map(resource),
+        problems,
+        notices: [],
+        clusterOnly: [],
+      };
     },
-    apply: async (resources: ReturnType<typeof resource>[]) =>
+    apply: async (resources: ReturnType<typeof queue>[]) =>
       resources.map(({ spec }) => ({ kind: 'queue', name: spec.queueName, result: 'created' })),
     report: (reload: Reload) => void reported.push(reload),
     sleep: async () => {
       if (++look === looks.length) end.abort();
     },
   };
-  await keepInStep(world as unknown as ReloadWorld, [resource('a')] as never, 'start', end.signal);
+  await keepInStep(world as unknown as ReloadWorld, [queue('a')] as never, 'start', end.signal);
   return reported;
 }
 
@@ -214,5 +237,25 @@ test('a set with a mistake changes nothing: what is forgotten next was declared 
     applied(['a', 'b']),
     expect.objectContaining({ kind: 'broken' }),
     applied(['b'], ['queue a']),
+  ]);
+});
+
+test('a change that the API server would not take changes nothing', async () => {
+  const change = { ...queue('a'), spec: { queueName: 'other' } };
+  const looks: Parameters<typeof reloads>[0] = [
+    ['1', [change]],
+    ['1', [change]],
+  ];
+  expect(await reloads(looks)).toEqual([
+    {
+      kind: 'broken',
+      problems: [
+        expect.objectContaining({
+          field: 'spec.queueName',
+          message: 'queueName cannot be changed',
+          cure: 'create another queue and move over',
+        }),
+      ],
+    },
   ]);
 });

@@ -95,6 +95,22 @@ test('a mistake anywhere is shown in its place with a cure, and nothing is sent'
   }
 });
 
+test('what has an effect in a cluster only is accepted; apply says so once, validate does not', async () => {
+  const policies = '  deletionPolicy: Delete\n  scaling: { targetRef: { kind: Deployment, name: w } }\n';
+  const path = file('a.yaml', ['a', 'b', 'c'].map((name) => queueYaml(name, policies)).join('---\n'));
+  const applied = await flowmesh(['apply', '-f', path], having());
+  expect(applied.code).toBe(0);
+  expect(applied.err.trimEnd().split('\n')).toEqual([
+    expect.stringMatching(
+      /a\.yaml:8:3 .* spec\.scaling: not served in this version.* \(and at 2 other places\)$/,
+    ),
+    expect.stringMatching(/a\.yaml:7:3 .* spec\.deletionPolicy: has an effect in a cluster only \(and at 2/),
+  ]);
+  const validated = await flowmesh(['validate', '-f', path]);
+  expect(validated.out).toBe('valid: 3 resources in 1 file\n');
+  expect(validated.err).not.toContain('deletionPolicy');
+});
+
 test('scripts get the mistakes as JSON on standard output', async () => {
   const path = file('bad.yaml', queueYaml('emails', '  delivery: { visibilityTimeout: 30x }\n'));
   const { code, out, err } = await flowmesh(['validate', '-f', path, '-o', 'json']);

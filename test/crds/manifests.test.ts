@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, test } from 'vitest';
-import { conflicts, parseManifests } from '../../crds/manifests.ts';
+import { conflicts, forbiddenChanges, parseManifests } from '../../crds/manifests.ts';
 import { formatProblem } from '../../crds/problems.ts';
 
 const head = (kind: string) => `apiVersion: flowmesh.io/v1alpha1\nkind: ${kind}\nmetadata:\n  name: x\n`;
@@ -197,6 +197,37 @@ test('fields that are not served are accepted with a notice that points at them'
   expect(notices.map(({ line, field }) => `${line} ${field}`)).toEqual([
     '7 spec.schemaRef',
     '6 spec.scaling',
+  ]);
+});
+
+test('what only an operator reads is accepted, and told apart from what nobody serves', () => {
+  const { resources, notices, clusterOnly } = parse(
+    [
+      `${head('Queue')}  annotations: { flowmesh.io/paused: "true" }\nspec:\n  deletionPolicy: Delete\n` +
+        '  adoptionPolicy: Never\n  clusterRef: { name: main, namespace: data }\n',
+      `${head('FlowMeshCluster')}spec: { tls: { mode: Disabled } }\n`,
+    ].join('---\n'),
+  );
+  expect([resources.length, notices]).toEqual([2, []]);
+  expect(clusterOnly.map(({ line, subject, field }) => `${line} ${subject} ${field}`)).toEqual([
+    '9 Queue x spec.clusterRef.namespace',
+    '7 Queue x spec.deletionPolicy',
+    '8 Queue x spec.adoptionPolicy',
+    '5 Queue x metadata.annotations.flowmesh.io/paused',
+    '11 FlowMeshCluster x ',
+  ]);
+});
+
+test('a change that the API server would not take names the field and the cure', () => {
+  const at = (partitions: number, name = 'x') =>
+    parse(`${head('Stream').replace('name: x', `name: ${name}`)}spec: { partitions: ${partitions} }\n`)
+      .resources;
+  expect(forbiddenChanges(at(8), at(8))).toEqual([]);
+  expect(forbiddenChanges(at(8), at(9))).toEqual([]);
+  expect(forbiddenChanges(at(8), at(2, 'other'))).toEqual([]);
+  expect(forbiddenChanges(at(8), at(7)).map(formatProblem)).toEqual([
+    'q.yaml:1:1 (Stream x) spec.partitions: partitions can grow, not shrink\n' +
+      '    create another stream and move over',
   ]);
 });
 

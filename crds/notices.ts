@@ -1,0 +1,70 @@
+// Fields of a valid resource that are accepted and have no effect, so that one manifest fits all versions and
+// all places.
+//   N1. `unserved`: in this version, wherever it runs.
+//   N2. `clusterOnly`: where no operator reads it, that is on a laptop and through `flowmesh apply`.
+import type { FieldProblem } from './problems.ts';
+import type { Resource } from './types.ts';
+import type { Path } from './yaml-source.ts';
+
+const PAUSED = 'flowmesh.io/paused';
+
+export function unserved(resource: Resource): FieldProblem[] {
+  switch (resource.kind) {
+    case 'Queue': {
+      const { schemaRef, scaling } = resource.spec;
+      return [
+        ...notYet(['schemaRef'], schemaRef, 'payloads are not checked'),
+        ...notYet(['scaling'], scaling, 'workers are not scaled'),
+      ];
+    }
+    case 'Stream': {
+      const { consumerGroups = [], schemaRef } = resource.spec;
+      return [
+        ...notYet(['schemaRef'], schemaRef, 'values are not checked'),
+        ...consumerGroups.flatMap(({ scaling, startFrom }, index) => {
+          const latest = startFrom === 'Latest' || undefined;
+          return [
+            ...notYet(['consumerGroups', index, 'startFrom'], latest, 'its first member decides'),
+            ...notYet(['consumerGroups', index, 'scaling'], scaling, 'members are not scaled'),
+          ];
+        }),
+      ];
+    }
+    case 'Schema':
+      return [{ path: [], message: 'schemas are not enforced in this version', cure: harmless }];
+    case 'FlowMeshCluster': {
+      const replicated = resource.spec.journal?.engine === 'JetStream' || undefined;
+      return notYet(['journal', 'engine'], replicated, 'its pods would not start');
+    }
+  }
+}
+
+export function clusterOnly(resource: Resource): FieldProblem[] {
+  const annotations = resource.metadata.annotations ?? {};
+  const paused = Object.hasOwn(annotations, PAUSED) ? annotations[PAUSED] : undefined;
+  const pause = elsewhere(['metadata', 'annotations', PAUSED], paused);
+  if (resource.kind === 'FlowMeshCluster') {
+    const message = 'is made by the operator; here shards and ports are options of flowmesh dev';
+    return [{ path: [], message, cure: harmless }, ...pause];
+  }
+  const { clusterRef, deletionPolicy, adoptionPolicy } = resource.spec;
+  return [
+    ...elsewhere(['spec', 'clusterRef', 'namespace'], clusterRef?.namespace),
+    ...elsewhere(['spec', 'deletionPolicy'], deletionPolicy),
+    ...elsewhere(['spec', 'adoptionPolicy'], adoptionPolicy),
+    ...pause,
+  ];
+}
+
+const harmless = 'it does no harm here';
+
+function notYet(path: Path, value: unknown, effect: string): FieldProblem[] {
+  if (value === undefined) return [];
+  const message = `not served in this version: ${effect}`;
+  return [{ path: ['spec', ...path], message, cure: harmless, of: 'key' }];
+}
+
+function elsewhere(path: Path, value: unknown): FieldProblem[] {
+  if (value === undefined) return [];
+  return [{ path, message: 'has an effect in a cluster only', cure: harmless, of: 'key' }];
+}
