@@ -13,6 +13,8 @@ import { RespClient } from './resp-client.ts';
 const INPUTS = Number(process.env.FLOWMESH_REDIS_FUZZ ?? 8000);
 const SEED = Number(process.env.FLOWMESH_REDIS_FUZZ_SEED ?? 1);
 const SENDERS = 32;
+/** Of keys at hand, absent ones too: so little that they have their size when it is warm. */
+const KEYS_BYTES_MAX = 8 * 1024 * 1024;
 /** What caches, pools and the collector take until they have their size. */
 const WARM_UP = Math.min(100_000, Math.ceil(INPUTS / 4));
 /** Of what is alive after a collection: nothing is kept. */
@@ -33,7 +35,11 @@ afterEach(async () => {
 async function serve(): Promise<ServerProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'flowmesh-fuzz-'));
   open.push(() => rmSync(dir, { recursive: true, force: true }));
-  const server = await startServerProcess({ dataDir: dir, redisPort: 0 });
+  const server = await startServerProcess({
+    dataDir: dir,
+    redisPort: 0,
+    storage: { keysBytesMax: KEYS_BYTES_MAX },
+  });
   open.push(() => server.kill('SIGKILL'));
   return server;
 }
