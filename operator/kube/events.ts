@@ -86,6 +86,7 @@ export class EventRecorder<Reason extends string = string> implements Recorder<R
   readonly #waiting: Series[] = [];
   readonly #stopped = new AbortController();
   #sending: Promise<void> | undefined;
+  #madeCount = 0;
 
   constructor(options: EventsOptions) {
     this.#o = options;
@@ -138,7 +139,8 @@ export class EventRecorder<Reason extends string = string> implements Recorder<R
     const { runtime, controller, instance } = this.#o;
     const { name, namespace, uid } = about.metadata;
     const wallMs = runtime.wallMs();
-    const suffix = Math.floor(runtime.random() * 2 ** 48).toString(16);
+    const chance = Math.floor(runtime.random() * 2 ** 32);
+    const suffix = `${chance.toString(16)}${(this.#madeCount++).toString(16)}`;
     return {
       // Names are at most 253 characters.
       metadata: {
@@ -170,9 +172,7 @@ export class EventRecorder<Reason extends string = string> implements Recorder<R
     }
     series.waiting = true;
     this.#waiting.push(series);
-    this.#sending ??= this.#sendAll().finally(() => {
-      this.#sending = undefined;
-    });
+    this.#sending ??= this.#sendAll();
   }
 
   async #sendAll(): Promise<void> {
@@ -180,6 +180,7 @@ export class EventRecorder<Reason extends string = string> implements Recorder<R
       series.waiting = false;
       this.#o.onOutcome?.((await this.#write(series)) ? 'sent' : 'failed');
     }
+    this.#sending = undefined;
   }
 
   async #write(series: Series): Promise<boolean> {

@@ -45,9 +45,9 @@ export function fingerprint(value: Json): string {
 
 /** JSON with the fields in order; undefined ones are left out. */
 export function canonical(value: Json): string {
-  return JSON.stringify(value, (_, each: Json) =>
-    isRecord(each) ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1))) : each,
-  );
+  const ordered = (_: string, each: Json) =>
+    isRecord(each) ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1))) : each;
+  return JSON.stringify(value ?? null, ordered);
 }
 
 function isRecord(value: Json): value is Record<string, Json> {

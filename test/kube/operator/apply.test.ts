@@ -67,7 +67,7 @@ const statefulSet = (memory: string, replicas = 1) => ({
   },
 });
 
-test('[A1] what would change nothing is not sent, although the server writes values differently', async () => {
+test('[A1] what would change nothing is not sent, though the server writes values differently', async () => {
   const { writer } = aWriter();
   const wanted = statefulSet('1024Mi');
   const first = await writer.apply(STATEFUL_SETS, wanted);
@@ -107,7 +107,7 @@ test('[A2] a field of another manager is taken, and the caller hears whose it wa
   expect(log.lines.map(({ event }) => event)).toEqual(['apply.taken']);
 });
 
-test('[A3] a status: written when it changed, its times kept, never into an object that came after', async () => {
+test('[A3] a status: written when it changed, times kept, never into a later object', async () => {
   const { writer } = aWriter();
   await writer.apply(WIDGETS, { metadata: at('stated'), spec: { size: 1 } });
   const first = await read('stated');
@@ -141,7 +141,7 @@ test('[A3] a status: written when it changed, its times kept, never into an obje
   expect((await read('stated')).status?.ready).toBeUndefined();
 });
 
-test('[A4] finalizers: on and off beside others, on stale objects, and never bringing back what is gone', async () => {
+test('[A4] finalizers: beside others, on stale objects, never bringing back what is gone', async () => {
   const { writer } = aWriter();
   const mine = 'test.flowmesh.io/mine';
   const stale = await connection.client.create(WIDGETS, { metadata: at('held'), spec: {} });
@@ -169,7 +169,7 @@ test('[A4] finalizers: on and off beside others, on stale objects, and never bri
   expect((await read('held')).metadata.finalizers).toBeUndefined();
 });
 
-test('[A5] deletions: only of the very object that was meant, in the state that was seen if that is asked', async () => {
+test('[A5] deletions: only of the very object that was meant', async () => {
   const { writer } = aWriter();
   const old = await connection.client.create(WIDGETS, { metadata: at('target'), spec: { size: 1 } });
   await connection.client.patch(WIDGETS, at('target'), { spec: { size: 2 } }, { type: 'merge' });
