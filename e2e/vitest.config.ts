@@ -16,6 +16,16 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     maxWorkers: 2,
-    projects: [{ extends: true, test: { ...shared, name: 'kube', include: ['test/kube/**/*.test.ts'] } }],
+    projects: [
+      { extends: true, test: { ...shared, name: 'kube', include: ['test/kube/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: { ...shared, name: 'e2e', include: ['e2e/specs/**/*.e2e.ts'], fileParallelism: false },
+      },
+      {
+        extends: true,
+        test: { ...shared, name: 'harness', include: ['e2e/harness/**/*.test.ts'], fileParallelism: false },
+      },
+    ],
   },
 });

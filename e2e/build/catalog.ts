@@ -2,7 +2,16 @@
 //   1. One Go module per upstream: their dependency graphs disagree, so they are never merged.
 //   2. A change of a recipe or of any file in its folder is another binary.
 
-export type Part = 'control-plane' | 'node' | 'coredns' | 'containerd' | 'pause' | 'runc' | 'cni' | 'nft';
+export type Part =
+  | 'control-plane'
+  | 'node'
+  | 'kubectl'
+  | 'coredns'
+  | 'containerd'
+  | 'pause'
+  | 'runc'
+  | 'cni'
+  | 'nft';
 
 export type Recipe = { readonly version: string; readonly files: readonly string[] } & (
   | {
@@ -38,6 +47,7 @@ const containerd = 'github.com/containerd/containerd/v2';
 export const catalog: Readonly<Record<Part, Recipe>> = {
   'control-plane': { ...kubernetes, packages: ['./control-plane'], files: ['control-plane'] },
   node: { ...kubernetes, packages: ['./node'], files: ['node'] },
+  kubectl: { ...kubernetes, packages: ['./kubectl'], files: ['kubectl'] },
   coredns: {
     version: 'v1.15.0',
     how: 'go',

@@ -10,7 +10,7 @@ import { writeImage } from '../../scripts/image/oci.ts';
 import { architecture } from '../../scripts/image/platform.ts';
 import { cacheDir, ensureBinaries } from '../build/cache.ts';
 import { PAUSE_IMAGE } from '../local/configs.ts';
-import type { Driver, Observer } from './driver.ts';
+import { createRunner, type Driver, type Observer, tool } from './driver.ts';
 
 interface Up {
   readonly kubeconfig: string;
@@ -24,6 +24,7 @@ const clusters = join(cacheDir, 'clusters');
 const LONGEST_MS = 120_000;
 
 export function localDriver({ log, stage }: Observer): Driver {
+  const runner = createRunner();
   let guard: ChildProcess | undefined;
   let up: Up | undefined;
   let dir = '';
@@ -87,32 +88,23 @@ export function localDriver({ log, stage }: Observer): Driver {
   async function loadImage(tar: string): Promise<void> {
     if (up === undefined) throw new Error('the cluster is not up');
     const ctr = (await ensureBinaries(['containerd'], log))('containerd', 'ctr');
-    const flags = ['--address', up.socket, '-n', 'k8s.io', 'images', 'import', '--local=false', tar];
-    const child = spawn(ctr, flags, { stdio: ['ignore', 'ignore', 'pipe'] });
-    let errors = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      errors += text;
-    });
-    const [code] = await once(child, 'close');
-    if (code !== 0) throw new Error(`${tar} could not be imported: ${errors}`);
+    await tool([ctr, '--address', up.socket, '-n', 'k8s.io', 'images', 'import', tar]);
   }
 
   return {
     name: 'local',
-    lacks: {
-      'needs:multinode': 'the local cluster has one node',
-      'needs:networkpolicy': 'the bridge of the local cluster enforces no policies',
+    abilities: {
+      lacks: {
+        'needs:multinode': 'the local cluster has one node',
+        'needs:networkpolicy': 'the bridge of the local cluster enforces no policies',
+      },
     },
     up: bringUp,
     loadImage,
-    async run(command, env = {}) {
-      const enter = [`--net=/proc/${init()}/ns/net`, '--', ...command];
-      const child = spawn('nsenter', enter, { stdio: 'inherit', env: { ...process.env, ...env } });
-      const [code] = await once(child, 'close');
-      return code ?? 1;
-    },
+    run: (command, env) => runner.run(['nsenter', `--net=/proc/${init()}/ns/net`, '--', ...command], env),
     async down() {
       if (guard === undefined) return;
+      await runner.stop();
       keepLogs(dir);
       guard.stdin?.end();
       const end = await gone;

@@ -36,7 +36,7 @@ const launch = (name: string, command: readonly string[]): Running =>
 function startContainerd(): Running {
   mkdirSync(nodeDir, { recursive: true });
   mkdirSync(logs, { recursive: true });
-  const paths = { runc: binary('runc'), cni: join(binary('cni'), '..'), socket };
+  const paths = { runc: binary('runc'), cni: join(binary('cni'), '..'), socket, images: join(dir, 'images') };
   return launch('containerd', [binary('containerd'), '--config', containerdConfig(nodeDir, paths)]);
 }
 

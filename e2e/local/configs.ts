@@ -51,17 +51,21 @@ export function kubeletConfig(dir: string, { caFile, cert, key, socket }: Kubele
   });
 }
 
-export function containerdConfig(
-  dir: string,
-  { runc, cni, socket }: Record<'runc' | 'cni' | 'socket', string>,
-) {
+export interface ContainerdPaths {
+  readonly runc: string;
+  readonly cni: string;
+  readonly socket: string;
+  readonly images: string;
+}
+
+export function containerdConfig(dir: string, { runc, cni, socket, images }: ContainerdPaths): string {
   const confDir = join(dir, 'cni');
   mkdirSync(confDir, { recursive: true });
   write(join(confDir, '10-bridge.conflist'), cniConfig(dir));
   return write(
     join(dir, 'containerd.toml'),
     `version = 2
-root = "${dir}/containerd"
+root = "${images}"
 state = "/run/containerd"
 [grpc]
   address = "${socket}"

@@ -21,6 +21,9 @@ mount -t cgroup -o none,name=systemd cgroup "$cgroups/systemd"
 mount --make-rshared /
 mount -t tmpfs tmpfs /run
 mkdir /run/netns
+# Images are unpacked for this run only: in memory they come and go faster. Volumes stay on the disk.
+mkdir "$dir/images"
+mount -t tmpfs tmpfs "$dir/images"
 # Catches every path below /var and /tmp that a program has built in.
 for folder in var tmp; do
   mkdir -p "$dir/$folder/upper" "$dir/$folder/work"
