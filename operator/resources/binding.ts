@@ -4,7 +4,7 @@
 import type { V1Secret } from '@kubernetes/client-node';
 import type { ListenerName, ResolvedCluster } from './cluster.ts';
 import { metadataOf } from './names.ts';
-import type { Wire } from './objects.ts';
+import type { Built } from './objects.ts';
 import { serviceHost } from './services.ts';
 
 export interface Credentials {
@@ -13,7 +13,7 @@ export interface Credentials {
   readonly authorities?: string | undefined;
 }
 
-export function bindingSecret(cluster: ResolvedCluster, credentials: Credentials): Wire<V1Secret> {
+export function bindingSecret(cluster: ResolvedCluster, credentials: Credentials): Built<V1Secret> {
   const { token, authorities } = credentials;
   const host = serviceHost(cluster);
   const addresses = addressesOf(cluster);
@@ -37,7 +37,7 @@ const redisUrl = (hasTls: boolean, token: string, address: string) =>
   `${hasTls ? 'rediss' : 'redis'}://default:${encodeURIComponent(token)}@${address}`;
 
 /** Made once and kept: a new token would lock every application out. */
-export function tokenSecret(cluster: ResolvedCluster, token: string): Wire<V1Secret> {
+export function tokenSecret(cluster: ResolvedCluster, token: string): Built<V1Secret> {
   return secret(cluster, cluster.names.tokenSecret, 'Opaque', { token });
 }
 
@@ -50,7 +50,7 @@ export function secret(
   name: string,
   type: string,
   content: Record<string, string | undefined>,
-): Wire<V1Secret> {
+): Built<V1Secret> {
   const data = Object.entries(content).flatMap(([key, text]) =>
     text === undefined ? [] : [[key, Buffer.from(text).toString('base64')]],
   );

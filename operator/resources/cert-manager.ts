@@ -3,14 +3,15 @@
 
 import { LEAF_DAYS } from './certificate-plan.ts';
 import type { ResolvedCluster } from './cluster.ts';
-import { metadataOf, type OwnedMetadata } from './names.ts';
+import { metadataOf } from './names.ts';
+import type { KubernetesObject } from './objects.ts';
 import { dnsNamesOf } from './services.ts';
 
 export const CERT_MANAGER_API = 'cert-manager.io/v1';
 
-export function certificate(
-  cluster: ResolvedCluster,
-): { apiVersion: string; kind: string; metadata: OwnedMetadata; spec: Record<string, unknown> } | undefined {
+type Certificate = KubernetesObject & { spec: Record<string, unknown> };
+
+export function certificate(cluster: ResolvedCluster): Certificate | undefined {
   const { names, tls } = cluster;
   if (tls.mode !== 'CertManager' || tls.issuerRef === undefined) return undefined;
   return {

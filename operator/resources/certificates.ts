@@ -19,7 +19,7 @@ import {
   unique,
 } from './certificate-plan.ts';
 import type { ResolvedCluster } from './cluster.ts';
-import type { Wire } from './objects.ts';
+import type { Built } from './objects.ts';
 import { signCertificate } from './x509.ts';
 
 const DAY_MS = 86_400_000;
@@ -151,8 +151,8 @@ function bundleOf(certificates: readonly X509Certificate[]): string {
 
 const keyText = (key: KeyObject) => String(key.export({ type: 'pkcs8', format: 'pem' }));
 
-export const authoritySecret = (cluster: ResolvedCluster, text: SecretText): Wire<V1Secret> =>
+export const authoritySecret = (cluster: ResolvedCluster, text: SecretText): Built<V1Secret> =>
   secret(cluster, cluster.names.authoritySecret, 'kubernetes.io/tls', text);
 
-export const tlsSecret = (cluster: ResolvedCluster, text: SecretText): Wire<V1Secret> =>
+export const tlsSecret = (cluster: ResolvedCluster, text: SecretText): Built<V1Secret> =>
   secret(cluster, cluster.names.tlsSecret, 'kubernetes.io/tls', text);

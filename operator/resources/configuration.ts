@@ -8,7 +8,7 @@ import { stringify } from 'yaml';
 import { canonical, hashOf } from './canonical.ts';
 import type { ResolvedCluster } from './cluster.ts';
 import { metadataOf } from './names.ts';
-import type { Wire } from './objects.ts';
+import type { Built } from './objects.ts';
 import { dnsNamesOf } from './services.ts';
 
 export const DATA_DIR = '/var/lib/flowmesh';
@@ -53,7 +53,7 @@ export function serveConfig(cluster: ResolvedCluster): Record<string, unknown> {
   });
 }
 
-export function configMap(cluster: ResolvedCluster): Wire<V1ConfigMap> {
+export function configMap(cluster: ResolvedCluster): Built<V1ConfigMap> {
   return {
     apiVersion: 'v1',
     kind: 'ConfigMap',

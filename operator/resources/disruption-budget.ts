@@ -3,9 +3,9 @@
 import type { V1PodDisruptionBudget } from '@kubernetes/client-node';
 import type { ResolvedCluster } from './cluster.ts';
 import { metadataOf, selectorLabels } from './names.ts';
-import type { Wire } from './objects.ts';
+import type { Built } from './objects.ts';
 
-export function disruptionBudget(cluster: ResolvedCluster): Wire<V1PodDisruptionBudget> | undefined {
+export function disruptionBudget(cluster: ResolvedCluster): Built<V1PodDisruptionBudget> | undefined {
   if (!cluster.hasDisruptionBudget || cluster.replicas <= 1) return undefined;
   return {
     apiVersion: 'policy/v1',

@@ -3,17 +3,13 @@
 //   O2. An alert says what is wrong and what to do; each can fire for one cluster alone.
 import { alertsOf } from './alerts.ts';
 import type { ResolvedCluster } from './cluster.ts';
-import { metadataOf, type OwnedMetadata, selectorLabels } from './names.ts';
+import { metadataOf, selectorLabels } from './names.ts';
+import type { KubernetesObject, OwnedMetadata } from './objects.ts';
 import { SERVICE_KIND, serviceHost } from './services.ts';
 
 export const MONITORING_API = 'monitoring.coreos.com/v1';
 
-interface MonitoringObject {
-  apiVersion: string;
-  kind: string;
-  metadata: OwnedMetadata;
-  spec: Record<string, unknown>;
-}
+type MonitoringObject = KubernetesObject & { spec: Record<string, unknown> };
 
 export function serviceMonitor(cluster: ResolvedCluster): MonitoringObject {
   const { names, tls, monitoring } = cluster;

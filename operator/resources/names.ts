@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import type { V1OwnerReference } from '@kubernetes/client-node';
 import { API_VERSION } from '../../crds/definitions.ts';
+import type { OwnedMetadata } from './objects.ts';
 
 export const CONTAINER = 'flowmesh';
 export const FIELD_PREFIX = 'flowmesh.io';
@@ -109,14 +110,6 @@ export function isOwnedBy(
   { uid }: Pick<Subject, 'uid'>,
 ): boolean {
   return metadata?.ownerReferences?.some((owner) => owner.controller === true && owner.uid === uid) ?? false;
-}
-
-export interface OwnedMetadata {
-  name: string;
-  namespace: string;
-  labels: Record<string, string>;
-  annotations?: Record<string, string>;
-  ownerReferences: V1OwnerReference[];
 }
 
 export function metadataOf(subject: Subject & { version?: string | undefined }, name: string): OwnedMetadata {

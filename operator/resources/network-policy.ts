@@ -6,7 +6,7 @@
 import type { V1NetworkPolicy, V1NetworkPolicyPeer } from '@kubernetes/client-node';
 import type { ResolvedCluster } from './cluster.ts';
 import { metadataOf, selectorLabels } from './names.ts';
-import type { Wire } from './objects.ts';
+import type { Built, Wire } from './objects.ts';
 
 type Peer = Wire<V1NetworkPolicyPeer>;
 
@@ -17,7 +17,7 @@ const OPERATOR_LABELS = { 'app.kubernetes.io/name': 'flowmesh', 'app.kubernetes.
 const DNS_PORTS = [53, 5353];
 const NATS_PORT = 4222;
 
-export function networkPolicy(cluster: ResolvedCluster): Wire<V1NetworkPolicy> | undefined {
+export function networkPolicy(cluster: ResolvedCluster): Built<V1NetworkPolicy> | undefined {
   if (!cluster.hasNetworkPolicy) return undefined;
   const own = { podSelector: { matchLabels: selectorLabels(cluster.name) } };
   const ports = cluster.listeners.map(({ port }) => ({ port, protocol: 'TCP' }));

@@ -3,9 +3,9 @@
 import type { V1ServiceAccount } from '@kubernetes/client-node';
 import type { ResolvedCluster } from './cluster.ts';
 import { metadataOf } from './names.ts';
-import type { Wire } from './objects.ts';
+import type { Built } from './objects.ts';
 
-export function serviceAccount(cluster: ResolvedCluster): Wire<V1ServiceAccount> {
+export function serviceAccount(cluster: ResolvedCluster): Built<V1ServiceAccount> {
   return {
     apiVersion: 'v1',
     kind: 'ServiceAccount',

@@ -3,8 +3,8 @@
 //   S2. Pods find each other before they are ready, so the headless Service lists all of them.
 import type { V1Service, V1ServicePort } from '@kubernetes/client-node';
 import type { ListenerName, ResolvedCluster } from './cluster.ts';
-import { FIELD_PREFIX, metadataOf, type OwnedMetadata, selectorLabels } from './names.ts';
-import type { Wire } from './objects.ts';
+import { FIELD_PREFIX, metadataOf, selectorLabels } from './names.ts';
+import type { Built, OwnedMetadata } from './objects.ts';
 
 /** The label that tells the two Services apart: `client` or `pods`. */
 export const SERVICE_KIND = `${FIELD_PREFIX}/service`;
@@ -12,7 +12,7 @@ export const SERVICE_KIND = `${FIELD_PREFIX}/service`;
 /** What meshes and load balancers may know about a port. */
 const APP_PROTOCOLS: Readonly<Record<ListenerName, string>> = { grpc: 'grpc', http: 'http', redis: 'redis' };
 
-export function clientService(cluster: ResolvedCluster): Wire<V1Service> {
+export function clientService(cluster: ResolvedCluster): Built<V1Service> {
   return {
     apiVersion: 'v1',
     kind: 'Service',
@@ -21,7 +21,7 @@ export function clientService(cluster: ResolvedCluster): Wire<V1Service> {
   };
 }
 
-export function podService(cluster: ResolvedCluster): Wire<V1Service> {
+export function podService(cluster: ResolvedCluster): Built<V1Service> {
   return {
     apiVersion: 'v1',
     kind: 'Service',

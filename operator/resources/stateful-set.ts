@@ -7,7 +7,7 @@
 import type { V1PodTemplateSpec, V1StatefulSet } from '@kubernetes/client-node';
 import type { ResolvedCluster } from './cluster.ts';
 import { metadataOf, selectorLabels } from './names.ts';
-import type { Wire } from './objects.ts';
+import type { Built, Wire } from './objects.ts';
 import { DATA_VOLUME } from './pod.ts';
 
 export interface ClaimTemplate {
@@ -20,7 +20,7 @@ export function statefulSet(
   cluster: ResolvedCluster,
   template: Wire<V1PodTemplateSpec>,
   claim: ClaimTemplate = cluster.storage,
-): Wire<V1StatefulSet> {
+): Built<V1StatefulSet> {
   const { names, name, replicas } = cluster;
   return {
     apiVersion: 'apps/v1',

@@ -107,11 +107,11 @@ test('every object has the owner, the labels and the namespace of its cluster', 
   for (const renderCase of CASES) {
     const { metadata: cluster } = renderCase.cluster;
     for (const { metadata } of objectsOf(renderCase)) {
-      expect(metadata?.namespace).toBe('shop');
-      expect(metadata?.ownerReferences).toMatchObject([
+      expect(metadata.namespace).toBe('shop');
+      expect(metadata.ownerReferences).toMatchObject([
         { name: cluster.name, uid: cluster.uid, controller: true },
       ]);
-      expect(metadata?.labels).toMatchObject({
+      expect(metadata.labels).toMatchObject({
         'app.kubernetes.io/name': 'flowmesh',
         'app.kubernetes.io/managed-by': 'flowmesh-operator',
         'app.kubernetes.io/instance': namesOf(cluster.name).stem,

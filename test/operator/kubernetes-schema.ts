@@ -1,7 +1,6 @@
 // An object against the OpenAPI schema of Kubernetes, offline: values by the schemas of kubernetes-models,
 // names of fields by the models of the client, which are newer and know what does not exist.
 import * as models from '@kubernetes/client-node';
-import type { KubernetesObject } from '../../operator/resources/objects.ts';
 
 interface Model {
   getAttributeTypeMap(): { baseName: string; type: string }[];
@@ -12,7 +11,7 @@ const CUSTOM: Readonly<Record<string, string>> = {
   'cert-manager.io': '@kubernetes-models/cert-manager',
 };
 
-export async function schemaProblems(object: KubernetesObject): Promise<string[]> {
+export async function schemaProblems(object: { apiVersion?: string; kind?: string }): Promise<string[]> {
   const { apiVersion = '', kind = '' } = object;
   const [group = ''] = apiVersion.includes('/') ? apiVersion.split('/') : [''];
   const home = CUSTOM[group] ?? 'kubernetes-models';
