@@ -5,39 +5,26 @@ import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { checkExposure, createAccess, hashToken } from './api/access.ts';
-import { startGrpc } from './api/grpc/server.ts';
-import { startHttp } from './api/http/server.ts';
-import { startRedis } from './api/redis/listener.ts';
 import { openFabric } from './fabric.ts';
+import { type ListenerOptions, prepareDoors } from './listeners.ts';
 import { realRuntime } from './runtime.ts';
 import type { Fabric } from './services.ts';
 import type { Memory } from './shard/memory-watch.ts';
 import type { StorageOptions } from './shard/open-shard.ts';
 import { createLog, type EventName, type Level } from './telemetry/log.ts';
-import { createMetrics } from './telemetry/metrics.ts';
 
-export interface ServerOptions {
+export interface ServerOptions extends ListenerOptions {
   /** null: everything in memory, gone at the end. */
   readonly dataDir: string | null;
   readonly shards: number;
-  readonly host: string;
-  /** 0: any free one. */
-  readonly grpcPort: number;
-  readonly httpPort: number;
-  /** Unset: no Redis listener. */
-  readonly redisPort?: number | undefined;
-  /** Names beyond localhost and the bound host that HTTP answers to. */
-  readonly allowedHosts?: readonly string[];
-  readonly token?: string | undefined;
-  /** Serve anybody, also beyond loopback. */
-  readonly insecure: boolean;
   /** Queues and streams appear on first use. */
   readonly autoCreate: boolean;
   readonly logLevel: Level;
   /** What the process may take; default: the limit of its container, or all that the machine has. */
   readonly memoryLimitBytes?: number | undefined;
   readonly storage?: StorageOptions | undefined;
+  /** How long calls that run may take to finish at the end. Default: 5 s. */
+  readonly drainMs?: number | undefined;
   /** The process must end; the default ends it. */
   readonly onFatal?: (error: Error) => void;
 }
@@ -63,12 +50,11 @@ export const VERSION: string = (
 ).version;
 
 export async function startServer(o: ServerOptions): Promise<RunningServer> {
-  const { host, token, insecure } = o;
-  checkExposure({ host, token: token !== undefined, insecure });
   const log = createLog({ level: o.logLevel, pretty: process.stdout.isTTY });
   const onFatal = o.onFatal ?? endProcess;
   const memory = memoryOf(o.memoryLimitBytes);
   const keysBytesMax = Math.min(KEYS_BYTES_MAX, memory.limitBytes * KEYS_SHARE_MAX);
+  const doors = await prepareDoors(o, { log, runtime: realRuntime, version: VERSION });
   const fabric = await openFabric({
     dataDir: o.dataDir,
     shards: o.shards,
@@ -87,22 +73,16 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
       );
       onFatal(error);
     },
+  }).catch(async (error: unknown) => {
+    await doors.close();
+    throw error;
   });
   try {
-    const tokens = token === undefined ? [] : [{ identity: 'token', sha256: hashToken(token) }];
-    const access = createAccess({ anonymous: token === undefined, tokens });
-    const metrics = createMetrics(fabric);
-    const common = { fabric, host, access, log, metrics, runtime: realRuntime };
-    const grpc = await startGrpc({ ...common, port: o.grpcPort });
-    const http = await startHttp({ ...common, port: o.httpPort, allowedHosts: o.allowedHosts ?? [] });
-    const redis =
-      o.redisPort === undefined
-        ? undefined
-        : await startRedis({ ...common, port: o.redisPort, version: VERSION });
+    const { grpc, http, redis, close } = await doors.open(fabric);
     let closing: Promise<void> | undefined;
     const closeAll = async () => {
       fabric.drain();
-      await Promise.all([grpc, http, redis].map((listener) => listener?.close(GRACE_MS)));
+      await close(o.drainMs ?? GRACE_MS);
       await fabric.close();
     };
     return {

@@ -48,6 +48,8 @@ export interface Access {
    * not start.
    */
   isOpen(operation: string): boolean;
+  /** From now on these are known, and no others. */
+  replaceTokens(tokens: readonly TokenGrant[]): void;
 }
 
 const SCHEME = /^bearer +/i;
@@ -59,18 +61,7 @@ const ANONYMOUS: Identity = { name: 'anonymous', tenant: DEFAULT_TENANT, verbs: 
 export const hashToken = (token: string): string => createHash('sha256').update(token).digest('hex');
 
 export function createAccess({ anonymous, tokens }: AccessOptions): Access {
-  const known = tokens.map(({ identity, sha256, verbs }) => {
-    const digest = Buffer.from(sha256, 'hex');
-    if (digest.length !== 32) {
-      throw new FlowError('INVALID_ARGUMENT', `token of ${identity}: sha256 must be 64 hexadecimal digits`);
-    }
-    const name: Identity = {
-      name: identity,
-      tenant: DEFAULT_TENANT,
-      verbs: verbs === undefined ? null : new Set(verbs),
-    };
-    return { digest, identity: name };
-  });
+  let known = tokens.map(knownToken);
 
   function byToken(authorization: string): Identity {
     const token = authorization.replace(SCHEME, '');
@@ -104,7 +95,23 @@ export function createAccess({ anonymous, tokens }: AccessOptions): Access {
       );
     },
     isOpen: (operation) => needOf(operation).kind === 'open',
+    replaceTokens(next) {
+      known = next.map(knownToken);
+    },
   };
+}
+
+function knownToken({ identity, sha256, verbs }: TokenGrant): { digest: Buffer; identity: Identity } {
+  const digest = Buffer.from(sha256, 'hex');
+  if (digest.length !== 32) {
+    throw new FlowError('INVALID_ARGUMENT', `token of ${identity}: sha256 must be 64 hexadecimal digits`);
+  }
+  const name: Identity = {
+    name: identity,
+    tenant: DEFAULT_TENANT,
+    verbs: verbs === undefined ? null : new Set(verbs),
+  };
+  return { digest, identity: name };
 }
 
 function needOf(operation: string): Need {
@@ -139,7 +146,7 @@ export interface Exposure {
   readonly host: string;
   /** Whether a token is configured. */
   readonly token: boolean;
-  /** `clientCa`: only clients with a certificate of this authority get in. */
+  /** `clientCa`: a certificate of this authority is an identity. */
   readonly tls?: { readonly clientCa?: unknown } | undefined;
   readonly insecure: boolean;
 }

@@ -6,6 +6,7 @@ import { KvClient } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { createAccess } from '../../dataplane/api/access.ts';
+import { fixedTls } from '../../dataplane/api/tls.ts';
 import * as certificates from './certificates.ts';
 import { listenHttp, refused, startFake, unary } from './support.ts';
 
@@ -18,7 +19,7 @@ const {
   strangerCert,
   strangerKey,
 } = certificates;
-const tls = { cert, key, clientCa: ca };
+const tls = fixedTls({ cert, key, clientCa: ca });
 // The client connects to an address, but the certificate is for a name.
 const byName = { 'grpc.ssl_target_name_override': 'localhost' };
 const access = createAccess({ anonymous: false, tokens: [] });
@@ -63,7 +64,7 @@ test('HTTP: the same', async () => {
 });
 
 test('TLS without client certificates still asks for a token', async () => {
-  const { client } = await startFake({ tls: { cert, key }, access });
+  const { client } = await startFake({ tls: fixedTls({ cert, key }), access });
   const stub = client(KvClient, grpc.credentials.createSsl(ca), byName);
   expect((await refused(unary(stub, stub.execute, {}))).code).toBe(grpc.status.UNAUTHENTICATED);
 });

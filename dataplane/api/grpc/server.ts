@@ -13,6 +13,7 @@ import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Access } from '../access.ts';
 import { createRefuse, errorMessage } from '../refusals.ts';
+import { grpcCredentials, type LiveTls } from '../tls.ts';
 import { addBuiltinServices } from './builtin.ts';
 import type { GrpcContext } from './call.ts';
 import { guarded } from './codec.ts';
@@ -20,21 +21,13 @@ import { type ReplyProtocol, replyHandler, WINDOW } from './replies.ts';
 import { consumeProtocol, feedHandler, sessionHandler, workProtocol } from './sessions.ts';
 import { unaryHandler, unaryMethods } from './unary.ts';
 
-export interface Tls {
-  /** PEM. */
-  readonly cert: Buffer;
-  readonly key: Buffer;
-  /** PEM. Set: only clients with a certificate of this authority get in. */
-  readonly clientCa?: Buffer;
-}
-
 export interface GrpcOptions {
   readonly fabric: Fabric;
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
   readonly access: Access;
-  readonly tls?: Tls | undefined;
+  readonly tls?: LiveTls | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly runtime: Runtime;
@@ -77,7 +70,7 @@ export async function startGrpc(options: GrpcOptions): Promise<Listener> {
   const builtin = addBuiltinServices(server, context, Object.keys(services));
   const host =
     options.host.includes(':') && !options.host.startsWith('[') ? `[${options.host}]` : options.host;
-  const port = await bind(server, `${host}:${options.port}`, credentials(options.tls));
+  const port = await bind(server, `${host}:${options.port}`, grpcCredentials(options.tls));
   log.info({ event: 'grpc.listening', host: options.host, port }, 'gRPC listener is up');
 
   return {
@@ -93,12 +86,6 @@ export async function startGrpc(options: GrpcOptions): Promise<Listener> {
       log.info({ event: 'grpc.closed', port }, 'gRPC listener is closed');
     },
   };
-}
-
-function credentials(tls: Tls | undefined): grpc.ServerCredentials {
-  if (!tls) return grpc.ServerCredentials.createInsecure();
-  const pair = { cert_chain: tls.cert, private_key: tls.key };
-  return grpc.ServerCredentials.createSsl(tls.clientCa ?? null, [pair], tls.clientCa !== undefined);
 }
 
 function bind(server: grpc.Server, address: string, credentials: grpc.ServerCredentials): Promise<number> {

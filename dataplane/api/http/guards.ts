@@ -15,7 +15,7 @@ export interface GuardOptions {
   readonly fabric: Fabric;
   readonly access: Access;
   readonly host: string;
-  /** Names beyond localhost and the bound host; '*': any. */
+  /** Names beyond localhost and the bound host; '*': any; '*.example': those directly below it. */
   readonly allowedHosts: readonly string[];
   isClosing(): boolean;
 }
@@ -89,9 +89,12 @@ function hostname(authority: string): string {
 function hostCheck({ host, allowedHosts }: GuardOptions): (request: FastifyRequest) => boolean {
   if (allowedHosts.includes('*')) return () => true;
   const names = new Set(['localhost', '127.0.0.1', '::1', host, ...allowedHosts].map(hostname));
+  // `*.pods.shop` is any name directly below it, as in certificates.
+  const parents = new Set([...names].flatMap((name) => (name.startsWith('*.') ? [name.slice(2)] : [])));
   return ({ headers, socket }) => {
     const name = hostname(headers.host ?? '');
-    if (names.has(name)) return true;
+    if (names.has(name) || (name.includes('.') && parents.has(name.slice(name.indexOf('.') + 1))))
+      return true;
     // The address that the connection came in on: a pod is probed and scraped by its own. A name cannot
     // rebind to it, because then the name would stand here.
     return isIP(name) !== 0 && name === (socket.localAddress ?? '').replace(/^::ffff:/, '');

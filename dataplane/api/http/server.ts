@@ -3,8 +3,8 @@
 //   S2. Every error, from the first byte on, is a problem document with a code.
 //   S3. Clients that send slowly are cut by time limits on what they send; what they wait for is not
 //       limited by them, so long polls live.
-import { createServer, type ServerOptions } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer, type RequestListener, type ServerOptions } from 'node:http';
+import { createServer as createTlsServer, type Server } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import { FlowError } from '@flowmesh/protocol';
@@ -14,8 +14,9 @@ import type { Fabric } from '../../services.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Access } from '../access.ts';
-import type { Listener, Tls } from '../grpc/server.ts';
+import type { Listener } from '../grpc/server.ts';
 import { createRefuse } from '../refusals.ts';
+import { contextOf, HANDSHAKE_TIMEOUT_MS, type LiveTls, requestOf } from '../tls.ts';
 import { addEffectRoutes } from './effects.ts';
 import { addFigureRoutes } from './figures.ts';
 import { addFlowRoutes } from './flows.ts';
@@ -47,7 +48,7 @@ export interface HttpOptions {
   readonly access: Access;
   /** Host names beyond localhost and `host`; '*': any. */
   readonly allowedHosts: readonly string[];
-  readonly tls?: Tls | undefined;
+  readonly tls?: LiveTls | undefined;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly runtime: Runtime;
@@ -179,20 +180,19 @@ function serverFactory({ tls, limits }: HttpOptions): FastifyServerFactory {
     keepAliveTimeout: 72_000,
   };
   return (handler) => {
-    const server = tls
-      ? createTlsServer(
-          {
-            ...settings,
-            cert: tls.cert,
-            key: tls.key,
-            ...(tls.clientCa ? { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true } : {}),
-          },
-          handler,
-        )
-      : createServer(settings, handler);
+    const server = tls ? secureServer(tls, settings, handler) : createServer(settings, handler);
     server.maxConnections = connectionsMax;
     return server;
   };
+}
+
+function secureServer(tls: LiveTls, settings: ServerOptions, handler: RequestListener): Server {
+  const { current } = tls;
+  const secure = { ...requestOf(current), ...contextOf(current), handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
+  const server = createTlsServer({ ...settings, ...secure }, handler);
+  const unfollow = tls.follow((next) => server.setSecureContext(contextOf(next)));
+  server.once('close', unfollow);
+  return server;
 }
 
 /**

@@ -2,7 +2,8 @@
 // and session.ts, how it differs from Redis in docs/redis.md.
 //   L1. A command without an entry in the permission table stops the start.
 //   L2. A connection that leaves a request unfinished for REQUEST_TIMEOUT_MS is closed.
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, TLSSocket } from 'node:tls';
 import { FlowError } from '@flowmesh/protocol';
 import type { Runtime } from '../../runtime.ts';
 import type { Fabric } from '../../services.ts';
@@ -10,6 +11,7 @@ import type { Log } from '../../telemetry/log.ts';
 import type { Access } from '../access.ts';
 import type { Listener } from '../grpc/server.ts';
 import { checkServing, closing } from '../refusals.ts';
+import { contextOf, HANDSHAKE_TIMEOUT_MS, type LiveTls, requestOf } from '../tls.ts';
 import { Connection } from './connection.ts';
 import { Cursors } from './cursors.ts';
 import { Executor } from './executor.ts';
@@ -28,6 +30,7 @@ export interface RedisOptions {
   readonly runtime: Runtime;
   readonly version: string;
   readonly connectionsMax?: number;
+  readonly tls?: LiveTls | undefined;
 }
 
 const CONNECTIONS_MAX = 10_000;
@@ -62,14 +65,14 @@ export async function startRedis(o: RedisOptions): Promise<Listener> {
       return error as FlowError;
     }
   };
-  const listener = createServer({ keepAlive: true }, (socket) => {
+  const accept = (socket: Socket) => {
     const onError = (err: unknown) => log.error({ event: 'redis.failed', err }, 'a Redis connection failed');
     connections.set(
       socket,
       new Connection({
         id: nextId++,
         socket,
-        access,
+        access: accessOf(access, socket),
         executor,
         kv: fabric.kv,
         writer,
@@ -80,6 +83,13 @@ export async function startRedis(o: RedisOptions): Promise<Listener> {
       }),
     );
     socket.once('close', () => connections.delete(socket));
+  };
+  const listener = o.tls === undefined ? createServer({ keepAlive: true }, accept) : secure(o.tls, accept);
+  /** Those that have not said yet who they are, too. */
+  const sockets = new Set<Socket>();
+  listener.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
   });
   listener.maxConnections = o.connectionsMax ?? CONNECTIONS_MAX;
   await new Promise<void>((resolve, reject) => {
@@ -107,10 +117,29 @@ export async function startRedis(o: RedisOptions): Promise<Listener> {
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
       for (const [socket, connection] of connections) if (connection.isIdle) socket.destroy();
       const cancel = runtime.after(graceMs, () => {
-        for (const socket of connections.keys()) socket.destroy();
+        for (const socket of sockets) socket.destroy();
       });
       await closed;
       cancel();
     },
   };
+}
+
+function secure(tls: LiveTls, accept: (socket: Socket) => void): Server {
+  const { current } = tls;
+  const options = { ...requestOf(current), ...contextOf(current), handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
+  const server = createTlsServer({ ...options, keepAlive: true }, accept);
+  // A handshake that fails is the client's affair: its socket is closed already.
+  server.on('tlsClientError', () => {});
+  const unfollow = tls.follow((next) => server.setSecureContext(contextOf(next)));
+  server.once('close', unfollow);
+  return server;
+}
+
+/** As that of the listener, for a client whose certificate says who it is. */
+function accessOf(access: Access, socket: Socket): Access {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return access;
+  const name: unknown = socket.getPeerCertificate().subject?.CN;
+  const certificate = Array.isArray(name) ? String(name[0]) : (name as string | undefined);
+  return { ...access, identify: (credentials) => access.identify({ certificate, ...credentials }) };
 }
