@@ -4,13 +4,17 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { clusterController, clusterDefaults } from './controllers/cluster/controller.ts';
 import { loadCredentials } from './kube/credentials.ts';
 import { createLog } from './log.ts';
 import { type Register, startOperator } from './operator.ts';
 import { type OperatorOptions, readOptions, UsageError, usage } from './options.ts';
+import { realKeys } from './resources/key-source.ts';
 import { realRuntime } from './runtime.ts';
 
-const controllers: readonly Register[] = [];
+const controllers: readonly Register[] = [
+  (host, options) => clusterController(host, { defaults: clusterDefaults(options), keys: realKeys }),
+];
 
 const VERSION: string = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }

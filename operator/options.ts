@@ -16,6 +16,9 @@ export interface OperatorOptions {
   readonly probes: Address | undefined;
   readonly logLevel: Level;
   readonly graceMs: number;
+  /** Of the pods of a cluster that names none. */
+  readonly image: string;
+  readonly clusterDomain: string;
   /** Name of the pod: in events, and in the lease. */
   readonly instance: string;
 }
@@ -49,6 +52,8 @@ const FLAGS = {
   'metrics-address': { value: 'host:port|off', fallback: '0.0.0.0:8080', help: '/metrics' },
   'probe-address': { value: 'host:port|off', fallback: '0.0.0.0:8081', help: '/healthz and /readyz' },
   'log-level': { value: 'level', fallback: 'info', help: LEVELS.join(', ') },
+  image: { value: 'name', fallback: 'flowmesh:dev', help: 'of pods whose cluster names none' },
+  'cluster-domain': { value: 'domain', fallback: 'cluster.local', help: 'of DNS names in the cluster' },
   'grace-seconds': { value: 'n', fallback: '20', help: 'for work under way at a shutdown' },
 } as const satisfies Record<string, Flag>;
 
@@ -84,6 +89,8 @@ export function readOptions(args: readonly string[], env: Environment, hostname:
     metrics: address('metrics-address', text('metrics-address')),
     probes: address('probe-address', text('probe-address')),
     logLevel: oneOf('log-level', text('log-level'), LEVELS),
+    image: text('image'),
+    clusterDomain: text('cluster-domain'),
     graceMs: 1000 * wholeNumber('grace-seconds', text('grace-seconds'), 3600),
     instance: env['POD_NAME'] || hostname,
   };

@@ -47,6 +47,7 @@ export class Informer<T extends KubeObject = KubeObject> {
   #resolveSynced: () => void = () => {};
   #aborter = new AbortController();
   #running: Promise<unknown> | undefined;
+  #isServed = false;
 
   constructor(options: InformerOptions<T>, context: InformerContext) {
     this.resource = options.resource;
@@ -68,6 +69,11 @@ export class Informer<T extends KubeObject = KubeObject> {
 
   get isSynced(): boolean {
     return this.#unlisted.size === 0;
+  }
+
+  /** Whether the API server has this kind; an optional one may come and go. */
+  get isServed(): boolean {
+    return this.#isServed;
   }
 
   get size(): number {
@@ -153,6 +159,11 @@ export class Informer<T extends KubeObject = KubeObject> {
 
   #tell(event: ReflectorEvent, namespace: string): void {
     const { log, onRelist } = this.#context;
+    if (event.kind === 'listed') this.#isServed = true;
+    if (event.kind === 'absent') {
+      this.#isServed = false;
+      return;
+    }
     const at = { resource: this.resource.plural, ...(namespace !== '' && { namespace }) };
     if (event.kind === 'listed') {
       onRelist?.(this.resource.plural, event.reason);

@@ -29,7 +29,9 @@ export interface Sink<T> {
 export type ReflectorEvent =
   | { readonly kind: 'listed'; readonly reason: RelistReason; readonly objects: number }
   | { readonly kind: 'failed'; readonly error: unknown; readonly failures: number; readonly waitMs: number }
-  | { readonly kind: 'recovered'; readonly failures: number };
+  | { readonly kind: 'recovered'; readonly failures: number }
+  /** The API is not installed. */
+  | { readonly kind: 'absent' };
 
 export interface ReflectorOptions<T extends KubeObject> {
   readonly resource: Resource<T>;
@@ -141,6 +143,7 @@ function afterFailure<T extends KubeObject>(
 ): number {
   if (o.optional && isNotFound(error)) {
     position.version = undefined;
+    o.sink.on({ kind: 'absent' });
     o.sink.complete(new Set());
     return ABSENT_LOOK_MS * (1 + o.runtime.random() / 10);
   }

@@ -1,0 +1,240 @@
+// What the cluster controller decides, by situation: a world in, a plan out.
+import { expect, test } from 'vitest';
+import type { FlowMeshClusterStatus } from '../../../crds/types.ts';
+import { type Action, decide } from '../../../operator/controllers/cluster/decide.ts';
+import type { Claim, FlowMeshCluster, Pod } from '../../../operator/controllers/cluster/kinds.ts';
+import {
+  clusterIndex,
+  gather,
+  type Sources,
+  type World,
+} from '../../../operator/controllers/cluster/world.ts';
+import type { Informer } from '../../../operator/kube/informer.ts';
+import { type KubeObject, keyOf, type Resource } from '../../../operator/kube/objects.ts';
+import { realKeys } from '../../../operator/resources/key-source.ts';
+import { testLog } from '../kube/support.ts';
+import { DEFAULTS } from '../render-cases.ts';
+import { aClaim, aCluster, aPod, aSet, DAY, NOW } from './support.ts';
+
+type Status = FlowMeshClusterStatus;
+
+interface There {
+  readonly objects?: readonly KubeObject[];
+  readonly pods?: readonly Pod[];
+  readonly claims?: readonly Claim[];
+  readonly served?: boolean;
+  readonly nowMs?: number;
+  readonly canExpand?: boolean;
+}
+
+/** The real gather over a world that stands still. */
+function worldOf(cluster: FlowMeshCluster, there: There = {}): Promise<World> {
+  const { objects = [], pods = [], claims = [], served = false, nowMs = NOW } = there;
+  const find = (plural: string) => ({
+    isServed: served,
+    get: (key: string) => objects.find((each) => plural === pluralOf(each) && keyOf(each.metadata) === key),
+  });
+  const byIndex = <T extends KubeObject>(all: readonly T[]) => ({
+    byIndex: (_: string, value: string) => all.filter((each) => clusterIndex(each).includes(value)),
+  });
+  const sources: Sources = {
+    owned: { get: (id: string) => find(id.split('.')[0] ?? '') } as unknown as ReadonlyMap<string, Informer>,
+    pods: byIndex(pods) as never,
+    claims: byIndex(claims) as never,
+    storageClasses: { get: () => ({ allowVolumeExpansion: there.canExpand ?? true }) } as never,
+    defaults: DEFAULTS,
+    keys: realKeys,
+    wallMs: () => nowMs,
+    get: async (resource: Resource, at) => find(resource.plural).get(keyOf(at)),
+  };
+  return gather(sources, cluster, { signal: new AbortController().signal, log: testLog(), failures: 0 });
+}
+
+const pluralOf = ({ kind = '' }: KubeObject) =>
+  kind === 'NetworkPolicy' ? 'networkpolicies' : `${kind.toLowerCase()}s`;
+
+async function planOf(cluster: FlowMeshCluster, there: There = {}) {
+  const plan = decide(cluster, await worldOf(cluster, there), there.nowMs ?? NOW);
+  const actions = (plan.actions ?? []) as Action[];
+  const status = (typeof plan.status === 'function' ? plan.status([]) : plan.status) as Status;
+  const told = (action: Action) => {
+    if (action.kind === 'apply') return `apply ${action.resource.kind} ${action.wanted.metadata.name}`;
+    if (action.kind === 'delete') return `delete ${action.resource.kind} ${action.live.metadata.name}`;
+    return action.kind === 'restart' ? `restart ${action.restart.pod.metadata.name}` : action.kind;
+  };
+  const condition = (type: string) => {
+    const found = status.conditions?.find((each) => each.type === type);
+    return found && `${found.status} ${found.reason}`;
+  };
+  return {
+    plan,
+    actions,
+    did: actions.map(told),
+    status,
+    condition,
+    reasons: plan.events?.map((e) => e.reason),
+  };
+}
+
+/** What a first round makes, as the API server would have it. */
+async function madeBy(cluster: FlowMeshCluster, nowMs = NOW): Promise<KubeObject[]> {
+  const { actions } = await planOf(cluster, { nowMs });
+  const made = actions.flatMap((each) => (each.kind === 'apply' ? [each.wanted] : []));
+  return [...made.filter(({ kind }) => kind !== 'StatefulSet'), aSet()];
+}
+
+test('a new cluster: Secrets first, the StatefulSet last', async () => {
+  const { did, condition, status } = await planOf(aCluster());
+  expect(did).toEqual([
+    'apply Secret main-flowmesh-token',
+    'apply Secret main-flowmesh-ca',
+    'apply Secret main-flowmesh-tls',
+    'apply Secret main-flowmesh-binding',
+    'apply ServiceAccount main-flowmesh',
+    'apply ConfigMap main-flowmesh-config',
+    'apply Service main-flowmesh-pods',
+    'apply Service main-flowmesh',
+    'apply StatefulSet main-flowmesh',
+  ]);
+  expect([condition('Accepted'), condition('Ready')]).toEqual(['True Valid', 'False Missing']);
+  expect(status.observedGeneration).toBe(3);
+});
+
+test('what is there is kept: the same world gives the same Secrets and the same status', async () => {
+  const cluster = aCluster();
+  const there = { objects: await madeBy(cluster), pods: [aPod(0)], claims: [aClaim()] };
+  const first = await planOf(cluster, there);
+  expect([first.condition('Synced'), first.condition('Ready'), first.condition('Drifted')]).toEqual([
+    'True Applied',
+    'True Serving',
+    'False NoDrift',
+  ]);
+  const again = await planOf({ ...cluster, status: first.status }, { ...there, nowMs: NOW + 60_000 });
+  expect(again.status).toEqual(first.status);
+  expect(again.plan.events).toEqual([]);
+  const secrets = (actions: Action[]) => actions.filter((each) => each.kind === 'apply').slice(0, 4);
+  expect(secrets(again.actions)).toEqual(secrets(first.actions));
+});
+
+test('a certificate is renewed after two thirds of its life, with an event', async () => {
+  const cluster = aCluster();
+  const objects = await madeBy(cluster);
+  const there = { objects, pods: [aPod(0)], claims: [aClaim()] };
+  expect((await planOf(cluster, { ...there, nowMs: NOW + 59 * DAY })).reasons).toEqual([]);
+  const due = await planOf(cluster, { ...there, nowMs: NOW + 61 * DAY });
+  expect(due.reasons).toEqual(['CertificatesRenewed']);
+  expect(due.did).not.toContain('restart main-flowmesh-0');
+  expect(Date.parse(due.status.certificates?.renewAt ?? '')).toBeGreaterThan(NOW + 61 * DAY);
+});
+
+test('what was there and is not any more is told as deleted', async () => {
+  const cluster = aCluster();
+  const objects = await madeBy(cluster);
+  const there = { objects, pods: [aPod(0)], claims: [aClaim()] };
+  const { status } = await planOf(cluster, there);
+  const without = objects.filter(({ kind }) => kind !== 'ConfigMap');
+  const { plan } = await planOf({ ...cluster, status }, { ...there, objects: without });
+  expect(plan.events).toMatchObject([
+    { reason: 'ObjectRecreated', note: 'ConfigMap main-flowmesh-config was deleted and is made again' },
+  ]);
+});
+
+test.for([
+  ['is going', aCluster({}, { deletionTimestamp: '2026-06-01T00:00:00Z' }), ['rest']],
+  ['is paused', aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } }), []],
+  ['would split its data over pods', aCluster({ replicas: 3 }), []],
+] as const)('a cluster that %s: nothing is written', async ([, cluster, did]) => {
+  expect((await planOf(cluster)).did).toEqual(did);
+});
+
+test('a paused cluster says so, and why nothing is known', async () => {
+  const { condition, reasons } = await planOf(
+    aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } }),
+  );
+  expect([condition('Synced'), condition('Drifted'), reasons]).toEqual([
+    'Unknown Paused',
+    'Unknown Paused',
+    ['Paused'],
+  ]);
+});
+
+test('an object of somebody else is left alone, and the rest is made', async () => {
+  const mine: KubeObject = { kind: 'Service', metadata: { name: 'main-flowmesh', namespace: 'shop' } };
+  const { did, condition, reasons } = await planOf(aCluster(), { objects: [mine] });
+  expect(did).not.toContain('apply Service main-flowmesh');
+  expect(did).toContain('apply StatefulSet main-flowmesh');
+  expect([condition('Synced'), condition('Drifted'), reasons]).toEqual([
+    'False NameTaken',
+    'True NameTaken',
+    ['NameTaken'],
+  ]);
+});
+
+test('a pod template with a mistake leaves the StatefulSet as it is', async () => {
+  const podTemplate = { spec: { containers: 'none' } } as never;
+  const { did, condition } = await planOf(aCluster({ podTemplate }));
+  expect(did).not.toContain('apply StatefulSet main-flowmesh');
+  expect([condition('Accepted'), condition('Synced')]).toEqual([
+    'False PodTemplateInvalid',
+    'False NotAccepted',
+  ]);
+});
+
+test('a write that fails is in the status', async () => {
+  const cluster = aCluster();
+  const plan = decide(cluster, await worldOf(cluster), NOW);
+  const [action] = plan.actions ?? [];
+  if (action === undefined || typeof plan.status !== 'function') throw new Error('a plan has both');
+  const error = new Error('admission webhook says no');
+  const status = plan.status([{ action, kind: 'failed', error }]);
+  expect(status.conditions).toContainEqual(
+    expect.objectContaining({
+      type: 'Synced',
+      status: 'False',
+      reason: 'ApplyFailed',
+      message: error.message,
+    }),
+  );
+});
+
+test('cert-manager is asked where it is, and missed where it is not', async () => {
+  const cluster = aCluster({ tls: { mode: 'CertManager', issuerRef: { name: 'ca' } } });
+  const without = await planOf(cluster);
+  expect(without.condition('Synced')).toBe('False CertManagerMissing');
+  expect(without.did.filter((each) => /Certificate|-ca|-tls/.test(each))).toEqual([]);
+  const present = await planOf(cluster, { served: true });
+  expect(present.did).toContain('apply Certificate main-flowmesh-tls');
+  expect(present.did).toContain('apply ServiceMonitor main-flowmesh');
+});
+
+test('scaled to nothing it is not ready, and everything stays', async () => {
+  const cluster = aCluster({ replicas: 0 });
+  const there = { objects: await madeBy(cluster), claims: [aClaim()] };
+  const { condition, did } = await planOf(cluster, there);
+  expect([condition('Ready'), condition('Synced')]).toEqual(['False ScaledToZero', 'True Applied']);
+  expect(did.filter((each) => each.startsWith('delete'))).toEqual([]);
+});
+
+test('a volume grows by its claim first, then the StatefulSet is made anew around its pods', async () => {
+  const cluster = aCluster({ storage: { size: '50Gi' } });
+  const there = { objects: await madeBy(cluster), pods: [aPod(0)] };
+  const first = await planOf(cluster, { ...there, claims: [aClaim('20Gi')] });
+  expect(first.did).toContain('apply PersistentVolumeClaim data-main-flowmesh-0');
+  expect(first.did).not.toContain('delete StatefulSet main-flowmesh');
+  const then = await planOf(cluster, { ...there, claims: [aClaim('50Gi', '20Gi')] });
+  expect(then.actions).toContainEqual(
+    expect.objectContaining({ kind: 'delete', propagation: 'Orphan', resource: expect.anything() }),
+  );
+  expect(then.did).not.toContain('apply StatefulSet main-flowmesh');
+  expect(then.condition('Synced')).toBe('False VolumesGrow');
+  const fixed = await planOf(cluster, { ...there, claims: [aClaim('20Gi')], canExpand: false });
+  expect(fixed.condition('Synced')).toBe('False VolumeExpansionUnsupported');
+  expect(fixed.did.filter((each) => /Claim|delete/.test(each))).toEqual([]);
+});
+
+test('a restart is in the plan and in the status', async () => {
+  const cluster = aCluster();
+  const there = { objects: await madeBy(cluster), pods: [aPod(0, { revision: 'old' })], claims: [aClaim()] };
+  const { did, condition } = await planOf(cluster, there);
+  expect([did.at(-1), condition('Synced')]).toEqual(['restart main-flowmesh-0', 'False RollingOut']);
+});
