@@ -61,6 +61,11 @@ export function toStreamSpec({ metadata, spec }: Stream) {
   };
 }
 
+const ADOPTIONS = { IfIdentical: 'if_identical', Always: 'always', Never: 'never' } as const;
+
+/** As DeclareQueue and DeclareStream take it. */
+export const toAdoption = ({ spec }: Queue | Stream) => ADOPTIONS[spec.adoptionPolicy ?? 'IfIdentical'];
+
 const durationMs = (text: string | undefined) => (text === undefined ? undefined : parseDurationMs(text));
 const rate = (text: string | undefined) => (text === undefined ? undefined : parseRate(text));
 const sizeBytes = (text: string | undefined) => (text === undefined ? undefined : parseSizeBytes(text));

@@ -329,7 +329,10 @@ export interface QueueSpec {
     timeout?: string;
     /** Failed and timed-out attempts after which a job is dead. Default 10. */
     maxAttempts?: number;
-    /** Deliveries after which a job is dead, even if its workers only crash. Default 20. */
+    /**
+     * Deliveries after which a job is dead, even if its workers only crash. Default 20, or twice maxAttempts
+     * where that is set.
+     */
     maxDeliveries?: number;
     /**
      * When a job with a key fails; Block tries it again before the others of its key, Skip makes it a dead
@@ -544,6 +547,14 @@ export interface QueueStatus {
       maxDepth?: number;
       /** As in spec. */
       onFull?: string;
+      /** As in spec. */
+      ratePerKey?: string;
+      /** As in spec. */
+      concurrencyPerKey?: number;
+      /** As in spec. */
+      rate?: string;
+      /** As in spec. */
+      concurrency?: number;
     };
     /** As in spec. */
     retention?: {

@@ -68,6 +68,13 @@ export function formatDuration(ms: number): string {
   return text;
 }
 
+/** The inverse of parseSizeBytes, in the largest unit that is exact: 1536 Mi is `1536Mi`, 1025 is `1025`. */
+export function exactSize(bytes: number): string {
+  const units = ['Ti', 'Gi', 'Mi', 'Ki'] as const;
+  const unit = units.find((each) => bytes % (SIZES[each] ?? 1) === 0);
+  return unit === undefined ? String(bytes) : `${bytes / (SIZES[unit] ?? 1)}${unit}`;
+}
+
 /** The inverse of parseSizeBytes where it comes out even, else with one decimal. */
 export function formatSize(bytes: number): string {
   const units = ['B', 'Ki', 'Mi', 'Gi', 'Ti'];
