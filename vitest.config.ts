@@ -21,7 +21,10 @@ export default defineConfig({
           ...shared,
           name: 'main',
           include: ['test/**/*.test.ts', 'proto/test/**/*.test.ts', 'sdk/node/test/**/*.test.ts'],
-          exclude: ['test/crash/**', 'test/faults/**', 'test/guard/**', 'test/kube/**', '**/node_modules/**'],
+          exclude: [
+            ...['crash', 'faults', 'guard', 'kube', 'chart'].map((folder) => `test/${folder}/**`),
+            '**/node_modules/**',
+          ],
         },
       },
       {

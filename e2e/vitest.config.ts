@@ -18,6 +18,7 @@ export default defineConfig({
     maxWorkers: 2,
     projects: [
       { extends: true, test: { ...shared, name: 'kube', include: ['test/kube/**/*.test.ts'] } },
+      { extends: true, test: { ...shared, name: 'chart', include: ['test/chart/**/*.test.ts'] } },
       {
         extends: true,
         test: { ...shared, name: 'e2e', include: ['e2e/specs/**/*.e2e.ts'], fileParallelism: false },

@@ -1,11 +1,13 @@
-// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, docs/reference/cli.md from cli/, and the
-// table of pod fields of operator/resources. (The types of crds/ come from crds/generate.ts.)
+// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, docs/reference/cli.md from cli/, the
+// table of pod fields of operator/resources, and the roles and definitions of the chart. (The types of crds/
+// come from crds/generate.ts.)
 // `npm run check` generates again and compares, so the output must depend on nothing but these.
 
 import { execFileSync } from 'node:child_process';
 import { globSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import protobuf from 'protobufjs';
+import { chartFiles } from './generate/chart.ts';
 import { staticModule } from './generate/codec.ts';
 import { exportedTypes } from './generate/model.ts';
 import { podSchemaSource } from './generate/pod-schema.ts';
@@ -52,5 +54,6 @@ if (import.meta.main) {
   lintProtos();
   generate(join(repository, 'proto/gen'));
   writeFileSync(cliReferencePath, await generateCliReference());
-  writeFileSync(join(repository, 'operator/resources/pod-schema.ts'), podSchemaSource());
+  const files = { 'operator/resources/pod-schema.ts': podSchemaSource(), ...chartFiles() };
+  for (const [path, text] of Object.entries(files)) writeFileSync(join(repository, path), text);
 }

@@ -11,7 +11,8 @@ export type Part =
   | 'pause'
   | 'runc'
   | 'cni'
-  | 'nft';
+  | 'nft'
+  | 'helm';
 
 export type Recipe = { readonly version: string; readonly files: readonly string[] } & (
   | {
@@ -43,6 +44,8 @@ const kubernetes = {
   ldflags: `${STRIP} ${versioned}`,
 } as const;
 const containerd = 'github.com/containerd/containerd/v2';
+const HELM = 'v4.3.1';
+const helm = 'helm.sh/helm/v4';
 
 export const catalog: Readonly<Record<Part, Recipe>> = {
   'control-plane': { ...kubernetes, packages: ['./control-plane'], files: ['control-plane'] },
@@ -63,6 +66,14 @@ export const catalog: Readonly<Record<Part, Recipe>> = {
     packages: ['containerd', 'containerd-shim-runc-v2', 'ctr'].map((name) => `${containerd}/cmd/${name}`),
     ldflags: `${STRIP} -X ${containerd}/version.Version=${CONTAINERD}`,
     files: ['containerd', 'containerd-shim-runc-v2', 'ctr'],
+  },
+  helm: {
+    version: HELM,
+    how: 'go',
+    module: 'helm',
+    packages: [`${helm}/cmd/helm`],
+    ldflags: `${STRIP} -X ${helm}/internal/version.version=${HELM}`,
+    files: ['helm'],
   },
   pause: { version: '1', how: 'go', module: 'pause', packages: ['.'], ldflags: STRIP, files: ['pause'] },
   runc: {

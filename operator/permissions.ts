@@ -1,0 +1,157 @@
+// Everything that the operator may ask of the API server, and why. The chart's roles, install.yaml and
+// docs/reference/operator-permissions.md are generated from this table.
+//   Q1. No `*`; a verb is here because some code sends it, with the reason beside it.
+//   Q2. Secrets only in namespaces that the operator was told to look after, never by a role for all of them
+//       unless the chart was asked for it (`allNamespaces`).
+
+export interface Permission {
+  readonly group: string;
+  readonly resources: readonly string[];
+  readonly verbs: readonly Verb[];
+  readonly scope: Scope;
+  readonly why: string;
+  /** Only these objects. */
+  readonly names?: readonly string[];
+  /** Only with this value of the chart. */
+  readonly when?: 'webhook.enabled';
+}
+
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
+/** `watched`: namespaces looked after. `own`: where the operator runs. `cluster`: what has no namespace. */
+export type Scope = 'watched' | 'own' | 'cluster';
+
+const read = ['get', 'list', 'watch'] as const;
+/** A server-side apply needs `create` for what is not there. */
+const apply = [...read, 'create', 'patch'] as const;
+
+export const PERMISSIONS: readonly Permission[] = [
+  {
+    group: 'flowmesh.io',
+    resources: ['flowmeshclusters', 'queues', 'schemas', 'streams'],
+    verbs: [...read, 'patch'],
+    scope: 'watched',
+    why: 'what is declared; patch for finalizers',
+  },
+  {
+    group: 'flowmesh.io',
+    resources: ['flowmeshclusters/status', 'queues/status', 'schemas/status', 'streams/status'],
+    verbs: ['patch'],
+    scope: 'watched',
+    why: 'conditions and figures',
+  },
+  {
+    group: 'flowmesh.io',
+    resources: ['flowmeshclusters/finalizers'],
+    verbs: ['update'],
+    scope: 'watched',
+    why: 'owner references that block deletion, where the API server checks who sets them',
+  },
+  {
+    group: '',
+    resources: ['configmaps', 'serviceaccounts', 'services'],
+    verbs: apply,
+    scope: 'watched',
+    why: 'made for each cluster; deleted with it by garbage collection',
+  },
+  {
+    group: '',
+    resources: ['secrets'],
+    verbs: apply,
+    scope: 'watched',
+    why: 'token, certificates and binding of each cluster',
+  },
+  {
+    group: '',
+    resources: ['pods'],
+    verbs: [...read, 'delete'],
+    scope: 'watched',
+    why: 'their state; delete restarts one when it is safe',
+  },
+  {
+    group: '',
+    resources: ['persistentvolumeclaims'],
+    verbs: [...read, 'patch'],
+    scope: 'watched',
+    why: 'growing volumes, and handing them to the cluster with deletionPolicy Delete; never deleted here',
+  },
+  {
+    group: 'apps',
+    resources: ['statefulsets'],
+    verbs: [...apply, 'delete'],
+    scope: 'watched',
+    why: 'the pods; delete (leaving the pods) when volumes have grown',
+  },
+  {
+    group: 'networking.k8s.io',
+    resources: ['networkpolicies'],
+    verbs: [...apply, 'delete'],
+    scope: 'watched',
+    why: 'made and taken away as the spec says',
+  },
+  {
+    group: 'policy',
+    resources: ['poddisruptionbudgets'],
+    verbs: [...apply, 'delete'],
+    scope: 'watched',
+    why: 'there with two replicas or more',
+  },
+  {
+    group: 'cert-manager.io',
+    resources: ['certificates'],
+    verbs: [...apply, 'delete'],
+    scope: 'watched',
+    why: 'with tls.mode CertManager',
+  },
+  {
+    group: 'monitoring.coreos.com',
+    resources: ['prometheusrules', 'servicemonitors'],
+    verbs: [...apply, 'delete'],
+    scope: 'watched',
+    why: 'with monitoring, where Prometheus has its operator',
+  },
+  {
+    group: 'events.k8s.io',
+    resources: ['events'],
+    verbs: ['create', 'patch'],
+    scope: 'watched',
+    why: 'what kubectl describe tells; patch counts repetitions',
+  },
+  {
+    group: 'storage.k8s.io',
+    resources: ['storageclasses'],
+    verbs: read,
+    scope: 'cluster',
+    why: 'whether volumes can grow',
+  },
+  {
+    group: '',
+    resources: ['namespaces'],
+    verbs: read,
+    scope: 'cluster',
+    why: 'labels, for allowedNamespaces with a selector',
+  },
+  {
+    group: 'coordination.k8s.io',
+    resources: ['leases'],
+    verbs: ['get', 'create', 'update'],
+    scope: 'own',
+    why: 'one operator acts at a time',
+  },
+  {
+    group: '',
+    resources: ['secrets'],
+    verbs: ['get', 'create', 'patch'],
+    scope: 'own',
+    why: 'the certificate of the webhook',
+    when: 'webhook.enabled',
+  },
+  {
+    group: 'admissionregistration.k8s.io',
+    resources: ['validatingwebhookconfigurations'],
+    verbs: ['get', 'patch'],
+    scope: 'cluster',
+    why: 'the authority that the API server trusts the webhook by',
+    names: ['flowmesh'],
+    when: 'webhook.enabled',
+  },
+];
