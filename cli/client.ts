@@ -4,6 +4,7 @@
 //   A2. A patient call repeats what is answered with "again later" until its deadline; any other says so at
 //       once.
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { connect as connectTcp } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ERRORS, FlowError, isErrorCode } from '@flowmesh/protocol';
@@ -22,6 +23,12 @@ import { CliError, unreachable } from './failure.ts';
 export interface Target {
   address: string;
   token: string | undefined;
+  /** A file in PEM; `system`: the well-known authorities. */
+  tlsCa?: string | undefined;
+  /** The same as text, as binding Secrets have it. */
+  caText?: string | undefined;
+  tlsCert?: string | undefined;
+  tlsKey?: string | undefined;
 }
 
 export interface CallOptions {
@@ -44,7 +51,7 @@ const probeMs = 3000;
 
 export async function connect(target: Target): Promise<Api> {
   await probe(target.address);
-  const credentials = grpc.credentials.createInsecure();
+  const credentials = await credentialsOf(target);
   const channel = new grpc.Channel(target.address, credentials, {
     'grpc.max_receive_message_length': -1,
     'grpc.max_send_message_length': -1,
@@ -66,6 +73,19 @@ export async function connect(target: Target): Promise<Api> {
     mutation: () => ({ producerId, seq: ++seq }),
     close: () => channel.close(),
   };
+}
+
+/** TLS where anything of it is named. */
+async function credentialsOf({ tlsCa, caText, tlsCert, tlsKey }: Target): Promise<grpc.ChannelCredentials> {
+  if ([tlsCa, caText, tlsCert, tlsKey].every((each) => !each)) return grpc.credentials.createInsecure();
+  if (!tlsCert !== !tlsKey) {
+    const what = 'a client certificate needs its key, and a key its certificate';
+    throw new CliError(what, 'give --tls-cert and --tls-key', 2);
+  }
+  const read = async (path: string | undefined): Promise<Buffer | null> => (path ? readFile(path) : null);
+  const named = tlsCa === 'system' ? null : await read(tlsCa);
+  const authorities = named ?? (caText && !tlsCa ? Buffer.from(caText) : null);
+  return grpc.credentials.createSsl(authorities, await read(tlsKey), await read(tlsCert));
 }
 
 interface Stubs {

@@ -33,7 +33,7 @@ export class Context {
   }
 
   api(): Promise<Api> {
-    return this.connectTo(this.globals);
+    return this.connectTo({ ...this.globals, caText: this.terminal.env['FLOWMESH_CA'] });
   }
 
   /** One connection a command; it is closed when the command ends. */

@@ -6,6 +6,7 @@ import { pathOf } from './command-path.ts';
 /** By the path of the command. */
 export const examples: Readonly<Record<string, readonly string[]>> = {
   dev: ['flowmesh dev -f manifests/', 'flowmesh dev --ephemeral --grpc-port 0 --http-port 0 -o json'],
+  serve: ['flowmesh serve --config flowmesh.yaml', 'flowmesh serve --config flowmesh.yaml --check'],
   validate: ['flowmesh validate -f manifests/'],
   apply: ['flowmesh apply -f manifests/'],
 

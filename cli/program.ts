@@ -6,6 +6,7 @@ import { addCompletionCommand } from './commands/completion.ts';
 import { addDevCommand } from './commands/dev.ts';
 import { addKvCommands } from './commands/kv.ts';
 import { addQueueCommands } from './commands/queue.ts';
+import { addServeCommand } from './commands/serve.ts';
 import { addStatusCommands } from './commands/status.ts';
 import { addStreamCommands } from './commands/stream.ts';
 import { actionFor, type Context, type Host } from './context.ts';
@@ -24,6 +25,13 @@ export function createProgram(host: Host & DevHost, onContext: (context: Context
         .default('localhost:7070'),
     )
     .addOption(new Option('--token <token>', 'access token').env('FLOWMESH_TOKEN'))
+    .addOption(
+      new Option('--tls-ca <file>', 'TLS, with a server of these authorities (PEM), or of the `system`').env(
+        'FLOWMESH_CA_FILE',
+      ),
+    )
+    .addOption(new Option('--tls-cert <file>', 'client certificate (PEM)').env('FLOWMESH_CERT_FILE'))
+    .addOption(new Option('--tls-key <file>', 'its private key (PEM)').env('FLOWMESH_KEY_FILE'))
     .addOption(
       new Option('-o, --output <format>', 'tables for people, JSON for scripts')
         .choices(['table', 'json'])
@@ -48,6 +56,7 @@ export function createProgram(host: Host & DevHost, onContext: (context: Context
     });
   const action = actionFor(host, onContext);
   addDevCommand(program, action, host);
+  addServeCommand(program, action, host);
   addApplyCommands(program, action);
   addKvCommands(program, action);
   addQueueCommands(program, action);

@@ -54,6 +54,8 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
   const onFatal = o.onFatal ?? endProcess;
   const memory = memoryOf(o.memoryLimitBytes);
   const keysBytesMax = Math.min(KEYS_BYTES_MAX, memory.limitBytes * KEYS_SHARE_MAX);
+  const startedMs = performance.now();
+  log.info({ event: 'server.starting', version: VERSION, dataDir: o.dataDir, shards: o.shards }, 'starting');
   const doors = await prepareDoors(o, { log, runtime: realRuntime, version: VERSION });
   const fabric = await openFabric({
     dataDir: o.dataDir,
@@ -81,14 +83,17 @@ export async function startServer(o: ServerOptions): Promise<RunningServer> {
     const { grpc, http, redis, close } = await doors.open(fabric);
     let closing: Promise<void> | undefined;
     const closeAll = async () => {
+      log.info({ event: 'server.draining' }, 'no new calls; those that run may finish');
       fabric.drain();
       await close(o.drainMs ?? GRACE_MS);
       await fabric.close();
+      log.info({ event: 'server.stopped' }, 'everything is on disk');
     };
+    const ms = Math.round(performance.now() - startedMs);
+    const ports = { grpcPort: grpc.port, httpPort: http.port, redisPort: redis?.port };
+    log.info({ event: 'server.ready', ms, ...ports }, 'serving');
     return {
-      grpcPort: grpc.port,
-      httpPort: http.port,
-      redisPort: redis?.port,
+      ...ports,
       fabric,
       drain: async () => fabric.drain(),
       close: () => {

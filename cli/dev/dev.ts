@@ -188,7 +188,7 @@ function ended(stdin: Readable): AbortSignal {
   return controller.signal;
 }
 
-const aborted = (signal: AbortSignal) =>
+export const aborted = (signal: AbortSignal) =>
   new Promise<void>((resolveWait) => {
     // A timer keeps the process alive whatever the server holds open.
     const timer = setInterval(() => {}, 2 ** 30);
