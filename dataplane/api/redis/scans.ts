@@ -135,7 +135,7 @@ export class Scans {
   #numberOf(of: string, cursor: Uint8Array | null | undefined): string {
     return cursor === null || cursor === undefined || cursor.length === 0
       ? '0'
-      : String(this.#cursors.give(of, Buffer.from(cursor)));
+      : String(this.#cursors.give(of, cursor));
   }
 }
 
