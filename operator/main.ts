@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { clusterController, clusterDefaults } from './controllers/cluster/controller.ts';
+import { declaredControllers } from './controllers/declared/controller.ts';
 import { loadCredentials } from './kube/credentials.ts';
 import { createLog } from './log.ts';
 import { type Register, startOperator } from './operator.ts';
@@ -14,6 +15,7 @@ import { realRuntime } from './runtime.ts';
 
 const controllers: readonly Register[] = [
   (host, options) => clusterController(host, { defaults: clusterDefaults(options), keys: realKeys }),
+  (host) => declaredControllers(host),
 ];
 
 const VERSION: string = (

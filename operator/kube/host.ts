@@ -29,6 +29,7 @@ const WORKERS_MAX = 4;
 export class ControllerHost {
   readonly client: Client;
   readonly runtime: Runtime;
+  readonly log: KubeLog;
   readonly #o: HostOptions;
   readonly #informers: Informer[] = [];
   readonly #controllers: Controller[] = [];
@@ -39,6 +40,7 @@ export class ControllerHost {
     this.#o = options;
     this.client = options.client;
     this.runtime = options.runtime;
+    this.log = options.log;
   }
 
   informer<T extends KubeObject>(options: InformerOptions<T>): Informer<T> {

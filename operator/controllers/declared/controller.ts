@@ -1,0 +1,226 @@
+// The controllers of queues and streams: informers, what brings an object back, and what is gathered of it.
+//   C1. Both kinds share the data planes, so that there is one watch and one list of figures for a cluster.
+//   C2. An object comes back when it changes, its cluster, its namespace's labels, a rival of its name, or
+//       its data plane; without any of that at the resync only.
+import { fieldProblems } from '../../../crds/fields.ts';
+import { formatPath } from '../../../crds/problems.ts';
+import type { Writer } from '../../kube/apply.ts';
+import { beyondStatus, type ReconcileContext, type Source, watched } from '../../kube/controller.ts';
+import type { ControllerHost } from '../../kube/host.ts';
+import type { Informer } from '../../kube/informer.ts';
+import { type KubeObject, keyOf, type Resource } from '../../kube/objects.ts';
+import { reconciler } from '../../kube/reconciler.ts';
+import { QUEUE } from '../queue/kind.ts';
+import { STREAM } from '../stream/kind.ts';
+import { declare, type Place, remove } from './act.ts';
+import { type Action, decide, FINALIZER, type Reason, type World } from './decide.ts';
+import { fromBinding, type ResolveEndpoint } from './endpoint.ts';
+import type { DeclaredKind, DeclaredObject, DeclaredStatus } from './kinds.ts';
+import { PLANE_TIMES, type PlaneTimes } from './plane.ts';
+import { Planes } from './planes.ts';
+import { type ClusterObject, clusterKeyOf, type Labels, rivalOf, viewCluster } from './reference.ts';
+
+const CLUSTERS: Resource<ClusterObject> = {
+  ...{ group: 'flowmesh.io', version: 'v1alpha1', plural: 'flowmeshclusters', kind: 'FlowMeshCluster' },
+  namespaced: true,
+};
+const NAMESPACES: Resource = {
+  ...{ group: '', version: 'v1', plural: 'namespaces', kind: 'Namespace', namespaced: false },
+};
+const WORKERS_MAX = 8;
+const BACKOFF = { baseMs: 250, maxMs: 30_000 };
+
+export interface DeclaredOptions {
+  /** Default: the binding Secret of the cluster. */
+  readonly resolve?: ResolveEndpoint;
+  readonly times?: PlaneTimes;
+  readonly resyncMs?: number;
+}
+
+interface Shared {
+  readonly host: ControllerHost;
+  readonly clusters: Informer<ClusterObject>;
+  readonly namespaces: Informer;
+  readonly planes: Planes;
+  readonly clusterUid: () => Promise<string>;
+  readonly resyncMs: number | undefined;
+}
+
+export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): void {
+  const clusters = host.informer({ resource: CLUSTERS });
+  const namespaces = host.informer({ resource: NAMESPACES, metadataOnly: true });
+  const planes = new Planes({
+    runtime: host.runtime,
+    log: host.log,
+    clusters,
+    resolve: o.resolve ?? fromBinding(host.client),
+    times: o.times ?? PLANE_TIMES,
+  });
+  const clusterUid = remembered(async () => {
+    const system = await host.client.get(NAMESPACES, { name: 'kube-system' });
+    return system?.metadata.uid ?? '';
+  });
+  const shared: Shared = { host, clusters, namespaces, planes, clusterUid, resyncMs: o.resyncMs };
+  register(shared, QUEUE as unknown as DeclaredKind);
+  register(shared, STREAM as unknown as DeclaredKind);
+}
+
+/** Until it fails. */
+function remembered<T>(get: () => Promise<T>): () => Promise<T> {
+  let known: Promise<T> | undefined;
+  return () => {
+    known ??= get().catch((error) => {
+      known = undefined;
+      throw error;
+    });
+    return known;
+  };
+}
+
+function register(shared: Shared, kind: DeclaredKind): void {
+  const { host, planes, resyncMs } = shared;
+  const claimOf = (object: DeclaredObject) => `${clusterKeyOf(object)} ${kind.nameOf(object)}`;
+  const informer = host.informer({
+    resource: kind.resource,
+    indexes: {
+      cluster: (object) => [clusterKeyOf(object)],
+      claim: (object) => [claimOf(object)],
+      namespace: ({ metadata }) => [metadata.namespace ?? ''],
+    },
+  });
+  const name = `flowmesh-${kind.kind}`;
+  const writer = host.writer(name);
+  const recorder = host.recorder<Reason>(`flowmesh.io/${kind.kind}-controller`);
+  const rivals = (object: DeclaredObject) =>
+    informer.byIndex('claim', claimOf(object)).filter((each) => each !== object);
+  host.controller({
+    name: kind.kind,
+    primary: informer,
+    sources: sourcesOf(shared, kind, informer, rivals),
+    concerns: beyondStatus,
+    workersMax: WORKERS_MAX,
+    backoff: BACKOFF,
+    ...(resyncMs !== undefined && { resyncMs }),
+    reconcile: reconciler<DeclaredObject, DeclaredStatus, World, Action, Reason>({
+      primary: informer,
+      writer: writer as Writer,
+      recorder,
+      finalizer: FINALIZER,
+      wallMs: () => host.runtime.wallMs(),
+      gather: (object) => gather(object, shared, kind, rivals(object)),
+      decide,
+      act: async (action, object, context) => {
+        const place = await placeOf(object, shared, kind, context);
+        const told: Place<DeclaredObject> = {
+          ...place,
+          tell: (event) => recorder.record(kind.resource, object, event),
+        };
+        if (action.kind === 'remove') return remove(object, action, told);
+        const verdict = await declare(object, told);
+        planes.declared(object);
+        return verdict;
+      },
+    }),
+  });
+}
+
+function sourcesOf(
+  { clusters, namespaces, planes }: Shared,
+  kind: DeclaredKind,
+  informer: Informer<DeclaredObject>,
+  rivals: (object: DeclaredObject) => DeclaredObject[],
+): Source[] {
+  const keys = (objects: readonly KubeObject[]) => objects.map(({ metadata }) => keyOf(metadata));
+  return [
+    watched(clusters, ({ metadata }) => keys(informer.byIndex('cluster', keyOf(metadata))), beyondStatus),
+    watched(
+      namespaces,
+      ({ metadata }) =>
+        keys(
+          informer
+            .byIndex('namespace', metadata.name)
+            .filter((each) => each.spec.clusterRef?.namespace !== undefined),
+        ),
+      (change) => change.kind === 'updated' && beyondStatus(change),
+    ),
+    watched(
+      informer,
+      (object) => keys(rivals(object)),
+      (change) => {
+        if (change.kind === 'deleted') planes.forget(change.object.metadata.uid);
+        return change.kind !== 'updated';
+      },
+    ),
+    planes.source({
+      kind: kind.kind,
+      objects: (clusterKey, name) =>
+        name === undefined
+          ? informer.byIndex('cluster', clusterKey)
+          : informer.byIndex('claim', `${clusterKey} ${name}`),
+    }),
+  ];
+}
+
+function gather(
+  object: DeclaredObject,
+  { clusters, namespaces, planes }: Shared,
+  kind: DeclaredKind,
+  others: readonly DeclaredObject[],
+): World {
+  const labelsOf = (namespace = ''): Labels => {
+    const known = namespaces.get(keyOf({ name: namespace }))?.metadata.labels;
+    return { 'kubernetes.io/metadata.name': namespace, ...known };
+  };
+  const viewOf = (each: DeclaredObject) =>
+    viewCluster(each, clusters.get(clusterKeyOf(each)), labelsOf(each.metadata.namespace));
+  const view = viewOf(object);
+  const name = kind.nameOf(object);
+  const plane = view.kind === 'serving' ? planes.of(view.cluster) : undefined;
+  const summary = plane?.summary(kind.kind, name);
+  const isOurs = summary !== undefined && summary.ownerUid === object.metadata.uid;
+  const rival = rivalOf(
+    object,
+    others.filter((each) => viewOf(each).kind !== 'denied'),
+  );
+  const isAsDeclared = plane !== undefined && planes.isAsDeclared(object, kind.kind, name, plane);
+  return {
+    name,
+    clusterKey: clusterKeyOf(object),
+    view,
+    rival: rival && `${kind.resource.kind} ${keyOf(rival.metadata)}`,
+    problems: isAsDeclared ? [] : problemsOf(object, kind),
+    plane: plane?.state ?? 'connecting',
+    isAsDeclared,
+    facts: {
+      nameField: kind.nameField,
+      figures: isOurs ? kind.figures(summary) : undefined,
+      oldestReadyAtMs: isOurs ? kind.oldestReadyAtMs(summary) : 0,
+      isOurs,
+      scales: kind.scales(object),
+    },
+  };
+}
+
+/** The API server judges by the same rules, unless its definitions are older than the operator. */
+function problemsOf({ metadata, spec }: DeclaredObject, { resource }: DeclaredKind): string[] {
+  const { name, namespace } = metadata;
+  const value = { metadata: { name, namespace }, spec };
+  return fieldProblems(resource.kind as 'Queue' | 'Stream', value as never).map(
+    ({ path, message, cure }) => `${formatPath(path)} ${message}; ${cure}`,
+  );
+}
+
+async function placeOf(
+  object: DeclaredObject,
+  { clusters, planes, clusterUid }: Shared,
+  kind: DeclaredKind,
+  { signal }: ReconcileContext,
+): Promise<Omit<Place<DeclaredObject>, 'tell'>> {
+  const clusterKey = clusterKeyOf(object);
+  const cluster = clusters.get(clusterKey);
+  const connection = cluster && planes.of(cluster).connection;
+  if (connection === undefined) throw new Error(`the connection to the data plane of ${clusterKey} is lost`);
+  const { uid = '', namespace = '', name } = object.metadata;
+  const owner = { uid, kind: kind.resource.kind, namespace, name, clusterUid: await clusterUid() };
+  return { kind, connection, owner, clusterKey, signal };
+}

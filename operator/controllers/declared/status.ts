@@ -1,0 +1,164 @@
+// The status of a queue or stream. Pure.
+//   S1. A status that says the same is the same, byte for byte: messages hold nothing that moves by itself.
+//   S2. What is not known now stays as it was last known: figures and effective values of an unreachable data
+//       plane are the last ones, and Ready says that they are.
+//   S3. A date of the oldest waiting job moves only when its age is otherwise by more than a tenth, and is
+//       shown from OLDEST_SHOWN_MS on: a queue that keeps up costs no writes.
+import { type Condition, conditionOf, nextConditions, type WantedCondition } from '../../kube/conditions.ts';
+import type { Reason } from './decide.ts';
+import type { Declaration, DeclaredObject, DeclaredStatus } from './kinds.ts';
+import { clusterRefOf } from './reference.ts';
+
+export const OLDEST_SHOWN_MS = 30_000;
+const DRIFT_SHOWN_MS = 30_000;
+
+export type Verdict =
+  /** It is as declared; by this round, if there is a declaration. */
+  | { readonly kind: 'synced'; readonly declaration: Declaration | undefined }
+  /** Trying again will not help before something changes. */
+  | {
+      readonly kind: 'obstacle';
+      readonly of: 'Accepted' | 'Synced';
+      readonly reason: Reason;
+      readonly message: string;
+    }
+  /** Comes back with backoff. */
+  | { readonly kind: 'failed'; readonly message: string };
+
+/** What the last list of figures says of it, as the kind reads it. */
+export interface Facts {
+  readonly nameField: string;
+  readonly figures: object | undefined;
+  readonly oldestReadyAtMs: number;
+  /** It is there, and belongs to this object. */
+  readonly isOurs: boolean;
+  readonly scales: boolean;
+}
+
+export const reasonOf = (object: DeclaredObject, type: string): string | undefined =>
+  conditionOf(object.status?.conditions, type)?.reason;
+
+export function verdictStatus(
+  object: DeclaredObject,
+  world: { readonly name: string; readonly facts: Facts },
+  verdict: Verdict,
+  nowMs: number,
+): DeclaredStatus {
+  const { facts, name } = world;
+  const before = object.status;
+  const generation = object.metadata.generation ?? 1;
+  const declaration = verdict.kind === 'synced' ? verdict.declaration : undefined;
+  const wanted = [
+    acceptedOf(verdict),
+    syncedOf(verdict),
+    readyOf(object, verdict, facts),
+    driftedOf(before?.conditions, verdict, declaration, nowMs),
+    scalingOf(facts),
+  ].map((each): WantedCondition => ({ ...each, observedGeneration: generation }));
+  const oldest = oldestOf(before?.oldestReadyAt, facts, nowMs);
+  const figures = facts.figures ?? before?.figures ?? declaration?.figures;
+  const effective = declaration === undefined ? before?.effective : effectiveOf(object, declaration);
+  return {
+    observedGeneration: generation,
+    conditions: nextConditions(before?.conditions, wanted, nowMs),
+    [facts.nameField]: name,
+    ...(oldest !== undefined && { oldestReadyAt: oldest }),
+    ...(figures !== undefined && { figures }),
+    ...(effective !== undefined && { effective }),
+  };
+}
+
+function effectiveOf(object: DeclaredObject, { effective }: Declaration): object {
+  const { deletionPolicy = 'Retain', adoptionPolicy = 'IfIdentical' } = object.spec;
+  return { clusterRef: clusterRefOf(object), ...effective, deletionPolicy, adoptionPolicy };
+}
+
+type Saying = Omit<WantedCondition, 'observedGeneration'>;
+
+const say = (type: string, status: Saying['status'], reason: string, message: string): Saying => ({
+  ...{ type, status, reason, message },
+});
+
+function acceptedOf(verdict: Verdict): Saying {
+  if (verdict.kind === 'obstacle' && verdict.of === 'Accepted')
+    return say('Accepted', 'False', verdict.reason, verdict.message);
+  return say('Accepted', 'True', 'Accepted', 'spec and references are valid');
+}
+
+/** Whether the data plane has it, where nobody can look. */
+const UNKNOWN: ReadonlySet<string> = new Set(['Unreachable', 'ClusterStopped', 'Paused']);
+
+function syncedOf(verdict: Verdict): Saying {
+  if (verdict.kind === 'synced') return say('Synced', 'True', 'Declared', 'the cluster has what spec says');
+  if (verdict.kind === 'failed') return say('Synced', 'False', 'Failed', verdict.message);
+  return say('Synced', UNKNOWN.has(verdict.reason) ? 'Unknown' : 'False', verdict.reason, verdict.message);
+}
+
+function readyOf(object: DeclaredObject, verdict: Verdict, { isOurs }: Facts): Saying {
+  if (verdict.kind === 'synced') return say('Ready', 'True', 'Ready', 'it can be used');
+  if (verdict.kind === 'failed') {
+    // One call that failed says nothing of what is there already.
+    const was = conditionOf(object.status?.conditions, 'Ready')?.status === 'True';
+    return was
+      ? say('Ready', 'True', 'Ready', 'it can be used')
+      : say('Ready', 'False', 'Failed', verdict.message);
+  }
+  const { reason, message } = verdict;
+  if (isOurs && (reason === 'Refused' || reason === 'Paused' || reason === 'Invalid'))
+    return say('Ready', 'True', reason, `it can be used, not as spec says: ${message}`);
+  return say('Ready', reason === 'Unreachable' ? 'Unknown' : 'False', reason, message);
+}
+
+function driftedOf(
+  before: readonly Condition[] | undefined,
+  verdict: Verdict,
+  declaration: Declaration | undefined,
+  nowMs: number,
+): Saying {
+  if (declaration?.drifted === true)
+    return say(
+      'Drifted',
+      'True',
+      'Corrected',
+      `somebody else had changed it, it was set back: ${changesText(declaration)}`,
+    );
+  const was = conditionOf(before, 'Drifted');
+  const isFresh = was?.status === 'True' && nowMs - Date.parse(was.lastTransitionTime) < DRIFT_SHOWN_MS;
+  if (was?.status === 'True' && (isFresh || verdict.kind !== 'synced'))
+    return say('Drifted', 'True', was.reason, was.message);
+  if (verdict.kind === 'synced') return say('Drifted', 'False', 'AsDeclared', 'nobody else changed it');
+  return say('Drifted', 'Unknown', 'NotKnown', 'see Synced');
+}
+
+/** `maxAttempts 5 -> 10`, as it was and as it is again. */
+export function changesText({ changes }: Pick<Declaration, 'changes'>): string {
+  const shown = changes
+    .slice(0, 10)
+    .map(({ field, before, after }) => `${field} ${before || '-'} -> ${after || '-'}`);
+  return shown.join(', ') || 'nothing that matters';
+}
+
+function scalingOf({ scales }: Facts): Saying {
+  return scales
+    ? say(
+        'ScalingReady',
+        'Unknown',
+        'NotServed',
+        'workers are not scaled in this version; remove scaling or wait',
+      )
+    : say('ScalingReady', 'False', 'NotConfigured', 'spec does not ask for it');
+}
+
+/** S3 */
+function oldestOf(
+  shown: string | undefined,
+  { figures, oldestReadyAtMs }: Facts,
+  nowMs: number,
+): string | undefined {
+  if (figures === undefined) return shown;
+  const ageMs = nowMs - oldestReadyAtMs;
+  if (oldestReadyAtMs === 0 || ageMs < OLDEST_SHOWN_MS) return undefined;
+  const shownMs = shown === undefined ? Number.NaN : Date.parse(shown);
+  if (Math.abs(shownMs - oldestReadyAtMs) <= ageMs / 10) return shown;
+  return new Date(oldestReadyAtMs).toISOString().replace(/\.\d+Z$/, 'Z');
+}

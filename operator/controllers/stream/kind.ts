@@ -1,0 +1,80 @@
+// Streams, as the operator declares and shows them.
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { toStreamSpec } from '../../../crds/translate.ts';
+import type { Stream, StreamSpec, StreamStatus } from '../../../crds/types.ts';
+import { formatDuration, formatSize } from '../../../crds/values.ts';
+import type { KubeObject } from '../../kube/objects.ts';
+import { type DeclaredKind, twoDigits } from '../declared/kinds.ts';
+
+export interface StreamObject extends KubeObject {
+  spec: StreamSpec;
+  status?: StreamStatus;
+}
+
+/** Groups in a status; those with the most lag are shown. */
+const GROUPS_MAX = 100;
+
+export const STREAM: DeclaredKind<StreamObject, 'stream'> = {
+  kind: 'stream',
+  resource: {
+    group: 'flowmesh.io',
+    version: 'v1alpha1',
+    plural: 'streams',
+    kind: 'Stream',
+    namespaced: true,
+  },
+  nameField: 'streamName',
+  nameOf: ({ metadata, spec }) => spec.streamName ?? metadata.name,
+  async declare(connection, object, claim, signal) {
+    const spec = toStreamSpec(object as Stream);
+    const { stream, ...answer } = await connection.declareStream({ spec, ...claim }, signal);
+    return { ...answer, effective: effectiveStream(stream?.spec), figures: firstFigures(stream) };
+  },
+  remove: (connection, request, signal) => connection.deleteStream(request, signal),
+  figures: ({ records, bytes, groups }) => {
+    const most = [...groups].sort((a, b) => b.lag - a.lag || (a.group < b.group ? -1 : 1));
+    const shown = most.slice(0, GROUPS_MAX).sort((a, b) => (a.group < b.group ? -1 : 1));
+    return {
+      ...{ records, bytes },
+      lag: twoDigits(groups.reduce((sum, { lag }) => sum + lag, 0)),
+      groups: shown.map(({ group, lag, members }) => ({ name: group, lag, members })),
+    };
+  },
+  oldestReadyAtMs: () => 0,
+  scales: ({ spec }) => spec.consumerGroups?.some(({ scaling }) => scaling !== undefined) ?? false,
+};
+
+function firstFigures(stream: pb.Stream | null): object {
+  const partitions = stream?.partitions ?? [];
+  const sum = (of: (partition: pb.PartitionFigures) => number) =>
+    twoDigits(partitions.reduce((all, each) => all + of(each), 0));
+  return {
+    records: sum(({ end, logStart }) => end - logStart),
+    bytes: sum(({ bytes }) => bytes),
+    lag: 0,
+    groups: [],
+  };
+}
+
+const POLICIES: Readonly<Record<string, string>> = { delete: 'Delete', compact: 'Compact', both: 'Both' };
+
+export function effectiveStream(
+  spec: pb.StreamSpec | null | undefined,
+): NonNullable<StreamStatus['effective']> {
+  if (spec === null || spec === undefined) return {};
+  const policy = POLICIES[spec.cleanup] ?? 'Delete';
+  return {
+    partitions: spec.partitions,
+    retention: {
+      time: formatDuration(spec.retentionMs),
+      ...(spec.retentionBytes > 0 && { size: formatSize(spec.retentionBytes) }),
+    },
+    cleanup: {
+      policy,
+      ...(policy !== 'Delete' && {
+        minCompactionLag: formatDuration(spec.minCompactionLagMs),
+        tombstoneRetention: formatDuration(spec.tombstoneRetentionMs),
+      }),
+    },
+  };
+}
