@@ -6,6 +6,7 @@
 //   C3. Never throws, whatever the text.
 import { API_GROUP, API_VERSION, isKind, KINDS } from './definitions.ts';
 import { fieldProblems } from './fields.ts';
+import { meaningProblems } from './meaning.ts';
 import { clusterOnly, unserved } from './notices.ts';
 import { type FieldProblem, formatPath, isMapping, type Problem, quoted } from './problems.ts';
 import { changeProblems } from './rules.ts';
@@ -126,7 +127,9 @@ function checkDocument({ value }: YamlDocument): Checked {
   if (problems.length > 0) return { problems };
   const { status: _, ...declared } = value;
   // The checks above are what makes it one.
-  return { resource: { ...declared, spec } as unknown as Resource };
+  const resource = { ...declared, spec } as unknown as Resource;
+  const meant = meaningProblems(resource);
+  return meant.length > 0 ? { problems: meant } : { resource };
 }
 
 function headProblem(

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isTransition } from '../../crds/cel.ts';
 import { definitionOf, KINDS, type Kind, type Structural } from '../../crds/definitions.ts';
+import { fieldProblems } from '../../crds/fields.ts';
 import { parseManifests } from '../../crds/manifests.ts';
 import { changeProblems } from '../../crds/rules.ts';
 import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
@@ -102,7 +103,8 @@ test.each(KINDS)('%s: offline and API server agree on what is valid, whatever th
         spec: value,
       };
       const { status, body } = await plane.api('POST', listPath(kind) + dryRun, manifest);
-      const { problems } = parseManifests(JSON.stringify(manifest), 'a.json');
+      // What the API server cannot see (crds/meaning.ts) is left out.
+      const problems = fieldProblems(kind, manifest as never);
       expect([201, 400, 422]).toContain(status);
       const isAccepted = status === 201;
       seen[isAccepted ? 'accepted' : 'refused']++;

@@ -1,0 +1,84 @@
+// What neither a schema nor a rule can see in a manifest, as it takes a calendar or another schema to know:
+// cron expressions and time zones, and the schemas inside a Schema. The API server accepts such a mistake,
+// and the operator says it in a condition; the offline checks and the webhook say it before.
+import type { ValidateFunction } from 'ajv';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { cronProblem } from './cron.ts';
+import { type FieldProblem, isMapping, quoted } from './problems.ts';
+import { nearest } from './suggest.ts';
+import type { Queue, Resource, Schema } from './types.ts';
+import type { Path } from './yaml-source.ts';
+
+/** What a queue keeps of its schedules (dataplane/queue/schedule-spec.ts). */
+const PAYLOAD_BYTES_MAX = 64 * 1024;
+const PAYLOADS_BYTES_MAX = 256 * 1024;
+
+export function meaningProblems(resource: Resource): FieldProblem[] {
+  if (resource.kind === 'Queue') return scheduleProblems(resource);
+  return resource.kind === 'Schema' ? schemaProblems(resource) : [];
+}
+
+function scheduleProblems({ spec: { schedules = [] } }: Queue): FieldProblem[] {
+  let total = 0;
+  return schedules.flatMap(({ cron, timeZone = 'UTC', payload }, index): FieldProblem[] => {
+    const at = (field: string, message: string, cure: string) => [
+      { path: ['spec', 'schedules', index, field], message, cure },
+    ];
+    if (cronProblem('0 0 * * *', timeZone) !== undefined)
+      return at(
+        'timeZone',
+        `${quoted(timeZone)} is not a known time zone`,
+        'write a name such as Europe/Berlin',
+      );
+    const wrong = cronProblem(cron, timeZone);
+    if (wrong !== undefined) {
+      const why = wrong.charAt(0).toLowerCase() + wrong.slice(1);
+      const cure = 'write minute, hour, day of month, month, day of week: 0 3 * * *';
+      return at('cron', `${quoted(cron)} is not a cron expression: ${why}`, cure);
+    }
+    const bytes = payload === undefined ? 0 : Buffer.byteLength(JSON.stringify(payload));
+    total += bytes;
+    if (bytes <= PAYLOAD_BYTES_MAX && total <= PAYLOADS_BYTES_MAX) return [];
+    const most = `at most ${PAYLOAD_BYTES_MAX} each and ${PAYLOADS_BYTES_MAX} in all are kept`;
+    return at('payload', `has ${bytes} bytes as JSON: ${most}`, 'enqueue a reference to the data instead');
+  });
+}
+
+/** The shorthand of `fields`. */
+const TYPES = ['string', 'number', 'integer', 'boolean', 'object', 'array'];
+
+function schemaProblems({ spec }: Schema): FieldProblem[] {
+  return spec.versions.flatMap(({ fields, jsonSchema }, index): FieldProblem[] => {
+    const at = ['spec', 'versions', index];
+    const inFields = Object.entries(fields ?? {}).flatMap(([name, field]) =>
+      fieldProblems(field, [...at, 'fields', name]),
+    );
+    return jsonSchema === undefined
+      ? inFields
+      : [...inFields, ...jsonProblems(jsonSchema, [...at, 'jsonSchema'])];
+  });
+}
+
+function fieldProblems(field: unknown, path: Path): FieldProblem[] {
+  if (typeof field === 'string' && TYPES.includes(field)) return [];
+  if (isMapping(field)) return jsonProblems(field, path);
+  const near = typeof field === 'string' ? nearest(field, TYPES) : undefined;
+  const cure = near ? `did you mean ${near}?` : `write ${TYPES.join(', ')} or a JSON Schema`;
+  return [{ path, message: `is ${quoted(field)}, not a type`, cure }];
+}
+
+let metaSchema: ValidateFunction | undefined;
+
+/** Whether it is a JSON Schema, not whether it can be met. Only the first mistake: others are its echo. */
+function jsonProblems(schema: unknown, path: Path): FieldProblem[] {
+  const draft = 'https://json-schema.org/draft/2020-12/schema';
+  metaSchema ??= new Ajv2020({ strict: false, logger: false, validateFormats: false }).getSchema(draft);
+  if (metaSchema === undefined || metaSchema(schema)) return [];
+  const [error] = metaSchema.errors ?? [];
+  const steps = (error?.instancePath ?? '').split('/').slice(1);
+  const names = steps.map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const allowed: unknown = error?.params['allowedValues'];
+  const cure = Array.isArray(allowed) ? `write ${allowed.join(', ')}` : 'see JSON Schema, draft 2020-12';
+  const message = `is not a JSON Schema: ${error?.message ?? 'it does not match the draft'}`;
+  return [{ path: [...path, ...names], message, cure }];
+}
