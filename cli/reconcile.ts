@@ -23,6 +23,8 @@ export interface Outcome {
   changes: string[];
   /** Why it was refused. */
   error?: unknown;
+  /** Who declares it otherwise, and will change it back: `Queue shop/emails`. */
+  owner?: string;
   source: Source;
 }
 
@@ -38,10 +40,10 @@ export async function reconcile(
     const name = servedName(resource) ?? '';
     const { source } = resource;
     if (resource.kind === 'Queue') {
-      const apply = async () => (await server.applyQueue(toQueueSpec(resource))).spec;
+      const apply = () => server.applyQueue(toQueueSpec(resource));
       outcomes.push(await outcome({ kind: 'queue', name, source }, queueSpecs.get(name), apply));
     } else if (resource.kind === 'Stream') {
-      const apply = async () => (await server.applyStream(toStreamSpec(resource))).spec;
+      const apply = () => server.applyStream(toStreamSpec(resource));
       outcomes.push(await outcome({ kind: 'stream', name, source }, streamSpecs.get(name), apply));
     }
   }
@@ -53,17 +55,21 @@ type Spec = pb.QueueSpecInput | pb.StreamSpecInput | null | undefined;
 async function outcome(
   subject: Pick<Outcome, 'kind' | 'name' | 'source'>,
   before: Spec,
-  apply: () => Promise<Spec>,
+  apply: () => Promise<pb.QueueInput | pb.StreamInput>,
 ): Promise<Outcome> {
   try {
-    const after = await apply();
+    const { spec: after, owner, drifted } = await apply();
     if (!before) return { ...subject, result: 'created', changes: [] };
     const changes = differences(before, after ?? {});
-    return { ...subject, result: changes.length > 0 ? 'changed' : 'unchanged', changes };
+    if (changes.length === 0) return { ...subject, result: 'unchanged', changes };
+    return { ...subject, result: 'changed', changes, ...(owner && drifted ? { owner: nameOf(owner) } : {}) };
   } catch (error) {
     return { ...subject, result: 'refused', changes: [], error };
   }
 }
+
+const nameOf = ({ kind, namespace, name, uid }: pb.OwnerInput): string =>
+  [kind, [namespace, name].filter(Boolean).join('/')].filter(Boolean).join(' ') || `${uid}`;
 
 /** Fields that differ, with times and sizes as manifests write them. */
 function differences(before: object, after: object, prefix = ''): string[] {

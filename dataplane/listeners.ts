@@ -2,11 +2,13 @@
 //   L1. Credentials are read, and refused if they are not right, before anything is opened.
 //   L2. Before the fabric is there, probes are answered: alive, not ready.
 //   L3. All or none: if one cannot be opened, those that are open are closed again.
+import { X509Certificate } from 'node:crypto';
 import { checkExposure, createAccess, hashToken, type TokenGrant } from './api/access.ts';
 import { type Listener, startGrpc } from './api/grpc/server.ts';
 import { startEarlyProbes } from './api/http/early-probes.ts';
 import { startHttp } from './api/http/server.ts';
 import { startRedis } from './api/redis/listener.ts';
+import type { LiveTls } from './api/tls.ts';
 import { type TlsFiles, watchTls, watchTokens } from './credential-files.ts';
 import type { Runtime } from './runtime.ts';
 import type { Fabric } from './services.ts';
@@ -92,7 +94,8 @@ export async function prepareDoors(o: ListenerOptions, { log, runtime, version }
   return {
     async open(fabric) {
       await early?.close();
-      const common = { fabric, access, log, metrics: createMetrics(fabric), runtime, tls };
+      const metrics = createMetrics(fabric, { certificateEndsMs: tls && (() => endOf(tls)) });
+      const common = { fabric, access, log, metrics, runtime, tls };
       const opened: Listener[] = [];
       const add = async (listener: Promise<Listener>): Promise<Listener> => {
         const started = await listener;
@@ -123,3 +126,5 @@ export async function prepareDoors(o: ListenerOptions, { log, runtime, version }
     },
   };
 }
+
+const endOf = ({ current }: LiveTls): number => Date.parse(new X509Certificate(current.cert).validTo);

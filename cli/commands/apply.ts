@@ -70,6 +70,8 @@ async function apply(context: Context, options: FileOptions): Promise<void> {
   const { resources } = await checked(context, options, said, 'nothing was applied');
   const outcomes = await reconcile(resources, declarationsOf(await context.api()));
   const refused = outcomes.filter(({ result }) => result === 'refused');
+  for (const { kind, name, owner } of outcomes)
+    if (owner !== undefined) context.hint(`${owner} declares ${kind} ${name}, and will change it back`);
   const results = outcomes.map(({ kind, name, result, changes, error }) => {
     return { kind, name, result, changes, ...(error instanceof Error ? { error: error.message } : {}) };
   });

@@ -27,7 +27,12 @@ export interface Metrics {
 /** Seconds; from one fsync of a fast disk to a long poll. */
 const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30];
 
-export function createMetrics(fabric: FiguresSource): Metrics {
+export interface MetricsOptions {
+  /** When the certificate that is shown runs out, ms since the epoch. Absent: none is. */
+  readonly certificateEndsMs?: (() => number) | undefined;
+}
+
+export function createMetrics(fabric: FiguresSource, { certificateEndsMs }: MetricsOptions = {}): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -56,6 +61,14 @@ export function createMetrics(fabric: FiguresSource): Metrics {
     'protocol',
     'operation',
   ]);
+
+  const certificate =
+    certificateEndsMs &&
+    figures.gauge(
+      'flowmesh_tls_certificate_expiry_timestamp_seconds',
+      'When the certificate of the listeners runs out.',
+      [],
+    );
 
   const meters = new Map<string, { protocol: string; operation: string; meter: CallMeter }>();
 
@@ -91,6 +104,7 @@ export function createMetrics(fabric: FiguresSource): Metrics {
     async text() {
       await figures.refresh();
       readMeters();
+      certificate?.set((certificateEndsMs?.() ?? 0) / 1000);
       return registry.metrics();
     },
   };

@@ -55,6 +55,16 @@ test('an operator declares, watches, polls and lets go', async () => {
 
   const cli = () => connectCli({ address: `127.0.0.1:${server.grpcPort}`, token: undefined });
   expect((await flowmesh('queue get emails', cli)).out).toMatch(/owner +Queue shop\/emails, generation 2\n/);
+  const manifest = `
+apiVersion: flowmesh.io/v1alpha1
+kind: Queue
+metadata: { name: emails }
+spec: { clusterRef: { name: main }, delivery: { maxAttempts: 7 } }
+`;
+  const applied = await flowmesh('apply -f -', cli, { stdin: manifest });
+  expect(applied).toMatchObject({ code: 0, out: expect.stringContaining('changed') });
+  expect(applied.err).toContain('Queue shop/emails declares queue emails, and will change it back');
+  await fm.admin.declareQueue('emails', { maxAttempts: 5 }, by);
   expect((await flowmesh('queue disown emails --yes', cli)).out).toBe('emails has no owner any more\n');
   expect((await flowmesh('stream disown events --yes -o json', cli)).out).toContain('"released": true');
   expect((await flowmesh('queue disown emails', cli)).out).toBe('emails has no owner\n');

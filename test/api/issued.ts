@@ -5,10 +5,10 @@ import { signCertificate } from '../../operator/resources/x509.ts';
 const HOUR_MS = 3_600_000;
 const newKeys = () => generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
-const span = () => ({
+const span = (lastsMs = HOUR_MS) => ({
   serial: randomBytes(16),
   notBeforeMs: Date.now() - HOUR_MS,
-  notAfterMs: Date.now() + HOUR_MS,
+  notAfterMs: Date.now() + lastsMs,
 });
 
 export interface Issued {
@@ -38,14 +38,14 @@ export class Authority {
     return { name: this.#name, ...this.#keys };
   }
 
-  issue(subject: string): Issued {
+  issue(subject: string, lastsMs?: number): Issued {
     const { publicKey, privateKey } = newKeys();
     const names = ['localhost', '127.0.0.1'];
     const cert = signCertificate({
       subject,
       publicKey,
       issuer: this.#issuer,
-      ...span(),
+      ...span(lastsMs),
       isAuthority: false,
       names,
     });

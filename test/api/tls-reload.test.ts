@@ -78,6 +78,20 @@ function get(port: number, path: string, more: https.RequestOptions = {}): Promi
   });
 }
 
+function text(port: number, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const ask = { host: 'localhost', port, path, ca: bundle, agent: false, headers: { authorization } };
+    const request = https.get(ask, (response) => {
+      let all = '';
+      response.setEncoding('utf8').on('data', (part: string) => {
+        all += part;
+      });
+      response.on('end', () => resolve(all));
+    });
+    request.on('error', reject);
+  });
+}
+
 const authorization = `Bearer ${TOKEN}`;
 const withToken = { headers: { authorization } };
 
@@ -242,6 +256,22 @@ test('[AD33] with optional client certificates one is an identity, others need a
     expect(await outcome).toBe(code);
     await fm.close();
   }
+});
+
+test('[AD30] metrics tell when the certificate that is in force runs out', async () => {
+  writePair(first.issue('one'));
+  write('token', TOKEN);
+  const server = await serve();
+  const ends = async () => {
+    const metrics = await text(server.httpPort, '/metrics');
+    return Number(/^flowmesh_tls_certificate_expiry_timestamp_seconds (\S+)$/m.exec(metrics)?.[1]);
+  };
+  const before = await ends();
+  expect(before * 1000).toBeGreaterThan(Date.now());
+  expect(before * 1000).toBeLessThanOrEqual(Date.now() + 3_600_000);
+  const later = first.issue('later', 2 * 3_600_000);
+  writePair(later);
+  await expect.poll(ends).toBeGreaterThan(before + 3000);
 });
 
 test('[AD33] required client certificates keep strangers out of the handshake', async () => {
