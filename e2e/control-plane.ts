@@ -4,7 +4,15 @@
 //   2. Nothing outlives `stop`, nor the process that started it.
 //   3. The API server keeps its address, its certificates and its data across restarts.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureBinaries } from './build/cache.ts';
@@ -99,10 +107,21 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   }
 }
 
+const PREFIX = 'flowmesh-control-plane-';
+
+/** Also removes the folders of those who could not do it themselves, because they were killed. */
+function freshFolder(): string {
+  for (const name of readdirSync(tmpdir()).filter((each) => each.startsWith(PREFIX))) {
+    const owner = name.slice(PREFIX.length).split('-')[0] ?? '';
+    if (!existsSync(`/proc/${owner}`)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+  return mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
+}
+
 async function startOnce(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { place = {}, log = () => {}, controllers = false, scheduler = false } = options;
   const binary = (await ensureBinaries(['control-plane'], log))('control-plane');
-  const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'flowmesh-control-plane-'));
+  const dir = options.dir ?? freshFolder();
   mkdirSync(join(dir, 'logs'), { recursive: true });
   const launch = (name: string, flags: readonly string[]) =>
     start({ name, command: [binary, name, ...flags], logFile: join(dir, 'logs', `${name}.log`) });

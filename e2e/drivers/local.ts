@@ -71,7 +71,11 @@ export function localDriver({ log, stage }: Observer): Driver {
       if (message.failed !== undefined) log(`the cluster failed: ${message.failed}`);
     });
     gone = once(child, 'close').then(() => last);
-    gone.then((end) => started.reject(new Error(`the cluster ended (${end}): ${errors}`)));
+    gone.then((end) => {
+      started.reject(new Error(`the cluster ended (${end}): ${errors}`));
+      // Nothing that runs on it can go on.
+      void runner.stop();
+    });
     const timer = setTimeout(() => started.reject(new Error('the cluster does not come up')), LONGEST_MS);
     up = await started.promise.finally(() => clearTimeout(timer));
     await loadPause(binary('pause'));
@@ -101,7 +105,13 @@ export function localDriver({ log, stage }: Observer): Driver {
     },
     up: bringUp,
     loadImage,
-    run: (command, env) => runner.run(['nsenter', `--net=/proc/${init()}/ns/net`, '--', ...command], env),
+    run(command, env) {
+      // In the network of the cluster; and with processes of its own, so that whatever it starts ends with it,
+      // and with us.
+      const enter = ['nsenter', `--net=/proc/${init()}/ns/net`, '--'];
+      const own = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', '--'];
+      return runner.run(['setpriv', '--pdeathsig', 'KILL', ...enter, ...own, ...command], env);
+    },
     async down() {
       if (guard === undefined) return;
       await runner.stop();

@@ -59,7 +59,7 @@ done </proc/self/cgroup
 child=$!
 echo "pid $child"
 exec 3<&0
-(cat <&3 >/dev/null; kill -KILL "$child" 2>/dev/null) &
+setpriv --pdeathsig KILL bash -c 'cat >/dev/null; kill -KILL "$1"' reader "$child" <&3 >/dev/null 2>&1 &
 reader=$!
 wait "$child"
 child=
