@@ -61,7 +61,15 @@ async function main(driver: Driver): Promise<number> {
   };
   if (values.run !== undefined) return driver.run(['sh', '-c', values.run], env);
   const vitest = join(repository, 'node_modules/vitest/vitest.mjs');
-  const flags = ['run', '--config', 'e2e/vitest.config.ts', '--project', 'e2e', '--no-color'];
+  const flags = [
+    'run',
+    '--config',
+    'e2e/vitest.config.ts',
+    '--project',
+    'e2e',
+    '--no-color',
+    '--reporter=verbose',
+  ];
   return timed('specs', () => driver.run([process.execPath, vitest, ...flags, ...positionals], env));
 }
 

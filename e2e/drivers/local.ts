@@ -19,7 +19,6 @@ interface Up {
 }
 
 const here = join(import.meta.dirname, '..', 'local');
-/** Not below /tmp or /var, which the cluster sees through an overlay that lies in here. */
 const clusters = join(cacheDir, 'clusters');
 const LONGEST_MS = 120_000;
 

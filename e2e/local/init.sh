@@ -20,15 +20,18 @@ mkdir "$cgroups/systemd"
 mount -t cgroup -o none,name=systemd cgroup "$cgroups/systemd"
 mount --make-rshared /
 mount -t tmpfs tmpfs /run
-mkdir /run/netns
+mkdir /run/netns /run/cluster
+# Catches every path below /var and /tmp that a program has built in; the cluster's own folder may be there too.
+mount --bind "$dir" /run/cluster
+for folder in var tmp; do
+  mkdir -p "/run/caught/$folder/upper" "/run/caught/$folder/work"
+  caught=/run/caught/$folder
+  mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$caught/upper,workdir=$caught/work" "/$folder"
+done
+mount --bind /run/cluster "$dir"
 # Images are unpacked for this run only: in memory they come and go faster. Volumes stay on the disk.
 mkdir "$dir/images"
 mount -t tmpfs tmpfs "$dir/images"
-# Catches every path below /var and /tmp that a program has built in.
-for folder in var tmp; do
-  mkdir -p "$dir/$folder/upper" "$dir/$folder/work"
-  mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$dir/$folder/upper,workdir=$dir/$folder/work" "/$folder"
-done
 # The kubelet sets these for the whole machine and ends when it cannot: it writes to files in their place.
 mkdir -p "$dir/sysctl"
 for pair in vm/overcommit_memory=1 kernel/panic=10 kernel/panic_on_oops=1; do
