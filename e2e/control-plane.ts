@@ -4,15 +4,9 @@
 //   2. Nothing outlives `stop`, nor the process that started it.
 //   3. The API server keeps its address, its certificates and its data across restarts.
 
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureBinaries } from './build/cache.ts';
@@ -107,28 +101,35 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   }
 }
 
-const PREFIX = 'flowmesh-control-plane-';
-
-/** Also removes the folders of those who could not do it themselves, because they were killed. */
-function freshFolder(): string {
-  for (const name of readdirSync(tmpdir()).filter((each) => each.startsWith(PREFIX))) {
-    const owner = name.slice(PREFIX.length).split('-')[0] ?? '';
-    if (!existsSync(`/proc/${owner}`)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
-  }
-  return mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`));
+/** A new folder that goes when this process does, even if it is killed. */
+function freshFolder(): { dir: string; remove(): void } {
+  const dir = mkdtempSync(join(tmpdir(), 'flowmesh-control-plane-'));
+  // Its input ends with us. The servers end then as well, and may still be writing.
+  const script = 'cat >/dev/null; while [ -e "$1" ]; do rm -rf "$1" && break; sleep 0.1; done';
+  const stdio = ['pipe', 'ignore', 'ignore'] as const;
+  const janitor = spawn('sh', ['-c', script, 'janitor', dir], { stdio: [...stdio], detached: true });
+  janitor.unref();
+  (janitor.stdin as Socket | null)?.unref();
+  return {
+    dir,
+    remove() {
+      rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+      janitor.stdin?.end();
+    },
+  };
 }
 
 async function startOnce(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { place = {}, log = () => {}, controllers = false, scheduler = false } = options;
   const binary = (await ensureBinaries(['control-plane'], log))('control-plane');
-  const dir = options.dir ?? freshFolder();
+  const { dir, remove } = options.dir === undefined ? freshFolder() : { dir: options.dir, remove() {} };
   mkdirSync(join(dir, 'logs'), { recursive: true });
   const launch = (name: string, flags: readonly string[]) =>
     start({ name, command: [binary, name, ...flags], logFile: join(dir, 'logs', `${name}.log`) });
   const running: Running[] = [];
   const stopAll = async () => {
     await Promise.all(running.splice(0).map((each) => each.stop()));
-    if (options.dir === undefined) rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+    remove();
   };
   try {
     const [etcdPort = 0, port = 0] = await freePorts(2);

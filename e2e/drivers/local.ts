@@ -105,8 +105,7 @@ export function localDriver({ log, stage }: Observer): Driver {
     up: bringUp,
     loadImage,
     run(command, env) {
-      // In the network of the cluster; and with processes of its own, so that whatever it starts ends with it,
-      // and with us.
+      // In the network of the cluster, and with its own processes: whatever it starts ends with it, and us.
       const enter = ['nsenter', `--net=/proc/${init()}/ns/net`, '--'];
       const own = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', '--'];
       return runner.run(['setpriv', '--pdeathsig', 'KILL', ...enter, ...own, ...command], env);
@@ -134,12 +133,16 @@ function keepLogs(dir: string): void {
 
 /** What was left by a guard that was killed itself: only cgroups and files, as all else ends with it. */
 async function sweep(log: (line: string) => void): Promise<void> {
-  for (const name of readdirSync(clusters)) {
-    const [pid = ''] = name.split('-');
-    if (existsSync(`/proc/${pid}`)) continue;
+  for (const lock of readdirSync(clusters).filter((each) => each.endsWith('.lock'))) {
+    const path = join(clusters, lock);
+    // Its guard holds it as long as it lives, in whatever namespace.
+    const [held] = await once(spawn('flock', ['-n', path, 'true'], { stdio: 'ignore' }), 'close');
+    if (held !== 0) continue;
+    const name = basename(lock, '.lock');
     log(`sweep  what is left of a cluster that was not taken down (${name})`);
     const find = ['-depth', '-type', 'd', '-path', `*/flowmesh-e2e-${name}*`, '-exec', 'rmdir', '{}', ';'];
     await once(spawn('find', ['/sys/fs/cgroup', ...find], { stdio: 'ignore' }), 'close');
     rmSync(join(clusters, name), { recursive: true, force: true });
+    rmSync(path, { force: true });
   }
 }

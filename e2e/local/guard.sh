@@ -27,10 +27,14 @@ finish() {
   done
   rm -rf "$dir" 2>/dev/null
   [ -e "$dir" ] && left+=("$dir")
+  rm -f "$dir.lock"
   if grep -q " $dir" /proc/self/mountinfo; then left+=("mounts below $dir"); fi
   [ -n "${reader:-}" ] && kill "$reader" 2>/dev/null
   if [ ${#left[@]} -eq 0 ]; then echo gone; else echo "left: ${left[*]}"; fi
 }
+# Held as long as we live: who finds it free may remove what we could not.
+exec 8>"$dir.lock"
+flock -n 8 || exit 1
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -54,12 +58,12 @@ done </proc/self/cgroup
 
 (
   for group in "${groups[@]}"; do echo "$BASHPID" >"$group/cgroup.procs" || exit 1; done
-  exec setpriv --pdeathsig KILL unshare -C -n -m -p -i -u -f --mount-proc --kill-child "$@" </dev/null
+  exec setpriv --pdeathsig KILL unshare -C -n -m -p -i -u -f --mount-proc --kill-child "$@" </dev/null 8>&-
 ) &
 child=$!
 echo "pid $child"
 exec 3<&0
-setpriv --pdeathsig KILL bash -c 'cat >/dev/null; kill -KILL "$1"' reader "$child" <&3 >/dev/null 2>&1 &
+setpriv --pdeathsig KILL bash -c 'cat >/dev/null; kill -KILL "$1"' reader "$child" <&3 >/dev/null 2>&1 8>&- &
 reader=$!
 wait "$child"
 child=

@@ -1,6 +1,9 @@
 // The control plane that tests of this folder stand on, and what each of them may take for granted.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
 import { apiOf } from '../../e2e/parts/api.ts';
@@ -147,6 +150,22 @@ test('with controllers, namespaces have their service account and go away', asyn
   } finally {
     await full.stop();
   }
+});
+
+test('nothing is left of one whose owner is killed', async () => {
+  const path = new URL('../../e2e/control-plane.ts', import.meta.url).href;
+  const script = `import { startControlPlane } from ${JSON.stringify(path)};
+    const { dir, processes } = await startControlPlane();
+    console.log(JSON.stringify({ dir, pids: processes.map(({ pid }) => pid) }));`;
+  const owner = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [line] = await once(createInterface({ input: owner.stdout }), 'line');
+  const { dir, pids } = JSON.parse(line) as { dir: string; pids: number[] };
+  expect([existsSync(dir), pids.length]).toEqual([true, 2]);
+  owner.kill('SIGKILL');
+  const left = () => [existsSync(dir), pids.filter((pid) => existsSync(`/proc/${pid}`) && !isZombie(pid))];
+  await expect.poll(left, { timeout: 20_000 }).toEqual([false, []]);
 });
 
 function isZombie(pid: number): boolean {
