@@ -36,7 +36,9 @@ export function serveConfig(cluster: ResolvedCluster): Record<string, unknown> {
           tls: {
             certFile: `${TLS_DIR}/tls.crt`,
             keyFile: `${TLS_DIR}/tls.key`,
-            caFile: `${TLS_DIR}/ca.crt`,
+            // Whoever has a certificate of this authority gets in. Our own signs for this cluster alone;
+            // that of an issuer signs for others, too, so with cert-manager clients show the token.
+            ...(tls.mode === 'Operator' ? { caFile: `${TLS_DIR}/ca.crt` } : {}),
           },
         }),
     tokenFile: `${TOKEN_DIR}/token`,

@@ -3,9 +3,11 @@
 import * as models from '@kubernetes/client-node';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { readServeConfig } from '../../cli/serve/config.ts';
 import { parseManifests } from '../../crds/manifests.ts';
 import { canonical } from '../../operator/resources/canonical.ts';
 import { type ClusterObject, resolveCluster } from '../../operator/resources/cluster.ts';
+import { CONFIG_FILE, configMap, DATA_DIR } from '../../operator/resources/configuration.ts';
 import { desiredObjects } from '../../operator/resources/desired.ts';
 import { namesOf } from '../../operator/resources/names.ts';
 import { podTemplate, podTemplateHash } from '../../operator/resources/pod-template.ts';
@@ -73,6 +75,20 @@ test.each(CASES)('Kubernetes takes every object of $name', async (renderCase) =>
 test('the specs are what people may write', () => {
   for (const { name, text } of CASES.filter((each) => each.name !== 'name-beyond-the-limit')) {
     expect(parseManifests(text, `${name}.yaml`).problems, name).toEqual([]);
+  }
+});
+
+test('flowmesh serve takes the file of every cluster that it can serve', () => {
+  for (const { name, cluster } of CASES.filter((each) => !each.text.includes('JetStream'))) {
+    const resolved = resolveCluster(cluster, DEFAULTS);
+    const options = readServeConfig(configMap(resolved).data?.[CONFIG_FILE] ?? '', name);
+    expect(options).toMatchObject({ dataDir: DATA_DIR, shards: resolved.shards, insecure: false });
+    expect([options.grpcPort, options.httpPort, options.redisPort ?? 0], name).toEqual(
+      (['grpc', 'http', 'redis'] as const).map(
+        (each) => resolved.listeners.find((listener) => listener.name === each)?.port ?? 0,
+      ),
+    );
+    expect(options.tls === undefined).toBe(resolved.tls.mode === 'Disabled');
   }
 });
 
