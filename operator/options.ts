@@ -67,7 +67,7 @@ export const usage = [
   }),
 ].join('\n');
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 export function readOptions(args: readonly string[], env: Environment, hostname: string): OperatorOptions {
   const given = flagsIn(args);
