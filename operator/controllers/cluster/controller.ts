@@ -113,19 +113,26 @@ class Hands {
     this.#slots = slots;
   }
 
-  async carryOut(action: Action, object: FlowMeshCluster, { signal }: ReconcileContext): Promise<void> {
+  /** Of an apply, whether the server has made something else of it: its generation is a new one. */
+  async carryOut(
+    action: Action,
+    object: FlowMeshCluster,
+    { signal }: ReconcileContext,
+  ): Promise<'changed' | undefined> {
     switch (action.kind) {
       case 'apply':
         return this.#apply(action, object, signal);
       case 'delete': {
         const { resource, live, propagation } = action;
         await this.#writer.delete(resource, live, { signal, ...(propagation && { propagation }) });
-        return;
+        return undefined;
       }
       case 'restart':
-        return this.#restart(action.restart, object, signal);
+        await this.#restart(action.restart, object, signal);
+        return undefined;
       case 'rest':
         this.#slots.release(keyOf(object.metadata));
+        return undefined;
     }
   }
 
@@ -133,10 +140,13 @@ class Hands {
     { resource, wanted, live }: Extract<Action, { kind: 'apply' }>,
     object: FlowMeshCluster,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<'changed' | undefined> {
     try {
-      const { taken } = await this.#writer.apply(resource, wanted, { live, signal });
-      if (taken.length > 0) this.#say(object, 'DriftRepaired', 'Repair', tell(resource, wanted, taken));
+      const { taken, object: made } = await this.#writer.apply(resource, wanted, { live, signal });
+      // Claims are made by the controller of StatefulSets: what we take over there is its default.
+      if (taken.length > 0 && resource.kind !== CLAIMS.kind)
+        this.#say(object, 'DriftRepaired', 'Repair', tell(resource, wanted, taken));
+      return made.metadata.generation === live?.metadata.generation ? undefined : 'changed';
     } catch (error) {
       const note = error instanceof Error ? error.message : String(error);
       if (!signal.aborted) this.#say(object, 'ApplyFailed', 'Apply', note);

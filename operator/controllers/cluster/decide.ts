@@ -52,7 +52,7 @@ export function decide(
   const restart = planRestart({ statefulSet, pods, claims, replicas: cluster.replicas, nowMs });
   const verdict: Verdict = { refused, isPaused, restart };
   const status = (outcomes: readonly Outcome<Action>[]) =>
-    statusOf(object, world, { ...verdict, failure: failureIn(outcomes) }, nowMs);
+    statusOf(object, world, { ...verdict, ...outcomeOf(outcomes) }, nowMs);
   const mayAct = refused === undefined && !isPaused;
   return {
     actions: mayAct ? actionsOf(world, verdict) : [],
@@ -100,10 +100,17 @@ function restartOf({ pods, cluster }: World, restart: Verdict['restart'], isBusy
   return restart.kind === 'none' && isWhole ? [{ kind: 'rest' }] : [];
 }
 
-function failureIn(outcomes: readonly Outcome<Action>[]): string | undefined {
+function outcomeOf(outcomes: readonly Outcome<Action>[]): Pick<Verdict, 'failure' | 'hasChanged'> {
   const failed = outcomes.find((each) => each.kind === 'failed');
-  if (failed === undefined) return undefined;
-  return failed.error instanceof Error ? failed.error.message : String(failed.error);
+  const failure = failed && (failed.error instanceof Error ? failed.error.message : String(failed.error));
+  const hasChanged = outcomes.some(
+    ({ action, ...each }) =>
+      action.kind === 'apply' &&
+      action.resource.kind === STATEFUL_SETS.kind &&
+      each.kind === 'done' &&
+      each.answer === 'changed',
+  );
+  return { failure, hasChanged };
 }
 
 /** Only what is new: a trouble is told when it begins, not each time that it is looked at. */

@@ -1,7 +1,8 @@
 // Which pod may be restarted now, and why. Pure.
 //   G1. One pod at a time: none while another one is missing, on its way out, or new and not ready.
-//   G2. A pod is only restarted while every pod that needs no restart is ready: those hold the data. With one
-//       pod a restart is a drain: what it acknowledged is in its journal.
+//   G2. A pod is only restarted while every pod that needs no restart is ready: those hold the data. Ready
+//       is what /readyz of the data plane says: the journal is replayed and takes durable writes.
+//       With one pod a restart is a drain: what it acknowledged is in its journal.
 //   G3. Pods that serve nobody go first, then from the last ordinal to the first.
 //   G4. Nothing is concluded from a StatefulSet whose controller has not seen its newest form.
 import { CONTAINER } from '../../resources/names.ts';

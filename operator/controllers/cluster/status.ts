@@ -20,6 +20,8 @@ export interface Verdict {
   readonly restart: RestartPlan;
   /** A write that did not succeed. */
   readonly failure?: string | undefined;
+  /** The StatefulSet was changed just now: what its controller says is about what it was. */
+  readonly hasChanged?: boolean;
 }
 
 const PODS_MAX = 99;
@@ -34,7 +36,7 @@ export function statusOf(
   const pods = podStates(world);
   const version = commonVersion(pods);
   const before = object.status?.conditions as Condition[] | undefined;
-  const isKnown = statefulSet !== undefined && isSettled(statefulSet);
+  const isKnown = statefulSet !== undefined && isSettled(statefulSet) && !verdict.hasChanged;
   return {
     observedGeneration: object.metadata.generation ?? 0,
     conditions: nextConditions(before, conditions(object, world, pods, verdict), nowMs),
@@ -101,7 +103,7 @@ function accepted({ problems, warnings }: World, { refused }: Verdict): Said {
   return yes('Valid', 'the spec is valid');
 }
 
-function synced(world: World, { refused, isPaused, restart, failure }: Verdict): Said {
+function synced(world: World, { refused, isPaused, restart, failure, hasChanged }: Verdict): Said {
   if (isPaused)
     return unknown('Paused', 'nothing is changed; remove the annotation flowmesh.io/paused to go on');
   if (refused !== undefined) return no('NotAccepted', 'nothing is changed, as the spec is not accepted');
@@ -117,6 +119,9 @@ function synced(world: World, { refused, isPaused, restart, failure }: Verdict):
   }
   if (volumes.recreate || volumes.patches.length > 0 || volumes.resizing.length > 0) {
     return no('VolumesGrow', `volumes become ${cluster.storage.size}`);
+  }
+  if (hasChanged || world.statefulSet === undefined || !isSettled(world.statefulSet)) {
+    return no('RollingOut', 'the StatefulSet is new, and Kubernetes has not acted on it yet');
   }
   if (restart.kind === 'none') return yes('Applied', 'everything is as the spec says');
   const { pod, reason } = restart.restart;

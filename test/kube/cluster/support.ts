@@ -13,6 +13,7 @@ const root = new URL('../../..', import.meta.url).pathname;
 export interface Operator {
   readonly pid: number;
   readonly lines: string[];
+  readonly isAlive: boolean;
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
@@ -33,6 +34,9 @@ export async function startOperator(plane: ControlPlane, pod: string, ...flags: 
   return {
     pid: child.pid ?? 0,
     lines,
+    get isAlive() {
+      return child.exitCode === null && child.signalCode === null;
+    },
     async kill(signal) {
       child.kill(signal);
       await ended;
