@@ -2,7 +2,8 @@
 // values in the types that rules see.
 //   E1. A rule that cannot be evaluated counts as broken: it never throws.
 //   E2. A rule sees what its schema declares and nothing else, under the names that the API server gives.
-import { Environment } from '@marcbachmann/cel-js';
+import { createRequire } from 'node:module';
+import type { Environment } from '@marcbachmann/cel-js';
 import type { Structural } from './definitions.ts';
 
 type Compiled = (variables: { self: unknown; oldSelf?: unknown }) => unknown;
@@ -32,7 +33,9 @@ export function compile(rule: string): Compiled {
 
 function kubernetes(): Environment {
   if (environment !== undefined) return environment;
-  environment = new Environment()
+  // Loaded late: most commands judge no manifest.
+  const cel: typeof import('@marcbachmann/cel-js') = createRequire(import.meta.url)('@marcbachmann/cel-js');
+  environment = new cel.Environment()
     .registerVariable('self', 'dyn')
     .registerVariable('oldSelf', 'dyn')
     // Of the libraries of the API server, what the rules use.

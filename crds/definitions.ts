@@ -4,8 +4,9 @@
 
 import assert from 'node:assert';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Ajv, type ValidateFunction } from 'ajv';
+import type { Ajv, ValidateFunction } from 'ajv';
 import { parse } from 'yaml';
 
 export const API_GROUP = 'flowmesh.io';
@@ -94,7 +95,9 @@ let shared: Ajv | undefined;
 
 function validator(): Ajv {
   if (shared !== undefined) return shared;
-  shared = new Ajv({ allErrors: false, strict: true, strictRequired: false, verbose: false });
+  // Loaded late: most commands judge no manifest.
+  const ajv: typeof import('ajv') = createRequire(import.meta.url)('ajv');
+  shared = new ajv.Ajv({ allErrors: false, strict: true, strictRequired: false, verbose: false });
   shared.addFormat('int32', { type: 'number', validate: (value: number) => value === (value | 0) });
   shared.addFormat('int64', { type: 'number', validate: Number.isSafeInteger });
   shared.addFormat('date-time', true);

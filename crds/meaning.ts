@@ -1,8 +1,8 @@
 // What neither a schema nor a rule can see in a manifest, as it takes a calendar or another schema to know:
 // cron expressions and time zones, and the schemas inside a Schema. The API server accepts such a mistake,
 // and the operator says it in a condition; the offline checks and the webhook say it before.
+import { createRequire } from 'node:module';
 import type { ValidateFunction } from 'ajv';
-import { Ajv2020 } from 'ajv/dist/2020.js';
 import { cronProblem } from './cron.ts';
 import { type FieldProblem, isMapping, quoted } from './problems.ts';
 import { nearest } from './suggest.ts';
@@ -72,7 +72,7 @@ let metaSchema: ValidateFunction | undefined;
 /** Whether it is a JSON Schema, not whether it can be met. Only the first mistake: others are its echo. */
 function jsonProblems(schema: unknown, path: Path): FieldProblem[] {
   const draft = 'https://json-schema.org/draft/2020-12/schema';
-  metaSchema ??= new Ajv2020({ strict: false, logger: false, validateFormats: false }).getSchema(draft);
+  metaSchema ??= draft2020().getSchema(draft);
   if (metaSchema === undefined || metaSchema(schema)) return [];
   const [error] = metaSchema.errors ?? [];
   const steps = (error?.instancePath ?? '').split('/').slice(1);
@@ -81,4 +81,10 @@ function jsonProblems(schema: unknown, path: Path): FieldProblem[] {
   const cure = Array.isArray(allowed) ? `write ${allowed.join(', ')}` : 'see JSON Schema, draft 2020-12';
   const message = `is not a JSON Schema: ${error?.message ?? 'it does not match the draft'}`;
   return [{ path: [...path, ...names], message, cure }];
+}
+
+/** Loaded late: few manifests have a schema in them. */
+function draft2020() {
+  const { Ajv2020 }: typeof import('ajv/dist/2020.js') = createRequire(import.meta.url)('ajv/dist/2020.js');
+  return new Ajv2020({ strict: false, logger: false, validateFormats: false });
 }

@@ -149,13 +149,14 @@ test.each<[string, Edit]>([
 });
 
 test.each(KINDS)('%s: every field, choice and limit of today is under guard', (kind) => {
-  const today: DefinitionFile = parse(readFileSync(definitionFile(kind), 'utf8'));
-  expect(breaks(today, today)).toEqual([]);
+  const released: DefinitionFile = parse(readFileSync(definitionFile(kind), 'utf8'));
+  const today = structuredClone(released);
+  expect(breaks(released, today)).toEqual([]);
   let planted = 0;
   const visit = (schema: Structural) => {
     for (const [name, field] of Object.entries(schema.properties ?? {})) {
       delete schema.properties?.[name];
-      expect(breaks(parse(readFileSync(definitionFile(kind), 'utf8')), today).length).toBeGreaterThan(0);
+      expect(breaks(released, today).length).toBeGreaterThan(0);
       Object.assign(schema.properties ?? {}, { [name]: field });
       planted++;
       visit(field);

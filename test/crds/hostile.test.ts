@@ -7,6 +7,11 @@ import { parseManifests } from '../../crds/manifests.ts';
 import { YAML_LIMITS } from '../../crds/yaml-source.ts';
 import { anyValue } from './arbitrary.ts';
 
+/** Processor time of this process: what others do on the machine is not the subject. */
+const cpuMs = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
 const parse = (text: string) => parseManifests(text, 'evil.yaml');
 const head = 'apiVersion: flowmesh.io/v1alpha1\nkind: Queue\nmetadata: { name: x }\n';
 
@@ -41,9 +46,9 @@ const bombs: [name: string, text: string, message: RegExp][] = [
 
 test.each(bombs)('%s is refused in under 50 ms', (_, text, message) => {
   parse(head); // the definitions are loaded once, and not part of it
-  const before = performance.now();
+  const before = cpuMs();
   const { problems, resources } = parse(text);
-  const tookMs = performance.now() - before;
+  const tookMs = cpuMs() - before;
   expect(problems.map((problem) => problem.message)).toEqual([expect.stringMatching(message)]);
   expect(resources.filter(({ source }) => source.document > 1)).toEqual([]);
   expect(tookMs).toBeLessThan(50);
@@ -63,9 +68,9 @@ test.each([
     `${head}spec: { retention: { finished: "${'1m'.repeat(200_000)}!" } }`,
   ],
 ])('a megabyte of %s ends within seconds, with few problems', (_, text) => {
-  const before = performance.now();
+  const before = cpuMs();
   const { problems } = parse(text);
-  expect(performance.now() - before).toBeLessThan(5000);
+  expect(cpuMs() - before).toBeLessThan(5000);
   expect(problems.length).toBeLessThanOrEqual(20);
 });
 
