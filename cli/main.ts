@@ -25,7 +25,7 @@ const host: Host & DevHost = {
     const server = await startServer(options);
     // A server that is killed later keeps what it has compiled all the same (cli/bin.js).
     flushCompileCache();
-    giveBackMemory();
+    giveBackMemory(options.memoryLimitBytes);
     return server;
   },
 };

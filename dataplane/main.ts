@@ -41,6 +41,8 @@ export interface RunningServer {
 }
 
 const GRACE_MS = 5000;
+/** From here on memory is not what is short: the heap may hold as much garbage as what is alive. */
+const ROOMY_BYTES = 1024 * 1024 * 1024;
 /** Memory for keys at hand: a million of 100 B and room to spare; most of a small machine is for others. */
 const KEYS_BYTES_MAX = 256 * 1024 * 1024;
 const KEYS_SHARE_MAX = 1 / 8;
@@ -124,10 +126,11 @@ function memoryOf(limitBytes: number | undefined): Memory {
  * Once, when a server has started: modules fill the young generation, which V8 would keep at its full size.
  * About 40 MB less, for a pause of some 50 ms before anybody is served.
  */
-export function giveBackMemory(): void {
+export function giveBackMemory(memoryLimitBytes?: number): void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as (how: { type: 'major'; flavor: 'last-resort' }) => void;
   collect({ type: 'major', flavor: 'last-resort' });
+  if (memoryOf(memoryLimitBytes).limitBytes < ROOMY_BYTES) return;
   // V8 lets the heap grow by a third at most once it was asked to be small: at 1,000 jobs/s that was a full
   // collection every three seconds, of 20 ms and more. Twice what is alive is what it does otherwise.
   setFlagsFromString('--heap-growing-percent=100');

@@ -33,6 +33,12 @@ const seen = { offered: 0, acknowledged: 0, refused: 0, unanswered: 0, other: 0,
 const codes: Record<string, number> = {};
 let open = 0;
 
+/**
+ * HTTP/2's refusal of a stream beyond the limit of a connection: those of calls that gave up count until the
+ * server comes to them.
+ */
+const isStreamRefused = ({ message }: grpc.ServiceError) => message.includes('NGHTTP2_ENHANCE_YOUR_CALM');
+
 function send(): Promise<void> {
   seen.offered++;
   const client = clients[seen.offered % clients.length] as QueuesClient;
@@ -42,7 +48,7 @@ function send(): Promise<void> {
     client.enqueue(request, new grpc.Metadata(), { deadline: Date.now() + args.deadlineMs }, (error) => {
       open--;
       if (error === null) seen.acknowledged++;
-      else if (error.code === grpc.status.RESOURCE_EXHAUSTED) seen.refused++;
+      else if (error.code === grpc.status.RESOURCE_EXHAUSTED || isStreamRefused(error)) seen.refused++;
       else if ([grpc.status.DEADLINE_EXCEEDED, grpc.status.CANCELLED].includes(error.code)) seen.unanswered++;
       else {
         seen.other++;

@@ -14,7 +14,7 @@ const server = await startServer({
   logLevel: 'error',
   ...given,
 });
-giveBackMemory();
+giveBackMemory(given.memoryLimitBytes);
 const { grpcPort, httpPort, redisPort } = server;
 process.stdout.write(`${JSON.stringify({ grpcPort, httpPort, redisPort })}\n`);
 process.on('SIGTERM', () => {
