@@ -13,7 +13,9 @@ const NAMESPACE = 'flowmesh-system';
 /** What a first try needs, and no more: clusters in `default`. */
 const INSTALL_VALUES = ['--set', 'namespaces={default}'];
 
-export async function helmOf(): Promise<(...args: string[]) => string> {
+export type Helm = (...args: string[]) => string;
+
+export async function helmOf(): Promise<Helm> {
   const binary = (await ensureBinaries(['helm'], (line) => process.stderr.write(`${line}\n`)))('helm');
   // Nothing of the person's own settings, repositories or plugins.
   const nowhere = join(repository, 'node_modules/.cache/helm');
@@ -33,10 +35,7 @@ export async function helmOf(): Promise<(...args: string[]) => string> {
 }
 
 /** With the namespace, which Helm leaves to whoever installs. */
-export function install(
-  helm: (...args: string[]) => string,
-  values: readonly string[] = INSTALL_VALUES,
-): string {
+export function install(helm: Helm, values: readonly string[] = INSTALL_VALUES): string {
   const where = ['--namespace', NAMESPACE, '--set', 'crds.install=false'];
   const manifests = helm('template', 'flowmesh', chartDir, ...where, ...values);
   const parts = [

@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { chartDir, helmOf, install } from '../../scripts/chart.ts';
+import { chartDir, type Helm, helmOf, install } from '../../scripts/chart.ts';
 import { installPath } from '../../scripts/generate/chart.ts';
 import { schemaProblems } from '../operator/kubernetes-schema.ts';
 
-let helm: (...args: string[]) => string;
+let helm: Helm;
 beforeAll(async () => {
   helm = await helmOf();
 });

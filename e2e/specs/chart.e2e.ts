@@ -1,0 +1,109 @@
+// `helm install`, `helm upgrade` and `helm uninstall` of the operator, and what each of them leaves alone.
+import { connect } from '@flowmesh/client';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { chartDir, type Helm, helmOf } from '../../scripts/chart.ts';
+import { IMAGE, ports } from './support/data-plane.ts';
+import { createNamespace, kubectl, type Namespace } from './support/kubectl.ts';
+import { spec } from './support/spec.ts';
+
+const NEEDS = ['needs:kubelet', 'needs:pv'] as const;
+
+describe('the chart', () => {
+  let system: Namespace;
+  let space: Namespace;
+  let helm: Helm;
+  beforeAll(async () => {
+    helm = await helmOf();
+    [system, space] = await Promise.all([createNamespace('system'), createNamespace('chart')]);
+  });
+  afterAll(async () => {
+    await space?.kubectl('delete', 'fmc', '--all', '--ignore-not-found').catch(() => '');
+    await Promise.all([space?.remove(), system?.remove()]);
+  });
+
+  const [, repository = '', tag = ''] = /^(.*):([^:/]+)$/.exec(IMAGE) ?? [];
+  const release = (verb: 'install' | 'upgrade', ...values: string[]) => {
+    const settings = [
+      `image.repository=${repository}`,
+      `image.tag=${tag}`,
+      `namespaces={${space.name}}`,
+      ...values,
+    ];
+    // Definitions of an earlier release are there for good; whoever installs again takes them over.
+    const flags = ['--namespace', system.name, '--take-ownership', '--wait', '--timeout', '120s'];
+    return helm(verb, 'flowmesh', chartDir, ...flags, ...settings.flatMap((each) => ['--set', each]));
+  };
+  const becomesReady = () => space.kubectl('wait', 'fmc/main', '--for=condition=Ready', '--timeout=150s');
+  const uidOf = async (kind: string, name: string): Promise<string> =>
+    (await space.get(kind, name)).metadata.uid;
+  const client = async () => {
+    const { data } = await space.get('secret', 'main-flowmesh-binding');
+    const text = (key: string) => Buffer.from(data[key], 'base64').toString();
+    const { port, close } = await space.forward('service/main-flowmesh', ports.grpc);
+    const tls = { ca: text('FLOWMESH_CA') };
+    const fm = await connect({ address: `localhost:${port}`, token: text('FLOWMESH_TOKEN'), tls });
+    return {
+      fm,
+      async [Symbol.asyncDispose]() {
+        await fm.close();
+        await close();
+      },
+    };
+  };
+
+  spec('runs an operator whose roles suffice for a cluster', NEEDS, async () => {
+    release('install');
+    const resources = { requests: { cpu: '50m', memory: '256Mi' }, limits: { memory: '512Mi' } };
+    await space.apply({
+      apiVersion: 'flowmesh.io/v1alpha1',
+      kind: 'FlowMeshCluster',
+      metadata: { name: 'main' },
+      spec: { storage: { size: '1Gi' }, resources, networkPolicy: { enabled: true } },
+    });
+    await becomesReady();
+    await using session = await client();
+    await session.fm.kv.set('kept', 'yes');
+  });
+
+  spec('takes a second operator in, and lets the first one go, without touching a pod', NEEDS, async () => {
+    const pod = await uidOf('pod', 'main-flowmesh-0');
+    release('upgrade', 'replicas=2');
+    const first = await holder();
+    await system.kubectl('delete', 'pod', first);
+    await expect.poll(holder, { timeout: 60_000 }).not.toBe(first);
+    // The new one acts: a change of the spec arrives.
+    await space.kubectl(
+      'patch',
+      'fmc/main',
+      '--type=merge',
+      '-p',
+      '{"spec":{"networkPolicy":{"enabled":false}}}',
+    );
+    await space.kubectl('wait', '--for=delete', 'networkpolicy/main-flowmesh', '--timeout=60s');
+    expect(await uidOf('pod', 'main-flowmesh-0')).toBe(pod);
+  });
+
+  /** The pod that leads. */
+  const holder = async () => {
+    const { spec: lease } = await system.get('lease', 'flowmesh-operator');
+    return String(lease.holderIdentity ?? '').replace(/_.*/, '');
+  };
+
+  spec('leaves definitions, clusters and data behind when it is uninstalled', NEEDS, async () => {
+    const [pod, volume] = [await uidOf('pod', 'main-flowmesh-0'), await uidOf('pvc', 'data-main-flowmesh-0')];
+    helm('uninstall', 'flowmesh', '--namespace', system.name, '--wait', '--timeout', '120s');
+    expect(await system.kubectl('get', 'deployments,roles,rolebindings', '-o', 'name')).toBe('');
+    const definitions = await kubectl('get', 'crd', '-o', 'name');
+    for (const plural of ['flowmeshclusters', 'queues', 'schemas', 'streams']) {
+      expect(definitions).toContain(`customresourcedefinition.apiextensions.k8s.io/${plural}.flowmesh.io`);
+    }
+    {
+      await using session = await client();
+      expect(await session.fm.kv.get('kept')).toBe('yes');
+    }
+    release('install');
+    await becomesReady();
+    expect(await uidOf('pod', 'main-flowmesh-0')).toBe(pod);
+    expect(await uidOf('pvc', 'data-main-flowmesh-0')).toBe(volume);
+  });
+});
