@@ -148,9 +148,10 @@ const shard: readonly Mutant[] = [
   {
     name: 'read-before-durable',
     file: 'dataplane/shard/shard.ts',
-    find: '    const rowsOnly =\n',
+    find: '    if (!open.isEmpty && !isOlder) return open;\n',
     replace:
-      '    if (!pending.commands.some((c) => c.mutates)) pending.done(error, reply);\n    const rowsOnly =\n',
+      '    if (!commands.some((c) => c.mutates)) return null;\n' +
+      '    if (!open.isEmpty && !isOlder) return open;\n',
     why: 'no read shows what a crash takes back',
   },
   {
@@ -210,8 +211,8 @@ const queues: readonly Mutant[] = [
   {
     name: 'reuse-epochs',
     file: 'dataplane/queue/flush.ts',
-    find: '{ nextQueue, nextEpoch });',
-    replace: '{ nextQueue, nextEpoch: Math.min(1, nextEpoch) });',
+    find: '{ nextQueue, nextEpoch, deletedAt });',
+    replace: '{ nextQueue, nextEpoch: Math.min(1, nextEpoch), deletedAt });',
     why: 'an epoch is one lease',
   },
   {
@@ -269,8 +270,8 @@ const keysAndStreams: readonly Mutant[] = [
   {
     name: 'show-expired-keys',
     file: 'dataplane/kv/turn.ts',
-    find: 'row === undefined || (row.expireAtMs !== 0 && row.expireAtMs <= this.nowMs) ? undefined : row',
-    replace: 'row',
+    find: 'row.expireAtMs === 0 || row.expireAtMs > this.nowMs) return row;',
+    replace: 'row.expireAtMs >= 0) return row;',
     why: 'an expired key is absent, however late the sweeper is',
     test: 'test/kv/strings.test.ts',
   },
