@@ -71,8 +71,8 @@ export class Fleet {
     this.#write();
   }
 
-  async operator(options: Omit<Options, 'endpoints'> = {}): Promise<Operator> {
-    const flags = [
+  async operator(options: Omit<Options, 'endpoints'> = {}, flags: readonly string[] = []): Promise<Operator> {
+    const always = [
       '--kubeconfig',
       this.plane.kubeconfig,
       '--metrics-address',
@@ -82,9 +82,13 @@ export class Fleet {
     ];
     const more = ['--lease-namespace', 'default', '--log-level', process.env['OPERATOR_LOG'] ?? 'silent'];
     const own = JSON.stringify({ endpoints: this.#file, ...options });
-    const child = spawn(process.execPath, ['--conditions=flowmesh-source', SCRIPT, own, ...flags, ...more], {
-      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-    });
+    const child = spawn(
+      process.execPath,
+      ['--conditions=flowmesh-source', SCRIPT, own, ...always, ...more, ...flags],
+      {
+        stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+      },
+    );
     const operator: Operator = {
       child,
       async memory() {

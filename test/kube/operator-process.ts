@@ -15,6 +15,7 @@ export interface Options {
   readonly endpoints: string;
   readonly times?: PlaneTimes;
   readonly resyncMs?: number;
+  readonly deletionWaitMs?: number;
 }
 
 const { endpoints, ...own } = JSON.parse(process.argv[2] ?? '{}') as Options;

@@ -13,7 +13,7 @@ import { reconciler } from '../../kube/reconciler.ts';
 import { QUEUE } from '../queue/kind.ts';
 import { STREAM } from '../stream/kind.ts';
 import { declare, type Place, remove } from './act.ts';
-import { type Action, decide, FINALIZER, type Reason, type World } from './decide.ts';
+import { type Action, DELETION_WAIT_MS, decide, FINALIZER, type Reason, type World } from './decide.ts';
 import { fromBinding, type ResolveEndpoint } from './endpoint.ts';
 import type { DeclaredKind, DeclaredObject, DeclaredStatus } from './kinds.ts';
 import { PLANE_TIMES, type PlaneTimes } from './plane.ts';
@@ -35,6 +35,7 @@ export interface DeclaredOptions {
   readonly resolve?: ResolveEndpoint;
   readonly times?: PlaneTimes;
   readonly resyncMs?: number;
+  readonly deletionWaitMs?: number;
 }
 
 interface Shared {
@@ -44,6 +45,7 @@ interface Shared {
   readonly planes: Planes;
   readonly clusterUid: () => Promise<string>;
   readonly resyncMs: number | undefined;
+  readonly deletionWaitMs: number;
 }
 
 export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): void {
@@ -60,7 +62,14 @@ export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {
     const system = await host.client.get(NAMESPACES, { name: 'kube-system' });
     return system?.metadata.uid ?? '';
   });
-  const shared: Shared = { host, clusters, namespaces, planes, clusterUid, resyncMs: o.resyncMs };
+  const shared: Shared = {
+    host,
+    clusters,
+    namespaces,
+    planes,
+    clusterUid,
+    ...{ resyncMs: o.resyncMs, deletionWaitMs: o.deletionWaitMs ?? DELETION_WAIT_MS },
+  };
   register(shared, QUEUE as unknown as DeclaredKind);
   register(shared, STREAM as unknown as DeclaredKind);
 }
@@ -163,7 +172,7 @@ function sourcesOf(
 
 function gather(
   object: DeclaredObject,
-  { clusters, namespaces, planes }: Shared,
+  { clusters, namespaces, planes, deletionWaitMs }: Shared,
   kind: DeclaredKind,
   others: readonly DeclaredObject[],
 ): World {
@@ -191,6 +200,7 @@ function gather(
     problems: isAsDeclared ? [] : problemsOf(object, kind),
     plane: plane?.state ?? 'connecting',
     isAsDeclared,
+    deletionWaitMs,
     facts: {
       nameField: kind.nameField,
       figures: isOurs ? kind.figures(summary) : undefined,

@@ -14,9 +14,9 @@ import { type Facts, reasonOf, type Verdict, verdictStatus } from './status.ts';
 
 export const FINALIZER = 'flowmesh.io/data-plane';
 export const PAUSED = 'flowmesh.io/paused';
-/** How long a deletion waits for a data plane that cannot be reached, and for one that refuses. */
-export const UNREACHABLE_MS = 60_000;
-export const REFUSING_MS = 300_000;
+/** How long a deletion waits for a data plane that cannot be reached, and for one that does not do it. */
+export const DELETION_WAIT_MS = 60_000;
+const REFUSING_MS = 300_000;
 
 export type Action =
   | { readonly kind: 'declare' }
@@ -53,6 +53,8 @@ export interface World {
   /** This process has declared this generation, and nothing has said otherwise since (D2). */
   readonly isAsDeclared: boolean;
   readonly facts: Facts;
+  /** How long a deletion waits for a data plane that cannot be reached. */
+  readonly deletionWaitMs: number;
 }
 
 type DeclaredPlan = Plan<DeclaredStatus, Action, Reason>;
@@ -143,7 +145,7 @@ function failureText(error: unknown): string {
 }
 
 function decideDeletion(object: DeclaredObject, world: World, nowMs: number): DeclaredPlan {
-  const { view, plane, clusterKey, name } = world;
+  const { view, plane, clusterKey, name, deletionWaitMs } = world;
   if (!object.metadata.finalizers?.includes(FINALIZER)) return {};
   const waitedMs = nowMs - Date.parse(object.metadata.deletionTimestamp ?? '');
   const policy = object.spec.deletionPolicy ?? 'Retain';
@@ -155,8 +157,8 @@ function decideDeletion(object: DeclaredObject, world: World, nowMs: number): De
   };
   if (view.kind !== 'serving') return giveUp(`FlowMeshCluster ${clusterKey} ${GONE[view.kind]}`);
   if (plane !== 'up') {
-    if (waitedMs >= UNREACHABLE_MS) return giveUp(`the data plane of ${clusterKey} cannot be reached`);
-    return { requeueAfterMs: Math.max(1000, UNREACHABLE_MS - waitedMs) };
+    if (waitedMs >= deletionWaitMs) return giveUp(`the data plane of ${clusterKey} cannot be reached`);
+    return { requeueAfterMs: Math.max(1000, deletionWaitMs - waitedMs) };
   }
   if (waitedMs >= REFUSING_MS) return giveUp(`the data plane of ${clusterKey} did not do it`);
   return { finalizer: 'off', actions: [{ kind: 'remove', policy }] };

@@ -28,7 +28,7 @@ export interface Declaration {
   readonly result: string;
   readonly changes: readonly pb.FieldChange[];
   readonly drifted: boolean;
-  /** The part of status.effective that the data plane knows. */
+  /** For status.effective. */
   readonly effective: object;
   /** Until the first list has them. */
   readonly figures: object;

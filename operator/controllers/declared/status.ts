@@ -7,7 +7,6 @@
 import { type Condition, conditionOf, nextConditions, type WantedCondition } from '../../kube/conditions.ts';
 import type { Reason } from './decide.ts';
 import type { Declaration, DeclaredObject, DeclaredStatus } from './kinds.ts';
-import { clusterRefOf } from './reference.ts';
 
 export const OLDEST_SHOWN_MS = 30_000;
 const DRIFT_SHOWN_MS = 30_000;
@@ -57,7 +56,7 @@ export function verdictStatus(
   ].map((each): WantedCondition => ({ ...each, observedGeneration: generation }));
   const oldest = oldestOf(before?.oldestReadyAt, facts, nowMs);
   const figures = facts.figures ?? before?.figures ?? declaration?.figures;
-  const effective = declaration === undefined ? before?.effective : effectiveOf(object, declaration);
+  const effective = declaration?.effective ?? before?.effective;
   return {
     observedGeneration: generation,
     conditions: nextConditions(before?.conditions, wanted, nowMs),
@@ -66,11 +65,6 @@ export function verdictStatus(
     ...(figures !== undefined && { figures }),
     ...(effective !== undefined && { effective }),
   };
-}
-
-function effectiveOf(object: DeclaredObject, { effective }: Declaration): object {
-  const { deletionPolicy = 'Retain', adoptionPolicy = 'IfIdentical' } = object.spec;
-  return { clusterRef: clusterRefOf(object), ...effective, deletionPolicy, adoptionPolicy };
 }
 
 type Saying = Omit<WantedCondition, 'observedGeneration'>;

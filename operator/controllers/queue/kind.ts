@@ -1,8 +1,8 @@
 // Queues, as the operator declares and shows them.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { effectiveQueue } from '../../../crds/effective.ts';
 import { toQueueSpec } from '../../../crds/translate.ts';
 import type { Queue, QueueSpec, QueueStatus } from '../../../crds/types.ts';
-import { formatDuration, formatSize } from '../../../crds/values.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { type DeclaredKind, twoDigits } from '../declared/kinds.ts';
 
@@ -19,7 +19,8 @@ export const QUEUE: DeclaredKind<QueueObject, 'queue'> = {
   async declare(connection, object, claim, signal) {
     const spec = toQueueSpec(object as Queue);
     const { queue, ...answer } = await connection.declareQueue({ spec, ...claim }, signal);
-    return { ...answer, effective: effectiveQueue(queue?.spec), figures: firstFigures(queue?.figures) };
+    const effective = effectiveQueue(object as Queue, queue?.spec ?? {});
+    return { ...answer, effective, figures: firstFigures(queue?.figures) };
   },
   remove: (connection, request, signal) => connection.deleteQueue(request, signal),
   figures: ({ waiting, delayed, blocked, waitingChildren, leased, dead, workers }) => ({
@@ -34,42 +35,4 @@ function firstFigures(figures: pb.QueueFigures | null | undefined): object {
   const counts = { waiting, delayed, blocked, waitingChildren, leased, dead: 0 };
   const rounded = Object.entries(counts).map(([name, count]) => [name, twoDigits(count)]);
   return { ...Object.fromEntries(rounded), workers: figures?.workers ?? 0 };
-}
-
-const WORDS: Readonly<Record<string, string>> = {
-  exponential: 'Exponential',
-  fixed: 'Fixed',
-  full: 'Full',
-  none: 'None',
-  block: 'Block',
-  skip: 'Skip',
-  reject: 'Reject',
-};
-
-export function effectiveQueue(spec: pb.QueueSpec | null | undefined): NonNullable<QueueStatus['effective']> {
-  if (spec === null || spec === undefined) return {};
-  const { backoff } = spec;
-  return {
-    delivery: {
-      visibilityTimeout: formatDuration(spec.visibilityTimeoutMs),
-      timeout: formatDuration(spec.timeoutMs),
-      maxAttempts: spec.maxAttempts,
-      maxDeliveries: spec.maxDeliveries,
-      failedHead: WORDS[spec.failedHead] ?? 'Block',
-      fair: spec.fair,
-      ...(spec.priorityAgingMs > 0 && { priorityAging: formatDuration(spec.priorityAgingMs) }),
-      ...(backoff && {
-        backoff: {
-          type: WORDS[backoff.type] ?? 'Exponential',
-          initial: formatDuration(backoff.initialMs),
-          max: formatDuration(backoff.maxMs),
-          jitter: WORDS[backoff.jitter] ?? 'Full',
-        },
-      }),
-    },
-    deadLetter: { queueName: spec.deadLetterQueue },
-    deduplication: { window: formatDuration(spec.deduplicationWindowMs) },
-    limits: { maxDepth: spec.maxDepth, onFull: WORDS[spec.onFull] ?? 'Reject' },
-    retention: { finished: formatDuration(spec.retentionMs), size: formatSize(spec.retentionBytes) },
-  };
 }

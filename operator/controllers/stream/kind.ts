@@ -1,8 +1,8 @@
 // Streams, as the operator declares and shows them.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { effectiveStream } from '../../../crds/effective.ts';
 import { toStreamSpec } from '../../../crds/translate.ts';
 import type { Stream, StreamSpec, StreamStatus } from '../../../crds/types.ts';
-import { formatDuration, formatSize } from '../../../crds/values.ts';
 import type { KubeObject } from '../../kube/objects.ts';
 import { type DeclaredKind, twoDigits } from '../declared/kinds.ts';
 
@@ -28,7 +28,8 @@ export const STREAM: DeclaredKind<StreamObject, 'stream'> = {
   async declare(connection, object, claim, signal) {
     const spec = toStreamSpec(object as Stream);
     const { stream, ...answer } = await connection.declareStream({ spec, ...claim }, signal);
-    return { ...answer, effective: effectiveStream(stream?.spec), figures: firstFigures(stream) };
+    const effective = effectiveStream(object as Stream, stream?.spec ?? {});
+    return { ...answer, effective, figures: firstFigures(stream) };
   },
   remove: (connection, request, signal) => connection.deleteStream(request, signal),
   figures: ({ records, bytes, groups }) => {
@@ -53,28 +54,5 @@ function firstFigures(stream: pb.Stream | null): object {
     bytes: sum(({ bytes }) => bytes),
     lag: 0,
     groups: [],
-  };
-}
-
-const POLICIES: Readonly<Record<string, string>> = { delete: 'Delete', compact: 'Compact', both: 'Both' };
-
-export function effectiveStream(
-  spec: pb.StreamSpec | null | undefined,
-): NonNullable<StreamStatus['effective']> {
-  if (spec === null || spec === undefined) return {};
-  const policy = POLICIES[spec.cleanup] ?? 'Delete';
-  return {
-    partitions: spec.partitions,
-    retention: {
-      time: formatDuration(spec.retentionMs),
-      ...(spec.retentionBytes > 0 && { size: formatSize(spec.retentionBytes) }),
-    },
-    cleanup: {
-      policy,
-      ...(policy !== 'Delete' && {
-        minCompactionLag: formatDuration(spec.minCompactionLagMs),
-        tombstoneRetention: formatDuration(spec.tombstoneRetentionMs),
-      }),
-    },
   };
 }
