@@ -21,7 +21,11 @@ export function rulesBelow(schema: Structural, value: unknown, path: Path): Fiel
 
 /** What may not become of `before`, an object of the same kind and name. */
 export function changeProblems(before: Resource, after: Resource): FieldProblem[] {
-  const { schema } = definitionOf(after.kind);
+  return changesBelow(definitionOf(after.kind).schema, before, after);
+}
+
+/** The rules that compare, at this schema and at all below it. */
+export function changesBelow(schema: Structural, before: unknown, after: unknown): FieldProblem[] {
   return walk(schema, after, before, [], isTransition);
 }
 
