@@ -20,17 +20,25 @@ export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'd
 /** `watched`: namespaces looked after. `own`: where the operator runs. `cluster`: what has no namespace. */
 export type Scope = 'watched' | 'own' | 'cluster';
 
-const read = ['get', 'list', 'watch'] as const;
+const watch = ['list', 'watch'] as const;
+const read = ['get', ...watch] as const;
 /** A server-side apply needs `create` for what is not there. */
 const apply = [...read, 'create', 'patch'] as const;
 
 export const PERMISSIONS: readonly Permission[] = [
   {
     group: 'flowmesh.io',
-    resources: ['flowmeshclusters', 'queues', 'schemas', 'streams'],
+    resources: ['flowmeshclusters', 'schemas'],
+    verbs: watch,
+    scope: 'watched',
+    why: 'what is declared',
+  },
+  {
+    group: 'flowmesh.io',
+    resources: ['queues', 'streams'],
     verbs: [...read, 'patch'],
     scope: 'watched',
-    why: 'what is declared; patch for finalizers',
+    why: 'what is declared; get and patch set and take away the finalizer',
   },
   {
     group: 'flowmesh.io',
@@ -63,14 +71,14 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     group: '',
     resources: ['pods'],
-    verbs: [...read, 'delete'],
+    verbs: [...watch, 'delete'],
     scope: 'watched',
     why: 'their state; delete restarts one when it is safe',
   },
   {
     group: '',
     resources: ['persistentvolumeclaims'],
-    verbs: [...read, 'patch'],
+    verbs: [...watch, 'patch'],
     scope: 'watched',
     why: 'growing volumes, and handing them to the cluster with deletionPolicy Delete; never deleted here',
   },
@@ -119,7 +127,7 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     group: 'storage.k8s.io',
     resources: ['storageclasses'],
-    verbs: read,
+    verbs: watch,
     scope: 'cluster',
     why: 'whether volumes can grow',
   },
@@ -128,7 +136,7 @@ export const PERMISSIONS: readonly Permission[] = [
     resources: ['namespaces'],
     verbs: read,
     scope: 'cluster',
-    why: 'labels, for allowedNamespaces with a selector',
+    why: 'labels, for allowedNamespaces with a selector; get tells this Kubernetes cluster from others',
   },
   {
     group: 'coordination.k8s.io',

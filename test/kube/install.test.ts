@@ -1,11 +1,9 @@
 // install.yaml before a real API server: it is taken as it is, and the operator may do what the table says
 // and nothing beyond.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseAllDocuments } from 'yaml';
 import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
 import { PERMISSIONS, type Permission, type Verb } from '../../operator/permissions.ts';
+import { applyInstall } from './install.ts';
 
 let plane: ControlPlane;
 beforeAll(async () => {
@@ -13,30 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => plane?.stop());
 
-const text = readFileSync(join(import.meta.dirname, '../../install.yaml'), 'utf8');
-const objects = parseAllDocuments(text).map((document) => document.toJS());
-const CLUSTER_SCOPED = /^(?:Namespace|ClusterRole|ClusterRoleBinding|CustomResourceDefinition)$/;
-
-// biome-ignore lint/suspicious/noExplicitAny: objects of any kind
-function pathOf({ apiVersion, kind, metadata }: any): string {
-  const root = apiVersion.includes('/') ? '/apis' : '/api';
-  const scope = CLUSTER_SCOPED.test(kind) ? '' : `/namespaces/${metadata.namespace}`;
-  return `${root}/${apiVersion}${scope}/${kind.toLowerCase()}s/${metadata.name}`;
-}
-
 test('the API server takes all of it, without a warning', async () => {
-  for (const object of objects) {
-    const query = 'fieldManager=install&fieldValidation=Strict';
-    const { status, body } = await plane.api(
-      'PATCH',
-      `${pathOf(object)}?${query}`,
-      object,
-      'application/apply-patch+yaml',
-    );
-    expect(`${status} ${status < 300 ? '' : body.message}`, `${object.kind} ${object.metadata.name}`).toMatch(
-      /^20[01] $/,
-    );
-  }
+  await applyInstall(plane);
 });
 
 const OPERATOR = 'system:serviceaccount:flowmesh-system:flowmesh-operator';
