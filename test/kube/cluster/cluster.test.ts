@@ -3,7 +3,15 @@ import assert from 'node:assert';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../../../e2e/control-plane.ts';
 import { installDefinitions } from '../definitions.ts';
-import { type Any, type Client, clientOf, type Operator, startOperator, writesOf } from './support.ts';
+import {
+  type Any,
+  type Client,
+  clientOf,
+  installApisOfOthers,
+  type Operator,
+  startOperator,
+  writesOf,
+} from './support.ts';
 
 let plane: ControlPlane;
 let operator: Operator;
@@ -39,6 +47,7 @@ async function served(client: Client, name: string, replicas = 1): Promise<void>
 beforeAll(async () => {
   plane = await startControlPlane({ controllers: true, log });
   await installDefinitions(plane);
+  await installApisOfOthers(plane);
   operator = await startOperator(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
 });
 afterAll(async () => {
@@ -155,6 +164,58 @@ test('a change that needs another start restarts the pods when they are ready, w
   await served(client, 'main');
   expect((await client.get('FlowMeshCluster', 'main')).status.version).toBe('2.0.0');
   expect(await client.reasons()).toContain('ImageChanged');
+});
+
+test('with several pods one starts again at a time, and only while the others serve', async () => {
+  const client = await namespace('rolling');
+  const journal = { engine: 'JetStream', jetStream: { url: 'nats://nats.example:4222' } };
+  await client.cluster('main', { replicas: 3, journal });
+  await served(client, 'main', 3);
+  expect(await client.get('PodDisruptionBudget', 'main-flowmesh')).toMatchObject({
+    spec: { maxUnavailable: 1 },
+  });
+  const uids = async () =>
+    Promise.all([0, 1, 2].map(async (at) => (await client.get('Pod', `main-flowmesh-${at}`))?.metadata.uid));
+  let before = await uids();
+  await client.patch('FlowMeshCluster', 'main', { spec: { image: { tag: '2.0.0' } } });
+  for (const ordinal of [2, 1, 0]) {
+    await expect
+      .poll(async () => (await uids())[ordinal] ?? before[ordinal], within)
+      .not.toBe(before[ordinal]);
+    const synced = async () => (await client.condition('main', 'Synced')).reason;
+    // The new one does not serve yet: the others stay.
+    if (ordinal > 0) await expect.poll(synced, within).toBe('RestartWaits');
+    const now = await uids();
+    expect(now.filter((uid, at) => uid !== before[at])).toHaveLength(1);
+    before = now;
+    await client.becomes(`main-flowmesh-${ordinal}`, true);
+  }
+  await served(client, 'main', 3);
+  expect((await client.get('FlowMeshCluster', 'main')).status).toMatchObject({
+    version: '2.0.0',
+    updatedReplicas: 3,
+    readyReplicas: 3,
+  });
+  const restarts = (await client.reasons()).filter((reason) => reason === 'ImageChanged');
+  expect(restarts).toHaveLength(3);
+});
+
+test('objects of Prometheus and cert-manager are made where their APIs are, and go when not wanted', async () => {
+  const client = await namespace('others');
+  const issuerRef = { name: 'internal' };
+  await client.cluster('main', { tls: { mode: 'CertManager', issuerRef } });
+  const names = async () => ({
+    monitors: (await client.list('ServiceMonitor')).length,
+    rules: (await client.list('PrometheusRule')).length,
+    certificates: (await client.list('Certificate')).map((each) => each.spec.issuerRef.name),
+  });
+  await expect.poll(names, within).toEqual({ monitors: 1, rules: 1, certificates: ['internal'] });
+  expect(await client.get('Secret', 'main-flowmesh-ca')).toBeUndefined();
+  await client.patch('FlowMeshCluster', 'main', {
+    spec: { monitoring: { enabled: false }, tls: { mode: 'Operator', issuerRef: null } },
+  });
+  await expect.poll(names, within).toEqual({ monitors: 0, rules: 0, certificates: [] });
+  await expect.poll(() => client.get('Secret', 'main-flowmesh-ca'), within).toBeDefined();
 });
 
 test('scales to nothing and back by the scale subresource, and keeps its volume', async () => {

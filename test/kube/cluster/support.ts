@@ -1,7 +1,9 @@
 // What the tests of the cluster controller share: an operator as a process, a kubelet that only says what it
 // is told, and words for what they look at.
+import assert from 'node:assert';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { vi } from 'vitest';
 import type { AuditEvent, ControlPlane } from '../../../e2e/control-plane.ts';
 import { listPath } from '../definitions.ts';
 
@@ -57,6 +59,9 @@ export function clientOf({ api }: ControlPlane, namespace: string) {
     NetworkPolicy: `/apis/networking.k8s.io/v1/namespaces/${namespace}/networkpolicies`,
     PodDisruptionBudget: `/apis/policy/v1/namespaces/${namespace}/poddisruptionbudgets`,
     Event: `/apis/events.k8s.io/v1/namespaces/${namespace}/events`,
+    ServiceMonitor: `/apis/monitoring.coreos.com/v1/namespaces/${namespace}/servicemonitors`,
+    PrometheusRule: `/apis/monitoring.coreos.com/v1/namespaces/${namespace}/prometheusrules`,
+    Certificate: `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates`,
     FlowMeshCluster: listPath('FlowMeshCluster', namespace),
   } as const;
   type Kind = keyof typeof paths;
@@ -124,6 +129,31 @@ export function clientOf({ api }: ControlPlane, namespace: string) {
 }
 
 export type Client = ReturnType<typeof clientOf>;
+
+/** The APIs of others, as far as that they take anything. */
+export async function installApisOfOthers({ api }: ControlPlane): Promise<void> {
+  const kinds = [
+    ['monitoring.coreos.com', 'servicemonitors', 'ServiceMonitor'],
+    ['monitoring.coreos.com', 'prometheusrules', 'PrometheusRule'],
+    ['cert-manager.io', 'certificates', 'Certificate'],
+  ] as const;
+  const schema = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
+  for (const [group, plural, kind] of kinds) {
+    await api('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: `${plural}.${group}` },
+      spec: {
+        group,
+        scope: 'Namespaced',
+        names: { plural, singular: kind.toLowerCase(), kind, listKind: `${kind}List` },
+        versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: schema } }],
+      },
+    });
+    const isServed = async () => assert((await api('GET', `/apis/${group}/v1/${plural}`)).status === 200);
+    await vi.waitFor(isServed, { timeout: 30_000 });
+  }
+}
 
 /** What the operator has written since then, but for its Lease. */
 export function writesOf(plane: ControlPlane, sinceMs: number): string[] {
