@@ -57,7 +57,8 @@ export class Writer {
     { live, signal }: { live?: T | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<Applied<T>> {
     const id = `${resource.plural}.${resource.group} ${keyOf(wanted.metadata)}`;
-    if (live !== undefined && this.#isAsMade(id, wanted, live))
+    const fields = withoutType(wanted);
+    if (live !== undefined && this.#isAsMade(id, fields, live))
       return { object: live, written: false, taken: [] };
     const body = { ...wanted, apiVersion: apiVersionOf(resource), kind: resource.kind };
     let taken: Takeover[] = [];
@@ -73,7 +74,7 @@ export class Writer {
       );
       object = await this.#patch(resource, body, { signal, force: true });
     }
-    this.#remember(id, wanted, this.#observed(resource, object));
+    this.#remember(id, fields, this.#observed(resource, object));
     return { object, written: true, taken };
   }
 
@@ -213,6 +214,11 @@ export class Writer {
     const [oldest] = this.#remembered.size > REMEMBERED_MAX ? this.#remembered.keys() : [];
     if (oldest !== undefined) this.#remembered.delete(oldest);
   }
+}
+
+/** The items of a list lack both, unlike what a watch or an answer brings: that is no difference. */
+function withoutType<T extends KubeObject>({ apiVersion: _, kind: __, ...fields }: T) {
+  return fields;
 }
 
 export class NotLeadingError extends Error {

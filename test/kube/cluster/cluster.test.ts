@@ -200,7 +200,7 @@ test('with several pods one starts again at a time, and only while the others se
   expect(restarts).toHaveLength(3);
 });
 
-test('objects of Prometheus and cert-manager are made where their APIs are, and go when not wanted', async () => {
+test('objects of Prometheus and cert-manager are made where their APIs are, and go again', async () => {
   const client = await namespace('others');
   const issuerRef = { name: 'internal' };
   await client.cluster('main', { tls: { mode: 'CertManager', issuerRef } });
