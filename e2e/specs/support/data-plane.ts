@@ -19,7 +19,7 @@ export const restrictedContainer = {
   capabilities: { drop: ['ALL'] },
 };
 
-/** A StatefulSet `name` of one pod with a volume of `size`, and its Service. */
+/** A StatefulSet `name` of one pod with a volume of `size`, its Service and its configuration. */
 export function dataPlane(name: string, size = '1Gi'): object[] {
   const labels = { app: name };
   const probe = (path: string) => ({ httpGet: { path, port: HTTP }, periodSeconds: 1 });
@@ -27,7 +27,7 @@ export function dataPlane(name: string, size = '1Gi'): object[] {
     name: 'flowmesh',
     image: IMAGE,
     imagePullPolicy: 'IfNotPresent',
-    args: ['dev', '--data', '/data', '--host', '0.0.0.0', '--insecure', '--log-level', 'info'],
+    args: ['serve', '--config', '/config/flowmesh.yaml'],
     ports: [{ containerPort: GRPC }, { containerPort: HTTP }],
     startupProbe: { ...probe('/readyz'), failureThreshold: 120 },
     readinessProbe: probe('/readyz'),
@@ -36,11 +36,21 @@ export function dataPlane(name: string, size = '1Gi'): object[] {
     securityContext: restrictedContainer,
     volumeMounts: [
       { name: 'data', mountPath: '/data' },
+      { name: 'config', mountPath: '/config', readOnly: true },
       { name: 'tmp', mountPath: '/tmp' },
     ],
   };
   const claim = { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: size } } };
+  const host = '0.0.0.0';
+  const listeners = { grpc: { host, port: GRPC }, http: { host, port: HTTP } };
+  const config = { dataDir: '/data', autoCreate: true, insecure: true, listeners };
   return [
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name },
+      data: { 'flowmesh.yaml': JSON.stringify(config) },
+    },
     {
       apiVersion: 'v1',
       kind: 'Service',
@@ -67,7 +77,10 @@ export function dataPlane(name: string, size = '1Gi'): object[] {
             automountServiceAccountToken: false,
             securityContext: restrictedPod,
             containers: [container],
-            volumes: [{ name: 'tmp', emptyDir: { sizeLimit: '64Mi' } }],
+            volumes: [
+              { name: 'tmp', emptyDir: { sizeLimit: '64Mi' } },
+              { name: 'config', configMap: { name } },
+            ],
           },
         },
         volumeClaimTemplates: [{ metadata: { name: 'data' }, spec: claim }],
