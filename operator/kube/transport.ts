@@ -2,15 +2,15 @@
 //   T1. Plain calls share at most SOCKETS_MAX connections; every watch has its own.
 //   T2. A call ends at its deadline, a stream when nothing came for `idleMs`: half-open connections are
 //       noticed.
-//   T3. Rotated certificates get new connections; those of the old ones end when their answers have.
-//   T4. A call is repeated only if its kept-alive connection turned out to be dead, or the server said 401
+//   T3. A call is repeated only if its kept-alive connection turned out to be dead, or the server said 401
 //       (once, with fresh credentials) or 429 / 503 with Retry-After (`retriesMax` times).
-import { createHash } from 'node:crypto';
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { type Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { type Runtime, sleep } from '../runtime.ts';
-import type { Access, Credentials, TlsMaterial } from './credentials.ts';
+import { AgentSlot } from './agents.ts';
+import type { Credentials } from './credentials.ts';
 import { type ApiStatus, errorOfStatus, isUnauthorized, KubeError } from './errors.ts';
+import { Silence } from './silence.ts';
 
 export interface ApiRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -121,14 +121,14 @@ interface Exchange {
   method: string;
   headers: Record<string, string | number>;
   signal: AbortSignal;
-  agent: HttpAgent;
+  agent: Agent;
 }
 
 function exchange(url: URL, o: Exchange, body: string | undefined): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = (url.protocol === 'http:' ? httpRequest : httpsRequest)(url, o, resolve);
     request.on('error', (error: NodeJS.ErrnoException) => {
-      // T4: the server had closed this connection before it saw the call.
+      // T3: the server had closed this connection before it saw the call.
       const dead = request.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
       reject(dead ? new DeadConnection(error) : error);
     });
@@ -202,97 +202,4 @@ async function* chunksOf(response: IncomingMessage, silence: Silence, request: A
     silence.end();
     response.destroy();
   }
-}
-
-/** T2: aborts when it was not broken for `ms`, or when `signal` does. */
-class Silence {
-  readonly #aborter = new AbortController();
-  readonly #runtime: Runtime;
-  readonly #ms: number;
-  readonly #outer: AbortSignal | undefined;
-  #heardMs: number;
-  #cancel: () => void;
-
-  constructor(runtime: Runtime, ms: number, outer: AbortSignal | undefined) {
-    this.#runtime = runtime;
-    this.#ms = ms;
-    this.#outer = outer;
-    this.#heardMs = runtime.monotonicMs();
-    this.#cancel = runtime.after(ms, this.#look);
-    if (outer?.aborted) this.#stop();
-    outer?.addEventListener('abort', this.#stop);
-  }
-
-  get signal(): AbortSignal {
-    return this.#aborter.signal;
-  }
-
-  broken(): void {
-    this.#heardMs = this.#runtime.monotonicMs();
-  }
-
-  end(): void {
-    this.#cancel();
-    this.#outer?.removeEventListener('abort', this.#stop);
-  }
-
-  readonly #stop = () => {
-    this.#cancel();
-    this.#aborter.abort();
-  };
-
-  readonly #look = () => {
-    const leftMs = this.#heardMs + this.#ms - this.#runtime.monotonicMs();
-    if (leftMs > 0) this.#cancel = this.#runtime.after(leftMs, this.#look);
-    else this.#aborter.abort(new Error(`nothing came for ${this.#ms} ms`));
-  };
-}
-
-/** The agent for the credentials of now. */
-class AgentSlot {
-  readonly #socketsMax: number;
-  #fingerprint = '';
-  #agent: HttpAgent | undefined;
-
-  constructor(socketsMax: number) {
-    this.#socketsMax = socketsMax;
-  }
-
-  agentFor(url: URL, access: Access): HttpAgent {
-    if (access.agent !== undefined) return access.agent;
-    const fingerprint = fingerprintOf(access.tls);
-    if (this.#agent === undefined || fingerprint !== this.#fingerprint) {
-      const old = this.#agent;
-      const common = {
-        keepAlive: true,
-        keepAliveMsecs: 30_000,
-        maxSockets: this.#socketsMax,
-        maxFreeSockets: 4,
-      };
-      this.#agent =
-        url.protocol === 'http:' ? new HttpAgent(common) : new HttpsAgent({ ...common, ...access.tls });
-      this.#fingerprint = fingerprint;
-      retire(old);
-    }
-    return this.#agent;
-  }
-
-  close(): void {
-    this.#agent?.destroy();
-    this.#agent = undefined;
-  }
-}
-
-// T3: `destroy` would cut answers that are on their way.
-function retire(agent: HttpAgent | undefined): void {
-  if (agent === undefined) return;
-  (agent as HttpAgent & { keepAlive: boolean }).keepAlive = false;
-  for (const sockets of Object.values(agent.freeSockets))
-    for (const socket of sockets ?? []) socket.destroy();
-}
-
-function fingerprintOf(tls: TlsMaterial): string {
-  const hash = createHash('sha256');
-  for (const part of [tls.ca, tls.cert, tls.key]) hash.update(part ?? '').update('\0');
-  return hash.update(`${tls.rejectUnauthorized}${tls.servername}`).digest('base64');
 }

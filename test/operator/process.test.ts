@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
 import type { LeaseObject } from '../../operator/kube/lease.ts';
 import { readOptions } from '../../operator/options.ts';
 import { FakeApi } from './kube/fake-api.ts';
@@ -12,6 +12,8 @@ import { until } from './kube/support.ts';
 
 const repository = join(import.meta.dirname, '../..');
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/ops/leases/flowmesh-operator';
+// The first start fills it, the others find it.
+const compiled = mkdtempSync(join(tmpdir(), 'flowmesh-compiled-'));
 let api: FakeApi;
 let dir: string;
 const children: ChildProcess[] = [];
@@ -25,6 +27,8 @@ afterEach(async () => {
   await api.close();
   rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
 });
+
+afterAll(() => rmSync(compiled, { recursive: true, force: true, maxRetries: 5 }));
 
 function launch(args: string[] = [], env: Record<string, string> = {}) {
   const kubeconfig = join(dir, 'kubeconfig');
@@ -41,7 +45,7 @@ function launch(args: string[] = [], env: Record<string, string> = {}) {
   const node = [join(repository, 'operator/bin.js'), '--kubeconfig', kubeconfig];
   const addresses = ['--metrics-address', '127.0.0.1:0', '--probe-address', '127.0.0.1:0'];
   const child = spawn(process.execPath, ['--conditions=flowmesh-source', ...node, ...addresses, ...args], {
-    env: { ...process.env, NODE_COMPILE_CACHE: join(dir, 'cache'), ...env },
+    env: { ...process.env, NODE_COMPILE_CACHE: compiled, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.push(child);
