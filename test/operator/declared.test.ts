@@ -24,6 +24,7 @@ const FACTS = {
   figures: undefined,
   oldestReadyAtMs: 0,
   isOurs: false,
+  isListed: false,
   scales: false,
 };
 const aWorld = (world: Partial<World> = {}): World => ({

@@ -206,6 +206,7 @@ function gather(
       figures: isOurs ? kind.figures(summary) : undefined,
       oldestReadyAtMs: isOurs ? kind.oldestReadyAtMs(summary) : 0,
       isOurs,
+      isListed: summary !== undefined,
       scales: kind.scales(object),
     },
   };

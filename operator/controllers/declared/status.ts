@@ -31,6 +31,8 @@ export interface Facts {
   readonly oldestReadyAtMs: number;
   /** It is there, and belongs to this object. */
   readonly isOurs: boolean;
+  /** It is in the list, whoever has it. */
+  readonly isListed: boolean;
   readonly scales: boolean;
 }
 
@@ -88,7 +90,7 @@ function syncedOf(verdict: Verdict): Saying {
   return say('Synced', UNKNOWN.has(verdict.reason) ? 'Unknown' : 'False', verdict.reason, verdict.message);
 }
 
-function readyOf(object: DeclaredObject, verdict: Verdict, { isOurs }: Facts): Saying {
+function readyOf(object: DeclaredObject, verdict: Verdict, { isOurs, isListed }: Facts): Saying {
   if (verdict.kind === 'synced') return say('Ready', 'True', 'Ready', 'it can be used');
   if (verdict.kind === 'failed') {
     // One call that failed says nothing of what is there already.
@@ -98,7 +100,9 @@ function readyOf(object: DeclaredObject, verdict: Verdict, { isOurs }: Facts): S
       : say('Ready', 'False', 'Failed', verdict.message);
   }
   const { reason, message } = verdict;
-  if (isOurs && (reason === 'Refused' || reason === 'Paused' || reason === 'Invalid'))
+  // Until the first list of figures, what was said last.
+  const was = conditionOf(object.status?.conditions, 'Ready')?.status === 'True';
+  if ((isOurs || (!isListed && was)) && (reason === 'Refused' || reason === 'Paused' || reason === 'Invalid'))
     return say('Ready', 'True', reason, `it can be used, not as spec says: ${message}`);
   return say('Ready', reason === 'Unreachable' ? 'Unknown' : 'False', reason, message);
 }
