@@ -45,7 +45,7 @@ describe('a stream that is applied', () => {
     expect(out).toMatch(/orders\s+orders.events\s+True\s+3\s+0/);
   });
 
-  test('grows when its spec does; fewer partitions and another name are refused with the reason', async () => {
+  test('grows with its spec; fewer partitions and another name are refused with the reason', async () => {
     await ready('growing', { partitions: 2 });
     await fleet.patch('Stream', 'default/growing', { spec: { partitions: 4 } });
     await fleet.condition('Stream', 'default/growing', 'Synced=True');

@@ -100,14 +100,18 @@ test('the history is gone (410): it lists again, and what was deleted meanwhile 
   const version = informer.get('default/stays')?.metadata.resourceVersion ?? '';
   await remove('goes');
   await plane.forgetHistory();
-  const watch = connection.client.watch(WIDGETS, {
-    namespace: 'default',
-    version,
-    forSeconds: 60,
-    idleMs: 60_000,
-  });
-  const first = await watch.next().catch((error) => error);
-  expect(JSON.stringify(first)).toContain('410');
+  const terms = { namespace: 'default', version, forSeconds: 60, idleMs: 60_000 };
+  const look = async () =>
+    JSON.stringify(
+      await connection.client
+        .watch(WIDGETS, terms)
+        .next()
+        .catch((error) => error),
+    );
+  let first = await look();
+  // A server that has just started may be too busy to say more.
+  while (first.includes('429')) first = await look();
+  expect(first).toContain('410');
 
   const next = start();
   await next.informer.synced;
