@@ -6,7 +6,7 @@ import { ShardClock } from '../../dataplane/shard/clock.ts';
 import { Effects } from '../../dataplane/shard/effects.ts';
 import { Producers } from '../../dataplane/shard/producers.ts';
 import { Shard } from '../../dataplane/shard/shard.ts';
-import type { Caller, ViewContext } from '../../dataplane/shard/state-machine.ts';
+import type { Caller, View, ViewContext } from '../../dataplane/shard/state-machine.ts';
 import { type Level, openLevel } from '../../dataplane/storage/level.ts';
 import { RowStore } from '../../dataplane/storage/row-store.ts';
 import { createStreamService, type Streams } from '../../dataplane/stream/service.ts';
@@ -91,6 +91,8 @@ export class FakeJournal {
 interface Node {
   shard: Shard;
   view: StreamView;
+  /** With those of the shard itself: a checkpoint has all of them. */
+  readonly views: readonly View[];
   rows: RowStore;
   logs: FakeLogs;
   readonly journal: FakeJournal;
@@ -182,14 +184,14 @@ export class World {
     for (const { seq, timeMs, payload } of journal.entries) {
       if (seq > checkpointSeq) shard.replay(seq, timeMs, payload);
     }
-    return { shard, view, rows, logs, journal, level, checkpointSeq };
+    return { shard, view, views: parts.views, rows, logs, journal, level, checkpointSeq };
   }
 
   /** Everything durable so far is in rows and logs; the journal behind it would be trimmed. */
   async checkpoint(): Promise<void> {
     for (const node of this.nodes) {
       await node.shard.settled();
-      node.view.flush();
+      for (const view of node.views) view.flush();
       node.rows.freeze();
       node.logs.checkpoint();
       await node.rows.writeFrozen([]);

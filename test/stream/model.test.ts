@@ -27,6 +27,14 @@ async function play(shards: number, steps: readonly Step[]): Promise<void> {
   await bed.close();
 }
 
+/** What a producer was answered is found again behind a checkpoint. */
+const ONCE_OVER_CHECKPOINT: Step[] = [
+  { do: 'publish', p: 0, count: 1 },
+  { do: 'checkpoint' },
+  { do: 'restart' },
+  { do: 'repeat', p: 0 },
+];
+
 for (const shards of [1, 3]) {
   test(`[ST42] streams behave as the model, crashes included (${shards} shards)`, async () => {
     let steps = 0;
@@ -35,7 +43,7 @@ for (const shards of [1, 3]) {
         steps += each.length;
         await play(shards, each);
       }),
-      { numRuns: 40 },
+      { numRuns: 40, examples: [[ONCE_OVER_CHECKPOINT]] },
     );
     expect(steps).toBeGreaterThan(100);
   });
