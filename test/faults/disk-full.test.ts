@@ -24,7 +24,7 @@ describe.skipIf(!canMount)(`${skipped}a full disk`, () => {
   let server: ServerProcess;
   beforeAll(() => {
     mount = mkdtempSync(join(tmpdir(), 'flowmesh-full-'));
-    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=96m', 'tmpfs', mount]);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', mount]);
     expect(mounted.status, String(mounted.stderr)).toBe(0);
   });
   afterAll(async () => {
