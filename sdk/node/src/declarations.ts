@@ -1,11 +1,9 @@
 // Declarations in the name of an owner, figures of everything, and a watch of what becomes of declarations:
 // what an operator is made of.
-import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { backoffMs, pause } from './backoff.ts';
 import type { CallOptions } from './calls.ts';
 import type { Connection } from './connection.ts';
-import { fromStatus, isWorthReconnecting } from './errors.ts';
+import { followed } from './following.ts';
 
 /** Who declares something and changes it from then on. */
 export interface Owner {
@@ -93,37 +91,21 @@ export async function* watchDeclarations(
   connection: Connection,
   options: AdminWatchOptions,
 ): AsyncGenerator<DeclarationChange, void, void> {
-  const { signal, onWatching } = options;
+  const { signal } = options;
   const kinds = [...(options.kinds ?? [])];
   let resumeToken = options.resumeToken ?? '';
-  for (let attempt = 0; !signal?.aborted && !connection.isClosed; attempt++) {
-    const request = { resumeToken, kinds };
-    const responses = connection.lanes.hold(({ admin }) => admin.watchAdmin(request, connection.metadata()));
-    const cancel = () => responses.cancel();
-    signal?.addEventListener('abort', cancel, { once: true });
-    try {
-      let isFirst = true;
-      for await (const message of responses as AsyncIterable<pb.WatchAdminResponse>) {
-        attempt = 0;
-        if (isFirst) onWatching?.();
-        isFirst = false;
-        for (const change of message.changes) {
-          yield changeOf(change, resumeToken);
-          if (signal?.aborted) return;
-        }
-        // Part of a batch that goes on has none: only behind the last part is nothing missed.
-        resumeToken = message.resumeToken || resumeToken;
-      }
-    } catch (error) {
+  const messages = followed(
+    connection,
+    ({ admin }) => admin.watchAdmin({ resumeToken, kinds }, connection.metadata()),
+    options,
+  );
+  for await (const message of messages) {
+    for (const change of message.changes) {
+      yield changeOf(change, resumeToken);
       if (signal?.aborted) return;
-      if (error instanceof FlowError) throw error;
-      const failure = fromStatus(error as Parameters<typeof fromStatus>[0]);
-      if (!isWorthReconnecting(failure)) throw failure;
-    } finally {
-      signal?.removeEventListener('abort', cancel);
-      cancel();
     }
-    await pause(backoffMs(attempt), signal);
+    // Part of a batch that goes on has none: only behind the last part is nothing missed.
+    resumeToken = message.resumeToken || resumeToken;
   }
 }
 

@@ -1,9 +1,7 @@
 // fm.kv.watch: changes of keys as an endless loop that survives lost connections.
-import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { backoffMs, pause } from './backoff.ts';
 import type { Connection } from './connection.ts';
-import { fromStatus, isWorthReconnecting } from './errors.ts';
+import { followed } from './following.ts';
 import { type KeyType, type Name, nameBytes } from './kv-commands.ts';
 import { decodeMember, decodeValue, utf8 } from './values.ts';
 
@@ -62,7 +60,7 @@ export async function* watchKeys<T>(
   keyspace: string,
   options: WatchOptions,
 ): AsyncGenerator<KvChange<T>, void, void> {
-  const { signal, onWatching } = options;
+  const { signal } = options;
   const selection = {
     keyspace,
     key: options.key === undefined ? undefined : nameBytes(options.key),
@@ -73,35 +71,19 @@ export async function* watchKeys<T>(
     afterRevision: options.afterRevision,
     fromTimeMs: options.from?.getTime(),
   };
-  for (let attempt = 0; !signal?.aborted && !connection.isClosed; attempt++) {
-    const request = { ...selection, ...place };
-    const responses = connection.lanes.hold(({ kv }) => kv.watch(request, connection.metadata()));
-    const cancel = () => responses.cancel();
-    signal?.addEventListener('abort', cancel, { once: true });
-    try {
-      let isFirst = true;
-      for await (const { changes, cursor } of responses as AsyncIterable<pb.KvWatchResponse>) {
-        attempt = 0;
-        if (isFirst) onWatching?.();
-        isFirst = false;
-        for (const change of changes) {
-          // The loop may stop at this one, and is not to see it again.
-          place = { cursor: change.cursor };
-          yield changeOf<T>(change);
-          if (signal?.aborted) return;
-        }
-        place = { cursor };
-      }
-    } catch (error) {
+  const messages = followed(
+    connection,
+    ({ kv }) => kv.watch({ ...selection, ...place }, connection.metadata()),
+    options,
+  );
+  for await (const { changes, cursor } of messages) {
+    for (const change of changes) {
+      // The loop may stop at this one, and is not to see it again.
+      place = { cursor: change.cursor };
+      yield changeOf<T>(change);
       if (signal?.aborted) return;
-      if (error instanceof FlowError) throw error;
-      const failure = fromStatus(error as Parameters<typeof fromStatus>[0]);
-      if (!isWorthReconnecting(failure)) throw failure;
-    } finally {
-      signal?.removeEventListener('abort', cancel);
-      cancel();
     }
-    await pause(backoffMs(attempt), signal);
+    place = { cursor };
   }
 }
 
