@@ -5,6 +5,7 @@
 //   D3. The directories of the shards are durable before the identity is, and the identity before anything is
 //       in them: when one of them is missing, data is missing, and nothing starts afresh in its place.
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FlowError } from '@flowmesh/protocol';
@@ -53,6 +54,12 @@ export function openDataDirectory(dir: string, shards: number, random: () => num
 /** Of what the file says. The first directories had none. */
 interface Stored extends DirectoryIdentity {
   readonly crc?: number;
+}
+
+/** Of the file system that holds it: its size, and what is left for us. */
+export async function spaceOf(dir: string): Promise<{ storageBytes: number; storageFreeBytes: number }> {
+  const { blocks, bavail, bsize } = await statfs(dir);
+  return { storageBytes: blocks * bsize, storageFreeBytes: bavail * bsize };
 }
 
 const crcOf = ({ format, clusterId, shards }: DirectoryIdentity): number =>

@@ -2,7 +2,7 @@
 // is.
 import type { FlowError } from '@flowmesh/protocol';
 import { createDeclarations } from './admin/service.ts';
-import { openDataDirectory } from './data-directory.ts';
+import { openDataDirectory, spaceOf } from './data-directory.ts';
 import { createKvService } from './kv/service.ts';
 import { createKvView, type KvView } from './kv/view.ts';
 import { createQueueAdmin } from './queue/admin.ts';
@@ -144,7 +144,9 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
           checkpointPosition: checkpoints.lastSeq,
         };
       });
-      return { version: o.version, clusterId, shards: o.shards, autoCreate: o.autoCreate, shardFigures };
+      const { version, autoCreate } = o;
+      const space = dataDir === null ? {} : await spaceOf(dataDir);
+      return { version, clusterId, shards: o.shards, autoCreate, shardFigures, ...space };
     },
   };
 

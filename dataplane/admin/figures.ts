@@ -1,5 +1,6 @@
 // Figures of everything that is declared, in pages: what a status or a scaler polls.
-//   G1. A queue costs as much as its counters, whatever it holds; a stream its partitions times its groups.
+//   G1. A queue costs as much as its counters, whatever it holds; a stream its partitions times its groups,
+//       and a look at its log for each place where a group that lags stands.
 //   G2. Pages go by kind and name, so what comes and goes between two pages disturbs none of the others.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -61,7 +62,14 @@ export async function listFigures(
 }
 
 /** Numbers that are no counts. */
-const EXACT = new Set(['oldestReadyAtMs', 'generation', 'workers', 'members', 'partitions']);
+const EXACT = new Set([
+  'oldestReadyAtMs',
+  'oldestUncommittedAtMs',
+  'generation',
+  'workers',
+  'members',
+  'partitions',
+]);
 
 /** Counts to two significant digits. */
 function bucketed<S extends object>(summary: S): S {

@@ -155,6 +155,8 @@ export interface PartitionLog {
   load(offset: number, maxBytes: number): Promise<Chunk>;
   /** First offset whose append time is at or after `timeMs`; endOffset if none. */
   offsetAt(timeMs: number): Promise<number>;
+  /** Append time of the first record at or after `offset`; 0 if there is none. Rejects as `load` does. */
+  timeAt(offset: number): Promise<number>;
   /**
    * Whole segments below `offset` go; startOffset rises to the first record kept. `force`: start at exactly
    * `offset`. Up to the end it closes the segment that is being filled, so not after each record.

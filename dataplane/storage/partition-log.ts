@@ -115,6 +115,22 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     return Math.max(this.startOffset, offset);
   }
 
+  async timeAt(offset: number): Promise<number> {
+    const end = this.endOffset;
+    for (let at = Math.max(offset, this.startOffset); at < end; ) {
+      const block = await this.#block(at, OWN_BLOCK_BYTES);
+      let found: number | undefined;
+      block.visitTimes(at, (_, timeMs) => {
+        found = timeMs;
+        return true;
+      });
+      if (found !== undefined) return found;
+      // Nothing but gaps; and it may have been trimmed meanwhile.
+      at = Math.max(block.nextOffset, this.startOffset);
+    }
+    return 0;
+  }
+
   trimTo(offset: number, force = false): void {
     const target = Math.min(offset, this.endOffset);
     if (target <= this.startOffset) return;

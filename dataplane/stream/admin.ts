@@ -14,9 +14,9 @@ import type { AdminService } from '../services.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import type { StreamCell } from './cells.ts';
 import { streamNotFound } from './declare.ts';
-import { streamSummary } from './group-figures.ts';
 import type { Locator } from './locator.ts';
 import { mutationOf } from './publish.ts';
+import { streamSummary } from './summary.ts';
 
 export type StreamAdmin = Pick<
   AdminService,

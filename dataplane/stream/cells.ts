@@ -46,6 +46,8 @@ export interface GroupCell {
   readonly cell: Cell<GroupRow>;
   readonly members: Map<string, MemberCell>;
   readonly assignments: Map<number, Cell<AssignmentRow>>;
+  /** By partition: when the record was appended that is to be read next. In memory only. */
+  readonly fronts: Map<number, { readonly offset: number; readonly atMs: number }>;
 }
 
 export interface MemberCell {

@@ -1,7 +1,7 @@
 // What a group looks like from outside: state, members, where each partition stands.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { NOBODY } from './assignment.ts';
-import type { GroupCell, MemberCell, PartitionCell, StreamCell } from './cells.ts';
+import type { GroupCell, MemberCell, PartitionCell } from './cells.ts';
 import type { Locator } from './locator.ts';
 
 /** A group without members for this long shows it: its offsets are kept, but maybe nobody knows any more. */
@@ -27,34 +27,6 @@ export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput 
     lag: partitions.reduce((sum, { lag }) => sum + lag, 0),
     idleSinceMs,
     committedAtMs,
-  };
-}
-
-const GROUPS_MAX = 1000;
-
-/** A stream in one line: sums over its partitions. As evolved, so maybe not durable. */
-export function streamSummary(locator: Locator, stream: StreamCell): pb.StreamSummaryInput {
-  const { name, partitions: count, ownership } = stream.cell.value;
-  const partitions = [...locator.partitions(stream)];
-  let records = 0;
-  let bytes = 0;
-  for (const { log, visibleEnd } of partitions) {
-    records += Math.max(0, visibleEnd - log.startOffset);
-    bytes += log.byteLength;
-  }
-  const groups = [...stream.groups.values()]
-    .sort((a, b) => (a.group < b.group ? -1 : 1))
-    .slice(0, GROUPS_MAX);
-  return {
-    ...{ name, partitions: count, records, bytes },
-    groups: groups.map((group) => ({
-      group: group.group,
-      lag: partitions.reduce((sum, partition) => sum + partitionFigures(group, partition).lag, 0),
-      members: group.members.size,
-    })),
-    ownerUid: ownership?.owner.uid ?? '',
-    generation: ownership?.generation ?? 0,
-    drifted: ownership?.isDrifted ?? false,
   };
 }
 

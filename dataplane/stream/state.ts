@@ -358,7 +358,14 @@ export const newStream = (no: number, tenant: number, cell: Cell<t.StreamRow>): 
 });
 
 export function addGroup(stream: StreamCell, group: string, cell: Cell<t.GroupRow>): void {
-  stream.groups.set(group, { stream, group, cell, members: new Map(), assignments: new Map() });
+  stream.groups.set(group, {
+    stream,
+    group,
+    cell,
+    members: new Map(),
+    assignments: new Map(),
+    fronts: new Map(),
+  });
   register(stream, cell);
 }
 

@@ -192,6 +192,9 @@ export interface Cluster {
   shards: number;
   autoCreate: boolean;
   shardFigures: ShardFigures[];
+  /** The file system that holds the data: its size, and what is left. 0: in memory. */
+  storageBytes: number;
+  storageFreeBytes: number;
 }
 export interface ClusterInput {
   version?: string | null | undefined;
@@ -199,6 +202,9 @@ export interface ClusterInput {
   shards?: number | null | undefined;
   autoCreate?: boolean | null | undefined;
   shardFigures?: readonly ShardFiguresInput[] | null | undefined;
+  /** The file system that holds the data: its size, and what is left. 0: in memory. */
+  storageBytes?: number | null | undefined;
+  storageFreeBytes?: number | null | undefined;
 }
 export const Cluster: MessageType<Cluster, ClusterInput>;
 
@@ -989,11 +995,15 @@ export interface GroupSummary {
   group: string;
   lag: number;
   members: number;
+  /** When the oldest record was written that the group has not committed; 0: it has committed all, or nothing is known. */
+  oldestUncommittedAtMs: number;
 }
 export interface GroupSummaryInput {
   group?: string | null | undefined;
   lag?: number | null | undefined;
   members?: number | null | undefined;
+  /** When the oldest record was written that the group has not committed; 0: it has committed all, or nothing is known. */
+  oldestUncommittedAtMs?: number | null | undefined;
 }
 export const GroupSummary: MessageType<GroupSummary, GroupSummaryInput>;
 

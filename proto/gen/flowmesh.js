@@ -2766,6 +2766,7 @@ export const flowmesh = $root.flowmesh = (() => {
    GroupSummary.prototype.group = "";
    GroupSummary.prototype.lag = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    GroupSummary.prototype.members = 0;
+   GroupSummary.prototype.oldestUncommittedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    GroupSummary.create = function(properties) {
     return new GroupSummary(properties);
@@ -2784,6 +2785,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(16).uint64(message.lag);
     if (message.members != null && $Object.hasOwnProperty.call(message, "members") && message.members !== 0)
      writer.uint32(24).uint32(message.members);
+    if (message.oldestUncommittedAtMs != null && $Object.hasOwnProperty.call(message, "oldestUncommittedAtMs") && (typeof message.oldestUncommittedAtMs === "object" ? message.oldestUncommittedAtMs.low || message.oldestUncommittedAtMs.high : message.oldestUncommittedAtMs !== 0))
+     writer.uint32(32).uint64(message.oldestUncommittedAtMs);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -2844,6 +2847,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.members;
        continue;
       }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.oldestUncommittedAtMs = value;
+       else
+        delete message.oldestUncommittedAtMs;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -2887,6 +2899,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.members != null)
      if ($Number(object.members) !== 0)
       message.members = object.members >>> 0;
+    if (object.oldestUncommittedAtMs != null)
+     if (typeof object.oldestUncommittedAtMs === "object" ? object.oldestUncommittedAtMs.low || object.oldestUncommittedAtMs.high : $Number(object.oldestUncommittedAtMs) !== 0)
+      if ($util.Long)
+       message.oldestUncommittedAtMs = $util.Long.fromValue(object.oldestUncommittedAtMs, true);
+      else if (typeof object.oldestUncommittedAtMs === "string")
+       message.oldestUncommittedAtMs = $parseInt(object.oldestUncommittedAtMs, 10);
+      else if (typeof object.oldestUncommittedAtMs === "number")
+       message.oldestUncommittedAtMs = object.oldestUncommittedAtMs;
+      else if (typeof object.oldestUncommittedAtMs === "object")
+       message.oldestUncommittedAtMs = new $util.LongBits(object.oldestUncommittedAtMs.low >>> 0, object.oldestUncommittedAtMs.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -2906,6 +2928,11 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.lag = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.members = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.oldestUncommittedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.oldestUncommittedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.group != null && $Object.hasOwnProperty.call(message, "group"))
      object.group = message.group;
@@ -2918,6 +2945,13 @@ export const flowmesh = $root.flowmesh = (() => {
       object.lag = options.longs === $String ? $util.Long.prototype.toString.call(message.lag) : options.longs === $Number ? new $util.LongBits(message.lag.low >>> 0, message.lag.high >>> 0).toNumber(true) : message.lag;
     if (message.members != null && $Object.hasOwnProperty.call(message, "members"))
      object.members = message.members;
+    if (message.oldestUncommittedAtMs != null && $Object.hasOwnProperty.call(message, "oldestUncommittedAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.oldestUncommittedAtMs = typeof message.oldestUncommittedAtMs === "number" ? $BigInt(message.oldestUncommittedAtMs) : $util.Long.fromBits(message.oldestUncommittedAtMs.low >>> 0, message.oldestUncommittedAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.oldestUncommittedAtMs === "number")
+      object.oldestUncommittedAtMs = options.longs === $String ? $String(message.oldestUncommittedAtMs) : message.oldestUncommittedAtMs;
+     else
+      object.oldestUncommittedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.oldestUncommittedAtMs) : options.longs === $Number ? new $util.LongBits(message.oldestUncommittedAtMs.low >>> 0, message.oldestUncommittedAtMs.high >>> 0).toNumber(true) : message.oldestUncommittedAtMs;
     return object;
    };
 
@@ -8744,6 +8778,8 @@ export const flowmesh = $root.flowmesh = (() => {
    Cluster.prototype.shards = 0;
    Cluster.prototype.autoCreate = false;
    Cluster.prototype.shardFigures = $util.emptyArray;
+   Cluster.prototype.storageBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Cluster.prototype.storageFreeBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
    Cluster.create = function(properties) {
     return new Cluster(properties);
@@ -8767,6 +8803,10 @@ export const flowmesh = $root.flowmesh = (() => {
     if (message.shardFigures != null && message.shardFigures.length)
      for (let i = 0; i < message.shardFigures.length; ++i)
       $root.flowmesh.v1.ShardFigures.encode(message.shardFigures[i], writer.uint32(42).fork(), _depth + 1).ldelim();
+    if (message.storageBytes != null && $Object.hasOwnProperty.call(message, "storageBytes") && (typeof message.storageBytes === "object" ? message.storageBytes.low || message.storageBytes.high : message.storageBytes !== 0))
+     writer.uint32(48).uint64(message.storageBytes);
+    if (message.storageFreeBytes != null && $Object.hasOwnProperty.call(message, "storageFreeBytes") && (typeof message.storageFreeBytes === "object" ? message.storageFreeBytes.low || message.storageFreeBytes.high : message.storageFreeBytes !== 0))
+     writer.uint32(56).uint64(message.storageFreeBytes);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -8844,6 +8884,24 @@ export const flowmesh = $root.flowmesh = (() => {
        message.shardFigures.push($root.flowmesh.v1.ShardFigures.decode(reader, reader.size(), $undefined, _depth + 1));
        continue;
       }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.storageBytes = value;
+       else
+        delete message.storageBytes;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.storageFreeBytes = value;
+       else
+        delete message.storageFreeBytes;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -8893,6 +8951,26 @@ export const flowmesh = $root.flowmesh = (() => {
       message.shardFigures[i] = $root.flowmesh.v1.ShardFigures.fromObject(object.shardFigures[i], _depth + 1);
      }
     }
+    if (object.storageBytes != null)
+     if (typeof object.storageBytes === "object" ? object.storageBytes.low || object.storageBytes.high : $Number(object.storageBytes) !== 0)
+      if ($util.Long)
+       message.storageBytes = $util.Long.fromValue(object.storageBytes, true);
+      else if (typeof object.storageBytes === "string")
+       message.storageBytes = $parseInt(object.storageBytes, 10);
+      else if (typeof object.storageBytes === "number")
+       message.storageBytes = object.storageBytes;
+      else if (typeof object.storageBytes === "object")
+       message.storageBytes = new $util.LongBits(object.storageBytes.low >>> 0, object.storageBytes.high >>> 0).toNumber(true);
+    if (object.storageFreeBytes != null)
+     if (typeof object.storageFreeBytes === "object" ? object.storageFreeBytes.low || object.storageFreeBytes.high : $Number(object.storageFreeBytes) !== 0)
+      if ($util.Long)
+       message.storageFreeBytes = $util.Long.fromValue(object.storageFreeBytes, true);
+      else if (typeof object.storageFreeBytes === "string")
+       message.storageFreeBytes = $parseInt(object.storageFreeBytes, 10);
+      else if (typeof object.storageFreeBytes === "number")
+       message.storageFreeBytes = object.storageFreeBytes;
+      else if (typeof object.storageFreeBytes === "object")
+       message.storageFreeBytes = new $util.LongBits(object.storageFreeBytes.low >>> 0, object.storageFreeBytes.high >>> 0).toNumber(true);
     return message;
    };
 
@@ -8911,6 +8989,16 @@ export const flowmesh = $root.flowmesh = (() => {
      object.clusterId = "";
      object.shards = 0;
      object.autoCreate = false;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.storageBytes = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.storageBytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.storageFreeBytes = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.storageFreeBytes = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
     }
     if (message.version != null && $Object.hasOwnProperty.call(message, "version"))
      object.version = message.version;
@@ -8925,6 +9013,20 @@ export const flowmesh = $root.flowmesh = (() => {
      for (let j = 0; j < message.shardFigures.length; ++j)
       object.shardFigures[j] = $root.flowmesh.v1.ShardFigures.toObject(message.shardFigures[j], options, _depth + 1);
     }
+    if (message.storageBytes != null && $Object.hasOwnProperty.call(message, "storageBytes"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.storageBytes = typeof message.storageBytes === "number" ? $BigInt(message.storageBytes) : $util.Long.fromBits(message.storageBytes.low >>> 0, message.storageBytes.high >>> 0, true).toBigInt();
+     else if (typeof message.storageBytes === "number")
+      object.storageBytes = options.longs === $String ? $String(message.storageBytes) : message.storageBytes;
+     else
+      object.storageBytes = options.longs === $String ? $util.Long.prototype.toString.call(message.storageBytes) : options.longs === $Number ? new $util.LongBits(message.storageBytes.low >>> 0, message.storageBytes.high >>> 0).toNumber(true) : message.storageBytes;
+    if (message.storageFreeBytes != null && $Object.hasOwnProperty.call(message, "storageFreeBytes"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.storageFreeBytes = typeof message.storageFreeBytes === "number" ? $BigInt(message.storageFreeBytes) : $util.Long.fromBits(message.storageFreeBytes.low >>> 0, message.storageFreeBytes.high >>> 0, true).toBigInt();
+     else if (typeof message.storageFreeBytes === "number")
+      object.storageFreeBytes = options.longs === $String ? $String(message.storageFreeBytes) : message.storageFreeBytes;
+     else
+      object.storageFreeBytes = options.longs === $String ? $util.Long.prototype.toString.call(message.storageFreeBytes) : options.longs === $Number ? new $util.LongBits(message.storageFreeBytes.low >>> 0, message.storageFreeBytes.high >>> 0).toNumber(true) : message.storageFreeBytes;
     return object;
    };
 

@@ -62,9 +62,40 @@ describe.each([1, 3])('shards: %d', (shards) => {
     expect(shown).toMatchObject({ name: 's', partitions: 4, records: 8, ownerUid: 'me', generation: 1 });
     expect(shown?.bytes).toBeGreaterThan(8 * 5);
     expect(shown?.groups).toEqual([
-      { group: 'late', lag: 0, members: 1 },
-      { group: 'slow', lag: 8, members: 1 },
+      { group: 'late', lag: 0, members: 1, oldestUncommittedAtMs: 0 },
+      { group: 'slow', lag: 8, members: 1, oldestUncommittedAtMs: expect.any(Number) },
     ]);
+  });
+
+  test('[AD20] a group is as old as the oldest record that it has not committed', async () => {
+    await stream.declare(bench, 's', { partitions: 2 });
+    const publish = (partition: number) =>
+      bench.fabric.streams.publish(caller, {
+        ...{ stream: 's', records: [aRecord('value', { partition })], mutation: null },
+      });
+    const seek = async (partition: number, offset: number) => {
+      const request = { stream: 's', group: 'g', partition, to: 'offset', offset, mutation: null } as never;
+      await bench.fabric.streams.seek(caller, request);
+      await bench.idle();
+    };
+    const oldest = async () =>
+      (await ask({ kind: 'stream' })).streams?.[0]?.groups?.[0]?.oldestUncommittedAtMs;
+    await seek(0, 0);
+    expect(await oldest()).toBe(0);
+    const times: number[] = [];
+    for (const partition of [1, 0, 1]) {
+      await bench.advance(1000);
+      times.push(bench.time.now);
+      await publish(partition);
+      await bench.idle();
+    }
+    expect(await oldest()).toBe(times[0]);
+    await seek(1, 1);
+    expect(await oldest()).toBe(times[1]);
+    await seek(0, 1);
+    expect(await oldest()).toBe(times[2]);
+    await seek(1, 2);
+    expect(await oldest()).toBe(0);
   });
 
   test('[AD20] pages hold each queue and stream once, queues first, by name', async () => {

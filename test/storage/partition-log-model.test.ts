@@ -158,7 +158,11 @@ const lookUp = fc.tuple(id, fc.nat(60)).map(([n, timeMs]) =>
   command(`look up ${n} ${timeMs}`, async (m, r) => {
     const model = modelLog(m, idAt(m, n));
     const later = model.records.find((each) => each.timeMs >= timeMs && each.offset >= model.start);
-    expect(await r.store.open(idAt(m, n)).offsetAt(timeMs)).toBe(later?.offset ?? model.end);
+    const log = r.store.open(idAt(m, n));
+    expect(await log.offsetAt(timeMs)).toBe(later?.offset ?? model.end);
+    // The same number as an offset.
+    const first = model.records.find((each) => each.offset >= Math.max(model.start, timeMs));
+    expect(await log.timeAt(timeMs)).toBe(first?.timeMs ?? 0);
   }),
 );
 const trim = fc.tuple(id, fc.nat(30), fc.boolean()).map(([n, by, force]) =>

@@ -57,6 +57,10 @@ export class FakeLog implements PartitionLog {
     return this.batches.find((batch) => batch.timeMs >= timeMs)?.base ?? this.endOffset;
   }
 
+  async timeAt(offset: number): Promise<number> {
+    return this.batches.find(({ base, count }) => base + count > offset)?.timeMs ?? 0;
+  }
+
   trimTo(offset: number): void {
     while (this.batches.length > 1 && (this.batches[1]?.base ?? 0) <= offset) this.batches.shift();
     this.startOffset = this.batches[0]?.base ?? this.startOffset;

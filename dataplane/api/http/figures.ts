@@ -42,7 +42,14 @@ const stream = open({
   partitions: count('Partitions'),
   records: count('Records kept'),
   bytes: count('Bytes kept'),
-  groups: list(open({ group: text('Group'), lag: count('Records to read'), members: count('Members') })),
+  groups: list(
+    open({
+      group: text('Group'),
+      lag: count('Records to read'),
+      members: count('Members'),
+      oldestUncommittedAtMs: count('When the oldest record to read was written; 0: none'),
+    }),
+  ),
   ...owned,
 });
 
