@@ -5,8 +5,7 @@
 //   C2. Documents of other groups (a Deployment beside its queues) are skipped with a notice.
 //   C3. Never throws, whatever the text.
 import { API_GROUP, API_VERSION, isKind, KINDS } from './definitions.ts';
-import { fieldProblems } from './fields.ts';
-import { meaningProblems } from './meaning.ts';
+import { judge, problemsIn } from './judge.ts';
 import { clusterOnly, unserved } from './notices.ts';
 import { type FieldProblem, formatPath, isMapping, type Problem, quoted } from './problems.ts';
 import { changeProblems } from './rules.ts';
@@ -110,7 +109,7 @@ export function servedName(resource: Resource): string | undefined {
   return undefined;
 }
 
-type Checked = { resource: Resource } | { problems: FieldProblem[] } | { skipped: FieldProblem };
+type Checked = { resource: Resource } | { problems: readonly FieldProblem[] } | { skipped: FieldProblem };
 
 function checkDocument({ value }: YamlDocument): Checked {
   if (!isMapping(value)) {
@@ -123,13 +122,10 @@ function checkDocument({ value }: YamlDocument): Checked {
   if (typeof kind !== 'string' || !isKind(kind)) return { problems: [] };
   // `spec:` with nothing below is null; the API server takes it as absent.
   const spec = value['spec'] ?? Object.create(null);
-  const problems = fieldProblems(kind, { ...value, spec });
+  const problems = problemsIn(judge(kind, { ...value, spec }));
   if (problems.length > 0) return { problems };
   const { status: _, ...declared } = value;
-  // The checks above are what makes it one.
-  const resource = { ...declared, spec } as unknown as Resource;
-  const meant = meaningProblems(resource);
-  return meant.length > 0 ? { problems: meant } : { resource };
+  return { resource: { ...declared, spec } as unknown as Resource };
 }
 
 function headProblem(

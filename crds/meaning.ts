@@ -1,6 +1,6 @@
 // What neither a schema nor a rule can see in a manifest, as it takes a calendar or another schema to know:
-// cron expressions and time zones, and the schemas inside a Schema. The API server accepts such a mistake,
-// and the operator says it in a condition; the offline checks and the webhook say it before.
+// cron expressions and time zones, and the schemas inside a Schema. The API server accepts such a mistake;
+// the operator says it in a condition, and the offline checks and the webhook say it before.
 import { createRequire } from 'node:module';
 import type { ValidateFunction } from 'ajv';
 import { cronProblem } from './cron.ts';

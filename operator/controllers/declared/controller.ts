@@ -2,8 +2,7 @@
 //   C1. Both kinds share the data planes, so that there is one watch and one list of figures for a cluster.
 //   C2. An object comes back when it changes, its cluster, its namespace's labels, a rival of its name, or
 //       its data plane; without any of that at the resync only.
-import { fieldProblems } from '../../../crds/fields.ts';
-import { formatPath } from '../../../crds/problems.ts';
+import { inOneLine, judge, problemsIn } from '../../../crds/judge.ts';
 import type { Writer } from '../../kube/apply.ts';
 import { beyondStatus, type ReconcileContext, type Source, watched } from '../../kube/controller.ts';
 import type { ControllerHost } from '../../kube/host.ts';
@@ -212,13 +211,11 @@ function gather(
   };
 }
 
-/** The API server judges by the same rules, unless its definitions are older than the operator. */
+/** What the API server has let pass: its definitions cannot say it, or are older than the operator. */
 function problemsOf({ metadata, spec }: DeclaredObject, { resource }: DeclaredKind): string[] {
   const { name, namespace } = metadata;
-  const value = { metadata: { name, namespace }, spec };
-  return fieldProblems(resource.kind as 'Queue' | 'Stream', value as never).map(
-    ({ path, message, cure }) => `${formatPath(path)} ${message}; ${cure}`,
-  );
+  const verdict = judge(resource.kind as 'Queue' | 'Stream', { metadata: { name, namespace }, spec });
+  return problemsIn(verdict).map(inOneLine);
 }
 
 async function placeOf(
