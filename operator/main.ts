@@ -2,9 +2,10 @@
 // the least memory.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { startWebhook } from './admission/webhook.ts';
 import { clusterController, clusterDefaults } from './controllers/cluster/controller.ts';
 import { declaredControllers } from './controllers/declared/controller.ts';
-import type { Register } from './operator.ts';
+import type { Register, StartService } from './operator.ts';
 import { runProcess } from './process.ts';
 import { realKeys } from './resources/key-source.ts';
 import { realRuntime } from './runtime.ts';
@@ -14,9 +15,18 @@ const controllers: readonly Register[] = [
   (host) => declaredControllers(host),
 ];
 
+const services: readonly StartService[] = [
+  async (host, { webhook: address, webhookService: service, clusterDomain }, { registry, namespace }) => {
+    if (address === undefined) return undefined;
+    const place = { namespace, service, clusterDomain };
+    return { name: 'webhook', ...(await startWebhook(host, { address, place, keys: realKeys, registry })) };
+  },
+];
+
 export function start(): Promise<void> {
   return runProcess({
     controllers,
+    services,
     args: process.argv.slice(2),
     env: process.env,
     hostname: hostname(),

@@ -1,10 +1,10 @@
 // The operator's process without the process: client, informers, lease, controllers, probes; started and
 // stopped.
-//   P1. Ready: every informer has listed once. It is so without the lease, too: a standby is ready to take
-//       over.
+//   P1. Ready: every informer has listed once, and every service can serve. It is so without the lease, too:
+//       a standby is ready to take over.
 //   P2. Healthy until the lease is lost: then `ended` resolves and the process must end (L3 of leader.ts).
-//   P3. Order of the end: controllers, events, lease, informers, probes. So the lease is free only when
-//       nothing acts.
+//   P3. Order of the end: controllers, events, lease, informers, services, probes. So the lease is free only
+//       when nothing acts, and whoever asks a service finds it until others have taken over.
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { createClient } from './kube/client.ts';
 import type { Credentials } from './kube/credentials.ts';
@@ -20,6 +20,23 @@ import type { Runtime } from './runtime.ts';
 /** Makes the informers and controllers of one kind. */
 export type Register = (host: ControllerHost, options: OperatorOptions) => void;
 
+/** What answers others, beside the controllers: with or without the lease. */
+export interface Service {
+  readonly name: string;
+  readonly port: number;
+  /** What it lacks to serve; undefined: nothing. */
+  obstacle(): string | undefined;
+  /** Resolves when it has answered its last request. */
+  stop(): Promise<void>;
+}
+
+/** Starts one before the informers do; undefined: it is not wanted. */
+export type StartService = (
+  host: ControllerHost,
+  options: OperatorOptions,
+  told: { readonly registry: Registry; readonly namespace: string },
+) => Promise<Service | undefined>;
+
 export interface OperatorParts {
   readonly options: OperatorOptions;
   readonly credentials: Credentials;
@@ -29,11 +46,13 @@ export interface OperatorParts {
   /** Unique to this process. */
   readonly identity: string;
   readonly controllers: readonly Register[];
+  readonly services?: readonly StartService[];
 }
 
 export interface RunningOperator {
   readonly metricsPort: number | undefined;
   readonly probePort: number | undefined;
+  readonly services: readonly Service[];
   readonly host: ControllerHost;
   /** The lease was lost, or `stop` is through. */
   readonly ended: Promise<'lease-lost' | 'stopped'>;
@@ -62,22 +81,34 @@ export async function startOperator(parts: OperatorParts): Promise<RunningOperat
     namespaces: options.namespaces,
   });
   for (const register of parts.controllers) register(host, options);
-  const life = new Life(parts, host, metrics);
+  const namespace = options.leaseNamespace ?? parts.credentials.namespace ?? 'default';
+  const services: Service[] = [];
+  for (const start of parts.services ?? []) {
+    const service = await start(host, options, { registry, namespace });
+    if (service !== undefined) services.push(service);
+  }
+  const life = new Life(parts, host, metrics, { namespace, services });
   const servers = await listen(options, registry, life);
   host.watch();
   life.start();
   return {
     metricsPort: servers.metrics?.port,
     probePort: servers.probes?.port,
+    services,
     host,
     ended: life.ended,
     leading: life.leading,
     async stop() {
-      await life.stop();
+      await Promise.all([life.stop(), ...services.map((service) => service.stop())]);
       transport.close();
       await Promise.all([servers.metrics?.close(), servers.probes?.close()]);
     },
   };
+}
+
+interface Place {
+  readonly namespace: string;
+  readonly services: readonly Service[];
 }
 
 /** Waits for the lease, leads, and lets go. */
@@ -87,6 +118,7 @@ class Life {
   readonly #parts: OperatorParts;
   readonly #host: ControllerHost;
   readonly #metrics: KubeMetrics;
+  readonly #place: Place;
   readonly #stopping = new AbortController();
   #end: (why: 'lease-lost' | 'stopped') => void = () => {};
   #led: () => void = () => {};
@@ -94,8 +126,9 @@ class Life {
   #running: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(parts: OperatorParts, host: ControllerHost, metrics: KubeMetrics) {
+  constructor(parts: OperatorParts, host: ControllerHost, metrics: KubeMetrics, place: Place) {
     this.#parts = parts;
+    this.#place = place;
     this.#host = host;
     this.#metrics = metrics;
     this.ended = new Promise((resolve) => {
@@ -110,8 +143,12 @@ class Life {
     return this.#leadership === undefined || this.#stopping.signal.aborted || this.#leadership.mayAct();
   }
 
-  get isReady(): boolean {
-    return this.#host.isSynced && !this.#stopping.signal.aborted;
+  /** Why it is not ready (P1). */
+  get obstacle(): string | undefined {
+    if (this.#stopping.signal.aborted) return 'it is stopping';
+    if (!this.#host.isSynced) return 'not every kind has been listed yet';
+    const obstacles = this.#place.services.map((service) => service.obstacle());
+    return obstacles.find((each) => each !== undefined);
   }
 
   start(): void {
@@ -134,7 +171,7 @@ class Life {
   }
 
   #elected(): Promise<Leadership | undefined> {
-    const { options, runtime, log, credentials, identity } = this.#parts;
+    const { options, runtime, log, identity } = this.#parts;
     const name = options.leaseName;
     if (!options.leaderElection) return Promise.resolve(alwaysLeading());
     return electLeader(
@@ -143,7 +180,7 @@ class Life {
         runtime,
         log,
         name,
-        namespace: options.leaseNamespace ?? credentials.namespace ?? 'default',
+        namespace: this.#place.namespace,
         identity,
         onChange: (leads) => this.#metrics.leading(name, leads),
       },
@@ -170,9 +207,9 @@ function alwaysLeading(): Leadership {
 }
 
 async function listen(options: OperatorOptions, registry: Registry, life: Life) {
-  const say = (ok: boolean, no: string): Answer => ({
-    status: ok ? 200 : 503,
-    body: ok ? 'ok\n' : `${no}\n`,
+  const say = (no: string | undefined): Answer => ({
+    status: no === undefined ? 200 : 503,
+    body: `${no ?? 'ok'}\n`,
   });
   const servers: { metrics?: SmallServer; probes?: SmallServer } = {};
   if (options.metrics !== undefined) {
@@ -186,8 +223,8 @@ async function listen(options: OperatorOptions, registry: Registry, life: Life) 
   }
   if (options.probes !== undefined) {
     servers.probes = await serve(options.probes, {
-      '/healthz': () => say(life.isHealthy, 'the lease is lost'),
-      '/readyz': () => say(life.isReady, 'not every kind has been listed yet, or it is stopping'),
+      '/healthz': () => say(life.isHealthy ? undefined : 'the lease is lost'),
+      '/readyz': () => say(life.obstacle),
     });
   }
   return servers;

@@ -14,6 +14,10 @@ export interface OperatorOptions {
   readonly leaseNamespace: string | undefined;
   readonly metrics: Address | undefined;
   readonly probes: Address | undefined;
+  /** Unset: the API server does not ask it about objects. */
+  readonly webhook: Address | undefined;
+  /** Its Service; its Secret and its configuration are named after that. */
+  readonly webhookService: string;
   readonly logLevel: Level;
   readonly graceMs: number;
   /** Of the pods of a cluster that names none. */
@@ -51,6 +55,8 @@ const FLAGS = {
   'lease-namespace': { value: 'name', fallback: '', help: 'where it is; default: where the pod is' },
   'metrics-address': { value: 'host:port|off', fallback: '0.0.0.0:8080', help: '/metrics' },
   'probe-address': { value: 'host:port|off', fallback: '0.0.0.0:8081', help: '/healthz and /readyz' },
+  'webhook-address': { value: 'host:port|off', fallback: 'off', help: '/validate, for the API server' },
+  'webhook-service': { value: 'name', fallback: 'flowmesh-operator-webhook', help: 'by which it asks' },
   'log-level': { value: 'level', fallback: 'info', help: LEVELS.join(', ') },
   image: { value: 'name', fallback: 'flowmesh:dev', help: 'of pods whose cluster names none' },
   'cluster-domain': { value: 'domain', fallback: 'cluster.local', help: 'of DNS names in the cluster' },
@@ -88,6 +94,8 @@ export function readOptions(args: readonly string[], env: Environment, hostname:
     leaseNamespace: optional('lease-namespace') ?? (env['POD_NAMESPACE'] || undefined),
     metrics: address('metrics-address', text('metrics-address')),
     probes: address('probe-address', text('probe-address')),
+    webhook: address('webhook-address', text('webhook-address')),
+    webhookService: text('webhook-service'),
     logLevel: oneOf('log-level', text('log-level'), LEVELS),
     image: text('image'),
     clusterDomain: text('cluster-domain'),

@@ -10,7 +10,7 @@ export interface Permission {
   readonly verbs: readonly Verb[];
   readonly scope: Scope;
   readonly why: string;
-  /** Only these objects. */
+  /** Only these objects; OPERATOR stands for what the chart calls the operator. */
   readonly names?: readonly string[];
   /** Only with this value of the chart. */
   readonly when?: 'webhook.enabled';
@@ -148,18 +148,19 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     group: '',
     resources: ['secrets'],
-    verbs: ['get', 'create', 'patch'],
+    verbs: apply,
     scope: 'own',
     why: 'the certificate of the webhook',
+    names: ['OPERATOR-webhook-tls'],
     when: 'webhook.enabled',
   },
   {
     group: 'admissionregistration.k8s.io',
     resources: ['validatingwebhookconfigurations'],
-    verbs: ['get', 'patch'],
+    verbs: [...watch, 'patch'],
     scope: 'cluster',
     why: 'the authority that the API server trusts the webhook by',
-    names: ['flowmesh'],
+    names: ['OPERATOR-webhook'],
     when: 'webhook.enabled',
   },
 ];

@@ -8,12 +8,13 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { loadCredentials } from './kube/credentials.ts';
 import { createLog } from './log.ts';
-import { type Register, startOperator } from './operator.ts';
+import { type Register, type StartService, startOperator } from './operator.ts';
 import { type Environment, type OperatorOptions, readOptions, UsageError, usage } from './options.ts';
 import type { Runtime } from './runtime.ts';
 
 export interface ProcessParts {
   readonly controllers: readonly Register[];
+  readonly services: readonly StartService[];
   readonly args: readonly string[];
   readonly env: Environment;
   readonly hostname: string;
@@ -42,7 +43,7 @@ export async function runProcess(parts: ProcessParts): Promise<void> {
 }
 
 async function run(
-  { controllers, runtime, uniqueId }: ProcessParts,
+  { controllers, services, runtime, uniqueId }: ProcessParts,
   options: OperatorOptions,
 ): Promise<void> {
   const log = createLog(options.logLevel);
@@ -59,10 +60,13 @@ async function run(
     version: VERSION,
     identity: `${options.instance}_${uniqueId}`,
     controllers,
+    services,
   });
   const { metricsPort, probePort } = operator;
+  const others = Object.fromEntries(operator.services.map(({ name, port }) => [`${name}Port`, port]));
   const { server } = credentials;
-  log.info({ event: 'process.started', version: VERSION, server, metricsPort, probePort }, 'started');
+  const started = { version: VERSION, server, metricsPort, probePort, ...others };
+  log.info({ event: 'process.started', ...started }, 'started');
   giveBackMemory();
   // Lists of thousands of objects leave garbage as well.
   void operator.leading.then(giveBackMemory);

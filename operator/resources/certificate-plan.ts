@@ -141,7 +141,7 @@ function turnOf(certificate: X509Certificate | undefined): number {
   return from + Math.floor(((endOf(certificate) - from) * 2) / 3);
 }
 
-function readPair(certificatePem: string | undefined, keyPem: string | undefined): Pair | undefined {
+export function readPair(certificatePem: string | undefined, keyPem: string | undefined): Pair | undefined {
   const [certificate] = readBundle(certificatePem);
   if (certificate === undefined || keyPem === undefined) return undefined;
   try {

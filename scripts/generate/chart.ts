@@ -90,11 +90,14 @@ function rule({ group, resources, verbs, why, names, when }: Permission): string
     `  # ${why}`,
     `  - apiGroups: [${JSON.stringify(group)}]`,
     `    resources: [${resources.join(', ')}]`,
-    ...(names === undefined ? [] : [`    resourceNames: [${names.join(', ')}]`]),
+    ...(names === undefined ? [] : [`    resourceNames: [${names.map(inTemplate).join(', ')}]`]),
     `    verbs: [${verbs.join(', ')}]`,
   ];
   return when === undefined ? lines : [`  {{- if .Values.${when} }}`, ...lines, '  {{- end }}'];
 }
+
+const inTemplate = (name: string) => name.replace('OPERATOR', '{{ include "flowmesh.fullname" . }}');
+const byDefault = (name: string) => name.replace('OPERATOR', 'flowmesh-operator');
 
 const scopes: Readonly<Record<Scope, string>> = {
   watched: 'In the namespaces that the operator looks after',
@@ -126,7 +129,7 @@ function reference(): string {
 }
 
 function row({ group, resources, verbs, why, names, when }: Permission): string {
-  const only = names === undefined ? '' : ` (only ${names.join(', ')})`;
+  const only = names === undefined ? '' : ` (only ${names.map(byDefault).join(', ')})`;
   const reason = when === undefined ? why : `${why} (only with \`${when}\`)`;
   return `| ${group || 'core'} | ${resources.join(', ')}${only} | ${verbs.join(', ')} | ${reason} |`;
 }

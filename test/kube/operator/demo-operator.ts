@@ -40,6 +40,7 @@ function registerWidgets(host: ControllerHost): void {
 }
 
 await runProcess({
+  services: [],
   controllers: [registerWidgets],
   args: process.argv.slice(2),
   env: process.env,
