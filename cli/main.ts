@@ -13,6 +13,8 @@ const host: Host & DevHost = {
   version: packageVersion(),
   connect: async (target) => {
     const { connect } = await import('./client.ts');
+    // `dev` comes here once its server has started, and what is compiled from now on counts too.
+    flushCompileCache();
     return connect(target);
   },
   startServer: async (options) => {

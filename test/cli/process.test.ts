@@ -94,6 +94,33 @@ function shell(line: string, address = '') {
   });
 }
 
+test('a start after a kill compiles nothing: the type stripper and its 15 MB stay away', async () => {
+  const strippers = 'process.moduleLoadList.filter((name) => /amaro/.test(name)).length';
+  const report = `process.on('exit', () => console.log('strippers: ' + ${strippers}))`;
+  const begin = () => {
+    const node = ['--conditions=flowmesh-source', '--import', `data:text/javascript,${report}`];
+    const ports = ['--grpc-port', '0', '--http-port', '0'];
+    const server = start(
+      process.execPath,
+      ...node,
+      join(repository, 'cli/bin.js'),
+      'dev',
+      '--ephemeral',
+      ...ports,
+    );
+    started.push(server);
+    return server;
+  };
+  const first = begin();
+  await ready(first);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  const second = begin();
+  await ready(second);
+  second.child.kill('SIGINT');
+  await second.until(/strippers: 0\n/);
+});
+
 describe('with a server', () => {
   let server: ReturnType<typeof dev>;
   let address: string;
