@@ -76,13 +76,15 @@ export async function survive(run: CrashRun): Promise<Ledger> {
     for (; round < run.rounds && ledger.violations.length === 0; round++) {
       // The clients are back and something is under way when the next end comes.
       const before = load.answered();
-      const { reads } = ledger;
+      const { reads, transactions, increments } = ledger;
       const written = ledger.written.size;
       const enqueued = ledger.enqueued.size;
       // Of every kind: clients come back after pauses of their own.
       const isBack = () =>
         load.answered() > before + 30 &&
         ledger.reads > reads + 5 &&
+        ledger.transactions > transactions &&
+        ledger.increments > increments &&
         ledger.written.size > written + 5 &&
         ledger.enqueued.size > enqueued + 10;
       await until('work goes on', async () => isBack() || ledger.violations.length > 0).catch(
