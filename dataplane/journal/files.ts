@@ -4,6 +4,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { realRuntime } from '../runtime.ts';
+import { SyncWay } from './sync-way.ts';
 
 export interface JournalFile {
   /** Writes the pieces one behind the other from `position` on. They must not change until it resolves. */
@@ -68,6 +70,8 @@ const SYNC_WRITE_BYTES_MAX = 64 * 1024;
 
 class RealFile implements JournalFile {
   readonly #fd: number;
+  readonly #way = new SyncWay();
+  #unsynced = 0;
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -87,6 +91,7 @@ class RealFile implements JournalFile {
             );
       if (written === 0) throw new Error('the file system took no bytes');
       at += written;
+      this.#unsynced += written;
       left = behind(left, written);
     }
   }
@@ -103,7 +108,15 @@ class RealFile implements JournalFile {
     });
   }
 
-  sync = () => fdatasync(this.#fd);
+  async sync(): Promise<void> {
+    const holdsLoop = this.#way.holdsLoop(this.#unsynced);
+    this.#unsynced = 0;
+    if (!holdsLoop) return fdatasync(this.#fd);
+    const startedMs = realRuntime.monotonicMs();
+    fs.fdatasyncSync(this.#fd);
+    this.#way.took(realRuntime.monotonicMs() - startedMs);
+  }
+
   size = async () => (await fstat(this.#fd)).size;
   close = () => close(this.#fd);
 }
