@@ -112,6 +112,7 @@ export class WorkerSession implements WorkSession, Waiter {
         value: Buffer.from(value),
       })),
       strict: false,
+      patient: true,
       // A settlement that is repeated after a reconnect gets the answer it had.
       mutation: seq > 0 ? { producerId: `worker ${this.sessionId}`, seq } : undefined,
     };

@@ -11,6 +11,9 @@ export const promised = <R>(ask: (done: Done) => void): Promise<R> =>
     ask((error, reply) => (error === null ? resolve(reply as R) : reject(error))),
   );
 
+/** How long a batch that nobody needs soon waits for one that somebody does. */
+const PATIENCE_MS = 2;
+
 export class Batch {
   /** Sequence of the journal entry that this batch will be. */
   seq = 0;
@@ -19,6 +22,8 @@ export class Batch {
   readonly writer = new ByteWriter(64 * 1024);
   /** Its time is what a read has shown: it is sealed even without events. */
   holdsTime = false;
+  /** Somebody needs it soon; otherwise it may wait for company (Command.patient). */
+  isUrgent = false;
   #dones: Done[] = [];
   #errors: (FlowError | null)[] = [];
   #replies: unknown[] = [];
@@ -26,6 +31,12 @@ export class Batch {
 
   get isEmpty(): boolean {
     return this.writer.length === 0 && !this.holdsTime;
+  }
+
+  /** Shard time until which it may wait for company; Infinity: there is nothing to seal. */
+  get mayWaitUntilMs(): number {
+    if (this.isEmpty) return Number.POSITIVE_INFINITY;
+    return this.isUrgent ? 0 : this.timeMs + PATIENCE_MS;
   }
 
   get hasWaiters(): boolean {
@@ -36,6 +47,7 @@ export class Batch {
   reset(seq: number): void {
     this.writer.length = 0;
     this.holdsTime = false;
+    this.isUrgent = false;
     this.seq = seq;
   }
 

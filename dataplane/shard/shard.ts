@@ -324,6 +324,7 @@ export class Shard implements ShardPort {
     const batch = this.#timeShown(this.#shownMs) ?? this.#newestShown(pending, open);
     if (batch === null) pending.done(error, reply);
     else batch.wait(pending.done, error, reply);
+    if (batch !== null && pending.commands[0]?.patient !== true) batch.isUrgent = true;
   }
 
   /** Row-only views know the batch of what they read (newestRead), others read cells, too. */
@@ -341,13 +342,14 @@ export class Shard implements ShardPort {
     if (timeMs <= this.#durable.timeMs) return null;
     const batch = this.#open;
     if (batch.isEmpty) batch.timeMs = this.nowMs();
-    batch.holdsTime = true;
+    batch.holdsTime = batch.isUrgent = true;
     this.#armFlush();
     return batch;
   }
 
   #newestUnsettled(): Batch | null {
     if (this.#open.isEmpty) return this.#inFlight;
+    this.#open.isUrgent = true;
     this.#armFlush();
     return this.#open;
   }
@@ -366,9 +368,9 @@ export class Shard implements ShardPort {
     if (this.#inFlight !== null || this.#failure !== null) return;
     this.#tick();
     const batch = this.#open;
-    if (batch.isEmpty) {
-      if (batch.hasWaiters) batch.complete();
-      this.#armTimer();
+    if (batch.mayWaitUntilMs > this.nowMs()) {
+      if (batch.isEmpty && batch.hasWaiters) batch.complete();
+      this.#timer.arm(Math.min(this.#views.wakeAtMs(), batch.mayWaitUntilMs), () => this.nowMs());
       if (this.#inbox.size > 0) this.#pump();
       return;
     }
@@ -436,10 +438,7 @@ export class Shard implements ShardPort {
 
   readonly #emitThen = (event: Event, then?: () => void): void => {
     this.#emit(event);
+    this.#open.isUrgent = true;
     if (then !== undefined) this.#open.afterDurable(then);
   };
-
-  #armTimer(): void {
-    this.#timer.arm(this.#views.wakeAtMs(), () => this.nowMs());
-  }
 }

@@ -49,6 +49,11 @@ export interface Command {
    * have not seen.
    */
   readonly mutates?: boolean;
+  /**
+   * Nobody is held up by its reply, so it waits some milliseconds for an entry that others need: one sync
+   * for both. What it sets free (a turn, a parent) does not wait.
+   */
+  readonly patient?: boolean;
 }
 
 /** `type` is the event's byte in the journal: the view's range + its own number. */

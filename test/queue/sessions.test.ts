@@ -1,5 +1,6 @@
 // Workers' streams: deliveries by credit, leases that belong to a session, goodbye, and settlements by range.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { aJob, Bench, caller } from './bench.ts';
 import { type Delivered, SessionWorker } from './session-worker.ts';
 
@@ -22,6 +23,39 @@ test('[Q13] a worker gets as many jobs as it has credit for', async () => {
   expect(worker.payloads).toEqual(['a', 'b']);
   await worker.tell({ credits: 5 });
   expect(worker.payloads).toEqual(['a', 'b', 'c']);
+});
+
+test('[Q199] an ack that nobody waits for shares the entry of the next job, or goes after 2 ms', async () => {
+  await enqueue('a', 'b');
+  const worker = await Worker.open('q', 's', 5);
+  const [a, b] = worker.jobs as [Delivered, Delivered];
+  const seq = () => bench.fabric.shards[0]?.shard.durableSeq ?? 0;
+  const before = seq();
+  worker.ackSoon(a);
+  await bench.turns();
+  expect([seq() - before, worker.settled.length]).toEqual([0, 0]);
+  await enqueue('c');
+  expect([seq() - before, worker.settled.length, worker.payloads]).toEqual([1, 1, ['a', 'b', 'c']]);
+  worker.ackSoon(b);
+  await bench.time.advance(2, () => bench.turns());
+  await vi.waitFor(() => expect([seq() - before, worker.settled.length]).toEqual([2, 2]));
+});
+
+test('[Q199] an ack that makes room for the next job is not held back', async () => {
+  await enqueue('a', 'b');
+  const worker = await Worker.open('q', 's', 1);
+  worker.ackSoon(worker.jobs[0] as Delivered);
+  worker.session.receive({ credits: 1 } as unknown as pb.WorkRequest);
+  // The clock of the fabric stands still.
+  await vi.waitFor(() => expect([worker.settled.length, worker.payloads]).toEqual([1, ['a', 'b']]));
+});
+
+test('[Q199] a read that shows an ack waits until it is durable, and not for the clock', async () => {
+  await enqueue('a');
+  const worker = await Worker.open('q', 's', 5);
+  worker.ackSoon(worker.jobs[0] as Delivered);
+  expect(await bench.figures('q')).toMatchObject({ leased: 0, waiting: 0 });
+  expect(worker.settled.length).toBe(1);
 });
 
 test('[Q14] leases that end all at once are returned in as many entries as it takes', async () => {
