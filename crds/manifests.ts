@@ -106,6 +106,7 @@ function placeOf(resource: SourcedResource): Omit<Problem, 'field' | 'message' |
 export function servedName(resource: Resource): string | undefined {
   if (resource.kind === 'Queue') return resource.spec.queueName ?? resource.metadata.name;
   if (resource.kind === 'Stream') return resource.spec.streamName ?? resource.metadata.name;
+  if (resource.kind === 'Schema') return resource.metadata.name;
   return undefined;
 }
 

@@ -11,27 +11,23 @@ const PAUSED = 'flowmesh.io/paused';
 export function unserved(resource: Resource): FieldProblem[] {
   switch (resource.kind) {
     case 'Queue': {
-      const { schemaRef, scaling } = resource.spec;
-      return [
-        ...notYet(['schemaRef'], schemaRef, 'payloads are not checked'),
-        ...notYet(['scaling'], scaling, 'workers are not scaled'),
-      ];
+      const { scaling } = resource.spec;
+      return notYet(['scaling'], scaling, 'workers are not scaled');
     }
     case 'Stream': {
-      const { consumerGroups = [], schemaRef } = resource.spec;
-      return [
-        ...notYet(['schemaRef'], schemaRef, 'values are not checked'),
-        ...consumerGroups.flatMap(({ scaling, startFrom }, index) => {
-          const latest = startFrom === 'Latest' || undefined;
-          return [
-            ...notYet(['consumerGroups', index, 'startFrom'], latest, 'its first member decides'),
-            ...notYet(['consumerGroups', index, 'scaling'], scaling, 'members are not scaled'),
-          ];
-        }),
-      ];
+      const { consumerGroups = [] } = resource.spec;
+      return consumerGroups.flatMap(({ scaling, startFrom }, index) => {
+        const latest = startFrom === 'Latest' || undefined;
+        return [
+          ...notYet(['consumerGroups', index, 'startFrom'], latest, 'its first member decides'),
+          ...notYet(['consumerGroups', index, 'scaling'], scaling, 'members are not scaled'),
+        ];
+      });
     }
     case 'Schema':
-      return [{ path: [], message: 'schemas are not enforced in this version', cure: harmless }];
+      return resource.spec.versions.flatMap(({ migrate }, index) =>
+        notYet(['versions', index, 'migrate'], migrate, 'payloads are not migrated'),
+      );
     case 'FlowMeshCluster': {
       const replicated = resource.spec.journal?.engine === 'JetStream' || undefined;
       return notYet(['journal', 'engine'], replicated, 'its pods would not start');

@@ -1,8 +1,8 @@
 // From resources to the messages of Admin (proto/flowmesh/v1/admin.proto), the same for `flowmesh dev`,
-// `flowmesh apply` and the operator. The results are plain objects of the shape of QueueSpec and StreamSpec;
-// test/crds holds them to it.
+// `flowmesh apply` and the operator. The results are plain objects of the shape of QueueSpec, StreamSpec
+// and SchemaSpec; test/crds holds them to it.
 //   T1. Unset stays unset: the server owns the defaults.
-import type { Queue, Stream } from './types.ts';
+import type { Queue, Schema, Stream } from './types.ts';
 import { parseDurationMs, parseRate, parseSizeBytes } from './values.ts';
 
 const OVERLAPS = { Skip: 'skip', BufferOne: 'buffer_one', Allow: 'allow' } as const;
@@ -37,6 +37,7 @@ export function toQueueSpec({ metadata, spec }: Queue) {
     priorityAgingMs: durationMs(delivery.priorityAging),
     onFull: limits?.onFull?.toLowerCase(),
     failedHead: delivery.failedHead?.toLowerCase(),
+    schemaRef: spec.schemaRef,
     schedules: schedules?.map(({ name, cron, timeZone, payload, overlap, catchUp }) => ({
       name,
       cron,
@@ -58,14 +59,31 @@ export function toStreamSpec({ metadata, spec }: Stream) {
     cleanup: spec.cleanup?.policy?.toLowerCase(),
     minCompactionLagMs: durationMs(spec.cleanup?.minCompactionLag),
     tombstoneRetentionMs: durationMs(spec.cleanup?.tombstoneRetention),
+    schemaRef: spec.schemaRef,
+  };
+}
+
+/** Its name is that of the object: what schemaRef names. */
+export function toSchemaSpec({ metadata, spec }: Schema) {
+  return {
+    name: metadata.name,
+    compatibility: spec.compatibility?.toLowerCase(),
+    versions: spec.versions.map(({ version, fields, jsonSchema, migrate }) => ({
+      version,
+      fields: json(fields),
+      jsonSchema: json(jsonSchema),
+      migrate: json(migrate),
+    })),
   };
 }
 
 const ADOPTIONS = { IfIdentical: 'if_identical', Always: 'always', Never: 'never' } as const;
 
-/** As DeclareQueue and DeclareStream take it. */
-export const toAdoption = ({ spec }: Queue | Stream) => ADOPTIONS[spec.adoptionPolicy ?? 'IfIdentical'];
+/** As DeclareQueue, DeclareStream and DeclareSchema take it. */
+export const toAdoption = ({ spec }: Queue | Stream | Schema) =>
+  ADOPTIONS[spec.adoptionPolicy ?? 'IfIdentical'];
 
+const json = (value: unknown) => (value === undefined ? undefined : JSON.stringify(value));
 const durationMs = (text: string | undefined) => (text === undefined ? undefined : parseDurationMs(text));
 const rate = (text: string | undefined) => (text === undefined ? undefined : parseRate(text));
 const sizeBytes = (text: string | undefined) => (text === undefined ? undefined : parseSizeBytes(text));

@@ -11,9 +11,14 @@ import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
 import { createHistory } from './replay/history.ts';
 import type { Runtime } from './runtime.ts';
+import { createSchemaAdmin } from './schema/admin.ts';
+import { Checkers } from './schema/checkers.ts';
+import { SchemaRegistry } from './schema/registry.ts';
+import { SchemaView } from './schema/view.ts';
 import type { AdminService, Fabric, FabricState } from './services.ts';
 import { LOOK_MS, type Memory, MemoryWatch } from './shard/memory-watch.ts';
 import { type OpenedShard, openShard, type StorageOptions } from './shard/open-shard.ts';
+import type { ViewContext } from './shard/state-machine.ts';
 import { createStreamService } from './stream/service.ts';
 import { createStreamView, type StreamView } from './stream/view.ts';
 import { Transactions } from './txn/service.ts';
@@ -57,6 +62,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     for (const listener of listeners) listener(next);
   };
 
+  const checkers = new Checkers();
   const memory = o.memory && new MemoryWatch(o.memory);
   const shards: OpenedShard[] = [];
   /** What keeps new data out of any of them; it clears by itself. */
@@ -66,13 +72,24 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     setState(shortages.find((each) => each === 'disk_full') ?? shortages.find(Boolean) ?? 'serving');
   };
   for (let id = 0; id < o.shards; id++) {
+    // One for the shard; the views whose writes it checks are made with it.
+    let schemas: SchemaView | undefined;
+    const schemasOf = (context: ViewContext): SchemaView => {
+      schemas ??= new SchemaView(context, checkers);
+      return schemas;
+    };
     const opened = await openShard({
       id,
       shards: o.shards,
       dir: dataDir === null ? null : `${dataDir}/shard-${id}`,
       runtime,
       storage: o.storage,
-      factories: [createKvView, createQueueView, createStreamView],
+      factories: [
+        createKvView,
+        (context) => createQueueView(context, schemasOf(context)),
+        (context) => createStreamView(context, schemasOf(context)),
+        schemasOf,
+      ],
       log: o.log,
       onFatal: (error) => {
         setState('failed');
@@ -86,6 +103,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
 
   const ports = shards.map((s) => s.shard);
   const viewsOf = <V>(index: number): V[] => shards.map((s) => s.views[index] as unknown as V);
+  const schemaViews = viewsOf<SchemaView>(3);
   const queueViews = viewsOf<QueueView>(1);
   const streamViews = viewsOf<StreamView>(2);
   const kv = createKvService({
@@ -95,12 +113,24 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     runtime,
   });
   const queues = new Queues({ shards: ports, views: queueViews, autoCreate: o.autoCreate, runtime });
+  const registry = new SchemaRegistry({
+    shards: ports,
+    views: schemaViews,
+    checkers,
+    random: runtime.random,
+    *referrers(tenant) {
+      for (const view of queueViews) yield* view.referrers(tenant);
+      for (const view of streamViews) yield* view.referrers(tenant);
+    },
+  });
   const streams = createStreamService({
     shards: ports,
     views: streamViews,
+    schemas: registry,
     autoCreate: o.autoCreate,
     random: runtime.random,
   });
+  await registry.reconcile();
   await streams.reconcile();
   queues.start();
 
@@ -108,26 +138,34 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     release: releaseQueue,
     figures: queueFigures,
     ...queueAdmin
-  } = createQueueAdmin(queues, queueViews);
+  } = createQueueAdmin(queues, queueViews, registry);
+  const { release: releaseSchema, figures: schemaFigures, ...schemaAdmin } = createSchemaAdmin(registry);
   const { release: releaseStream, figures: streamFigures, ...streamAdmin } = streams.admin;
   const declarations = createDeclarations({
     shards: ports,
     things: shards.map((_, i) => [
       declaredQueues((queueViews[i] as QueueView).state),
+      (schemaViews[i] as SchemaView).declared,
       (streamViews[i] as StreamView).declared,
     ]),
     // Positions of another life in memory mean nothing in this one.
     origin:
       dataDir === null ? `${clusterId}-${Math.floor(runtime.random() * 2 ** 40).toString(36)}` : clusterId,
-    kinds: { queue: { release: releaseQueue }, stream: { release: releaseStream } },
+    kinds: {
+      queue: { release: releaseQueue },
+      schema: { release: releaseSchema },
+      stream: { release: releaseStream },
+    },
     figures: {
       queue: queueFigures,
+      schema: schemaFigures,
       stream: streamFigures,
       settled: () => Promise.all(ports.map((port) => port.settled())),
     },
   });
   const admin: AdminService = {
     ...queueAdmin,
+    ...schemaAdmin,
     ...streamAdmin,
     ...declarations,
     applyKeyspace: (caller, spec) => kv.applyKeyspace(caller, spec),

@@ -150,6 +150,11 @@ export interface AdminService {
   getCluster(caller: Caller): Promise<pb.ClusterInput>;
   declareQueue(caller: Caller, request: pb.DeclareQueueRequest): Promise<pb.DeclareQueueResponseInput>;
   declareStream(caller: Caller, request: pb.DeclareStreamRequest): Promise<pb.DeclareStreamResponseInput>;
+  applySchema(caller: Caller, spec: pb.SchemaSpec): Promise<pb.SchemaInput>;
+  getSchema(caller: Caller, request: pb.GetSchemaRequest): Promise<pb.SchemaInput>;
+  listSchemas(caller: Caller): Promise<pb.ListSchemasResponseInput>;
+  deleteSchema(caller: Caller, request: pb.DeleteSchemaRequest): Promise<pb.DeleteSchemaResponseInput>;
+  declareSchema(caller: Caller, request: pb.DeclareSchemaRequest): Promise<pb.DeclareSchemaResponseInput>;
   releaseOwner(caller: Caller, request: pb.ReleaseOwnerRequest): Promise<pb.ReleaseOwnerResponseInput>;
   listFigures(caller: Caller, request: pb.ListFiguresRequest): Promise<pb.ListFiguresResponseInput>;
   /** Tells changes until `close`, or until `fail` has been called. The first message has none. */

@@ -1,5 +1,6 @@
-// The change feed of declarations: what became of queues and streams, whoever changed them. Level-triggered:
-// it tells that something is not as it was, and what it is now; changes that come close together are one.
+// The change feed of declarations: what became of queues, schemas and streams, whoever changed them.
+// Level-triggered: it tells that something is not as it was, and what it is now; changes that come close
+// together are one.
 //   F1. Nothing is told before it is durable.
 //   F2. A token is, for each shard, the position up to which everything has been told. From one, nothing
 //       is missed: what exists carries the position of its last change, and deletions are remembered by
@@ -18,7 +19,7 @@ const WATCHES_MAX = 1000;
 const DELETIONS_MAX = 10_000;
 /** Changes in one message. */
 const MESSAGE_MAX = 500;
-const KINDS = ['queue', 'stream'];
+const KINDS = ['queue', 'schema', 'stream'];
 
 interface Note {
   readonly kind: string;
@@ -74,7 +75,7 @@ export class AdminFeed {
   async open(caller: Caller, request: pb.WatchAdminRequest, send: Send, fail: Fail): Promise<WatchSession> {
     const unknown = request.kinds.find((kind) => !KINDS.includes(kind));
     if (unknown !== undefined)
-      throw new FlowError('INVALID_ARGUMENT', `kinds are ${KINDS.join(' and ')}, not ${unknown}`);
+      throw new FlowError('INVALID_ARGUMENT', `kinds are ${KINDS.join(', ')}, not ${unknown}`);
     if (this.#watches.size >= WATCHES_MAX) {
       const message = `${WATCHES_MAX} watches are open; close some`;
       throw new FlowError('RESOURCE_EXHAUSTED', message, { retryAfterMs: 1000 });

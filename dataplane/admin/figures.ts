@@ -1,6 +1,7 @@
 // Figures of everything that is declared, in pages: what a status or a scaler polls.
 //   G1. A queue costs as much as its counters, whatever it holds; a stream its partitions times its groups,
 //       and a look at its log for each place where a group that lags stands.
+//       Schemas of a page cost a look at what every queue and stream refers to.
 //   G2. Pages go by kind and name, so what comes and goes between two pages disturbs none of the others.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
@@ -8,7 +9,8 @@ import type { Caller } from '../shard/state-machine.ts';
 
 const LIMIT_DEFAULT = 1000;
 const LIMIT_MAX = 5000;
-const KINDS = ['queue', 'stream'] as const;
+/** In the order of pages. */
+const KINDS = ['queue', 'schema', 'stream'] as const;
 type Kind = (typeof KINDS)[number];
 
 /** Where the figures of one kind come from. Absent ones have gone meanwhile. */
@@ -19,6 +21,11 @@ interface Source<Summary> {
 
 export interface FigureSources {
   readonly queue: Source<pb.QueueSummaryInput>;
+  readonly schema: {
+    names(tenant: number): string[];
+    /** Of those that are still there. */
+    summaries(tenant: number, names: readonly string[]): pb.SchemaSummaryInput[];
+  };
   readonly stream: Source<pb.StreamSummaryInput>;
   /** All that has been looked at is durable. */
   settled(): Promise<unknown>;
@@ -30,7 +37,7 @@ export async function listFigures(
   request: pb.ListFiguresRequest,
 ): Promise<pb.ListFiguresResponseInput> {
   const kinds = KINDS.filter((kind) => kind === (request.kind || kind));
-  if (kinds.length === 0) throw invalid(`kind is ${KINDS.join(' or ')}, not ${request.kind}`);
+  if (kinds.length === 0) throw invalid(`kind is one of ${KINDS.join(', ')}, not ${request.kind}`);
   const after = readCursor(request.cursor);
   const limit = Math.min(request.limit || LIMIT_DEFAULT, LIMIT_MAX);
   const page: { kind: Kind; name: string }[] = [];
@@ -46,16 +53,18 @@ export async function listFigures(
   }
   const isLast = page.length <= limit;
   const shown = page.slice(0, limit);
+  const namesOf = (kind: Kind) => shown.flatMap((each) => (each.kind === kind ? [each.name] : []));
   const of = async <S>(kind: Kind, source: Source<S>): Promise<S[]> => {
-    const mine = shown.filter((each) => each.kind === kind);
-    const summaries = await Promise.all(mine.map(({ name }) => source.summary(tenant, name)));
+    const summaries = await Promise.all(namesOf(kind).map((name) => source.summary(tenant, name)));
     return summaries.filter((each) => each !== undefined) as S[];
   };
   const [queues, streams] = [await of('queue', sources.queue), await of('stream', sources.stream)];
+  const schemas = sources.schema.summaries(tenant, namesOf('schema'));
   await sources.settled();
   const last = shown.at(-1);
   return {
     queues: request.bucketed ? queues.map(bucketed) : queues,
+    schemas,
     streams: request.bucketed ? streams.map(bucketed) : streams,
     cursor: isLast || last === undefined ? '' : writeCursor(last),
   };
@@ -90,7 +99,8 @@ const writeCursor = ({ kind, name }: { kind: Kind; name: string }): string =>
 
 function readCursor(cursor: string): { kind: string; name: string } | undefined {
   if (cursor === '') return undefined;
-  const [, kind, name] = /^(queue|stream) ([\s\S]+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? [];
+  const [, kind, name] =
+    /^(queue|schema|stream) ([\s\S]+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? [];
   if (kind === undefined || name === undefined) throw invalid('cursor is not one of a page of figures');
   return { kind, name };
 }

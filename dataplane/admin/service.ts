@@ -12,7 +12,7 @@ interface Releases {
 }
 
 export interface DeclarationParts extends FeedParts {
-  readonly kinds: Readonly<Record<'queue' | 'stream', Releases>>;
+  readonly kinds: Readonly<Record<'queue' | 'schema' | 'stream', Releases>>;
   readonly figures: FigureSources;
 }
 
@@ -23,8 +23,9 @@ export function createDeclarations({ kinds, figures, ...feedParts }: Declaration
   return {
     async releaseOwner(caller, request) {
       const { kind } = request;
-      if (kind === 'queue' || kind === 'stream') return kinds[kind].release(caller, request);
-      throw new FlowError('INVALID_ARGUMENT', `kind is queue or stream, not ${kind}`);
+      if (kind === 'queue' || kind === 'schema' || kind === 'stream')
+        return kinds[kind].release(caller, request);
+      throw new FlowError('INVALID_ARGUMENT', `kind is queue, schema or stream, not ${kind}`);
     },
     listFigures: (caller, request) => listFigures(figures, caller, request),
     openWatch: (caller, request, send, fail) => feed.open(caller, request, send, fail),

@@ -18,7 +18,7 @@ export type Verb =
   | 'replay'
   | 'admin';
 
-export type Kind = 'kv' | 'queue' | 'stream' | 'group' | 'cluster';
+export type Kind = 'kv' | 'queue' | 'schema' | 'stream' | 'group' | 'cluster';
 
 export interface Permission {
   readonly verb: Verb;
@@ -118,12 +118,16 @@ const childrenNeed: Need = {
 };
 
 const ADMIN_QUEUE = permission('admin queue');
+const ADMIN_SCHEMA = permission('admin schema');
 const ADMIN_STREAM = permission('admin stream');
 
 const releaseNeed: Need = {
   kind: 'carried',
-  possible: [ADMIN_QUEUE, ADMIN_STREAM],
-  of: (message) => [(message as pb.ReleaseOwnerRequest).kind === 'stream' ? ADMIN_STREAM : ADMIN_QUEUE],
+  possible: [ADMIN_QUEUE, ADMIN_SCHEMA, ADMIN_STREAM],
+  of(message) {
+    const { kind } = message as pb.ReleaseOwnerRequest;
+    return [kind === 'stream' ? ADMIN_STREAM : kind === 'schema' ? ADMIN_SCHEMA : ADMIN_QUEUE];
+  },
 };
 
 const RPCS: Record<string, Need> = {
@@ -140,9 +144,14 @@ const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/GetCluster': need('get cluster'),
   '/flowmesh.v1.Admin/DeclareQueue': need('admin queue'),
   '/flowmesh.v1.Admin/DeclareStream': need('admin stream'),
+  '/flowmesh.v1.Admin/ApplySchema': need('admin schema'),
+  '/flowmesh.v1.Admin/GetSchema': need('get schema'),
+  '/flowmesh.v1.Admin/ListSchemas': need('get schema'),
+  '/flowmesh.v1.Admin/DeleteSchema': need('admin schema', 'delete schema'),
+  '/flowmesh.v1.Admin/DeclareSchema': need('admin schema'),
   '/flowmesh.v1.Admin/ReleaseOwner': releaseNeed,
-  '/flowmesh.v1.Admin/ListFigures': need('get queue', 'get stream', 'get group'),
-  '/flowmesh.v1.Admin/WatchAdmin': need('get queue', 'get stream'),
+  '/flowmesh.v1.Admin/ListFigures': need('get queue', 'get schema', 'get stream', 'get group'),
+  '/flowmesh.v1.Admin/WatchAdmin': need('get queue', 'get schema', 'get stream'),
   '/flowmesh.v1.History/ListEffects': need('get kv', 'get queue', 'consume stream'),
   '/flowmesh.v1.History/GetQueueAt': need('get queue'),
   '/flowmesh.v1.History/ListJobsAt': need('get queue'),
@@ -192,7 +201,7 @@ const ROUTES: Record<string, Need> = {
   'GET /readyz': open,
   'GET /metrics': need('get cluster'),
   'GET /openapi.json': need('get cluster'),
-  'GET /v1/figures': need('get queue', 'get stream', 'get group'),
+  'GET /v1/figures': need('get queue', 'get schema', 'get stream', 'get group'),
   'GET /v1/effects': need('get kv', 'get queue', 'consume stream'),
   'GET /v1/kv/:keyspace': need('get kv'),
   'PUT /v1/kv/:keyspace/:key': need('put kv'),

@@ -11,6 +11,7 @@ import {
   readOwner,
   renamed,
 } from '../admin/ownership.ts';
+import type { SchemaHolder } from '../schema/registry.ts';
 import type { AdminService } from '../services.ts';
 import type { Caller, ShardPort } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
@@ -33,7 +34,11 @@ export type QueueAdmin = Pick<
   readonly figures: FigureSources['queue'];
 };
 
-export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): QueueAdmin {
+export function createQueueAdmin(
+  queues: Queues,
+  views: readonly QueueView[],
+  schemas: SchemaHolder,
+): QueueAdmin {
   const describe = async (caller: Caller, name: string): Promise<pb.QueueInput> => {
     const { shard, view } = queues.at(name);
     const message = await queueMessage(view, view.cell(caller.tenant, name));
@@ -44,17 +49,19 @@ export function createQueueAdmin(queues: Queues, views: readonly QueueView[]): Q
   const declare = (caller: Caller, spec: pb.QueueSpec, claim?: Claim): Promise<DeclareReply> => {
     const { shard } = queues.at(spec.name);
     checkDeadLetters(spec, shard);
+    const resolved = resolveSpec(spec);
     const command = {
       view: 'queue',
       kind: 'declare',
       caller,
       name: spec.name,
-      spec: resolveSpec(spec),
+      spec: resolved,
       ifAbsent: false,
       claim,
       mutation: mutationOf(spec.mutation),
     };
-    return shard.call<DeclareReply>(command as QueueCommand);
+    const call = () => shard.call<DeclareReply>(command as QueueCommand);
+    return schemas.holding(caller.tenant, resolved.schemaRef, call);
   };
   /** One object is one queue: under another name its jobs would be left behind. */
   const refuseRename = (caller: Caller, name: string, owner: Owner) => {

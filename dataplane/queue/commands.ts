@@ -1,6 +1,7 @@
 // What the queue view can be asked, and what it answers. Jobs are named by offset: the service parses ids.
 import type { BatchHead } from '@flowmesh/protocol';
 import type { Claim, Owner } from '../admin/ownership.ts';
+import type { Refusal } from '../schema/check.ts';
 import type { Command } from '../shard/state-machine.ts';
 import type { Run } from './events.ts';
 import type { FailurePolicy } from './flow-tables.ts';
@@ -39,6 +40,10 @@ export interface EnqueueCommand extends Base {
   /** Validated; the view owns it from now on. */
   readonly batch: Buffer;
   readonly head: BatchHead;
+  /** Jobs that come back to the queue in which they died: they were checked when they came first. */
+  readonly isReturn?: boolean;
+  /** Jobs that do not match do not keep the others back. */
+  readonly isPartial?: boolean;
 }
 
 /** A tree of jobs. Several nodes of one queue share a batch. */
@@ -161,6 +166,8 @@ export interface EnqueueReply {
   readonly count: number;
   /** Offset of each job, only when some were deduplicated: those carry the offset of the earlier job. */
   readonly offsets?: readonly EnqueuedOffset[];
+  /** Jobs that were not enqueued: `offsets` and `count` are of the others. By index. */
+  readonly refused?: readonly Refusal[];
 }
 
 export interface SettleReply {

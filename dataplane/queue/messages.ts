@@ -30,18 +30,23 @@ export function settleResponse(request: pb.SettleRequest, reply: SettleReply): p
 }
 
 export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
-  const { idPrefix, firstOffset, count, offsets } = reply;
+  const { idPrefix, firstOffset, count, offsets, refused = [] } = reply;
   const jobs =
     offsets ??
     Array.from<unknown, EnqueuedOffset>({ length: count }, (_, i) => ({
       offset: firstOffset + i,
       deduplicated: false,
     }));
-  return jobs.map(({ offset, deduplicated, replaced }) => ({
-    id: idPrefix + offset.toString(36),
-    deduplicated,
-    ...(replaced === undefined ? {} : { replacedId: idPrefix + replaced.toString(36) }),
-  }));
+  const enqueued = jobs.map(
+    ({ offset, deduplicated, replaced }): pb.EnqueuedJobInput => ({
+      id: idPrefix + offset.toString(36),
+      deduplicated,
+      ...(replaced === undefined ? {} : { replacedId: idPrefix + replaced.toString(36) }),
+    }),
+  );
+  for (const { index, message } of refused)
+    enqueued.splice(index, 0, { error: { code: 'SCHEMA_VIOLATION', message: `job ${index}: ${message}` } });
+  return enqueued;
 }
 
 export const mutationOf = (m: pb.Mutation | null | undefined): MutationId | undefined =>

@@ -2,6 +2,7 @@
 // badly.
 import { FlowError } from '@flowmesh/protocol';
 import type { QueueSpec, QueueSpecInput } from '@flowmesh/protocol/gen/flowmesh.js';
+import { readSchemaRef } from '../schema/spec.ts';
 import { VISIBILITY_MS_MAX } from './cell.ts';
 import type { PlacedJob, ReturnReason } from './events.ts';
 import { readyPlace, resolveDispatch } from './limits.ts';
@@ -63,6 +64,7 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
     retentionBytes: spec.retentionBytes || d.retentionBytes,
     timeoutMs: spec.timeoutMs || d.timeoutMs,
     ...resolveDispatch(spec),
+    ...(spec.schemaRef === null ? {} : { schemaRef: readSchemaRef(spec.schemaRef) }),
     ...(spec.schedules.length > 0 ? { schedules: resolveSchedules(spec.schedules) } : {}),
   };
   if (resolved.visibilityTimeoutMs > VISIBILITY_MS_MAX) {

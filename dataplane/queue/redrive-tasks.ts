@@ -315,7 +315,9 @@ export class RedriveTasks {
 
   #enqueue(cell: QueueCell, name: string, records: readonly DecodedRecord[]): EnqueueCommand {
     const batch = encodeBatch(records.map(aliveAgain));
-    return { ...this.#base(cell), kind: 'enqueue', name, batch, head: validateBatch(batch), grows: true };
+    const head = validateBatch(batch);
+    const isReturn = records.every(({ sourceQueue }) => sourceQueue === name);
+    return { ...this.#base(cell), kind: 'enqueue', name, batch, head, isReturn, grows: true };
   }
 }
 

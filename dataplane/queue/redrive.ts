@@ -65,6 +65,7 @@ export async function redrive(
         name,
         batch,
         head: validateBatch(batch),
+        isReturn: jobs.every(({ sourceQueue }) => sourceQueue === name),
       };
     });
     try {

@@ -1,5 +1,5 @@
 // Schedules as they are declared, and what is remembered of each.
-import { FlowError, LIMITS } from '@flowmesh/protocol';
+import { encodeBatch, FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { checkCron } from './cron.ts';
 
@@ -94,4 +94,14 @@ export function afterDeclaration(
       return [name, { cron, timeZone, lastMs: nowMs, firedMs, offset, bufferedMs: 0, skippedTotal }];
     }),
   );
+}
+
+/** Headers tell the job where it comes from. */
+export function scheduledJob({ name, payloadBase64, contentType }: Schedule, tickMs: number): Buffer {
+  const headers = new Map([
+    ['flowmesh-schedule', Buffer.from(name)],
+    ['flowmesh-scheduled-for', Buffer.from(new Date(tickMs).toISOString())],
+  ]);
+  const value = Buffer.from(payloadBase64, 'base64');
+  return encodeBatch([{ value, contentType: contentType || undefined, headers }]);
 }

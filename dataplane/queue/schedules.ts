@@ -1,12 +1,14 @@
 // Enqueues the jobs of schedules. Owns when the next tick of each comes; what is remembered is in the cells.
 //   S1. Ticks are computed from the schedule, never from when a job ran: a busy queue skips none by itself.
 //   S2. Ticks are wall time; a tick that was looked at never comes again, whatever the clock does.
-import { encodeBatch, patchHead } from '@flowmesh/protocol';
+import { patchHead } from '@flowmesh/protocol';
+import type { Schemas } from '../schema/check.ts';
 import type { Moment, ViewContext } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import { nextTickMs } from './cron.ts';
+import { checkedTick } from './payload-checks.ts';
 import { TICKED, type Ticked } from './schedule-events.ts';
-import type { Schedule, ScheduleState } from './schedule-spec.ts';
+import { type Schedule, type ScheduleState, scheduledJob } from './schedule-spec.ts';
 import { JOB } from './tables.ts';
 import type { EmitThen } from './upkeep.ts';
 
@@ -17,13 +19,15 @@ const LATER = Number.POSITIVE_INFINITY;
 
 export class Schedules {
   readonly #context: ViewContext;
+  readonly #schemas: Schemas;
   readonly #cells = new Set<QueueCell>();
   readonly #next = new WeakMap<Schedule, { afterMs: number; nextMs: number }>();
   /** Shard time. */
   #dueMs = LATER;
 
-  constructor(context: ViewContext) {
+  constructor(context: ViewContext, schemas: Schemas) {
     this.#context = context;
+    this.#schemas = schemas;
   }
 
   /** A queue may have schedules now, or a job that a tick waits for has finished. */
@@ -102,9 +106,12 @@ export class Schedules {
   ): Ticked {
     const { name } = schedule;
     const { lastMs, firedMs = 0, bufferedMs = 0, skipped = 0 } = what;
-    const batch = firedMs > 0 ? jobOf(schedule, firedMs) : Buffer.alloc(0);
-    if (firedMs > 0) patchHead(batch, cell.log.endOffset, at.nowMs);
-    return { type: TICKED, queueNo: cell.queueNo, name, lastMs, firedMs, bufferedMs, skipped, batch };
+    const tick = { type: TICKED, queueNo: cell.queueNo, name, lastMs, bufferedMs } as const;
+    if (firedMs === 0) return { ...tick, firedMs, skipped, batch: Buffer.alloc(0) };
+    const batch = checkedTick(this.#schemas, cell, scheduledJob(schedule, firedMs));
+    if (batch === undefined) return { ...tick, firedMs: 0, skipped: skipped + 1, batch: Buffer.alloc(0) };
+    patchHead(batch, cell.log.endOffset, at.nowMs);
+    return { ...tick, firedMs, skipped, batch };
   }
 
   /** Whether the last job is not finished; undefined: its row is being read, and a tick follows. */
@@ -139,14 +146,4 @@ function tickOrNever({ cron, timeZone }: Schedule, afterMs: number): number {
 function isWaitedFor(cell: QueueCell): boolean {
   for (const { bufferedMs } of cell.schedules.values()) if (bufferedMs > 0) return true;
   return false;
-}
-
-/** Headers tell the job where it comes from. */
-function jobOf({ name, payloadBase64, contentType }: Schedule, tickMs: number): Buffer {
-  const headers = new Map([
-    ['flowmesh-schedule', Buffer.from(name)],
-    ['flowmesh-scheduled-for', Buffer.from(new Date(tickMs).toISOString())],
-  ]);
-  const value = Buffer.from(payloadBase64, 'base64');
-  return encodeBatch([{ value, contentType: contentType || undefined, headers }]);
 }

@@ -105,7 +105,13 @@ export class Queues implements QueueService {
     return { jobs: ids.map((id) => ({ id, deduplicated })), durability: 1 };
   }
 
-  #batchCommand(caller: Caller, name: string, batch: Buffer, mutation: pb.Mutation | null): EnqueueCommand {
+  #batchCommand(
+    caller: Caller,
+    name: string,
+    batch: Buffer,
+    mutation: pb.Mutation | null,
+    isPartial = false,
+  ): EnqueueCommand {
     const head = validateBatch(batch);
     this.#ensure(caller, name);
     return {
@@ -115,6 +121,7 @@ export class Queues implements QueueService {
       name,
       batch,
       head,
+      isPartial,
       grows: true,
       mutation: mutationOf(mutation),
       causes: causingMessages(batch, head),
@@ -139,11 +146,18 @@ export class Queues implements QueueService {
     const seq = request.mutation?.seq ?? 0;
     try {
       const { shard } = this.at(request.queue);
-      const command = this.#batchCommand(caller, request.queue, request.batch as Buffer, request.mutation);
+      const command = this.#batchCommand(
+        caller,
+        request.queue,
+        request.batch as Buffer,
+        request.mutation,
+        request.partial,
+      );
       shard.submit(command, (error, reply) => {
         if (error !== null) return done({ seq, error: errorMessage(error) });
-        const { idPrefix, firstOffset, count, offsets } = reply as EnqueueReply;
-        if (offsets === undefined) return done({ seq, idPrefix, firstOffset, count });
+        const { idPrefix, firstOffset, count, offsets, refused } = reply as EnqueueReply;
+        if (offsets === undefined && refused === undefined)
+          return done({ seq, idPrefix, firstOffset, count });
         done({ seq, idPrefix, firstOffset, count, jobs: enqueuedJobs(reply as EnqueueReply) });
       });
     } catch (error) {

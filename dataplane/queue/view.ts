@@ -1,8 +1,9 @@
 // The queue view of one shard: glue between the decisions (enqueue, settle, dispatch, policy), the state
-// (evolve) and the shard. Owns what happens of its own accord: due jobs, lease ends, dead-lettering,
-// retention.
+// (evolve) and the shard. Owns what happens by itself: due jobs, lease ends, dead-lettering, retention.
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
+import { NO_SCHEMAS, type Schemas } from '../schema/check.ts';
+import type { Referrer } from '../schema/registry.ts';
 import type { Command, Emit, Event, Moment, View, ViewContext } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { RowRef } from '../storage/contract.ts';
@@ -28,6 +29,7 @@ import { evolveLife } from './life-evolve.ts';
 import { limitKeyOf } from './limits.ts';
 import { decodeOwned, encodeOwned, evolveOwned, isOwned, noteChange } from './owner-events.ts';
 import { countedNow } from './past.ts';
+import { checkedEnqueue, checkedFlow, checkSchedules } from './payload-checks.ts';
 import { defaultsFor } from './policy.ts';
 import { unmoved } from './redrive-decide.ts';
 import { Schedules } from './schedules.ts';
@@ -50,10 +52,14 @@ export class QueueView implements View {
   readonly flows: FlowKeeper;
   readonly schedules: Schedules;
 
-  constructor(context: ViewContext) {
+  /** What payloads of queues that refer to one must match. */
+  readonly #schemas: Schemas;
+
+  constructor(context: ViewContext, schemas: Schemas) {
     this.context = context;
+    this.#schemas = schemas;
     this.state = new QueueState(context, this.#leaseClock);
-    this.schedules = new Schedules(context);
+    this.schedules = new Schedules(context, schemas);
     this.flows = new FlowKeeper(context, this.state, {
       idPrefix: (cell) => this.idPrefix(cell),
       waiterOf: (cell, sessionId) => this.waiterOf(cell, sessionId),
@@ -84,6 +90,12 @@ export class QueueView implements View {
     }
     line.waiters.push(waiter);
     this.context.wake();
+  }
+
+  *referrers(tenant: number): Generator<Referrer> {
+    for (const { tenant: of, name, spec } of this.state.byName.values())
+      if (of === tenant && spec.schemaRef !== undefined)
+        yield { what: `queue ${name}`, schema: spec.schemaRef.name };
   }
 
   /** The session has a new connection: nothing may be granted to the old one any more. */
@@ -214,11 +226,14 @@ export class QueueView implements View {
     const c = command as QueueCommand;
     const { rows, random } = this.context;
     const { tenant } = c.caller;
-    if (c.kind === 'declare') return decideDeclare(this.state, c, emit);
+    if (c.kind === 'declare') {
+      checkSchedules(this.#schemas, tenant, c.spec);
+      return decideDeclare(this.state, c, emit);
+    }
     if (c.kind === 'flow')
       return decideFlow(
         rows,
-        c,
+        checkedFlow(this.#schemas, (name) => this.cell(tenant, name), c),
         at,
         { cell: (name) => this.cell(tenant, name), idPrefix: (of) => this.idPrefix(of) },
         emit,
@@ -229,7 +244,9 @@ export class QueueView implements View {
       case 'enqueue':
         if (cell.state.draining)
           throw new FlowError('QUEUE_DRAINING', `queue ${c.name} finishes what it has and takes no new jobs`);
-        return decideEnqueue(rows, cell, c, at, this.idPrefix(cell), emit);
+        return checkedEnqueue(this.#schemas, cell, c, (checked) =>
+          decideEnqueue(rows, cell, checked, at, this.idPrefix(cell), emit),
+        );
       case 'settle':
         return decideSettle(rows, cell, c, at, random, emit);
       case 'delete':
@@ -246,12 +263,8 @@ export class QueueView implements View {
       case 'purge': {
         const purged = cell.depth - cell.leases.size;
         emit(countedNow(cell));
-        emit({
-          type: ev.PURGED,
-          queueNo,
-          generation: cell.state.generation + 1,
-          cursor: cell.log.endOffset,
-        } as ev.Purged);
+        const generation = cell.state.generation + 1;
+        emit({ type: ev.PURGED, queueNo, generation, cursor: cell.log.endOffset } as ev.Purged);
         return { purged };
       }
       case 'pause':
@@ -383,4 +396,5 @@ export class QueueView implements View {
 
 const NO_ROWS: readonly RowRef[] = [];
 
-export const createQueueView = (context: ViewContext): QueueView => new QueueView(context);
+export const createQueueView = (context: ViewContext, schemas: Schemas = NO_SCHEMAS): QueueView =>
+  new QueueView(context, schemas);

@@ -99,7 +99,7 @@ const nameOf = ({ name }: { readonly name: string }) => name;
 
 function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
   const { name, partitions, retentionMs, retentionBytes, createdAtMs } = stream.cell.value;
-  const { cleanup, minCompactionLagMs, tombstoneRetentionMs } = stream.cell.value;
+  const { cleanup, minCompactionLagMs, tombstoneRetentionMs, schemaRef } = stream.cell.value;
   const compaction = { cleanup, minCompactionLagMs, tombstoneRetentionMs };
   const figures = [...locator.partitions(stream)].map(({ partition, log, visibleEnd }) => ({
     partition,
@@ -108,6 +108,6 @@ function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
     bytes: log.byteLength,
     shard: locator.shardOf(name, partition).id,
   }));
-  const spec = { name, partitions, retentionMs, retentionBytes, ...compaction };
+  const spec = { name, partitions, retentionMs, retentionBytes, ...compaction, schemaRef };
   return { spec, partitions: figures, createdAtMs, ...ownershipMessage(stream.cell.value.ownership) };
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { type BatchHead, type ErrorCode, FlowError } from '@flowmesh/protocol';
 import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
+import type { Refusal, SchemaRef } from '../schema/check.ts';
 import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, Command, MutationId } from '../shard/state-machine.ts';
 import { ByteReader, type ByteWriter } from '../storage/bytes.ts';
@@ -25,6 +26,7 @@ export interface Declare extends Base<'declare'> {
   readonly cleanup: Cleanup;
   readonly minCompactionLagMs: number;
   readonly tombstoneRetentionMs: number;
+  readonly schemaRef: SchemaRef | null;
   /** In whose name; only to home. */
   readonly claim?: Claim | undefined;
 }
@@ -53,6 +55,8 @@ export interface Publish extends Base<'publish'> {
   /** Validated; the view takes ownership and patches the head. */
   readonly batch: Buffer;
   readonly count: number;
+  /** Records that do not match do not keep the others back. */
+  readonly isPartial?: boolean;
 }
 
 export interface Join extends Base<'join'> {
@@ -143,8 +147,11 @@ export interface Published {
   readonly kind: 'published';
   readonly partition: number;
   readonly firstOffset: number;
+  /** Of those that were written. */
   readonly count: number;
   readonly appendTimeMs: number;
+  /** By index. */
+  readonly refused?: readonly Refusal[];
 }
 
 export interface CommitFailure {
@@ -219,7 +226,7 @@ export const DONE: Done = { kind: 'done' };
 
 export const publishCommand = (
   caller: Caller,
-  to: { stream: string; partition: number; batch: Buffer; head: BatchHead },
+  to: { stream: string; partition: number; batch: Buffer; head: BatchHead; isPartial?: boolean },
   mutation?: MutationId,
 ): Publish => ({
   view: VIEW,
@@ -231,6 +238,7 @@ export const publishCommand = (
   partition: to.partition,
   batch: to.batch,
   count: to.head.count,
+  isPartial: to.isPartial === true,
   causes: causingMessages(to.batch, to.head),
 });
 
@@ -251,15 +259,30 @@ export const commitCommand = (
 });
 
 // Kept replies: u8 kind, then the fields. Only commands that carry a mutation have one.
-const REPLY = { published: 1, committed: 2, placed: 3, deleted: 4, released: 5 } as const;
+// Behind partlyPublished, the refusals: count, then index and message of each.
+const REPLY = {
+  published: 1,
+  committed: 2,
+  placed: 3,
+  deleted: 4,
+  released: 5,
+  partlyPublished: 6,
+} as const;
 
 export function encodeReply(reply: StreamReply, w: ByteWriter): void {
   if (reply.kind === 'published') {
-    w.u8(REPLY.published);
+    const { refused } = reply;
+    w.u8(refused === undefined ? REPLY.published : REPLY.partlyPublished);
     w.varint(reply.partition);
     w.varint(reply.firstOffset);
     w.varint(reply.count);
     w.varint(reply.appendTimeMs);
+    if (refused === undefined) return;
+    w.varint(refused.length);
+    for (const { index, message } of refused) {
+      w.varint(index);
+      w.text(message);
+    }
   } else if (reply.kind === 'committed') {
     w.u8(REPLY.committed);
     w.varint(reply.results.length);
@@ -288,14 +311,17 @@ export function encodeReply(reply: StreamReply, w: ByteWriter): void {
 export function decodeReply(bytes: Uint8Array): StreamReply {
   const r = new ByteReader(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   const kind = r.u8();
-  if (kind === REPLY.published) {
-    return {
+  if (kind === REPLY.published || kind === REPLY.partlyPublished) {
+    const published = {
       kind: 'published',
       partition: r.varint(),
       firstOffset: r.varint(),
       count: r.varint(),
       appendTimeMs: r.varint(),
-    };
+    } as const;
+    if (kind === REPLY.published) return published;
+    const refusal = () => ({ index: r.varint(), message: r.text() });
+    return { ...published, refused: Array.from({ length: r.varint() }, refusal) };
   }
   if (kind === REPLY.committed) {
     const results = Array.from({ length: r.varint() }, () => {

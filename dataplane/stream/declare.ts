@@ -1,8 +1,9 @@
 // Decisions about streams as a whole and their partitions: declare, delete, publish, and what time does to
 // them.
-import { FlowError, patchHead, readEntries } from '@flowmesh/protocol';
+import { FlowError, patchHead, readEntries, readHead } from '@flowmesh/protocol';
 import { changesBetween } from '../admin/changes.ts';
 import { type Claim, type Claimed, checkOwner, decideClaim } from '../admin/ownership.ts';
+import { type Refusal, type SchemaRef, type Schemas, violationOf } from '../schema/check.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import { readEntry } from '../storage/compacted-batch.ts';
 import type { PartitionCell, StreamCell } from './cells.ts';
@@ -25,6 +26,7 @@ import {
   type Declared,
   type Deleted,
   type Owned,
+  type SchemaRefSet,
   STREAM_EVENT,
   type Swept,
   type Trimmed,
@@ -63,17 +65,46 @@ export function needPartition(stream: StreamCell, partition: number): PartitionC
   return cell;
 }
 
-export function decidePublish(state: StreamState, command: Publish, at: Moment, emit: Emit): Published {
+export function decidePublish(
+  state: StreamState,
+  schemas: Schemas,
+  command: Publish,
+  at: Moment,
+  emit: Emit,
+): Published {
   const stream = needStream(state, command);
   const { log, isSealed } = needPartition(stream, command.partition);
   if (isSealed) throw new FlowError('UNAVAILABLE', `stream ${command.stream} is being deleted`, SOON);
-  const { batch, partition, count } = command;
-  if (stream.cell.value.cleanup !== 'delete') checkKeys(stream, batch);
+  const { cleanup, schemaRef } = stream.cell.value;
+  if (cleanup !== 'delete') checkKeys(stream, command.batch);
+  const { partition } = command;
+  const written: Written =
+    schemaRef === null
+      ? { batch: command.batch, count: command.count }
+      : checkedValues(schemas, stream.tenant, schemaRef, command);
+  const { batch, count } = written;
   const firstOffset = log.endOffset;
-  patchHead(batch, firstOffset, at.nowMs);
-  const event: Appended = { type: STREAM_EVENT.appended, no: stream.no, partition, batch, isOwned: true };
-  emit(event);
-  return { kind: 'published', partition, firstOffset, count, appendTimeMs: at.nowMs };
+  if (count > 0) {
+    patchHead(batch, firstOffset, at.nowMs);
+    const event: Appended = { type: STREAM_EVENT.appended, no: stream.no, partition, batch, isOwned: true };
+    emit(event);
+  }
+  const reply = { kind: 'published', partition, firstOffset, count, appendTimeMs: at.nowMs } as const;
+  return written.refused === undefined ? reply : { ...reply, refused: written.refused };
+}
+
+interface Written {
+  readonly batch: Buffer;
+  readonly count: number;
+  readonly refused?: readonly Refusal[];
+}
+
+/** What matches, with its version. */
+function checkedValues(schemas: Schemas, tenant: number, ref: SchemaRef, command: Publish): Written {
+  const { batch, head, refused } = schemas.check(tenant, ref, command.batch, readHead(command.batch));
+  if (refused.length === 0) return { batch, count: head.count };
+  if (!command.isPartial) throw violationOf('record', refused);
+  return { batch, count: head.count, refused };
 }
 
 /** What has no key could never be cleaned. */
@@ -119,11 +150,13 @@ export function decideDeclare(
     );
   }
   const isSameCleanup = sameCleanup(known ?? NO_COMPACTION, command);
+  const isSameRef = sameRef(known?.schemaRef ?? null, command.schemaRef);
   const isSame =
     known?.partitions === partitions &&
     known.retentionMs === retentionMs &&
     known.retentionBytes === retentionBytes &&
-    isSameCleanup;
+    isSameCleanup &&
+    isSameRef;
   const claimed = command.claim && claimOf(known, command, command.claim);
   const reply = claimed === undefined ? DONE : ({ kind: 'claimed', claimed } as const);
   const own = () => {
@@ -143,6 +176,7 @@ export function decideDeclare(
     const set = { type: STREAM_EVENT.cleanupSet, no, cleanup, minCompactionLagMs, tombstoneRetentionMs };
     emit(set as CleanupSet);
   }
+  if (!isSameRef) emit({ type: STREAM_EVENT.schemaRefSet, no, schemaRef: command.schemaRef } as SchemaRefSet);
   for (let partition = known?.partitions ?? 0; partition < partitions; partition++) {
     if (shardOfPartition(placement, partition, place.shards) !== place.shard) continue;
     emit({ type: STREAM_EVENT.partitionOpened, no, partition, logId: state.nextNumbers().nextLog } as never);
@@ -168,6 +202,7 @@ const termsOf = (of: Omit<Terms, 'stream'>) => ({
   cleanup: of.cleanup,
   minCompactionLagMs: of.minCompactionLagMs,
   tombstoneRetentionMs: of.tombstoneRetentionMs,
+  schemaRef: of.schemaRef ?? {},
 });
 
 type CleanupTerms = Pick<Declare, 'cleanup' | 'minCompactionLagMs' | 'tombstoneRetentionMs'>;
@@ -176,6 +211,9 @@ const sameCleanup = (a: CleanupTerms, b: CleanupTerms): boolean =>
   a.cleanup === b.cleanup &&
   a.minCompactionLagMs === b.minCompactionLagMs &&
   a.tombstoneRetentionMs === b.tombstoneRetentionMs;
+
+const sameRef = (a: SchemaRef | null, b: SchemaRef | null): boolean =>
+  a?.name === b?.name && a?.version === b?.version;
 
 export function decideDelete(state: StreamState, command: Delete, emit: Emit): DeletedReply {
   const stream = needStream(state, command);

@@ -4,9 +4,17 @@
 //   V2. Every event touches O(1) rows. `no` is the stream's number on this shard.
 import assert from 'node:assert/strict';
 import { type Ownership, readOwnership, writeOwnership } from '../admin/ownership.ts';
+import type { SchemaRef } from '../schema/check.ts';
 import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
-import { type Cleanup, readCleanup, type StartFrom, writeCleanup } from './tables.ts';
+import {
+  type Cleanup,
+  readCleanup,
+  readSchemaRef,
+  type StartFrom,
+  writeCleanup,
+  writeSchemaRef,
+} from './tables.ts';
 
 export const EVENT_RANGE = [112, 159] as const;
 
@@ -27,6 +35,7 @@ export const STREAM_EVENT = {
   cursorMoved: 125,
   cleanupSet: 126,
   owned: 127,
+  schemaRefSet: 128,
 } as const;
 
 /** A stream was declared or its declaration changed. */
@@ -163,6 +172,13 @@ export interface CleanupSet extends Event {
   readonly tombstoneRetentionMs: number;
 }
 
+/** What values must match from now on, where it is something or was. */
+export interface SchemaRefSet extends Event {
+  readonly type: typeof STREAM_EVENT.schemaRefSet;
+  readonly no: number;
+  readonly schemaRef: SchemaRef | null;
+}
+
 /** Who declares the stream from now on; behind `declared` where both happen. Only at home. */
 export interface Owned extends Event {
   readonly type: typeof STREAM_EVENT.owned;
@@ -187,6 +203,7 @@ export type StreamEvent =
   | Committed
   | CursorMoved
   | CleanupSet
+  | SchemaRefSet
   | Owned;
 
 interface Codec<E extends StreamEvent> {
@@ -327,6 +344,10 @@ const CODECS: { readonly [K in StreamEvent as K['type']]: Codec<K> } = {
   },
   [STREAM_EVENT.cursorMoved]: cursor as Codec<CursorMoved>,
   [STREAM_EVENT.cleanupSet]: { encode: writeCleanup, decode: readCleanup },
+  [STREAM_EVENT.schemaRefSet]: {
+    encode: (e, w) => writeSchemaRef(e.schemaRef, w),
+    decode: (r) => ({ schemaRef: readSchemaRef(r) }),
+  },
   [STREAM_EVENT.owned]: {
     encode: (e, w) => writeOwnership(e.ownership, w),
     decode: (r) => ({ ownership: readOwnership(r) }),

@@ -3,7 +3,11 @@
 //   L1. A stream exists when its home shard has it; the other shards are told first.
 //   L2. What waits for a stream to be made goes on in the order it came.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { OneAtATime } from '../admin/one-at-a-time.ts';
 import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
+import type { SchemaHolder } from '../schema/registry.ts';
+import { readSchemaRef } from '../schema/spec.ts';
 import type { Caller, Command, MutationId, ShardPort } from '../shard/state-machine.ts';
 import type { PartitionCell, StreamCell } from './cells.ts';
 import {
@@ -46,6 +50,7 @@ export interface Spec {
   readonly minCompactionLagMs: number;
   /** 0: the default. */
   readonly tombstoneRetentionMs: number;
+  readonly schemaRef: pb.SchemaRef | null;
 }
 
 const UNSET = {
@@ -55,6 +60,7 @@ const UNSET = {
   cleanup: '',
   minCompactionLagMs: 0,
   tombstoneRetentionMs: 0,
+  schemaRef: null,
 };
 
 export interface DeleteTerms {
@@ -69,6 +75,7 @@ type Waiter = (error: FlowError | null, stream: StreamCell | undefined) => void;
 export interface LocatorParts {
   readonly shards: readonly ShardPort[];
   readonly views: readonly StreamView[];
+  readonly schemas: SchemaHolder;
   readonly autoCreate: boolean;
   readonly random: () => number;
 }
@@ -76,16 +83,18 @@ export interface LocatorParts {
 export class Locator {
   readonly shards: readonly ShardPort[];
   readonly views: readonly StreamView[];
+  readonly #schemas: SchemaHolder;
   readonly #autoCreate: boolean;
   readonly #random: () => number;
   readonly #placements = new Map<string, Placement>();
   readonly #creating = new Map<string, Waiter[]>();
   /** One declaration or deletion of a name at a time. */
-  readonly #changing = new Map<string, Promise<unknown>>();
+  readonly #changes = new OneAtATime();
 
   constructor(parts: LocatorParts) {
     this.shards = parts.shards;
     this.views = parts.views;
+    this.#schemas = parts.schemas;
     this.#autoCreate = parts.autoCreate;
     this.#random = parts.random;
   }
@@ -154,7 +163,10 @@ export class Locator {
 
   async declare(caller: Caller, spec: Spec, claim?: Claim): Promise<Claimed | undefined> {
     checkName('stream', spec.name);
-    return this.#alone(caller.tenant, spec.name, () => this.#declare(caller, spec, claim));
+    const schemaRef = spec.schemaRef === null ? undefined : readSchemaRef(spec.schemaRef);
+    return this.#changes.run(caller.tenant, spec.name, () =>
+      this.#schemas.holding(caller.tenant, schemaRef, () => this.#declare(caller, spec, claim)),
+    );
   }
 
   async #declare(caller: Caller, spec: Spec, claim?: Claim): Promise<Claimed | undefined> {
@@ -180,6 +192,7 @@ export class Locator {
       retentionBytes: spec.retentionBytes,
       createdAtMs: known?.createdAtMs ?? home.nowMs(),
       ...cleanupOf(spec),
+      schemaRef: spec.schemaRef === null ? null : readSchemaRef(spec.schemaRef),
     } as const;
     const others = this.#shardsOf(name, partitions).filter((shard) => shard !== home);
     if (known !== undefined && partitions < known.partitions) others.length = 0; // Home says why not.
@@ -201,11 +214,11 @@ export class Locator {
   ): Promise<boolean> {
     const command = { view: VIEW, kind: 'disown', caller, stream: name, owner, mutation } as Command;
     const ask = () => this.home(name).call<ReleasedReply>(command);
-    return (await this.#alone(caller.tenant, name, ask)).released;
+    return (await this.#changes.run(caller.tenant, name, ask)).released;
   }
 
   delete(caller: Caller, name: string, { ifEmpty = false, owner, mutation }: DeleteTerms): Promise<void> {
-    return this.#alone(caller.tenant, name, async () => {
+    return this.#changes.run(caller.tenant, name, async () => {
       const home = this.home(name);
       const command = { view: VIEW, kind: 'delete', caller, stream: name } as const;
       const others = this.shards.filter((shard) => shard !== home);
@@ -239,7 +252,7 @@ export class Locator {
             .call({ view: VIEW, kind: 'delete', caller, stream: name, uid } as never)
             .catch(ignoreMissing);
         };
-        await this.#alone(tenant, name, remove);
+        await this.#changes.run(tenant, name, remove);
       }
     }
   }
@@ -280,18 +293,6 @@ export class Locator {
     const shards = new Set([this.home(name)]);
     for (let p = 0; p < Math.min(partitions, this.shards.length); p++) shards.add(this.shardOf(name, p));
     return [...shards];
-  }
-
-  async #alone<R>(tenant: number, name: string, run: () => Promise<R>): Promise<R> {
-    const id = idOf(tenant, name);
-    const before = this.#changing.get(id) ?? Promise.resolve();
-    const mine = before.then(run, run);
-    this.#changing.set(id, mine);
-    try {
-      return await mine;
-    } finally {
-      if (this.#changing.get(id) === mine) this.#changing.delete(id);
-    }
   }
 }
 

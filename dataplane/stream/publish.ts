@@ -73,7 +73,7 @@ export class Publisher {
       const head = validateBatch(batch);
       command = publishCommand(
         caller,
-        { stream: name, partition, batch, head },
+        { stream: name, partition, batch, head, isPartial: request.partial },
         behind(mutationOf(request.mutation), request.afterSeq),
       );
     } catch (error) {
@@ -195,6 +195,10 @@ const accepted = (request: pb.PublishBatch, reply: Published): Reply => ({
   firstOffset: reply.firstOffset,
   count: reply.count,
   appendTimeMs: reply.appendTimeMs,
+  refused: (reply.refused ?? []).map(({ index, message }) => ({
+    index,
+    error: { code: 'SCHEMA_VIOLATION', message: `record ${index}: ${message}` },
+  })),
 });
 
 const refused = (request: pb.PublishBatch, error: FlowError): Reply => ({

@@ -21,6 +21,7 @@ import type {
   Owned,
   PartitionOpened,
   Revoking,
+  SchemaRefSet,
   StreamEvent,
   Swept,
   Trimmed,
@@ -113,6 +114,9 @@ export class StreamState {
       case STREAM_EVENT.cleanupSet:
         this.#setCleanup(event);
         break;
+      case STREAM_EVENT.schemaRefSet:
+        this.#setSchemaRef(event);
+        break;
       case STREAM_EVENT.owned:
         this.#own(event, at);
         break;
@@ -171,6 +175,7 @@ export class StreamState {
       cleanup,
       minCompactionLagMs,
       tombstoneRetentionMs,
+      schemaRef: known?.cell.value.schemaRef ?? null,
       // `owned` follows if this is the owner's declaration.
       ownership: ownership && { ...ownership, isDrifted: true },
       bornAt: known === undefined ? at.position : known.cell.value.bornAt,
@@ -190,6 +195,11 @@ export class StreamState {
   #setCleanup({ no, cleanup, minCompactionLagMs, tombstoneRetentionMs }: CleanupSet): void {
     const { cell } = this.stream(no);
     this.cells.set(cell, { ...cell.value, cleanup, minCompactionLagMs, tombstoneRetentionMs });
+  }
+
+  #setSchemaRef({ no, schemaRef }: SchemaRefSet): void {
+    const { cell } = this.stream(no);
+    this.cells.set(cell, { ...cell.value, schemaRef });
   }
 
   #own({ no, ownership }: Owned, at: Moment): void {

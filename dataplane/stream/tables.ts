@@ -9,6 +9,7 @@
 //      membership epoch; at home member      no, group, member                  at home assignment  no,
 //   group, partition               owner, epoch and where it is going; at home
 import { type Ownership, readOwnership, writeOwnership } from '../admin/ownership.ts';
+import type { SchemaRef } from '../schema/check.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
 import { fromByteString, part, readPart, readU32be, textToByteString, u32be } from '../storage/keys.ts';
@@ -37,6 +38,8 @@ export interface StreamRow {
   readonly cleanup: Cleanup;
   readonly minCompactionLagMs: number;
   readonly tombstoneRetentionMs: number;
+  /** What values must match; null: they are whatever they are. */
+  readonly schemaRef: SchemaRef | null;
   /** Who declares it; only at home. Null: whoever may. */
   readonly ownership: Ownership | null;
   /** Journal positions of the first declaration, and of the last change that people see. */
@@ -68,6 +71,17 @@ export const readCleanup = (r: ByteReader): CleanupFields => ({
   minCompactionLagMs: r.varint(),
   tombstoneRetentionMs: r.varint(),
 });
+
+/** Bytes: name (empty: none), version. */
+export function writeSchemaRef(ref: SchemaRef | null, w: ByteWriter): void {
+  w.text(ref?.name ?? '');
+  w.varint(ref?.version ?? 0);
+}
+
+export function readSchemaRef(r: ByteReader): SchemaRef | null {
+  const ref = { name: r.text(), version: r.varint() };
+  return ref.name === '' ? null : ref;
+}
 
 export interface PartitionRow {
   readonly logId: number;
@@ -156,6 +170,7 @@ export const STREAMS = table<StreamRow>(
     writeOwnership(v.ownership, w);
     w.varint(v.bornAt);
     w.varint(v.changedAt);
+    writeSchemaRef(v.schemaRef, w);
   },
   (r) => ({
     name: r.text(),
@@ -169,6 +184,7 @@ export const STREAMS = table<StreamRow>(
     ownership: r.done ? null : readOwnership(r),
     bornAt: r.done ? 0 : r.varint(),
     changedAt: r.done ? 0 : r.varint(),
+    schemaRef: r.done ? null : readSchemaRef(r),
   }),
 );
 

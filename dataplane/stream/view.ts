@@ -5,6 +5,8 @@
 //   W2. A group's new state is told to `onGroupChanged` only when it is durable.
 
 import type { DeclaredThings } from '../admin/declared.ts';
+import { NO_SCHEMAS, type Schemas } from '../schema/check.ts';
+import type { Referrer } from '../schema/registry.ts';
 import type {
   AfterDurable,
   Emit,
@@ -40,6 +42,7 @@ import {
 import { declaredStreams } from './declared.ts';
 import { decodeEvent, EVENT_RANGE, encodeEvent, type StreamEvent } from './events.ts';
 import { loadState } from './load.ts';
+import { placementOf } from './placement.ts';
 import { HEARTBEAT_MS, SESSION_TIMEOUT_MS, StreamState } from './state.ts';
 
 /** Retention goes by whole segments of many minutes: to look more often finds nothing. */
@@ -65,16 +68,21 @@ export interface StreamView extends View {
   readonly isCleaning: boolean;
   /** Streams whose home is here. */
   readonly declared: DeclaredThings;
+  /** Streams whose home is here, as far as they refer to a schema. */
+  referrers(tenant: number): Iterable<Referrer>;
   /** A member was heard of. */
   heard(group: GroupCell, member: string): void;
 }
 
-export const createStreamView = (context: ViewContext): StreamView => new ShardStreams(context);
+export const createStreamView = (context: ViewContext, schemas: Schemas = NO_SCHEMAS): StreamView =>
+  new ShardStreams(context, schemas);
 
 class ShardStreams implements StreamView {
   readonly name = VIEW;
   readonly events = EVENT_RANGE;
   readonly #context: ViewContext;
+  /** What values of streams that refer to one must match. */
+  readonly #schemas: Schemas;
   readonly #state: StreamState;
   /** Replies are copied at once by who asks for their bytes. */
   readonly #scratch = new ByteWriter(256);
@@ -87,8 +95,9 @@ class ShardStreams implements StreamView {
   #trimQueue: PartitionCell[] = [];
   readonly #compactor: Compactor;
 
-  constructor(context: ViewContext) {
+  constructor(context: ViewContext, schemas: Schemas) {
     this.#context = context;
+    this.#schemas = schemas;
     this.#state = new StreamState(context.rows, context.logs);
     this.#compactor = new Compactor(context.wake);
   }
@@ -116,6 +125,15 @@ class ShardStreams implements StreamView {
 
   get declared(): DeclaredThings {
     return declaredStreams(this.#state, this.#context);
+  }
+
+  *referrers(tenant: number): Generator<Referrer> {
+    const { shard, shards } = this.#context;
+    for (const { cell } of this.streams(tenant)) {
+      const { name, schemaRef } = cell.value;
+      if (schemaRef !== null && placementOf(name, shards).home === shard)
+        yield { what: `stream ${name}`, schema: schemaRef.name };
+    }
   }
 
   streams(tenant: number): Iterable<StreamCell> {
@@ -147,7 +165,7 @@ class ShardStreams implements StreamView {
     const state = this.#state;
     switch (command.kind) {
       case 'publish':
-        return decidePublish(state, command, at, emit);
+        return decidePublish(state, this.#schemas, command, at, emit);
       case 'commit':
         return decideCommit(state, command, emit);
       case 'declare':

@@ -52,7 +52,7 @@ export const AckRange: MessageType<AckRange, AckRangeInput>;
 export interface AdminChange {
   /** declared (it is new), changed, deleted */
   change: string;
-  /** queue, stream */
+  /** queue, schema, stream */
   kind: string;
   name: string;
   /** As of now; unset: none. */
@@ -64,7 +64,7 @@ export interface AdminChange {
 export interface AdminChangeInput {
   /** declared (it is new), changed, deleted */
   change?: string | null | undefined;
-  /** queue, stream */
+  /** queue, schema, stream */
   kind?: string | null | undefined;
   name?: string | null | undefined;
   /** As of now; unset: none. */
@@ -430,6 +430,34 @@ export interface DeclareQueueResponseInput {
 }
 export const DeclareQueueResponse: MessageType<DeclareQueueResponse, DeclareQueueResponseInput>;
 
+export interface DeclareSchemaRequest {
+  spec: SchemaSpec | null;
+  owner: Owner | null;
+  generation: number;
+  adoption: string;
+}
+export interface DeclareSchemaRequestInput {
+  spec?: SchemaSpecInput | null | undefined;
+  owner?: OwnerInput | null | undefined;
+  generation?: number | null | undefined;
+  adoption?: string | null | undefined;
+}
+export const DeclareSchemaRequest: MessageType<DeclareSchemaRequest, DeclareSchemaRequestInput>;
+
+export interface DeclareSchemaResponse {
+  schema: Schema | null;
+  result: string;
+  changes: FieldChange[];
+  drifted: boolean;
+}
+export interface DeclareSchemaResponseInput {
+  schema?: SchemaInput | null | undefined;
+  result?: string | null | undefined;
+  changes?: readonly FieldChangeInput[] | null | undefined;
+  drifted?: boolean | null | undefined;
+}
+export const DeclareSchemaResponse: MessageType<DeclareSchemaResponse, DeclareSchemaResponseInput>;
+
 export interface DeclareStreamRequest {
   spec: StreamSpec | null;
   owner: Owner | null;
@@ -479,6 +507,26 @@ export interface DeleteQueueResponse {
 export interface DeleteQueueResponseInput {
 }
 export const DeleteQueueResponse: MessageType<DeleteQueueResponse, DeleteQueueResponseInput>;
+
+export interface DeleteSchemaRequest {
+  name: string;
+  mutation: Mutation | null;
+  /** Only if this is its owner (OWNED_BY_OTHER); unset: whoever owns it. */
+  owner: Owner | null;
+}
+export interface DeleteSchemaRequestInput {
+  name?: string | null | undefined;
+  mutation?: MutationInput | null | undefined;
+  /** Only if this is its owner (OWNED_BY_OTHER); unset: whoever owns it. */
+  owner?: OwnerInput | null | undefined;
+}
+export const DeleteSchemaRequest: MessageType<DeleteSchemaRequest, DeleteSchemaRequestInput>;
+
+export interface DeleteSchemaResponse {
+}
+export interface DeleteSchemaResponseInput {
+}
+export const DeleteSchemaResponse: MessageType<DeleteSchemaResponse, DeleteSchemaResponseInput>;
 
 export interface DeleteStreamRequest {
   name: string;
@@ -606,12 +654,16 @@ export interface EnqueueBatch {
   /** A RecordBatch (docs/reference/record-batch.md) whose entries are jobs. */
   batch: Buffer;
   mutation: Mutation | null;
+  /** Jobs that do not match the queue's schema do not keep the others back; false: one of them refuses the batch. */
+  partial: boolean;
 }
 export interface EnqueueBatchInput {
   queue?: string | null | undefined;
   /** A RecordBatch (docs/reference/record-batch.md) whose entries are jobs. */
   batch?: Uint8Array | null | undefined;
   mutation?: MutationInput | null | undefined;
+  /** Jobs that do not match the queue's schema do not keep the others back; false: one of them refuses the batch. */
+  partial?: boolean | null | undefined;
 }
 export const EnqueueBatch: MessageType<EnqueueBatch, EnqueueBatchInput>;
 
@@ -619,7 +671,7 @@ export interface EnqueueBatchReply {
   /** seq of the request this answers; 0 in the first reply, which only carries `window`. */
   seq: number;
   error: Error | null;
-  /** Job i has the id `id_prefix` + base36(first_offset + i), unless `jobs` is filled (something was deduplicated). */
+  /** Job i has the id `id_prefix` + base36(first_offset + i), unless `jobs` is filled (something was deduplicated or refused). */
   idPrefix: string;
   firstOffset: number;
   count: number;
@@ -630,7 +682,7 @@ export interface EnqueueBatchReplyInput {
   /** seq of the request this answers; 0 in the first reply, which only carries `window`. */
   seq?: number | null | undefined;
   error?: ErrorInput | null | undefined;
-  /** Job i has the id `id_prefix` + base36(first_offset + i), unless `jobs` is filled (something was deduplicated). */
+  /** Job i has the id `id_prefix` + base36(first_offset + i), unless `jobs` is filled (something was deduplicated or refused). */
   idPrefix?: string | null | undefined;
   firstOffset?: number | null | undefined;
   count?: number | null | undefined;
@@ -692,6 +744,8 @@ export interface EnqueuedJob {
   deduplicated: boolean;
   /** debounce: the job whose place this one took. */
   replacedId: string;
+  /** Only with `partial`: this job was not enqueued (SCHEMA_VIOLATION), and has no id. */
+  error: Error | null;
 }
 export interface EnqueuedJobInput {
   id?: string | null | undefined;
@@ -699,6 +753,8 @@ export interface EnqueuedJobInput {
   deduplicated?: boolean | null | undefined;
   /** debounce: the job whose place this one took. */
   replacedId?: string | null | undefined;
+  /** Only with `partial`: this job was not enqueued (SCHEMA_VIOLATION), and has no id. */
+  error?: ErrorInput | null | undefined;
 }
 export const EnqueuedJob: MessageType<EnqueuedJob, EnqueuedJobInput>;
 
@@ -910,6 +966,14 @@ export interface GetRedriveRequestInput {
   queue?: string | null | undefined;
 }
 export const GetRedriveRequest: MessageType<GetRedriveRequest, GetRedriveRequestInput>;
+
+export interface GetSchemaRequest {
+  name: string;
+}
+export interface GetSchemaRequestInput {
+  name?: string | null | undefined;
+}
+export const GetSchemaRequest: MessageType<GetSchemaRequest, GetSchemaRequestInput>;
 
 export interface GetStreamRequest {
   name: string;
@@ -1854,21 +1918,21 @@ export interface ListEffectsResponseInput {
 export const ListEffectsResponse: MessageType<ListEffectsResponse, ListEffectsResponseInput>;
 
 export interface ListFiguresRequest {
-  /** queue, stream; empty: queues, then streams. */
+  /** queue, schema, stream; empty: queues, then schemas, then streams. */
   kind: string;
   /** Of the page before. */
   cursor: string;
-  /** Queues and streams a page; 0: 1,000; at most 5,000. */
+  /** Queues, schemas and streams a page; 0: 1,000; at most 5,000. */
   limit: number;
   /** Counts and bytes to two significant digits: small changes change nothing. */
   bucketed: boolean;
 }
 export interface ListFiguresRequestInput {
-  /** queue, stream; empty: queues, then streams. */
+  /** queue, schema, stream; empty: queues, then schemas, then streams. */
   kind?: string | null | undefined;
   /** Of the page before. */
   cursor?: string | null | undefined;
-  /** Queues and streams a page; 0: 1,000; at most 5,000. */
+  /** Queues, schemas and streams a page; 0: 1,000; at most 5,000. */
   limit?: number | null | undefined;
   /** Counts and bytes to two significant digits: small changes change nothing. */
   bucketed?: boolean | null | undefined;
@@ -1880,12 +1944,14 @@ export interface ListFiguresResponse {
   streams: StreamSummary[];
   /** Empty: this is the last page. */
   cursor: string;
+  schemas: SchemaSummary[];
 }
 export interface ListFiguresResponseInput {
   queues?: readonly QueueSummaryInput[] | null | undefined;
   streams?: readonly StreamSummaryInput[] | null | undefined;
   /** Empty: this is the last page. */
   cursor?: string | null | undefined;
+  schemas?: readonly SchemaSummaryInput[] | null | undefined;
 }
 export const ListFiguresResponse: MessageType<ListFiguresResponse, ListFiguresResponseInput>;
 
@@ -2002,6 +2068,20 @@ export interface ListQueuesResponseInput {
   queues?: readonly QueueInput[] | null | undefined;
 }
 export const ListQueuesResponse: MessageType<ListQueuesResponse, ListQueuesResponseInput>;
+
+export interface ListSchemasRequest {
+}
+export interface ListSchemasRequestInput {
+}
+export const ListSchemasRequest: MessageType<ListSchemasRequest, ListSchemasRequestInput>;
+
+export interface ListSchemasResponse {
+  schemas: Schema[];
+}
+export interface ListSchemasResponseInput {
+  schemas?: readonly SchemaInput[] | null | undefined;
+}
+export const ListSchemasResponse: MessageType<ListSchemasResponse, ListSchemasResponseInput>;
 
 export interface ListStreamsRequest {
 }
@@ -2198,6 +2278,8 @@ export interface PublishBatch {
    * was carried out, this one is OUT_OF_ORDER. 0: whatever became of others.
    */
   afterSeq: number;
+  /** Records that do not match the stream's schema do not keep the others back; false: one of them refuses the batch. */
+  partial: boolean;
 }
 export interface PublishBatchInput {
   stream?: string | null | undefined;
@@ -2210,6 +2292,8 @@ export interface PublishBatchInput {
    * was carried out, this one is OUT_OF_ORDER. 0: whatever became of others.
    */
   afterSeq?: number | null | undefined;
+  /** Records that do not match the stream's schema do not keep the others back; false: one of them refuses the batch. */
+  partial?: boolean | null | undefined;
 }
 export const PublishBatch: MessageType<PublishBatch, PublishBatchInput>;
 
@@ -2217,19 +2301,25 @@ export interface PublishBatchReply {
   /** seq of the request this answers; 0 in the first reply, which only carries `window`. */
   seq: number;
   error: Error | null;
+  /** Of the first that was written; the others follow it, without those that were refused. */
   firstOffset: number;
   count: number;
   appendTimeMs: number;
   window: Window | null;
+  /** Only with `partial`, by index. */
+  refused: RefusedRecord[];
 }
 export interface PublishBatchReplyInput {
   /** seq of the request this answers; 0 in the first reply, which only carries `window`. */
   seq?: number | null | undefined;
   error?: ErrorInput | null | undefined;
+  /** Of the first that was written; the others follow it, without those that were refused. */
   firstOffset?: number | null | undefined;
   count?: number | null | undefined;
   appendTimeMs?: number | null | undefined;
   window?: WindowInput | null | undefined;
+  /** Only with `partial`, by index. */
+  refused?: readonly RefusedRecordInput[] | null | undefined;
 }
 export const PublishBatchReply: MessageType<PublishBatchReply, PublishBatchReplyInput>;
 
@@ -2432,6 +2522,8 @@ export interface QueueSpec {
   failedHead: string;
   /** Priorities that grow with age: each time that this passes, a ready job gains one priority. 0: they are strict. */
   priorityAgingMs: number;
+  /** What payloads must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. */
+  schemaRef: SchemaRef | null;
 }
 export interface QueueSpecInput {
   name?: string | null | undefined;
@@ -2469,6 +2561,8 @@ export interface QueueSpecInput {
   failedHead?: string | null | undefined;
   /** Priorities that grow with age: each time that this passes, a ready job gains one priority. 0: they are strict. */
   priorityAgingMs?: number | null | undefined;
+  /** What payloads must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. */
+  schemaRef?: SchemaRefInput | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
 
@@ -2701,8 +2795,21 @@ export interface RedriveTaskInput {
 }
 export const RedriveTask: MessageType<RedriveTask, RedriveTaskInput>;
 
+/** A record that was not written. */
+export interface RefusedRecord {
+  /** In the batch as it was sent. */
+  index: number;
+  error: Error | null;
+}
+export interface RefusedRecordInput {
+  /** In the batch as it was sent. */
+  index?: number | null | undefined;
+  error?: ErrorInput | null | undefined;
+}
+export const RefusedRecord: MessageType<RefusedRecord, RefusedRecordInput>;
+
 export interface ReleaseOwnerRequest {
-  /** queue, stream */
+  /** queue, schema, stream */
   kind: string;
   name: string;
   /** Only if this is the owner (OWNED_BY_OTHER); unset: whoever it is, for owners that are gone for good. */
@@ -2710,7 +2817,7 @@ export interface ReleaseOwnerRequest {
   mutation: Mutation | null;
 }
 export interface ReleaseOwnerRequestInput {
-  /** queue, stream */
+  /** queue, schema, stream */
   kind?: string | null | undefined;
   name?: string | null | undefined;
   /** Only if this is the owner (OWNED_BY_OTHER); unset: whoever it is, for owners that are gone for good. */
@@ -2828,6 +2935,115 @@ export interface ScheduleStateInput {
   skippedTotal?: number | null | undefined;
 }
 export const ScheduleState: MessageType<ScheduleState, ScheduleStateInput>;
+
+export interface Schema {
+  spec: SchemaSpec | null;
+  latestVersion: number;
+  /** Queues and streams that refer to it. */
+  users: number;
+  createdAtMs: number;
+  owner: Owner | null;
+  generation: number;
+  drifted: boolean;
+}
+export interface SchemaInput {
+  spec?: SchemaSpecInput | null | undefined;
+  latestVersion?: number | null | undefined;
+  /** Queues and streams that refer to it. */
+  users?: number | null | undefined;
+  createdAtMs?: number | null | undefined;
+  owner?: OwnerInput | null | undefined;
+  generation?: number | null | undefined;
+  drifted?: boolean | null | undefined;
+}
+export const Schema: MessageType<Schema, SchemaInput>;
+
+export interface SchemaRef {
+  name: string;
+  /** 0: the newest, whichever that is when something is written. */
+  version: number;
+}
+export interface SchemaRefInput {
+  name?: string | null | undefined;
+  /** 0: the newest, whichever that is when something is written. */
+  version?: number | null | undefined;
+}
+export const SchemaRef: MessageType<SchemaRef, SchemaRefInput>;
+
+export interface SchemaSpec {
+  name: string;
+  /** What a new version must keep: none, backward (default), forward, full. Kept, and not judged yet. */
+  compatibility: string;
+  /** From the oldest to the newest, 1 to 100. All that were declared before are among them, as they were. */
+  versions: SchemaVersion[];
+  mutation: Mutation | null;
+}
+export interface SchemaSpecInput {
+  name?: string | null | undefined;
+  /** What a new version must keep: none, backward (default), forward, full. Kept, and not judged yet. */
+  compatibility?: string | null | undefined;
+  /** From the oldest to the newest, 1 to 100. All that were declared before are among them, as they were. */
+  versions?: readonly SchemaVersionInput[] | null | undefined;
+  mutation?: MutationInput | null | undefined;
+}
+export const SchemaSpec: MessageType<SchemaSpec, SchemaSpecInput>;
+
+export interface SchemaSummary {
+  name: string;
+  latestVersion: number;
+  versions: number;
+  /** As in Schema. */
+  users: number;
+  ownerUid: string;
+  generation: number;
+  drifted: boolean;
+}
+export interface SchemaSummaryInput {
+  name?: string | null | undefined;
+  latestVersion?: number | null | undefined;
+  versions?: number | null | undefined;
+  /** As in Schema. */
+  users?: number | null | undefined;
+  ownerUid?: string | null | undefined;
+  generation?: number | null | undefined;
+  drifted?: boolean | null | undefined;
+}
+export const SchemaSummary: MessageType<SchemaSummary, SchemaSummaryInput>;
+
+/** Either fields or json_schema. All three are JSON texts. */
+export interface SchemaVersion {
+  /** 1 and up. */
+  version: number;
+  /**
+   * Shorthand: an object whose values are types (string, number, integer, boolean, object, array) or JSON Schemas. Fields
+   * without a default are required; others than these are allowed.
+   */
+  fields: string;
+  /** JSON Schema of draft 2020-12; references are local ($ref: "#/..."), patterns are those of RE2. */
+  jsonSchema: string;
+  /**
+   * How a payload of the version before becomes one of this: a list of {rename: {from, to}}, {set: {field, value}} and
+   * {remove: {field}}. Kept, and not carried out yet.
+   */
+  migrate: string;
+}
+export interface SchemaVersionInput {
+  /** 1 and up. */
+  version?: number | null | undefined;
+  /**
+   * Shorthand: an object whose values are types (string, number, integer, boolean, object, array) or JSON Schemas. Fields
+   * without a default are required; others than these are allowed.
+   */
+  fields?: string | null | undefined;
+  /** JSON Schema of draft 2020-12; references are local ($ref: "#/..."), patterns are those of RE2. */
+  jsonSchema?: string | null | undefined;
+  /**
+   * How a payload of the version before becomes one of this: a list of {rename: {from, to}}, {set: {field, value}} and
+   * {remove: {field}}. Kept, and not carried out yet.
+   */
+  migrate?: string | null | undefined;
+}
+export const SchemaVersion: MessageType<SchemaVersion, SchemaVersionInput>;
 
 export interface ScoredMember {
   member: Buffer;
@@ -3158,6 +3374,8 @@ export interface StreamSpec {
   minCompactionLagMs: number;
   /** compact: how long the deletion of a key can still be read after cleaning; 0: 24 h. */
   tombstoneRetentionMs: number;
+  /** What values must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. Tombstones have none. */
+  schemaRef: SchemaRef | null;
 }
 export interface StreamSpecInput {
   name?: string | null | undefined;
@@ -3175,6 +3393,8 @@ export interface StreamSpecInput {
   minCompactionLagMs?: number | null | undefined;
   /** compact: how long the deletion of a key can still be read after cleaning; 0: 24 h. */
   tombstoneRetentionMs?: number | null | undefined;
+  /** What values must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. Tombstones have none. */
+  schemaRef?: SchemaRefInput | null | undefined;
 }
 export const StreamSpec: MessageType<StreamSpec, StreamSpecInput>;
 
@@ -3278,7 +3498,7 @@ export interface WatchAdminRequest {
    * is not known any more; list, and watch anew. Empty: from now on.
    */
   resumeToken: string;
-  /** queue, stream; empty: all. */
+  /** queue, schema, stream; empty: all. */
   kinds: string[];
 }
 export interface WatchAdminRequestInput {
@@ -3287,7 +3507,7 @@ export interface WatchAdminRequestInput {
    * is not known any more; list, and watch anew. Empty: from now on.
    */
   resumeToken?: string | null | undefined;
-  /** queue, stream; empty: all. */
+  /** queue, schema, stream; empty: all. */
   kinds?: readonly string[] | null | undefined;
 }
 export const WatchAdminRequest: MessageType<WatchAdminRequest, WatchAdminRequestInput>;

@@ -1174,6 +1174,383 @@ export const flowmesh = $root.flowmesh = (() => {
    return DeclareStreamResponse;
   })();
 
+  v1.DeclareSchemaRequest = (function() {
+
+   const DeclareSchemaRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeclareSchemaRequest.prototype.spec = null;
+   DeclareSchemaRequest.prototype.owner = null;
+   DeclareSchemaRequest.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   DeclareSchemaRequest.prototype.adoption = "";
+
+   DeclareSchemaRequest.create = function(properties) {
+    return new DeclareSchemaRequest(properties);
+   };
+
+   DeclareSchemaRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     $root.flowmesh.v1.SchemaSpec.encode(message.spec, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(24).uint64(message.generation);
+    if (message.adoption != null && $Object.hasOwnProperty.call(message, "adoption") && message.adoption !== "")
+     writer.uint32(34).string(message.adoption);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeclareSchemaRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeclareSchemaRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.spec = $root.flowmesh.v1.SchemaSpec.decode(reader, reader.size(), $undefined, _depth + 1, message.spec);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.adoption = value;
+       else
+        delete message.adoption;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeclareSchemaRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeclareSchemaRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeclareSchemaRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeclareSchemaRequest();
+    if (object.spec != null) {
+     if (!$util.isObject(object.spec))
+      throw $TypeError(".flowmesh.v1.DeclareSchemaRequest.spec: object expected");
+     message.spec = $root.flowmesh.v1.SchemaSpec.fromObject(object.spec, _depth + 1);
+    }
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.DeclareSchemaRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.adoption != null)
+     if (typeof object.adoption !== "string" || object.adoption.length)
+      message.adoption = $String(object.adoption);
+    return message;
+   };
+
+   DeclareSchemaRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.spec = null;
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.adoption = "";
+    }
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     object.spec = $root.flowmesh.v1.SchemaSpec.toObject(message.spec, options, _depth + 1);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.adoption != null && $Object.hasOwnProperty.call(message, "adoption"))
+     object.adoption = message.adoption;
+    return object;
+   };
+
+   DeclareSchemaRequest.prototype.toJSON = function() {
+    return DeclareSchemaRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeclareSchemaRequest;
+  })();
+
+  v1.DeclareSchemaResponse = (function() {
+
+   const DeclareSchemaResponse = function (properties) {
+    this.changes = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeclareSchemaResponse.prototype.schema = null;
+   DeclareSchemaResponse.prototype.result = "";
+   DeclareSchemaResponse.prototype.changes = $util.emptyArray;
+   DeclareSchemaResponse.prototype.drifted = false;
+
+   DeclareSchemaResponse.create = function(properties) {
+    return new DeclareSchemaResponse(properties);
+   };
+
+   DeclareSchemaResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.schema != null && $Object.hasOwnProperty.call(message, "schema"))
+     $root.flowmesh.v1.Schema.encode(message.schema, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result !== "")
+     writer.uint32(18).string(message.result);
+    if (message.changes != null && message.changes.length)
+     for (let i = 0; i < message.changes.length; ++i)
+      $root.flowmesh.v1.FieldChange.encode(message.changes[i], writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(32).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeclareSchemaResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeclareSchemaResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.schema = $root.flowmesh.v1.Schema.decode(reader, reader.size(), $undefined, _depth + 1, message.schema);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.result = value;
+       else
+        delete message.result;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if (!(message.changes && message.changes.length))
+        message.changes = [];
+       message.changes.push($root.flowmesh.v1.FieldChange.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeclareSchemaResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeclareSchemaResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeclareSchemaResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeclareSchemaResponse();
+    if (object.schema != null) {
+     if (!$util.isObject(object.schema))
+      throw $TypeError(".flowmesh.v1.DeclareSchemaResponse.schema: object expected");
+     message.schema = $root.flowmesh.v1.Schema.fromObject(object.schema, _depth + 1);
+    }
+    if (object.result != null)
+     if (typeof object.result !== "string" || object.result.length)
+      message.result = $String(object.result);
+    if (object.changes) {
+     if (!$Array.isArray(object.changes))
+      throw $TypeError(".flowmesh.v1.DeclareSchemaResponse.changes: array expected");
+     message.changes = $Array(object.changes.length);
+     for (let i = 0; i < object.changes.length; ++i) {
+      if (!$util.isObject(object.changes[i]))
+       throw $TypeError(".flowmesh.v1.DeclareSchemaResponse.changes: object expected");
+      message.changes[i] = $root.flowmesh.v1.FieldChange.fromObject(object.changes[i], _depth + 1);
+     }
+    }
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   DeclareSchemaResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.changes = [];
+    if (options.defaults) {
+     object.schema = null;
+     object.result = "";
+     object.drifted = false;
+    }
+    if (message.schema != null && $Object.hasOwnProperty.call(message, "schema"))
+     object.schema = $root.flowmesh.v1.Schema.toObject(message.schema, options, _depth + 1);
+    if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+     object.result = message.result;
+    if (message.changes && message.changes.length) {
+     object.changes = $Array(message.changes.length);
+     for (let j = 0; j < message.changes.length; ++j)
+      object.changes[j] = $root.flowmesh.v1.FieldChange.toObject(message.changes[j], options, _depth + 1);
+    }
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   DeclareSchemaResponse.prototype.toJSON = function() {
+    return DeclareSchemaResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeclareSchemaResponse;
+  })();
+
   v1.ReleaseOwnerRequest = (function() {
 
    const ReleaseOwnerRequest = function (properties) {
@@ -1650,6 +2027,7 @@ export const flowmesh = $root.flowmesh = (() => {
    const ListFiguresResponse = function (properties) {
     this.queues = [];
     this.streams = [];
+    this.schemas = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -1659,6 +2037,7 @@ export const flowmesh = $root.flowmesh = (() => {
    ListFiguresResponse.prototype.queues = $util.emptyArray;
    ListFiguresResponse.prototype.streams = $util.emptyArray;
    ListFiguresResponse.prototype.cursor = "";
+   ListFiguresResponse.prototype.schemas = $util.emptyArray;
 
    ListFiguresResponse.create = function(properties) {
     return new ListFiguresResponse(properties);
@@ -1679,6 +2058,9 @@ export const flowmesh = $root.flowmesh = (() => {
       $root.flowmesh.v1.StreamSummary.encode(message.streams[i], writer.uint32(18).fork(), _depth + 1).ldelim();
     if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor") && message.cursor !== "")
      writer.uint32(26).string(message.cursor);
+    if (message.schemas != null && message.schemas.length)
+     for (let i = 0; i < message.schemas.length; ++i)
+      $root.flowmesh.v1.SchemaSummary.encode(message.schemas[i], writer.uint32(34).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -1737,6 +2119,14 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.cursor;
        continue;
       }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if (!(message.schemas && message.schemas.length))
+        message.schemas = [];
+       message.schemas.push($root.flowmesh.v1.SchemaSummary.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -1787,6 +2177,16 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.cursor != null)
      if (typeof object.cursor !== "string" || object.cursor.length)
       message.cursor = $String(object.cursor);
+    if (object.schemas) {
+     if (!$Array.isArray(object.schemas))
+      throw $TypeError(".flowmesh.v1.ListFiguresResponse.schemas: array expected");
+     message.schemas = $Array(object.schemas.length);
+     for (let i = 0; i < object.schemas.length; ++i) {
+      if (!$util.isObject(object.schemas[i]))
+       throw $TypeError(".flowmesh.v1.ListFiguresResponse.schemas: object expected");
+      message.schemas[i] = $root.flowmesh.v1.SchemaSummary.fromObject(object.schemas[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -1801,6 +2201,7 @@ export const flowmesh = $root.flowmesh = (() => {
     if (options.arrays || options.defaults) {
      object.queues = [];
      object.streams = [];
+     object.schemas = [];
     }
     if (options.defaults)
      object.cursor = "";
@@ -1816,6 +2217,11 @@ export const flowmesh = $root.flowmesh = (() => {
     }
     if (message.cursor != null && $Object.hasOwnProperty.call(message, "cursor"))
      object.cursor = message.cursor;
+    if (message.schemas && message.schemas.length) {
+     object.schemas = $Array(message.schemas.length);
+     for (let j = 0; j < message.schemas.length; ++j)
+      object.schemas[j] = $root.flowmesh.v1.SchemaSummary.toObject(message.schemas[j], options, _depth + 1);
+    }
     return object;
    };
 
@@ -2754,6 +3160,252 @@ export const flowmesh = $root.flowmesh = (() => {
    return StreamSummary;
   })();
 
+  v1.SchemaSummary = (function() {
+
+   const SchemaSummary = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   SchemaSummary.prototype.name = "";
+   SchemaSummary.prototype.latestVersion = 0;
+   SchemaSummary.prototype.versions = 0;
+   SchemaSummary.prototype.users = 0;
+   SchemaSummary.prototype.ownerUid = "";
+   SchemaSummary.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   SchemaSummary.prototype.drifted = false;
+
+   SchemaSummary.create = function(properties) {
+    return new SchemaSummary(properties);
+   };
+
+   SchemaSummary.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.latestVersion != null && $Object.hasOwnProperty.call(message, "latestVersion") && message.latestVersion !== 0)
+     writer.uint32(16).uint32(message.latestVersion);
+    if (message.versions != null && $Object.hasOwnProperty.call(message, "versions") && message.versions !== 0)
+     writer.uint32(24).uint32(message.versions);
+    if (message.users != null && $Object.hasOwnProperty.call(message, "users") && message.users !== 0)
+     writer.uint32(32).uint32(message.users);
+    if (message.ownerUid != null && $Object.hasOwnProperty.call(message, "ownerUid") && message.ownerUid !== "")
+     writer.uint32(42).string(message.ownerUid);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(48).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(56).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   SchemaSummary.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.SchemaSummary();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.latestVersion = value;
+       else
+        delete message.latestVersion;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.versions = value;
+       else
+        delete message.versions;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.users = value;
+       else
+        delete message.users;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.ownerUid = value;
+       else
+        delete message.ownerUid;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   SchemaSummary.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.SchemaSummary)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.SchemaSummary: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.SchemaSummary();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.latestVersion != null)
+     if ($Number(object.latestVersion) !== 0)
+      message.latestVersion = object.latestVersion >>> 0;
+    if (object.versions != null)
+     if ($Number(object.versions) !== 0)
+      message.versions = object.versions >>> 0;
+    if (object.users != null)
+     if ($Number(object.users) !== 0)
+      message.users = object.users >>> 0;
+    if (object.ownerUid != null)
+     if (typeof object.ownerUid !== "string" || object.ownerUid.length)
+      message.ownerUid = $String(object.ownerUid);
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   SchemaSummary.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.latestVersion = 0;
+     object.versions = 0;
+     object.users = 0;
+     object.ownerUid = "";
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.latestVersion != null && $Object.hasOwnProperty.call(message, "latestVersion"))
+     object.latestVersion = message.latestVersion;
+    if (message.versions != null && $Object.hasOwnProperty.call(message, "versions"))
+     object.versions = message.versions;
+    if (message.users != null && $Object.hasOwnProperty.call(message, "users"))
+     object.users = message.users;
+    if (message.ownerUid != null && $Object.hasOwnProperty.call(message, "ownerUid"))
+     object.ownerUid = message.ownerUid;
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   SchemaSummary.prototype.toJSON = function() {
+    return SchemaSummary.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return SchemaSummary;
+  })();
+
   v1.GroupSummary = (function() {
 
    const GroupSummary = function (properties) {
@@ -3516,6 +4168,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSpec.prototype.onFull = "";
    QueueSpec.prototype.failedHead = "";
    QueueSpec.prototype.priorityAgingMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSpec.prototype.schemaRef = null;
 
    QueueSpec.create = function(properties) {
     return new QueueSpec(properties);
@@ -3565,6 +4218,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(194).string(message.failedHead);
     if (message.priorityAgingMs != null && $Object.hasOwnProperty.call(message, "priorityAgingMs") && (typeof message.priorityAgingMs === "object" ? message.priorityAgingMs.low || message.priorityAgingMs.high : message.priorityAgingMs !== 0))
      writer.uint32(200).uint64(message.priorityAgingMs);
+    if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
+     $root.flowmesh.v1.SchemaRef.encode(message.schemaRef, writer.uint32(210).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -3750,6 +4405,12 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.priorityAgingMs;
        continue;
       }
+     case 26: {
+       if (wireType !== 2)
+        break;
+       message.schemaRef = $root.flowmesh.v1.SchemaRef.decode(reader, reader.size(), $undefined, _depth + 1, message.schemaRef);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -3893,6 +4554,11 @@ export const flowmesh = $root.flowmesh = (() => {
        message.priorityAgingMs = object.priorityAgingMs;
       else if (typeof object.priorityAgingMs === "object")
        message.priorityAgingMs = new $util.LongBits(object.priorityAgingMs.low >>> 0, object.priorityAgingMs.high >>> 0).toNumber(true);
+    if (object.schemaRef != null) {
+     if (!$util.isObject(object.schemaRef))
+      throw $TypeError(".flowmesh.v1.QueueSpec.schemaRef: object expected");
+     message.schemaRef = $root.flowmesh.v1.SchemaRef.fromObject(object.schemaRef, _depth + 1);
+    }
     return message;
    };
 
@@ -3952,6 +4618,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.priorityAgingMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.priorityAgingMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.schemaRef = null;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -4027,6 +4694,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.priorityAgingMs = options.longs === $String ? $String(message.priorityAgingMs) : message.priorityAgingMs;
      else
       object.priorityAgingMs = options.longs === $String ? $util.Long.prototype.toString.call(message.priorityAgingMs) : options.longs === $Number ? new $util.LongBits(message.priorityAgingMs.low >>> 0, message.priorityAgingMs.high >>> 0).toNumber(true) : message.priorityAgingMs;
+    if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
+     object.schemaRef = $root.flowmesh.v1.SchemaRef.toObject(message.schemaRef, options, _depth + 1);
     return object;
    };
 
@@ -4035,6 +4704,146 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return QueueSpec;
+  })();
+
+  v1.SchemaRef = (function() {
+
+   const SchemaRef = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   SchemaRef.prototype.name = "";
+   SchemaRef.prototype.version = 0;
+
+   SchemaRef.create = function(properties) {
+    return new SchemaRef(properties);
+   };
+
+   SchemaRef.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.version != null && $Object.hasOwnProperty.call(message, "version") && message.version !== 0)
+     writer.uint32(16).uint32(message.version);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   SchemaRef.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.SchemaRef();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.version = value;
+       else
+        delete message.version;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   SchemaRef.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.SchemaRef)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.SchemaRef: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.SchemaRef();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.version != null)
+     if ($Number(object.version) !== 0)
+      message.version = object.version >>> 0;
+    return message;
+   };
+
+   SchemaRef.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.version = 0;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.version != null && $Object.hasOwnProperty.call(message, "version"))
+     object.version = message.version;
+    return object;
+   };
+
+   SchemaRef.prototype.toJSON = function() {
+    return SchemaRef.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return SchemaRef;
   })();
 
   v1.Schedule = (function() {
@@ -6551,6 +7360,7 @@ export const flowmesh = $root.flowmesh = (() => {
    StreamSpec.prototype.cleanup = "";
    StreamSpec.prototype.minCompactionLagMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    StreamSpec.prototype.tombstoneRetentionMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   StreamSpec.prototype.schemaRef = null;
 
    StreamSpec.create = function(properties) {
     return new StreamSpec(properties);
@@ -6579,6 +7389,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(56).uint64(message.minCompactionLagMs);
     if (message.tombstoneRetentionMs != null && $Object.hasOwnProperty.call(message, "tombstoneRetentionMs") && (typeof message.tombstoneRetentionMs === "object" ? message.tombstoneRetentionMs.low || message.tombstoneRetentionMs.high : message.tombstoneRetentionMs !== 0))
      writer.uint32(64).uint64(message.tombstoneRetentionMs);
+    if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
+     $root.flowmesh.v1.SchemaRef.encode(message.schemaRef, writer.uint32(74).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -6681,6 +7493,12 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.tombstoneRetentionMs;
        continue;
       }
+     case 9: {
+       if (wireType !== 2)
+        break;
+       message.schemaRef = $root.flowmesh.v1.SchemaRef.decode(reader, reader.size(), $undefined, _depth + 1, message.schemaRef);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -6762,6 +7580,11 @@ export const flowmesh = $root.flowmesh = (() => {
        message.tombstoneRetentionMs = object.tombstoneRetentionMs;
       else if (typeof object.tombstoneRetentionMs === "object")
        message.tombstoneRetentionMs = new $util.LongBits(object.tombstoneRetentionMs.low >>> 0, object.tombstoneRetentionMs.high >>> 0).toNumber(true);
+    if (object.schemaRef != null) {
+     if (!$util.isObject(object.schemaRef))
+      throw $TypeError(".flowmesh.v1.StreamSpec.schemaRef: object expected");
+     message.schemaRef = $root.flowmesh.v1.SchemaRef.fromObject(object.schemaRef, _depth + 1);
+    }
     return message;
    };
 
@@ -6798,6 +7621,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.tombstoneRetentionMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.tombstoneRetentionMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.schemaRef = null;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -6835,6 +7659,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.tombstoneRetentionMs = options.longs === $String ? $String(message.tombstoneRetentionMs) : message.tombstoneRetentionMs;
      else
       object.tombstoneRetentionMs = options.longs === $String ? $util.Long.prototype.toString.call(message.tombstoneRetentionMs) : options.longs === $Number ? new $util.LongBits(message.tombstoneRetentionMs.low >>> 0, message.tombstoneRetentionMs.high >>> 0).toNumber(true) : message.tombstoneRetentionMs;
+    if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
+     object.schemaRef = $root.flowmesh.v1.SchemaRef.toObject(message.schemaRef, options, _depth + 1);
     return object;
    };
 
@@ -7946,6 +8772,1218 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return DeleteStreamResponse;
+  })();
+
+  v1.SchemaSpec = (function() {
+
+   const SchemaSpec = function (properties) {
+    this.versions = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   SchemaSpec.prototype.name = "";
+   SchemaSpec.prototype.compatibility = "";
+   SchemaSpec.prototype.versions = $util.emptyArray;
+   SchemaSpec.prototype.mutation = null;
+
+   SchemaSpec.create = function(properties) {
+    return new SchemaSpec(properties);
+   };
+
+   SchemaSpec.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.compatibility != null && $Object.hasOwnProperty.call(message, "compatibility") && message.compatibility !== "")
+     writer.uint32(18).string(message.compatibility);
+    if (message.versions != null && message.versions.length)
+     for (let i = 0; i < message.versions.length; ++i)
+      $root.flowmesh.v1.SchemaVersion.encode(message.versions[i], writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   SchemaSpec.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.SchemaSpec();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.compatibility = value;
+       else
+        delete message.compatibility;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if (!(message.versions && message.versions.length))
+        message.versions = [];
+       message.versions.push($root.flowmesh.v1.SchemaVersion.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   SchemaSpec.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.SchemaSpec)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.SchemaSpec: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.SchemaSpec();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.compatibility != null)
+     if (typeof object.compatibility !== "string" || object.compatibility.length)
+      message.compatibility = $String(object.compatibility);
+    if (object.versions) {
+     if (!$Array.isArray(object.versions))
+      throw $TypeError(".flowmesh.v1.SchemaSpec.versions: array expected");
+     message.versions = $Array(object.versions.length);
+     for (let i = 0; i < object.versions.length; ++i) {
+      if (!$util.isObject(object.versions[i]))
+       throw $TypeError(".flowmesh.v1.SchemaSpec.versions: object expected");
+      message.versions[i] = $root.flowmesh.v1.SchemaVersion.fromObject(object.versions[i], _depth + 1);
+     }
+    }
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.SchemaSpec.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    return message;
+   };
+
+   SchemaSpec.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.versions = [];
+    if (options.defaults) {
+     object.name = "";
+     object.compatibility = "";
+     object.mutation = null;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.compatibility != null && $Object.hasOwnProperty.call(message, "compatibility"))
+     object.compatibility = message.compatibility;
+    if (message.versions && message.versions.length) {
+     object.versions = $Array(message.versions.length);
+     for (let j = 0; j < message.versions.length; ++j)
+      object.versions[j] = $root.flowmesh.v1.SchemaVersion.toObject(message.versions[j], options, _depth + 1);
+    }
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    return object;
+   };
+
+   SchemaSpec.prototype.toJSON = function() {
+    return SchemaSpec.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return SchemaSpec;
+  })();
+
+  v1.SchemaVersion = (function() {
+
+   const SchemaVersion = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   SchemaVersion.prototype.version = 0;
+   SchemaVersion.prototype.fields = "";
+   SchemaVersion.prototype.jsonSchema = "";
+   SchemaVersion.prototype.migrate = "";
+
+   SchemaVersion.create = function(properties) {
+    return new SchemaVersion(properties);
+   };
+
+   SchemaVersion.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.version != null && $Object.hasOwnProperty.call(message, "version") && message.version !== 0)
+     writer.uint32(8).uint32(message.version);
+    if (message.fields != null && $Object.hasOwnProperty.call(message, "fields") && message.fields !== "")
+     writer.uint32(18).string(message.fields);
+    if (message.jsonSchema != null && $Object.hasOwnProperty.call(message, "jsonSchema") && message.jsonSchema !== "")
+     writer.uint32(26).string(message.jsonSchema);
+    if (message.migrate != null && $Object.hasOwnProperty.call(message, "migrate") && message.migrate !== "")
+     writer.uint32(34).string(message.migrate);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   SchemaVersion.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.SchemaVersion();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.version = value;
+       else
+        delete message.version;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.fields = value;
+       else
+        delete message.fields;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.jsonSchema = value;
+       else
+        delete message.jsonSchema;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.migrate = value;
+       else
+        delete message.migrate;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   SchemaVersion.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.SchemaVersion)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.SchemaVersion: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.SchemaVersion();
+    if (object.version != null)
+     if ($Number(object.version) !== 0)
+      message.version = object.version >>> 0;
+    if (object.fields != null)
+     if (typeof object.fields !== "string" || object.fields.length)
+      message.fields = $String(object.fields);
+    if (object.jsonSchema != null)
+     if (typeof object.jsonSchema !== "string" || object.jsonSchema.length)
+      message.jsonSchema = $String(object.jsonSchema);
+    if (object.migrate != null)
+     if (typeof object.migrate !== "string" || object.migrate.length)
+      message.migrate = $String(object.migrate);
+    return message;
+   };
+
+   SchemaVersion.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.version = 0;
+     object.fields = "";
+     object.jsonSchema = "";
+     object.migrate = "";
+    }
+    if (message.version != null && $Object.hasOwnProperty.call(message, "version"))
+     object.version = message.version;
+    if (message.fields != null && $Object.hasOwnProperty.call(message, "fields"))
+     object.fields = message.fields;
+    if (message.jsonSchema != null && $Object.hasOwnProperty.call(message, "jsonSchema"))
+     object.jsonSchema = message.jsonSchema;
+    if (message.migrate != null && $Object.hasOwnProperty.call(message, "migrate"))
+     object.migrate = message.migrate;
+    return object;
+   };
+
+   SchemaVersion.prototype.toJSON = function() {
+    return SchemaVersion.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return SchemaVersion;
+  })();
+
+  v1.Schema = (function() {
+
+   const Schema = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   Schema.prototype.spec = null;
+   Schema.prototype.latestVersion = 0;
+   Schema.prototype.users = 0;
+   Schema.prototype.createdAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Schema.prototype.owner = null;
+   Schema.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Schema.prototype.drifted = false;
+
+   Schema.create = function(properties) {
+    return new Schema(properties);
+   };
+
+   Schema.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     $root.flowmesh.v1.SchemaSpec.encode(message.spec, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.latestVersion != null && $Object.hasOwnProperty.call(message, "latestVersion") && message.latestVersion !== 0)
+     writer.uint32(16).uint32(message.latestVersion);
+    if (message.users != null && $Object.hasOwnProperty.call(message, "users") && message.users !== 0)
+     writer.uint32(24).uint32(message.users);
+    if (message.createdAtMs != null && $Object.hasOwnProperty.call(message, "createdAtMs") && (typeof message.createdAtMs === "object" ? message.createdAtMs.low || message.createdAtMs.high : message.createdAtMs !== 0))
+     writer.uint32(32).uint64(message.createdAtMs);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(42).fork(), _depth + 1).ldelim();
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && (typeof message.generation === "object" ? message.generation.low || message.generation.high : message.generation !== 0))
+     writer.uint32(48).uint64(message.generation);
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted") && message.drifted !== false)
+     writer.uint32(56).bool(message.drifted);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   Schema.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.Schema();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.spec = $root.flowmesh.v1.SchemaSpec.decode(reader, reader.size(), $undefined, _depth + 1, message.spec);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.latestVersion = value;
+       else
+        delete message.latestVersion;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.users = value;
+       else
+        delete message.users;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.createdAtMs = value;
+       else
+        delete message.createdAtMs;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.generation = value;
+       else
+        delete message.generation;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.drifted = value;
+       else
+        delete message.drifted;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   Schema.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.Schema)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.Schema: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.Schema();
+    if (object.spec != null) {
+     if (!$util.isObject(object.spec))
+      throw $TypeError(".flowmesh.v1.Schema.spec: object expected");
+     message.spec = $root.flowmesh.v1.SchemaSpec.fromObject(object.spec, _depth + 1);
+    }
+    if (object.latestVersion != null)
+     if ($Number(object.latestVersion) !== 0)
+      message.latestVersion = object.latestVersion >>> 0;
+    if (object.users != null)
+     if ($Number(object.users) !== 0)
+      message.users = object.users >>> 0;
+    if (object.createdAtMs != null)
+     if (typeof object.createdAtMs === "object" ? object.createdAtMs.low || object.createdAtMs.high : $Number(object.createdAtMs) !== 0)
+      if ($util.Long)
+       message.createdAtMs = $util.Long.fromValue(object.createdAtMs, true);
+      else if (typeof object.createdAtMs === "string")
+       message.createdAtMs = $parseInt(object.createdAtMs, 10);
+      else if (typeof object.createdAtMs === "number")
+       message.createdAtMs = object.createdAtMs;
+      else if (typeof object.createdAtMs === "object")
+       message.createdAtMs = new $util.LongBits(object.createdAtMs.low >>> 0, object.createdAtMs.high >>> 0).toNumber(true);
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.Schema.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    if (object.generation != null)
+     if (typeof object.generation === "object" ? object.generation.low || object.generation.high : $Number(object.generation) !== 0)
+      if ($util.Long)
+       message.generation = $util.Long.fromValue(object.generation, true);
+      else if (typeof object.generation === "string")
+       message.generation = $parseInt(object.generation, 10);
+      else if (typeof object.generation === "number")
+       message.generation = object.generation;
+      else if (typeof object.generation === "object")
+       message.generation = new $util.LongBits(object.generation.low >>> 0, object.generation.high >>> 0).toNumber(true);
+    if (object.drifted != null)
+     if (object.drifted)
+      message.drifted = $Boolean(object.drifted);
+    return message;
+   };
+
+   Schema.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.spec = null;
+     object.latestVersion = 0;
+     object.users = 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.createdAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.createdAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.owner = null;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.generation = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.generation = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.drifted = false;
+    }
+    if (message.spec != null && $Object.hasOwnProperty.call(message, "spec"))
+     object.spec = $root.flowmesh.v1.SchemaSpec.toObject(message.spec, options, _depth + 1);
+    if (message.latestVersion != null && $Object.hasOwnProperty.call(message, "latestVersion"))
+     object.latestVersion = message.latestVersion;
+    if (message.users != null && $Object.hasOwnProperty.call(message, "users"))
+     object.users = message.users;
+    if (message.createdAtMs != null && $Object.hasOwnProperty.call(message, "createdAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.createdAtMs = typeof message.createdAtMs === "number" ? $BigInt(message.createdAtMs) : $util.Long.fromBits(message.createdAtMs.low >>> 0, message.createdAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.createdAtMs === "number")
+      object.createdAtMs = options.longs === $String ? $String(message.createdAtMs) : message.createdAtMs;
+     else
+      object.createdAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.createdAtMs) : options.longs === $Number ? new $util.LongBits(message.createdAtMs.low >>> 0, message.createdAtMs.high >>> 0).toNumber(true) : message.createdAtMs;
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    if (message.generation != null && $Object.hasOwnProperty.call(message, "generation"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.generation = typeof message.generation === "number" ? $BigInt(message.generation) : $util.Long.fromBits(message.generation.low >>> 0, message.generation.high >>> 0, true).toBigInt();
+     else if (typeof message.generation === "number")
+      object.generation = options.longs === $String ? $String(message.generation) : message.generation;
+     else
+      object.generation = options.longs === $String ? $util.Long.prototype.toString.call(message.generation) : options.longs === $Number ? new $util.LongBits(message.generation.low >>> 0, message.generation.high >>> 0).toNumber(true) : message.generation;
+    if (message.drifted != null && $Object.hasOwnProperty.call(message, "drifted"))
+     object.drifted = message.drifted;
+    return object;
+   };
+
+   Schema.prototype.toJSON = function() {
+    return Schema.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return Schema;
+  })();
+
+  v1.GetSchemaRequest = (function() {
+
+   const GetSchemaRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   GetSchemaRequest.prototype.name = "";
+
+   GetSchemaRequest.create = function(properties) {
+    return new GetSchemaRequest(properties);
+   };
+
+   GetSchemaRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   GetSchemaRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.GetSchemaRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   GetSchemaRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.GetSchemaRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.GetSchemaRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.GetSchemaRequest();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    return message;
+   };
+
+   GetSchemaRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults)
+     object.name = "";
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    return object;
+   };
+
+   GetSchemaRequest.prototype.toJSON = function() {
+    return GetSchemaRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return GetSchemaRequest;
+  })();
+
+  v1.ListSchemasRequest = (function() {
+
+   const ListSchemasRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListSchemasRequest.create = function(properties) {
+    return new ListSchemasRequest(properties);
+   };
+
+   ListSchemasRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListSchemasRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListSchemasRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     reader.skipType(tag & 7, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListSchemasRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListSchemasRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListSchemasRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    return new $root.flowmesh.v1.ListSchemasRequest();
+   };
+
+   ListSchemasRequest.toObject = function () {
+    return {};
+   };
+
+   ListSchemasRequest.prototype.toJSON = function() {
+    return ListSchemasRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListSchemasRequest;
+  })();
+
+  v1.ListSchemasResponse = (function() {
+
+   const ListSchemasResponse = function (properties) {
+    this.schemas = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ListSchemasResponse.prototype.schemas = $util.emptyArray;
+
+   ListSchemasResponse.create = function(properties) {
+    return new ListSchemasResponse(properties);
+   };
+
+   ListSchemasResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.schemas != null && message.schemas.length)
+     for (let i = 0; i < message.schemas.length; ++i)
+      $root.flowmesh.v1.Schema.encode(message.schemas[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ListSchemasResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ListSchemasResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if (!(message.schemas && message.schemas.length))
+        message.schemas = [];
+       message.schemas.push($root.flowmesh.v1.Schema.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ListSchemasResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ListSchemasResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ListSchemasResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ListSchemasResponse();
+    if (object.schemas) {
+     if (!$Array.isArray(object.schemas))
+      throw $TypeError(".flowmesh.v1.ListSchemasResponse.schemas: array expected");
+     message.schemas = $Array(object.schemas.length);
+     for (let i = 0; i < object.schemas.length; ++i) {
+      if (!$util.isObject(object.schemas[i]))
+       throw $TypeError(".flowmesh.v1.ListSchemasResponse.schemas: object expected");
+      message.schemas[i] = $root.flowmesh.v1.Schema.fromObject(object.schemas[i], _depth + 1);
+     }
+    }
+    return message;
+   };
+
+   ListSchemasResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.schemas = [];
+    if (message.schemas && message.schemas.length) {
+     object.schemas = $Array(message.schemas.length);
+     for (let j = 0; j < message.schemas.length; ++j)
+      object.schemas[j] = $root.flowmesh.v1.Schema.toObject(message.schemas[j], options, _depth + 1);
+    }
+    return object;
+   };
+
+   ListSchemasResponse.prototype.toJSON = function() {
+    return ListSchemasResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ListSchemasResponse;
+  })();
+
+  v1.DeleteSchemaRequest = (function() {
+
+   const DeleteSchemaRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeleteSchemaRequest.prototype.name = "";
+   DeleteSchemaRequest.prototype.mutation = null;
+   DeleteSchemaRequest.prototype.owner = null;
+
+   DeleteSchemaRequest.create = function(properties) {
+    return new DeleteSchemaRequest(properties);
+   };
+
+   DeleteSchemaRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     $root.flowmesh.v1.Owner.encode(message.owner, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeleteSchemaRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeleteSchemaRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       message.owner = $root.flowmesh.v1.Owner.decode(reader, reader.size(), $undefined, _depth + 1, message.owner);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeleteSchemaRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeleteSchemaRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeleteSchemaRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.DeleteSchemaRequest();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.mutation != null) {
+     if (!$util.isObject(object.mutation))
+      throw $TypeError(".flowmesh.v1.DeleteSchemaRequest.mutation: object expected");
+     message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
+    }
+    if (object.owner != null) {
+     if (!$util.isObject(object.owner))
+      throw $TypeError(".flowmesh.v1.DeleteSchemaRequest.owner: object expected");
+     message.owner = $root.flowmesh.v1.Owner.fromObject(object.owner, _depth + 1);
+    }
+    return message;
+   };
+
+   DeleteSchemaRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.mutation = null;
+     object.owner = null;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
+     object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.owner != null && $Object.hasOwnProperty.call(message, "owner"))
+     object.owner = $root.flowmesh.v1.Owner.toObject(message.owner, options, _depth + 1);
+    return object;
+   };
+
+   DeleteSchemaRequest.prototype.toJSON = function() {
+    return DeleteSchemaRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeleteSchemaRequest;
+  })();
+
+  v1.DeleteSchemaResponse = (function() {
+
+   const DeleteSchemaResponse = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   DeleteSchemaResponse.create = function(properties) {
+    return new DeleteSchemaResponse(properties);
+   };
+
+   DeleteSchemaResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   DeleteSchemaResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.DeleteSchemaResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     reader.skipType(tag & 7, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   DeleteSchemaResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.DeleteSchemaResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.DeleteSchemaResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    return new $root.flowmesh.v1.DeleteSchemaResponse();
+   };
+
+   DeleteSchemaResponse.toObject = function () {
+    return {};
+   };
+
+   DeleteSchemaResponse.prototype.toJSON = function() {
+    return DeleteSchemaResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return DeleteSchemaResponse;
   })();
 
   v1.ListKeyspacesRequest = (function() {
@@ -19507,6 +21545,7 @@ export const flowmesh = $root.flowmesh = (() => {
    EnqueuedJob.prototype.id = "";
    EnqueuedJob.prototype.deduplicated = false;
    EnqueuedJob.prototype.replacedId = "";
+   EnqueuedJob.prototype.error = null;
 
    EnqueuedJob.create = function(properties) {
     return new EnqueuedJob(properties);
@@ -19525,6 +21564,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(16).bool(message.deduplicated);
     if (message.replacedId != null && $Object.hasOwnProperty.call(message, "replacedId") && message.replacedId !== "")
      writer.uint32(242).string(message.replacedId);
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     $root.flowmesh.v1.Error.encode(message.error, writer.uint32(250).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -19585,6 +21626,12 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.replacedId;
        continue;
       }
+     case 31: {
+       if (wireType !== 2)
+        break;
+       message.error = $root.flowmesh.v1.Error.decode(reader, reader.size(), $undefined, _depth + 1, message.error);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -19621,6 +21668,11 @@ export const flowmesh = $root.flowmesh = (() => {
     if (object.replacedId != null)
      if (typeof object.replacedId !== "string" || object.replacedId.length)
       message.replacedId = $String(object.replacedId);
+    if (object.error != null) {
+     if (!$util.isObject(object.error))
+      throw $TypeError(".flowmesh.v1.EnqueuedJob.error: object expected");
+     message.error = $root.flowmesh.v1.Error.fromObject(object.error, _depth + 1);
+    }
     return message;
    };
 
@@ -19636,6 +21688,7 @@ export const flowmesh = $root.flowmesh = (() => {
      object.id = "";
      object.deduplicated = false;
      object.replacedId = "";
+     object.error = null;
     }
     if (message.id != null && $Object.hasOwnProperty.call(message, "id"))
      object.id = message.id;
@@ -19643,6 +21696,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.deduplicated = message.deduplicated;
     if (message.replacedId != null && $Object.hasOwnProperty.call(message, "replacedId"))
      object.replacedId = message.replacedId;
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     object.error = $root.flowmesh.v1.Error.toObject(message.error, options, _depth + 1);
     return object;
    };
 
@@ -21146,6 +23201,7 @@ export const flowmesh = $root.flowmesh = (() => {
    EnqueueBatch.prototype.queue = "";
    EnqueueBatch.prototype.batch = $util.newBuffer([]);
    EnqueueBatch.prototype.mutation = null;
+   EnqueueBatch.prototype.partial = false;
 
    EnqueueBatch.create = function(properties) {
     return new EnqueueBatch(properties);
@@ -21164,6 +23220,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(18).bytes(message.batch);
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.partial != null && $Object.hasOwnProperty.call(message, "partial") && message.partial !== false)
+     writer.uint32(32).bool(message.partial);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -21221,6 +23279,15 @@ export const flowmesh = $root.flowmesh = (() => {
        message.mutation = $root.flowmesh.v1.Mutation.decode(reader, reader.size(), $undefined, _depth + 1, message.mutation);
        continue;
       }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.partial = value;
+       else
+        delete message.partial;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -21262,6 +23329,9 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.EnqueueBatch.mutation: object expected");
      message.mutation = $root.flowmesh.v1.Mutation.fromObject(object.mutation, _depth + 1);
     }
+    if (object.partial != null)
+     if (object.partial)
+      message.partial = $Boolean(object.partial);
     return message;
    };
 
@@ -21283,6 +23353,7 @@ export const flowmesh = $root.flowmesh = (() => {
        object.batch = $util.newBuffer(object.batch);
      }
      object.mutation = null;
+     object.partial = false;
     }
     if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
      object.queue = message.queue;
@@ -21290,6 +23361,8 @@ export const flowmesh = $root.flowmesh = (() => {
      object.batch = options.bytes === $String ? $util.base64.encode(message.batch, 0, message.batch.length) : options.bytes === $Array ? $Array.prototype.slice.call(message.batch) : message.batch;
     if (message.mutation != null && $Object.hasOwnProperty.call(message, "mutation"))
      object.mutation = $root.flowmesh.v1.Mutation.toObject(message.mutation, options, _depth + 1);
+    if (message.partial != null && $Object.hasOwnProperty.call(message, "partial"))
+     object.partial = message.partial;
     return object;
    };
 
@@ -32676,6 +34749,7 @@ export const flowmesh = $root.flowmesh = (() => {
    PublishBatch.prototype.batch = $util.newBuffer([]);
    PublishBatch.prototype.mutation = null;
    PublishBatch.prototype.afterSeq = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   PublishBatch.prototype.partial = false;
 
    PublishBatch.create = function(properties) {
     return new PublishBatch(properties);
@@ -32698,6 +34772,8 @@ export const flowmesh = $root.flowmesh = (() => {
      $root.flowmesh.v1.Mutation.encode(message.mutation, writer.uint32(34).fork(), _depth + 1).ldelim();
     if (message.afterSeq != null && $Object.hasOwnProperty.call(message, "afterSeq") && (typeof message.afterSeq === "object" ? message.afterSeq.low || message.afterSeq.high : message.afterSeq !== 0))
      writer.uint32(40).uint64(message.afterSeq);
+    if (message.partial != null && $Object.hasOwnProperty.call(message, "partial") && message.partial !== false)
+     writer.uint32(48).bool(message.partial);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -32773,6 +34849,15 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.afterSeq;
        continue;
       }
+     case 6: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.partial = value;
+       else
+        delete message.partial;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -32827,6 +34912,9 @@ export const flowmesh = $root.flowmesh = (() => {
        message.afterSeq = object.afterSeq;
       else if (typeof object.afterSeq === "object")
        message.afterSeq = new $util.LongBits(object.afterSeq.low >>> 0, object.afterSeq.high >>> 0).toNumber(true);
+    if (object.partial != null)
+     if (object.partial)
+      message.partial = $Boolean(object.partial);
     return message;
    };
 
@@ -32854,6 +34942,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.afterSeq = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.afterSeq = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.partial = false;
     }
     if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
      object.stream = message.stream;
@@ -32870,6 +34959,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.afterSeq = options.longs === $String ? $String(message.afterSeq) : message.afterSeq;
      else
       object.afterSeq = options.longs === $String ? $util.Long.prototype.toString.call(message.afterSeq) : options.longs === $Number ? new $util.LongBits(message.afterSeq.low >>> 0, message.afterSeq.high >>> 0).toNumber(true) : message.afterSeq;
+    if (message.partial != null && $Object.hasOwnProperty.call(message, "partial"))
+     object.partial = message.partial;
     return object;
    };
 
@@ -32880,9 +34971,149 @@ export const flowmesh = $root.flowmesh = (() => {
    return PublishBatch;
   })();
 
+  v1.RefusedRecord = (function() {
+
+   const RefusedRecord = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   RefusedRecord.prototype.index = 0;
+   RefusedRecord.prototype.error = null;
+
+   RefusedRecord.create = function(properties) {
+    return new RefusedRecord(properties);
+   };
+
+   RefusedRecord.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.index != null && $Object.hasOwnProperty.call(message, "index") && message.index !== 0)
+     writer.uint32(8).uint32(message.index);
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     $root.flowmesh.v1.Error.encode(message.error, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   RefusedRecord.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.RefusedRecord();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.index = value;
+       else
+        delete message.index;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.error = $root.flowmesh.v1.Error.decode(reader, reader.size(), $undefined, _depth + 1, message.error);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   RefusedRecord.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.RefusedRecord)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.RefusedRecord: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.RefusedRecord();
+    if (object.index != null)
+     if ($Number(object.index) !== 0)
+      message.index = object.index >>> 0;
+    if (object.error != null) {
+     if (!$util.isObject(object.error))
+      throw $TypeError(".flowmesh.v1.RefusedRecord.error: object expected");
+     message.error = $root.flowmesh.v1.Error.fromObject(object.error, _depth + 1);
+    }
+    return message;
+   };
+
+   RefusedRecord.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.index = 0;
+     object.error = null;
+    }
+    if (message.index != null && $Object.hasOwnProperty.call(message, "index"))
+     object.index = message.index;
+    if (message.error != null && $Object.hasOwnProperty.call(message, "error"))
+     object.error = $root.flowmesh.v1.Error.toObject(message.error, options, _depth + 1);
+    return object;
+   };
+
+   RefusedRecord.prototype.toJSON = function() {
+    return RefusedRecord.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return RefusedRecord;
+  })();
+
   v1.PublishBatchReply = (function() {
 
    const PublishBatchReply = function (properties) {
+    this.refused = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -32895,6 +35126,7 @@ export const flowmesh = $root.flowmesh = (() => {
    PublishBatchReply.prototype.count = 0;
    PublishBatchReply.prototype.appendTimeMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    PublishBatchReply.prototype.window = null;
+   PublishBatchReply.prototype.refused = $util.emptyArray;
 
    PublishBatchReply.create = function(properties) {
     return new PublishBatchReply(properties);
@@ -32919,6 +35151,9 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(40).uint64(message.appendTimeMs);
     if (message.window != null && $Object.hasOwnProperty.call(message, "window"))
      $root.flowmesh.v1.Window.encode(message.window, writer.uint32(50).fork(), _depth + 1).ldelim();
+    if (message.refused != null && message.refused.length)
+     for (let i = 0; i < message.refused.length; ++i)
+      $root.flowmesh.v1.RefusedRecord.encode(message.refused[i], writer.uint32(58).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -33000,6 +35235,14 @@ export const flowmesh = $root.flowmesh = (() => {
        message.window = $root.flowmesh.v1.Window.decode(reader, reader.size(), $undefined, _depth + 1, message.window);
        continue;
       }
+     case 7: {
+       if (wireType !== 2)
+        break;
+       if (!(message.refused && message.refused.length))
+        message.refused = [];
+       message.refused.push($root.flowmesh.v1.RefusedRecord.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -33070,6 +35313,16 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.PublishBatchReply.window: object expected");
      message.window = $root.flowmesh.v1.Window.fromObject(object.window, _depth + 1);
     }
+    if (object.refused) {
+     if (!$Array.isArray(object.refused))
+      throw $TypeError(".flowmesh.v1.PublishBatchReply.refused: array expected");
+     message.refused = $Array(object.refused.length);
+     for (let i = 0; i < object.refused.length; ++i) {
+      if (!$util.isObject(object.refused[i]))
+       throw $TypeError(".flowmesh.v1.PublishBatchReply.refused: object expected");
+      message.refused[i] = $root.flowmesh.v1.RefusedRecord.fromObject(object.refused[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -33081,6 +35334,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
+    if (options.arrays || options.defaults)
+     object.refused = [];
     if (options.defaults) {
      if ($util.Long) {
       let long = new $util.Long(0, 0, true);
@@ -33128,6 +35383,11 @@ export const flowmesh = $root.flowmesh = (() => {
       object.appendTimeMs = options.longs === $String ? $util.Long.prototype.toString.call(message.appendTimeMs) : options.longs === $Number ? new $util.LongBits(message.appendTimeMs.low >>> 0, message.appendTimeMs.high >>> 0).toNumber(true) : message.appendTimeMs;
     if (message.window != null && $Object.hasOwnProperty.call(message, "window"))
      object.window = $root.flowmesh.v1.Window.toObject(message.window, options, _depth + 1);
+    if (message.refused && message.refused.length) {
+     object.refused = $Array(message.refused.length);
+     for (let j = 0; j < message.refused.length; ++j)
+      object.refused[j] = $root.flowmesh.v1.RefusedRecord.toObject(message.refused[j], options, _depth + 1);
+    }
     return object;
    };
 
@@ -39315,172 +41575,185 @@ const $22 = flowmesh.v1.ConsumeRevoked;
 const $23 = flowmesh.v1.ConsumeWelcome;
 const $24 = flowmesh.v1.DeclareQueueRequest;
 const $25 = flowmesh.v1.DeclareQueueResponse;
-const $26 = flowmesh.v1.DeclareStreamRequest;
-const $27 = flowmesh.v1.DeclareStreamResponse;
-const $28 = flowmesh.v1.DeleteQueueRequest;
-const $29 = flowmesh.v1.DeleteQueueResponse;
-const $30 = flowmesh.v1.DeleteStreamRequest;
-const $31 = flowmesh.v1.DeleteStreamResponse;
-const $32 = flowmesh.v1.Delivery;
-const $33 = flowmesh.v1.Effect;
-const $34 = flowmesh.v1.EndSessionRequest;
-const $35 = flowmesh.v1.EndSessionResponse;
-const $36 = flowmesh.v1.EnqueueBatch;
-const $37 = flowmesh.v1.EnqueueBatchReply;
-const $38 = flowmesh.v1.EnqueueFlowRequest;
-const $39 = flowmesh.v1.EnqueueFlowResponse;
-const $40 = flowmesh.v1.EnqueueRequest;
-const $41 = flowmesh.v1.EnqueueResponse;
-const $42 = flowmesh.v1.EnqueuedJob;
-const $43 = flowmesh.v1.Envelope;
-const $44 = flowmesh.v1.Error;
-const $45 = flowmesh.v1.Extend;
-const $46 = flowmesh.v1.FieldChange;
-const $47 = flowmesh.v1.FlowChild;
-const $48 = flowmesh.v1.FlowNode;
-const $49 = flowmesh.v1.FlowParent;
-const $50 = flowmesh.v1.FollowRequest;
-const $51 = flowmesh.v1.GetClusterRequest;
-const $52 = flowmesh.v1.GetGroupRequest;
-const $53 = flowmesh.v1.GetJobRequest;
-const $54 = flowmesh.v1.GetQueueAtRequest;
-const $55 = flowmesh.v1.GetQueueRequest;
-const $56 = flowmesh.v1.GetRedriveRequest;
-const $57 = flowmesh.v1.GetStreamRequest;
-const $58 = flowmesh.v1.Group;
-const $59 = flowmesh.v1.GroupMember;
-const $60 = flowmesh.v1.GroupPartition;
-const $61 = flowmesh.v1.GroupSummary;
-const $62 = flowmesh.v1.HashDelete;
-const $63 = flowmesh.v1.HashField;
-const $64 = flowmesh.v1.HashGet;
-const $65 = flowmesh.v1.HashIncrement;
-const $66 = flowmesh.v1.HashScan;
-const $67 = flowmesh.v1.HashSet;
-const $68 = flowmesh.v1.Job;
-const $69 = flowmesh.v1.JobAttempt;
-const $70 = flowmesh.v1.JobCounters;
-const $71 = flowmesh.v1.JobHistoryResponse;
-const $72 = flowmesh.v1.JobLogLine;
-const $73 = flowmesh.v1.JobTransition;
-const $74 = flowmesh.v1.Keyspace;
-const $75 = flowmesh.v1.KeyspaceSpec;
-const $76 = flowmesh.v1.KvAsOf;
-const $77 = flowmesh.v1.KvChange;
-const $78 = flowmesh.v1.KvCheck;
-const $79 = flowmesh.v1.KvDelete;
-const $80 = flowmesh.v1.KvEntry;
-const $81 = flowmesh.v1.KvExpire;
-const $82 = flowmesh.v1.KvGet;
-const $83 = flowmesh.v1.KvIncrement;
-const $84 = flowmesh.v1.KvInspect;
-const $85 = flowmesh.v1.KvOp;
-const $86 = flowmesh.v1.KvRequest;
-const $87 = flowmesh.v1.KvResponse;
-const $88 = flowmesh.v1.KvResult;
-const $89 = flowmesh.v1.KvScan;
-const $90 = flowmesh.v1.KvSet;
-const $91 = flowmesh.v1.KvWatchRequest;
-const $92 = flowmesh.v1.KvWatchResponse;
-const $93 = flowmesh.v1.LeaseRequest;
-const $94 = flowmesh.v1.LeaseResponse;
-const $95 = flowmesh.v1.LeasedJob;
-const $96 = flowmesh.v1.ListChildrenRequest;
-const $97 = flowmesh.v1.ListChildrenResponse;
-const $98 = flowmesh.v1.ListEffectsRequest;
-const $99 = flowmesh.v1.ListEffectsResponse;
-const $100 = flowmesh.v1.ListFiguresRequest;
-const $101 = flowmesh.v1.ListFiguresResponse;
-const $102 = flowmesh.v1.ListGroupsRequest;
-const $103 = flowmesh.v1.ListGroupsResponse;
-const $104 = flowmesh.v1.ListJobsAtRequest;
-const $105 = flowmesh.v1.ListJobsAtResponse;
-const $106 = flowmesh.v1.ListJobsRequest;
-const $107 = flowmesh.v1.ListJobsResponse;
-const $108 = flowmesh.v1.ListKeyspacesRequest;
-const $109 = flowmesh.v1.ListKeyspacesResponse;
-const $110 = flowmesh.v1.ListQueuesRequest;
-const $111 = flowmesh.v1.ListQueuesResponse;
-const $112 = flowmesh.v1.ListStreamsRequest;
-const $113 = flowmesh.v1.ListStreamsResponse;
-const $114 = flowmesh.v1.Mutation;
-const $115 = flowmesh.v1.Nack;
-const $116 = flowmesh.v1.NewJob;
-const $117 = flowmesh.v1.NewRecord;
-const $118 = flowmesh.v1.Owner;
-const $119 = flowmesh.v1.PartitionFigures;
-const $120 = flowmesh.v1.PartitionOffset;
-const $121 = flowmesh.v1.PublishBatch;
-const $122 = flowmesh.v1.PublishBatchReply;
-const $123 = flowmesh.v1.PublishRequest;
-const $124 = flowmesh.v1.PublishResponse;
-const $125 = flowmesh.v1.PurgeRequest;
-const $126 = flowmesh.v1.PurgeResponse;
-const $127 = flowmesh.v1.Queue;
-const $128 = flowmesh.v1.QueueAt;
-const $129 = flowmesh.v1.QueueFigures;
-const $130 = flowmesh.v1.QueueLimits;
-const $131 = flowmesh.v1.QueueSpec;
-const $132 = flowmesh.v1.QueueSummary;
-const $133 = flowmesh.v1.Rate;
-const $134 = flowmesh.v1.ReadRequest;
-const $135 = flowmesh.v1.ReadResponse;
-const $136 = flowmesh.v1.Record;
-const $137 = flowmesh.v1.RecordChunk;
-const $138 = flowmesh.v1.RecordPlace;
-const $139 = flowmesh.v1.RedriveRequest;
-const $140 = flowmesh.v1.RedriveResponse;
-const $141 = flowmesh.v1.RedriveTask;
-const $142 = flowmesh.v1.ReleaseOwnerRequest;
-const $143 = flowmesh.v1.ReleaseOwnerResponse;
-const $144 = flowmesh.v1.RenewSessionRequest;
-const $145 = flowmesh.v1.RenewSessionResponse;
-const $146 = flowmesh.v1.ReportRequest;
-const $147 = flowmesh.v1.ReportResponse;
-const $148 = flowmesh.v1.Schedule;
-const $149 = flowmesh.v1.ScheduleState;
-const $150 = flowmesh.v1.ScoredMember;
-const $151 = flowmesh.v1.SeekRequest;
-const $152 = flowmesh.v1.SeekResponse;
-const $153 = flowmesh.v1.SetAdd;
-const $154 = flowmesh.v1.SetContains;
-const $155 = flowmesh.v1.SetDrainingRequest;
-const $156 = flowmesh.v1.SetDrainingResponse;
-const $157 = flowmesh.v1.SetPausedRequest;
-const $158 = flowmesh.v1.SetPausedResponse;
-const $159 = flowmesh.v1.SetRemove;
-const $160 = flowmesh.v1.SetScan;
-const $161 = flowmesh.v1.SettleRequest;
-const $162 = flowmesh.v1.SettleResponse;
-const $163 = flowmesh.v1.Settlement;
-const $164 = flowmesh.v1.ShardFigures;
-const $165 = flowmesh.v1.SortedSetAdd;
-const $166 = flowmesh.v1.SortedSetIncrement;
-const $167 = flowmesh.v1.SortedSetRange;
-const $168 = flowmesh.v1.SortedSetRemove;
-const $169 = flowmesh.v1.SortedSetScore;
-const $170 = flowmesh.v1.StartRedriveRequest;
-const $171 = flowmesh.v1.Stream;
-const $172 = flowmesh.v1.StreamSpec;
-const $173 = flowmesh.v1.StreamSummary;
-const $174 = flowmesh.v1.TransactionOp;
-const $175 = flowmesh.v1.TransactionRequest;
-const $176 = flowmesh.v1.TransactionResponse;
-const $177 = flowmesh.v1.TransactionResult;
-const $178 = flowmesh.v1.WatchAdminRequest;
-const $179 = flowmesh.v1.WatchAdminResponse;
-const $180 = flowmesh.v1.Window;
-const $181 = flowmesh.v1.WorkExtend;
-const $182 = flowmesh.v1.WorkHello;
-const $183 = flowmesh.v1.WorkLost;
-const $184 = flowmesh.v1.WorkNack;
-const $185 = flowmesh.v1.WorkRequest;
-const $186 = flowmesh.v1.WorkResponse;
-const $187 = flowmesh.v1.WorkResult;
-const $188 = flowmesh.v1.WorkSettle;
-const $189 = flowmesh.v1.WorkSettled;
-const $190 = flowmesh.v1.WorkWelcome;
-const $191 = flowmesh.v1.Durability;
+const $26 = flowmesh.v1.DeclareSchemaRequest;
+const $27 = flowmesh.v1.DeclareSchemaResponse;
+const $28 = flowmesh.v1.DeclareStreamRequest;
+const $29 = flowmesh.v1.DeclareStreamResponse;
+const $30 = flowmesh.v1.DeleteQueueRequest;
+const $31 = flowmesh.v1.DeleteQueueResponse;
+const $32 = flowmesh.v1.DeleteSchemaRequest;
+const $33 = flowmesh.v1.DeleteSchemaResponse;
+const $34 = flowmesh.v1.DeleteStreamRequest;
+const $35 = flowmesh.v1.DeleteStreamResponse;
+const $36 = flowmesh.v1.Delivery;
+const $37 = flowmesh.v1.Effect;
+const $38 = flowmesh.v1.EndSessionRequest;
+const $39 = flowmesh.v1.EndSessionResponse;
+const $40 = flowmesh.v1.EnqueueBatch;
+const $41 = flowmesh.v1.EnqueueBatchReply;
+const $42 = flowmesh.v1.EnqueueFlowRequest;
+const $43 = flowmesh.v1.EnqueueFlowResponse;
+const $44 = flowmesh.v1.EnqueueRequest;
+const $45 = flowmesh.v1.EnqueueResponse;
+const $46 = flowmesh.v1.EnqueuedJob;
+const $47 = flowmesh.v1.Envelope;
+const $48 = flowmesh.v1.Error;
+const $49 = flowmesh.v1.Extend;
+const $50 = flowmesh.v1.FieldChange;
+const $51 = flowmesh.v1.FlowChild;
+const $52 = flowmesh.v1.FlowNode;
+const $53 = flowmesh.v1.FlowParent;
+const $54 = flowmesh.v1.FollowRequest;
+const $55 = flowmesh.v1.GetClusterRequest;
+const $56 = flowmesh.v1.GetGroupRequest;
+const $57 = flowmesh.v1.GetJobRequest;
+const $58 = flowmesh.v1.GetQueueAtRequest;
+const $59 = flowmesh.v1.GetQueueRequest;
+const $60 = flowmesh.v1.GetRedriveRequest;
+const $61 = flowmesh.v1.GetSchemaRequest;
+const $62 = flowmesh.v1.GetStreamRequest;
+const $63 = flowmesh.v1.Group;
+const $64 = flowmesh.v1.GroupMember;
+const $65 = flowmesh.v1.GroupPartition;
+const $66 = flowmesh.v1.GroupSummary;
+const $67 = flowmesh.v1.HashDelete;
+const $68 = flowmesh.v1.HashField;
+const $69 = flowmesh.v1.HashGet;
+const $70 = flowmesh.v1.HashIncrement;
+const $71 = flowmesh.v1.HashScan;
+const $72 = flowmesh.v1.HashSet;
+const $73 = flowmesh.v1.Job;
+const $74 = flowmesh.v1.JobAttempt;
+const $75 = flowmesh.v1.JobCounters;
+const $76 = flowmesh.v1.JobHistoryResponse;
+const $77 = flowmesh.v1.JobLogLine;
+const $78 = flowmesh.v1.JobTransition;
+const $79 = flowmesh.v1.Keyspace;
+const $80 = flowmesh.v1.KeyspaceSpec;
+const $81 = flowmesh.v1.KvAsOf;
+const $82 = flowmesh.v1.KvChange;
+const $83 = flowmesh.v1.KvCheck;
+const $84 = flowmesh.v1.KvDelete;
+const $85 = flowmesh.v1.KvEntry;
+const $86 = flowmesh.v1.KvExpire;
+const $87 = flowmesh.v1.KvGet;
+const $88 = flowmesh.v1.KvIncrement;
+const $89 = flowmesh.v1.KvInspect;
+const $90 = flowmesh.v1.KvOp;
+const $91 = flowmesh.v1.KvRequest;
+const $92 = flowmesh.v1.KvResponse;
+const $93 = flowmesh.v1.KvResult;
+const $94 = flowmesh.v1.KvScan;
+const $95 = flowmesh.v1.KvSet;
+const $96 = flowmesh.v1.KvWatchRequest;
+const $97 = flowmesh.v1.KvWatchResponse;
+const $98 = flowmesh.v1.LeaseRequest;
+const $99 = flowmesh.v1.LeaseResponse;
+const $100 = flowmesh.v1.LeasedJob;
+const $101 = flowmesh.v1.ListChildrenRequest;
+const $102 = flowmesh.v1.ListChildrenResponse;
+const $103 = flowmesh.v1.ListEffectsRequest;
+const $104 = flowmesh.v1.ListEffectsResponse;
+const $105 = flowmesh.v1.ListFiguresRequest;
+const $106 = flowmesh.v1.ListFiguresResponse;
+const $107 = flowmesh.v1.ListGroupsRequest;
+const $108 = flowmesh.v1.ListGroupsResponse;
+const $109 = flowmesh.v1.ListJobsAtRequest;
+const $110 = flowmesh.v1.ListJobsAtResponse;
+const $111 = flowmesh.v1.ListJobsRequest;
+const $112 = flowmesh.v1.ListJobsResponse;
+const $113 = flowmesh.v1.ListKeyspacesRequest;
+const $114 = flowmesh.v1.ListKeyspacesResponse;
+const $115 = flowmesh.v1.ListQueuesRequest;
+const $116 = flowmesh.v1.ListQueuesResponse;
+const $117 = flowmesh.v1.ListSchemasRequest;
+const $118 = flowmesh.v1.ListSchemasResponse;
+const $119 = flowmesh.v1.ListStreamsRequest;
+const $120 = flowmesh.v1.ListStreamsResponse;
+const $121 = flowmesh.v1.Mutation;
+const $122 = flowmesh.v1.Nack;
+const $123 = flowmesh.v1.NewJob;
+const $124 = flowmesh.v1.NewRecord;
+const $125 = flowmesh.v1.Owner;
+const $126 = flowmesh.v1.PartitionFigures;
+const $127 = flowmesh.v1.PartitionOffset;
+const $128 = flowmesh.v1.PublishBatch;
+const $129 = flowmesh.v1.PublishBatchReply;
+const $130 = flowmesh.v1.PublishRequest;
+const $131 = flowmesh.v1.PublishResponse;
+const $132 = flowmesh.v1.PurgeRequest;
+const $133 = flowmesh.v1.PurgeResponse;
+const $134 = flowmesh.v1.Queue;
+const $135 = flowmesh.v1.QueueAt;
+const $136 = flowmesh.v1.QueueFigures;
+const $137 = flowmesh.v1.QueueLimits;
+const $138 = flowmesh.v1.QueueSpec;
+const $139 = flowmesh.v1.QueueSummary;
+const $140 = flowmesh.v1.Rate;
+const $141 = flowmesh.v1.ReadRequest;
+const $142 = flowmesh.v1.ReadResponse;
+const $143 = flowmesh.v1.Record;
+const $144 = flowmesh.v1.RecordChunk;
+const $145 = flowmesh.v1.RecordPlace;
+const $146 = flowmesh.v1.RedriveRequest;
+const $147 = flowmesh.v1.RedriveResponse;
+const $148 = flowmesh.v1.RedriveTask;
+const $149 = flowmesh.v1.RefusedRecord;
+const $150 = flowmesh.v1.ReleaseOwnerRequest;
+const $151 = flowmesh.v1.ReleaseOwnerResponse;
+const $152 = flowmesh.v1.RenewSessionRequest;
+const $153 = flowmesh.v1.RenewSessionResponse;
+const $154 = flowmesh.v1.ReportRequest;
+const $155 = flowmesh.v1.ReportResponse;
+const $156 = flowmesh.v1.Schedule;
+const $157 = flowmesh.v1.ScheduleState;
+const $158 = flowmesh.v1.Schema;
+const $159 = flowmesh.v1.SchemaRef;
+const $160 = flowmesh.v1.SchemaSpec;
+const $161 = flowmesh.v1.SchemaSummary;
+const $162 = flowmesh.v1.SchemaVersion;
+const $163 = flowmesh.v1.ScoredMember;
+const $164 = flowmesh.v1.SeekRequest;
+const $165 = flowmesh.v1.SeekResponse;
+const $166 = flowmesh.v1.SetAdd;
+const $167 = flowmesh.v1.SetContains;
+const $168 = flowmesh.v1.SetDrainingRequest;
+const $169 = flowmesh.v1.SetDrainingResponse;
+const $170 = flowmesh.v1.SetPausedRequest;
+const $171 = flowmesh.v1.SetPausedResponse;
+const $172 = flowmesh.v1.SetRemove;
+const $173 = flowmesh.v1.SetScan;
+const $174 = flowmesh.v1.SettleRequest;
+const $175 = flowmesh.v1.SettleResponse;
+const $176 = flowmesh.v1.Settlement;
+const $177 = flowmesh.v1.ShardFigures;
+const $178 = flowmesh.v1.SortedSetAdd;
+const $179 = flowmesh.v1.SortedSetIncrement;
+const $180 = flowmesh.v1.SortedSetRange;
+const $181 = flowmesh.v1.SortedSetRemove;
+const $182 = flowmesh.v1.SortedSetScore;
+const $183 = flowmesh.v1.StartRedriveRequest;
+const $184 = flowmesh.v1.Stream;
+const $185 = flowmesh.v1.StreamSpec;
+const $186 = flowmesh.v1.StreamSummary;
+const $187 = flowmesh.v1.TransactionOp;
+const $188 = flowmesh.v1.TransactionRequest;
+const $189 = flowmesh.v1.TransactionResponse;
+const $190 = flowmesh.v1.TransactionResult;
+const $191 = flowmesh.v1.WatchAdminRequest;
+const $192 = flowmesh.v1.WatchAdminResponse;
+const $193 = flowmesh.v1.Window;
+const $194 = flowmesh.v1.WorkExtend;
+const $195 = flowmesh.v1.WorkHello;
+const $196 = flowmesh.v1.WorkLost;
+const $197 = flowmesh.v1.WorkNack;
+const $198 = flowmesh.v1.WorkRequest;
+const $199 = flowmesh.v1.WorkResponse;
+const $200 = flowmesh.v1.WorkResult;
+const $201 = flowmesh.v1.WorkSettle;
+const $202 = flowmesh.v1.WorkSettled;
+const $203 = flowmesh.v1.WorkWelcome;
+const $204 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -39508,170 +41781,183 @@ export {
   $23 as ConsumeWelcome,
   $24 as DeclareQueueRequest,
   $25 as DeclareQueueResponse,
-  $26 as DeclareStreamRequest,
-  $27 as DeclareStreamResponse,
-  $28 as DeleteQueueRequest,
-  $29 as DeleteQueueResponse,
-  $30 as DeleteStreamRequest,
-  $31 as DeleteStreamResponse,
-  $32 as Delivery,
-  $33 as Effect,
-  $34 as EndSessionRequest,
-  $35 as EndSessionResponse,
-  $36 as EnqueueBatch,
-  $37 as EnqueueBatchReply,
-  $38 as EnqueueFlowRequest,
-  $39 as EnqueueFlowResponse,
-  $40 as EnqueueRequest,
-  $41 as EnqueueResponse,
-  $42 as EnqueuedJob,
-  $43 as Envelope,
-  $44 as Error,
-  $45 as Extend,
-  $46 as FieldChange,
-  $47 as FlowChild,
-  $48 as FlowNode,
-  $49 as FlowParent,
-  $50 as FollowRequest,
-  $51 as GetClusterRequest,
-  $52 as GetGroupRequest,
-  $53 as GetJobRequest,
-  $54 as GetQueueAtRequest,
-  $55 as GetQueueRequest,
-  $56 as GetRedriveRequest,
-  $57 as GetStreamRequest,
-  $58 as Group,
-  $59 as GroupMember,
-  $60 as GroupPartition,
-  $61 as GroupSummary,
-  $62 as HashDelete,
-  $63 as HashField,
-  $64 as HashGet,
-  $65 as HashIncrement,
-  $66 as HashScan,
-  $67 as HashSet,
-  $68 as Job,
-  $69 as JobAttempt,
-  $70 as JobCounters,
-  $71 as JobHistoryResponse,
-  $72 as JobLogLine,
-  $73 as JobTransition,
-  $74 as Keyspace,
-  $75 as KeyspaceSpec,
-  $76 as KvAsOf,
-  $77 as KvChange,
-  $78 as KvCheck,
-  $79 as KvDelete,
-  $80 as KvEntry,
-  $81 as KvExpire,
-  $82 as KvGet,
-  $83 as KvIncrement,
-  $84 as KvInspect,
-  $85 as KvOp,
-  $86 as KvRequest,
-  $87 as KvResponse,
-  $88 as KvResult,
-  $89 as KvScan,
-  $90 as KvSet,
-  $91 as KvWatchRequest,
-  $92 as KvWatchResponse,
-  $93 as LeaseRequest,
-  $94 as LeaseResponse,
-  $95 as LeasedJob,
-  $96 as ListChildrenRequest,
-  $97 as ListChildrenResponse,
-  $98 as ListEffectsRequest,
-  $99 as ListEffectsResponse,
-  $100 as ListFiguresRequest,
-  $101 as ListFiguresResponse,
-  $102 as ListGroupsRequest,
-  $103 as ListGroupsResponse,
-  $104 as ListJobsAtRequest,
-  $105 as ListJobsAtResponse,
-  $106 as ListJobsRequest,
-  $107 as ListJobsResponse,
-  $108 as ListKeyspacesRequest,
-  $109 as ListKeyspacesResponse,
-  $110 as ListQueuesRequest,
-  $111 as ListQueuesResponse,
-  $112 as ListStreamsRequest,
-  $113 as ListStreamsResponse,
-  $114 as Mutation,
-  $115 as Nack,
-  $116 as NewJob,
-  $117 as NewRecord,
-  $118 as Owner,
-  $119 as PartitionFigures,
-  $120 as PartitionOffset,
-  $121 as PublishBatch,
-  $122 as PublishBatchReply,
-  $123 as PublishRequest,
-  $124 as PublishResponse,
-  $125 as PurgeRequest,
-  $126 as PurgeResponse,
-  $127 as Queue,
-  $128 as QueueAt,
-  $129 as QueueFigures,
-  $130 as QueueLimits,
-  $131 as QueueSpec,
-  $132 as QueueSummary,
-  $133 as Rate,
-  $134 as ReadRequest,
-  $135 as ReadResponse,
-  $136 as Record,
-  $137 as RecordChunk,
-  $138 as RecordPlace,
-  $139 as RedriveRequest,
-  $140 as RedriveResponse,
-  $141 as RedriveTask,
-  $142 as ReleaseOwnerRequest,
-  $143 as ReleaseOwnerResponse,
-  $144 as RenewSessionRequest,
-  $145 as RenewSessionResponse,
-  $146 as ReportRequest,
-  $147 as ReportResponse,
-  $148 as Schedule,
-  $149 as ScheduleState,
-  $150 as ScoredMember,
-  $151 as SeekRequest,
-  $152 as SeekResponse,
-  $153 as SetAdd,
-  $154 as SetContains,
-  $155 as SetDrainingRequest,
-  $156 as SetDrainingResponse,
-  $157 as SetPausedRequest,
-  $158 as SetPausedResponse,
-  $159 as SetRemove,
-  $160 as SetScan,
-  $161 as SettleRequest,
-  $162 as SettleResponse,
-  $163 as Settlement,
-  $164 as ShardFigures,
-  $165 as SortedSetAdd,
-  $166 as SortedSetIncrement,
-  $167 as SortedSetRange,
-  $168 as SortedSetRemove,
-  $169 as SortedSetScore,
-  $170 as StartRedriveRequest,
-  $171 as Stream,
-  $172 as StreamSpec,
-  $173 as StreamSummary,
-  $174 as TransactionOp,
-  $175 as TransactionRequest,
-  $176 as TransactionResponse,
-  $177 as TransactionResult,
-  $178 as WatchAdminRequest,
-  $179 as WatchAdminResponse,
-  $180 as Window,
-  $181 as WorkExtend,
-  $182 as WorkHello,
-  $183 as WorkLost,
-  $184 as WorkNack,
-  $185 as WorkRequest,
-  $186 as WorkResponse,
-  $187 as WorkResult,
-  $188 as WorkSettle,
-  $189 as WorkSettled,
-  $190 as WorkWelcome,
-  $191 as Durability,
+  $26 as DeclareSchemaRequest,
+  $27 as DeclareSchemaResponse,
+  $28 as DeclareStreamRequest,
+  $29 as DeclareStreamResponse,
+  $30 as DeleteQueueRequest,
+  $31 as DeleteQueueResponse,
+  $32 as DeleteSchemaRequest,
+  $33 as DeleteSchemaResponse,
+  $34 as DeleteStreamRequest,
+  $35 as DeleteStreamResponse,
+  $36 as Delivery,
+  $37 as Effect,
+  $38 as EndSessionRequest,
+  $39 as EndSessionResponse,
+  $40 as EnqueueBatch,
+  $41 as EnqueueBatchReply,
+  $42 as EnqueueFlowRequest,
+  $43 as EnqueueFlowResponse,
+  $44 as EnqueueRequest,
+  $45 as EnqueueResponse,
+  $46 as EnqueuedJob,
+  $47 as Envelope,
+  $48 as Error,
+  $49 as Extend,
+  $50 as FieldChange,
+  $51 as FlowChild,
+  $52 as FlowNode,
+  $53 as FlowParent,
+  $54 as FollowRequest,
+  $55 as GetClusterRequest,
+  $56 as GetGroupRequest,
+  $57 as GetJobRequest,
+  $58 as GetQueueAtRequest,
+  $59 as GetQueueRequest,
+  $60 as GetRedriveRequest,
+  $61 as GetSchemaRequest,
+  $62 as GetStreamRequest,
+  $63 as Group,
+  $64 as GroupMember,
+  $65 as GroupPartition,
+  $66 as GroupSummary,
+  $67 as HashDelete,
+  $68 as HashField,
+  $69 as HashGet,
+  $70 as HashIncrement,
+  $71 as HashScan,
+  $72 as HashSet,
+  $73 as Job,
+  $74 as JobAttempt,
+  $75 as JobCounters,
+  $76 as JobHistoryResponse,
+  $77 as JobLogLine,
+  $78 as JobTransition,
+  $79 as Keyspace,
+  $80 as KeyspaceSpec,
+  $81 as KvAsOf,
+  $82 as KvChange,
+  $83 as KvCheck,
+  $84 as KvDelete,
+  $85 as KvEntry,
+  $86 as KvExpire,
+  $87 as KvGet,
+  $88 as KvIncrement,
+  $89 as KvInspect,
+  $90 as KvOp,
+  $91 as KvRequest,
+  $92 as KvResponse,
+  $93 as KvResult,
+  $94 as KvScan,
+  $95 as KvSet,
+  $96 as KvWatchRequest,
+  $97 as KvWatchResponse,
+  $98 as LeaseRequest,
+  $99 as LeaseResponse,
+  $100 as LeasedJob,
+  $101 as ListChildrenRequest,
+  $102 as ListChildrenResponse,
+  $103 as ListEffectsRequest,
+  $104 as ListEffectsResponse,
+  $105 as ListFiguresRequest,
+  $106 as ListFiguresResponse,
+  $107 as ListGroupsRequest,
+  $108 as ListGroupsResponse,
+  $109 as ListJobsAtRequest,
+  $110 as ListJobsAtResponse,
+  $111 as ListJobsRequest,
+  $112 as ListJobsResponse,
+  $113 as ListKeyspacesRequest,
+  $114 as ListKeyspacesResponse,
+  $115 as ListQueuesRequest,
+  $116 as ListQueuesResponse,
+  $117 as ListSchemasRequest,
+  $118 as ListSchemasResponse,
+  $119 as ListStreamsRequest,
+  $120 as ListStreamsResponse,
+  $121 as Mutation,
+  $122 as Nack,
+  $123 as NewJob,
+  $124 as NewRecord,
+  $125 as Owner,
+  $126 as PartitionFigures,
+  $127 as PartitionOffset,
+  $128 as PublishBatch,
+  $129 as PublishBatchReply,
+  $130 as PublishRequest,
+  $131 as PublishResponse,
+  $132 as PurgeRequest,
+  $133 as PurgeResponse,
+  $134 as Queue,
+  $135 as QueueAt,
+  $136 as QueueFigures,
+  $137 as QueueLimits,
+  $138 as QueueSpec,
+  $139 as QueueSummary,
+  $140 as Rate,
+  $141 as ReadRequest,
+  $142 as ReadResponse,
+  $143 as Record,
+  $144 as RecordChunk,
+  $145 as RecordPlace,
+  $146 as RedriveRequest,
+  $147 as RedriveResponse,
+  $148 as RedriveTask,
+  $149 as RefusedRecord,
+  $150 as ReleaseOwnerRequest,
+  $151 as ReleaseOwnerResponse,
+  $152 as RenewSessionRequest,
+  $153 as RenewSessionResponse,
+  $154 as ReportRequest,
+  $155 as ReportResponse,
+  $156 as Schedule,
+  $157 as ScheduleState,
+  $158 as Schema,
+  $159 as SchemaRef,
+  $160 as SchemaSpec,
+  $161 as SchemaSummary,
+  $162 as SchemaVersion,
+  $163 as ScoredMember,
+  $164 as SeekRequest,
+  $165 as SeekResponse,
+  $166 as SetAdd,
+  $167 as SetContains,
+  $168 as SetDrainingRequest,
+  $169 as SetDrainingResponse,
+  $170 as SetPausedRequest,
+  $171 as SetPausedResponse,
+  $172 as SetRemove,
+  $173 as SetScan,
+  $174 as SettleRequest,
+  $175 as SettleResponse,
+  $176 as Settlement,
+  $177 as ShardFigures,
+  $178 as SortedSetAdd,
+  $179 as SortedSetIncrement,
+  $180 as SortedSetRange,
+  $181 as SortedSetRemove,
+  $182 as SortedSetScore,
+  $183 as StartRedriveRequest,
+  $184 as Stream,
+  $185 as StreamSpec,
+  $186 as StreamSummary,
+  $187 as TransactionOp,
+  $188 as TransactionRequest,
+  $189 as TransactionResponse,
+  $190 as TransactionResult,
+  $191 as WatchAdminRequest,
+  $192 as WatchAdminResponse,
+  $193 as Window,
+  $194 as WorkExtend,
+  $195 as WorkHello,
+  $196 as WorkLost,
+  $197 as WorkNack,
+  $198 as WorkRequest,
+  $199 as WorkResponse,
+  $200 as WorkResult,
+  $201 as WorkSettle,
+  $202 as WorkSettled,
+  $203 as WorkWelcome,
+  $204 as Durability,
 };

@@ -21,6 +21,10 @@ import type {
   DeclareQueueRequestInput,
   DeclareQueueResponse,
   DeclareQueueResponseInput,
+  DeclareSchemaRequest,
+  DeclareSchemaRequestInput,
+  DeclareSchemaResponse,
+  DeclareSchemaResponseInput,
   DeclareStreamRequest,
   DeclareStreamRequestInput,
   DeclareStreamResponse,
@@ -29,6 +33,10 @@ import type {
   DeleteQueueRequestInput,
   DeleteQueueResponse,
   DeleteQueueResponseInput,
+  DeleteSchemaRequest,
+  DeleteSchemaRequestInput,
+  DeleteSchemaResponse,
+  DeleteSchemaResponseInput,
   DeleteStreamRequest,
   DeleteStreamRequestInput,
   DeleteStreamResponse,
@@ -63,6 +71,8 @@ import type {
   GetQueueRequestInput,
   GetRedriveRequest,
   GetRedriveRequestInput,
+  GetSchemaRequest,
+  GetSchemaRequestInput,
   GetStreamRequest,
   GetStreamRequestInput,
   Group,
@@ -119,6 +129,10 @@ import type {
   ListQueuesRequestInput,
   ListQueuesResponse,
   ListQueuesResponseInput,
+  ListSchemasRequest,
+  ListSchemasRequestInput,
+  ListSchemasResponse,
+  ListSchemasResponseInput,
   ListStreamsRequest,
   ListStreamsRequestInput,
   ListStreamsResponse,
@@ -165,6 +179,10 @@ import type {
   ReportRequestInput,
   ReportResponse,
   ReportResponseInput,
+  Schema,
+  SchemaInput,
+  SchemaSpec,
+  SchemaSpecInput,
   SeekRequest,
   SeekRequestInput,
   SeekResponse,
@@ -263,9 +281,16 @@ export type AdminHandlers = {
    */
   declareQueue: grpc.handleUnaryCall<DeclareQueueRequest, DeclareQueueResponseInput>;
   declareStream: grpc.handleUnaryCall<DeclareStreamRequest, DeclareStreamResponseInput>;
+  /** Creates a schema or adds versions to it; a version that is there stays as it is: IMMUTABLE. Idempotent. */
+  applySchema: grpc.handleUnaryCall<SchemaSpec, SchemaInput>;
+  getSchema: grpc.handleUnaryCall<GetSchemaRequest, SchemaInput>;
+  listSchemas: grpc.handleUnaryCall<ListSchemasRequest, ListSchemasResponseInput>;
+  /** SCHEMA_IN_USE while a queue or a stream refers to it. */
+  deleteSchema: grpc.handleUnaryCall<DeleteSchemaRequest, DeleteSchemaResponseInput>;
+  declareSchema: grpc.handleUnaryCall<DeclareSchemaRequest, DeclareSchemaResponseInput>;
   /** What is owned stays as it is, and nobody owns it any more. */
   releaseOwner: grpc.handleUnaryCall<ReleaseOwnerRequest, ReleaseOwnerResponseInput>;
-  /** Figures of all queues and streams, in pages, at a cost that does not grow with what they hold. */
+  /** Figures of all queues, schemas and streams, in pages, at a cost that does not grow with what they hold. */
   listFigures: grpc.handleUnaryCall<ListFiguresRequest, ListFiguresResponseInput>;
   /**
    * Tells what becomes of declarations, whoever changes them. The first message names where the watch begins: what is
@@ -287,6 +312,11 @@ export const AdminService: {
   readonly getCluster: CallDefinition<GetClusterRequest, ClusterInput, GetClusterRequestInput, Cluster>;
   readonly declareQueue: CallDefinition<DeclareQueueRequest, DeclareQueueResponseInput, DeclareQueueRequestInput, DeclareQueueResponse>;
   readonly declareStream: CallDefinition<DeclareStreamRequest, DeclareStreamResponseInput, DeclareStreamRequestInput, DeclareStreamResponse>;
+  readonly applySchema: CallDefinition<SchemaSpec, SchemaInput, SchemaSpecInput, Schema>;
+  readonly getSchema: CallDefinition<GetSchemaRequest, SchemaInput, GetSchemaRequestInput, Schema>;
+  readonly listSchemas: CallDefinition<ListSchemasRequest, ListSchemasResponseInput, ListSchemasRequestInput, ListSchemasResponse>;
+  readonly deleteSchema: CallDefinition<DeleteSchemaRequest, DeleteSchemaResponseInput, DeleteSchemaRequestInput, DeleteSchemaResponse>;
+  readonly declareSchema: CallDefinition<DeclareSchemaRequest, DeclareSchemaResponseInput, DeclareSchemaRequestInput, DeclareSchemaResponse>;
   readonly releaseOwner: CallDefinition<ReleaseOwnerRequest, ReleaseOwnerResponseInput, ReleaseOwnerRequestInput, ReleaseOwnerResponse>;
   readonly listFigures: CallDefinition<ListFiguresRequest, ListFiguresResponseInput, ListFiguresRequestInput, ListFiguresResponse>;
   readonly watchAdmin: CallDefinition<WatchAdminRequest, WatchAdminResponseInput, WatchAdminRequestInput, WatchAdminResponse>;
@@ -311,9 +341,16 @@ export interface AdminClient extends grpc.Client {
    */
   declareQueue: UnaryClient<DeclareQueueRequestInput, DeclareQueueResponse>;
   declareStream: UnaryClient<DeclareStreamRequestInput, DeclareStreamResponse>;
+  /** Creates a schema or adds versions to it; a version that is there stays as it is: IMMUTABLE. Idempotent. */
+  applySchema: UnaryClient<SchemaSpecInput, Schema>;
+  getSchema: UnaryClient<GetSchemaRequestInput, Schema>;
+  listSchemas: UnaryClient<ListSchemasRequestInput, ListSchemasResponse>;
+  /** SCHEMA_IN_USE while a queue or a stream refers to it. */
+  deleteSchema: UnaryClient<DeleteSchemaRequestInput, DeleteSchemaResponse>;
+  declareSchema: UnaryClient<DeclareSchemaRequestInput, DeclareSchemaResponse>;
   /** What is owned stays as it is, and nobody owns it any more. */
   releaseOwner: UnaryClient<ReleaseOwnerRequestInput, ReleaseOwnerResponse>;
-  /** Figures of all queues and streams, in pages, at a cost that does not grow with what they hold. */
+  /** Figures of all queues, schemas and streams, in pages, at a cost that does not grow with what they hold. */
   listFigures: UnaryClient<ListFiguresRequestInput, ListFiguresResponse>;
   /**
    * Tells what becomes of declarations, whoever changes them. The first message names where the watch begins: what is

@@ -13,10 +13,14 @@ const ConsumeRequest = { serialize: (message) => pb.ConsumeRequest.encode(messag
 const ConsumeResponse = { serialize: (message) => pb.ConsumeResponse.encode(message).finish(true), deserialize: (bytes) => pb.ConsumeResponse.decode(bytes) };
 const DeclareQueueRequest = { serialize: (message) => pb.DeclareQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeclareQueueRequest.decode(bytes) };
 const DeclareQueueResponse = { serialize: (message) => pb.DeclareQueueResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeclareQueueResponse.decode(bytes) };
+const DeclareSchemaRequest = { serialize: (message) => pb.DeclareSchemaRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeclareSchemaRequest.decode(bytes) };
+const DeclareSchemaResponse = { serialize: (message) => pb.DeclareSchemaResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeclareSchemaResponse.decode(bytes) };
 const DeclareStreamRequest = { serialize: (message) => pb.DeclareStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeclareStreamRequest.decode(bytes) };
 const DeclareStreamResponse = { serialize: (message) => pb.DeclareStreamResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeclareStreamResponse.decode(bytes) };
 const DeleteQueueRequest = { serialize: (message) => pb.DeleteQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeleteQueueRequest.decode(bytes) };
 const DeleteQueueResponse = { serialize: (message) => pb.DeleteQueueResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeleteQueueResponse.decode(bytes) };
+const DeleteSchemaRequest = { serialize: (message) => pb.DeleteSchemaRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeleteSchemaRequest.decode(bytes) };
+const DeleteSchemaResponse = { serialize: (message) => pb.DeleteSchemaResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeleteSchemaResponse.decode(bytes) };
 const DeleteStreamRequest = { serialize: (message) => pb.DeleteStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.DeleteStreamRequest.decode(bytes) };
 const DeleteStreamResponse = { serialize: (message) => pb.DeleteStreamResponse.encode(message).finish(true), deserialize: (bytes) => pb.DeleteStreamResponse.decode(bytes) };
 const EndSessionRequest = { serialize: (message) => pb.EndSessionRequest.encode(message).finish(true), deserialize: (bytes) => pb.EndSessionRequest.decode(bytes) };
@@ -34,6 +38,7 @@ const GetJobRequest = { serialize: (message) => pb.GetJobRequest.encode(message)
 const GetQueueAtRequest = { serialize: (message) => pb.GetQueueAtRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueAtRequest.decode(bytes) };
 const GetQueueRequest = { serialize: (message) => pb.GetQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueRequest.decode(bytes) };
 const GetRedriveRequest = { serialize: (message) => pb.GetRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetRedriveRequest.decode(bytes) };
+const GetSchemaRequest = { serialize: (message) => pb.GetSchemaRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetSchemaRequest.decode(bytes) };
 const GetStreamRequest = { serialize: (message) => pb.GetStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetStreamRequest.decode(bytes) };
 const Group = { serialize: (message) => pb.Group.encode(message).finish(true), deserialize: (bytes) => pb.Group.decode(bytes) };
 const Job = { serialize: (message) => pb.Job.encode(message).finish(true), deserialize: (bytes) => pb.Job.decode(bytes) };
@@ -62,6 +67,8 @@ const ListKeyspacesRequest = { serialize: (message) => pb.ListKeyspacesRequest.e
 const ListKeyspacesResponse = { serialize: (message) => pb.ListKeyspacesResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListKeyspacesResponse.decode(bytes) };
 const ListQueuesRequest = { serialize: (message) => pb.ListQueuesRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListQueuesRequest.decode(bytes) };
 const ListQueuesResponse = { serialize: (message) => pb.ListQueuesResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListQueuesResponse.decode(bytes) };
+const ListSchemasRequest = { serialize: (message) => pb.ListSchemasRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListSchemasRequest.decode(bytes) };
+const ListSchemasResponse = { serialize: (message) => pb.ListSchemasResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListSchemasResponse.decode(bytes) };
 const ListStreamsRequest = { serialize: (message) => pb.ListStreamsRequest.encode(message).finish(true), deserialize: (bytes) => pb.ListStreamsRequest.decode(bytes) };
 const ListStreamsResponse = { serialize: (message) => pb.ListStreamsResponse.encode(message).finish(true), deserialize: (bytes) => pb.ListStreamsResponse.decode(bytes) };
 const PublishBatch = { serialize: (message) => pb.PublishBatch.encode(message).finish(true), deserialize: (bytes) => pb.PublishBatch.decode(bytes) };
@@ -85,6 +92,8 @@ const RenewSessionRequest = { serialize: (message) => pb.RenewSessionRequest.enc
 const RenewSessionResponse = { serialize: (message) => pb.RenewSessionResponse.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionResponse.decode(bytes) };
 const ReportRequest = { serialize: (message) => pb.ReportRequest.encode(message).finish(true), deserialize: (bytes) => pb.ReportRequest.decode(bytes) };
 const ReportResponse = { serialize: (message) => pb.ReportResponse.encode(message).finish(true), deserialize: (bytes) => pb.ReportResponse.decode(bytes) };
+const Schema = { serialize: (message) => pb.Schema.encode(message).finish(true), deserialize: (bytes) => pb.Schema.decode(bytes) };
+const SchemaSpec = { serialize: (message) => pb.SchemaSpec.encode(message).finish(true), deserialize: (bytes) => pb.SchemaSpec.decode(bytes) };
 const SeekRequest = { serialize: (message) => pb.SeekRequest.encode(message).finish(true), deserialize: (bytes) => pb.SeekRequest.decode(bytes) };
 const SeekResponse = { serialize: (message) => pb.SeekResponse.encode(message).finish(true), deserialize: (bytes) => pb.SeekResponse.decode(bytes) };
 const SetDrainingRequest = { serialize: (message) => pb.SetDrainingRequest.encode(message).finish(true), deserialize: (bytes) => pb.SetDrainingRequest.decode(bytes) };
@@ -233,6 +242,56 @@ export const AdminService = {
     responseSerialize: DeclareStreamResponse.serialize,
     responseDeserialize: DeclareStreamResponse.deserialize,
     originalName: 'DeclareStream',
+  },
+  applySchema: {
+    path: '/flowmesh.v1.Admin/ApplySchema',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: SchemaSpec.serialize,
+    requestDeserialize: SchemaSpec.deserialize,
+    responseSerialize: Schema.serialize,
+    responseDeserialize: Schema.deserialize,
+    originalName: 'ApplySchema',
+  },
+  getSchema: {
+    path: '/flowmesh.v1.Admin/GetSchema',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: GetSchemaRequest.serialize,
+    requestDeserialize: GetSchemaRequest.deserialize,
+    responseSerialize: Schema.serialize,
+    responseDeserialize: Schema.deserialize,
+    originalName: 'GetSchema',
+  },
+  listSchemas: {
+    path: '/flowmesh.v1.Admin/ListSchemas',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ListSchemasRequest.serialize,
+    requestDeserialize: ListSchemasRequest.deserialize,
+    responseSerialize: ListSchemasResponse.serialize,
+    responseDeserialize: ListSchemasResponse.deserialize,
+    originalName: 'ListSchemas',
+  },
+  deleteSchema: {
+    path: '/flowmesh.v1.Admin/DeleteSchema',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: DeleteSchemaRequest.serialize,
+    requestDeserialize: DeleteSchemaRequest.deserialize,
+    responseSerialize: DeleteSchemaResponse.serialize,
+    responseDeserialize: DeleteSchemaResponse.deserialize,
+    originalName: 'DeleteSchema',
+  },
+  declareSchema: {
+    path: '/flowmesh.v1.Admin/DeclareSchema',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: DeclareSchemaRequest.serialize,
+    requestDeserialize: DeclareSchemaRequest.deserialize,
+    responseSerialize: DeclareSchemaResponse.serialize,
+    responseDeserialize: DeclareSchemaResponse.deserialize,
+    originalName: 'DeclareSchema',
   },
   releaseOwner: {
     path: '/flowmesh.v1.Admin/ReleaseOwner',

@@ -1,5 +1,4 @@
-// The one table of error codes that servers, SDKs and docs share (docs/reference/errors.md is tested against
-// it).
+// The one table of error codes that servers, SDKs and docs share: docs/reference/errors.md is tested by it.
 //   E1. One condition, one code; a code never changes its meaning.
 //   E2. Callers branch on `code`, never on the message.
 
@@ -147,6 +146,41 @@ export const ERRORS = {
     'never',
     'There is no such consumer group',
     'Check the name; a group appears with its first member or seek.',
+  ),
+  SCHEMA_NOT_FOUND: row(
+    NOT_FOUND,
+    404,
+    'never',
+    'There is no such schema',
+    'Check the name, or declare it (kind: Schema).',
+  ),
+  SCHEMA_UNKNOWN: row(
+    FAILED_PRECONDITION,
+    409,
+    'never',
+    'The schema that is referred to is not declared',
+    'Declare the schema, and that version of it, first; then declare this again.',
+  ),
+  SCHEMA_INVALID: row(
+    INVALID_ARGUMENT,
+    400,
+    'never',
+    'The schema cannot be used',
+    'Correct the place that the message names; see docs/spec/schemas.md for what is accepted.',
+  ),
+  SCHEMA_VIOLATION: row(
+    INVALID_ARGUMENT,
+    422,
+    'never',
+    'A payload does not match the schema',
+    'Correct the field that the message names; nothing that was refused is stored.',
+  ),
+  SCHEMA_IN_USE: row(
+    FAILED_PRECONDITION,
+    409,
+    'never',
+    'Queues or streams refer to the schema',
+    'Delete those that the message names, or declare them without it, first.',
   ),
   ALREADY_EXISTS: row(ALREADY_EXISTS, 409, 'never', 'It exists already', 'Choose another name.'),
   IMMUTABLE: row(
@@ -364,16 +398,3 @@ export class FlowError extends Error {
 }
 
 export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code);
-
-/** Limits that every listener enforces. Bytes unless said. */
-export const LIMITS = {
-  keyBytes: 1024,
-  valueBytes: 1024 * 1024,
-  headers: 64,
-  headerBytes: 1024,
-  batchBytes: 3 * 1024 * 1024,
-  batchRecords: 10_000,
-  nameBytes: 255,
-  metadataBytes: 4096,
-  jsonDepth: 64,
-} as const;

@@ -1,9 +1,11 @@
 export * from './errors.ts';
+export * from './limits.ts';
 export * from './partitioner.ts';
 export {
   BATCH_HEAD_BYTES,
   type BatchHead,
   type BatchRecord,
+  CONTENT_TYPES,
   DEDUP_MODES,
   type DecodedRecord,
   type DedupMode,

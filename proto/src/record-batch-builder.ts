@@ -166,14 +166,25 @@ export function encodeBatch(records: Iterable<BatchRecord>): Buffer {
   return builder.finish();
 }
 
-/** A batch of some entries of another; extensions are copied as they are. */
-export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly EntrySpan[]): Buffer {
+/**
+ * A batch of some entries of another; extensions are copied as they are. `more`: an extension (see
+ * `encodedExt`) that the entry at the same place gets in addition.
+ */
+export function sliceBatch(
+  bytes: Buffer,
+  head: BatchHead,
+  spans: readonly EntrySpan[],
+  more?: readonly (Uint8Array | undefined)[],
+): Buffer {
   let indexLength = 0;
   let bodyLength = 0;
-  for (const s of spans) {
-    indexLength += s.extAt + s.extLength - s.flagsAt;
+  spans.forEach((s, i) => {
+    const added = more?.[i]?.length ?? 0;
+    // Its length may take a byte more.
+    indexLength += s.extAt + s.extLength - s.flagsAt + added;
+    if (added > 0) indexLength += varintBytes(s.extLength + added) - varintBytes(s.extLength);
     bodyLength += s.bodyLength;
-  }
+  });
   const out = Buffer.allocUnsafe(BATCH_HEAD_BYTES + indexLength + bodyLength);
   out.fill(0, 0, CRC_FROM);
   out.writeUInt32LE(out.length, 0);
@@ -185,13 +196,46 @@ export function sliceBatch(bytes: Buffer, head: BatchHead, spans: readonly Entry
   out.writeUInt32LE(indexLength, 36);
   let p = BATCH_HEAD_BYTES;
   let body = BATCH_HEAD_BYTES + indexLength;
-  for (const s of spans) {
-    p += bytes.copy(out, p, s.flagsAt, s.extAt + s.extLength);
+  spans.forEach((s, i) => {
+    const added = more?.[i];
+    if (added === undefined) p += bytes.copy(out, p, s.flagsAt, s.extAt + s.extLength);
+    else {
+      out[p++] = bytes[s.flagsAt] ?? 0;
+      p = putVarint(out, p, s.bodyLength);
+      p = putVarint(out, p, s.extLength + added.length);
+      p += bytes.copy(out, p, s.extAt, s.extAt + s.extLength);
+      out.set(added, p);
+      p += added.length;
+    }
     body += bytes.copy(out, body, s.bodyAt, s.bodyAt + s.bodyLength);
-  }
+  });
   sealBody(out);
   patchHead(out, head.baseOffset, head.appendTimeMs);
   return out;
+}
+
+/** One extension as it lies in an entry. */
+export function encodedExt(tag: number, text: string): Buffer {
+  const value = Buffer.from(text);
+  const head = Buffer.alloc(1 + varintBytes(value.length));
+  head[0] = tag;
+  putVarint(head, 1, value.length);
+  return Buffer.concat([head, value]);
+}
+
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest > 127; rest >>>= 7) bytes++;
+  return bytes;
+}
+
+/** Returns the place behind it. */
+function putVarint(into: Buffer, at: number, value: number): number {
+  let p = at;
+  let rest = value;
+  for (; rest > 127; rest >>>= 7) into[p++] = (rest & 127) | 128;
+  into[p++] = rest;
+  return p;
 }
 
 /** From now on its entries are looked at one by one. The caller seals it. */

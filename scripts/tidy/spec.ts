@@ -4,10 +4,10 @@
 //   test/queue/...        test('[Q12] an ack with a stale epoch is refused', ...)
 import type { Finding, SourceFile } from '../tidy.ts';
 
-const ruleLine = /^ *- \[((?:KV|Q|ST|TX|AD)\d+)\]/gm;
+const ruleLine = /^ *- \[((?:KV|Q|SC|ST|TX|AD)\d+)\]/gm;
 /** A string that begins with ids is a title: '[Q12] [Q13] ...'. */
-const title = /['"`]((?:\[(?:KV|Q|ST|TX|AD)\d+\] ?)+)/g;
-const id = /\[((?:KV|Q|ST|TX|AD)\d+)\]/g;
+const title = /['"`]((?:\[(?:KV|Q|SC|ST|TX|AD)\d+\] ?)+)/g;
+const id = /\[((?:KV|Q|SC|ST|TX|AD)\d+)\]/g;
 
 interface Place {
   readonly path: string;

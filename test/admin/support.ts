@@ -22,15 +22,15 @@ const ME = anOwner('me');
 
 /** The same questions about a queue and about a stream. */
 export interface Kind {
-  readonly kind: 'queue' | 'stream';
+  readonly kind: 'queue' | 'schema' | 'stream';
   /** Two specs that differ in the one field that `changed` names. */
   readonly one: object;
   readonly other: object;
   readonly changed: { field: string; before: string; after: string };
   declare(bench: Bench, name: string, spec: object, by?: Declaration): Promise<pb.DeclareQueueResponseInput>;
   apply(bench: Bench, name: string, spec: object): Promise<unknown>;
-  get(bench: Bench, name: string): Promise<pb.QueueInput | pb.StreamInput>;
-  list(bench: Bench): Promise<readonly (pb.QueueInput | pb.StreamInput)[]>;
+  get(bench: Bench, name: string): Promise<pb.QueueInput | pb.SchemaInput | pb.StreamInput>;
+  list(bench: Bench): Promise<readonly (pb.QueueInput | pb.SchemaInput | pb.StreamInput)[]>;
   remove(bench: Bench, name: string, more?: { owner?: pb.Owner; ifEmpty?: boolean }): Promise<unknown>;
 }
 
@@ -77,12 +77,38 @@ const streams: Kind = {
   ) => bench.fabric.admin.deleteStream(caller, { name, owner, ifEmpty, mutation: null }),
 };
 
-export const kinds: readonly Kind[] = [queues, streams];
+const aSchema = (name: string, { compatibility = 'none' }: { compatibility?: string }): pb.SchemaSpec => ({
+  name,
+  compatibility,
+  versions: [{ version: 1, fields: '{"id":"string"}', jsonSchema: '', migrate: '' }],
+  mutation: null,
+});
+
+const schemas: Kind = {
+  kind: 'schema',
+  one: { compatibility: 'none' },
+  other: { compatibility: 'full' },
+  changed: { field: 'compatibility', before: 'none', after: 'full' },
+  declare: async (bench, name, spec, by) => {
+    const { schema: _, ...rest } = await bench.fabric.admin.declareSchema(caller, {
+      spec: aSchema(name, spec),
+      ...terms(by),
+    });
+    return rest;
+  },
+  apply: (bench, name, spec) => bench.fabric.admin.applySchema(caller, aSchema(name, spec)),
+  get: (bench, name) => bench.fabric.admin.getSchema(caller, { name }),
+  list: async (bench) => (await bench.fabric.admin.listSchemas(caller)).schemas ?? [],
+  remove: (bench, name, { owner = null }: { owner?: pb.Owner | null } = {}) =>
+    bench.fabric.admin.deleteSchema(caller, { name, owner, mutation: null }),
+};
+
+export const kinds: readonly Kind[] = [queues, streams, schemas];
 
 export const release = (bench: Bench, kind: string, name: string, owner: pb.Owner | null = ME) =>
   bench.fabric.admin.releaseOwner(caller, { kind, name, owner, mutation: null });
 
-export const ownershipOf = (of: pb.QueueInput | pb.StreamInput) => ({
+export const ownershipOf = (of: pb.QueueInput | pb.SchemaInput | pb.StreamInput) => ({
   uid: of.owner?.uid,
   generation: of.generation,
   drifted: of.drifted,

@@ -250,7 +250,7 @@ test('[Q25] a life that was made up does no harm', async () => {
   ]) {
     const batch = encodeBatch([{ value: Buffer.from('x'), life: Buffer.from(life) }]);
     const reply = new Promise((resolve) =>
-      bench.queues.enqueueBatch(caller, { queue: 'q', batch, mutation: null }, resolve),
+      bench.queues.enqueueBatch(caller, { queue: 'q', batch, mutation: null, partial: false }, resolve),
     );
     expect(await reply).toMatchObject({ count: 1 });
   }
@@ -259,7 +259,7 @@ test('[Q25] a life that was made up does no harm', async () => {
   expect(await bench.job('q', id ?? '')).toMatchObject({ attempts: [] });
   const large = encodeBatch([{ value: Buffer.from('x'), life: Buffer.alloc(40_000) }]);
   const refused = new Promise((resolve) =>
-    bench.queues.enqueueBatch(caller, { queue: 'q', batch: large, mutation: null }, resolve),
+    bench.queues.enqueueBatch(caller, { queue: 'q', batch: large, mutation: null, partial: false }, resolve),
   );
   expect(await refused).toMatchObject({ error: { code: 'MALFORMED' } });
 });

@@ -58,7 +58,7 @@ export class PipePublisher extends Client {
       each.ackedEnd = book.partition(PIPED, 0).ackedEnd;
       const batch = each.isSpoilt ? Buffer.alloc(3) : encodeBatch([{ value: Buffer.from(each.value) }]);
       const mutation = { producerId: this.name, seq: each.seq, cause: null };
-      const request = { stream: PIPED, partition: 0, batch, mutation, afterSeq };
+      const request = { stream: PIPED, partition: 0, batch, mutation, afterSeq, partial: false };
       afterSeq = each.seq;
       return request;
     });

@@ -57,7 +57,7 @@ export class Publisher extends Client {
     for (;;) {
       const outcome = await this.once(`publish ${partition} ${values.length}`, async (fabric) => {
         const batch = encodeBatch(values.map((value) => ({ value: Buffer.from(value) })));
-        const request = { stream: STREAM, partition, batch, mutation, afterSeq: 0 };
+        const request = { stream: STREAM, partition, batch, mutation, afterSeq: 0, partial: false };
         const reply = await new Promise<PublishBatchReplyInput>((resolve) => {
           fabric.streams.publishBatch({ ...caller }, request, resolve);
         });

@@ -2,6 +2,7 @@
 // decides when entries are durable, what a restart finds, and what time it is.
 import type { Journal } from '../../dataplane/journal/journal.ts';
 import type { Runtime } from '../../dataplane/runtime.ts';
+import type { SchemaHolder } from '../../dataplane/schema/registry.ts';
 import { ShardClock } from '../../dataplane/shard/clock.ts';
 import { Effects } from '../../dataplane/shard/effects.ts';
 import { Producers } from '../../dataplane/shard/producers.ts';
@@ -132,6 +133,7 @@ export class World {
     this.streams = createStreamService({
       shards: this.nodes.map(({ shard }) => shard),
       views: this.nodes.map(({ view }) => view),
+      schemas: noSchemas,
       autoCreate: this.#autoCreate,
       random: this.time.random,
     });
@@ -213,3 +215,6 @@ export class World {
     await this.streams.reconcile();
   }
 }
+
+/** Streams of these tests refer to none. */
+export const noSchemas: SchemaHolder = { holding: (_tenant, _ref, run) => run() };

@@ -102,7 +102,14 @@ test('[ST12] replies come in the order of the requests, refusals included', asyn
   const send = (seq: number, partition: number, batch: Buffer) =>
     streams.service.publishBatch(
       caller,
-      { stream: 's', partition, batch, mutation: { producerId: 'p', seq, cause: null }, afterSeq: 0 },
+      {
+        stream: 's',
+        partition,
+        batch,
+        mutation: { producerId: 'p', seq, cause: null },
+        afterSeq: 0,
+        partial: false,
+      },
       (reply) => order.push(reply.error?.code ? -(reply.seq ?? 0) : reply.seq),
     );
   for (let seq = 1; seq <= 9; seq++) send(seq, seq % 4, seq === 5 ? Buffer.alloc(3) : batchOf('x'));

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type OpenedShard, openShard } from '../../dataplane/shard/open-shard.ts';
 import { createStreamService } from '../../dataplane/stream/service.ts';
 import { createStreamView, type StreamView } from '../../dataplane/stream/view.ts';
-import { FakeTime, turns } from './fake.ts';
+import { FakeTime, noSchemas, turns } from './fake.ts';
 import type { Bed } from './model.ts';
 
 export interface RealBed extends Bed {
@@ -33,6 +33,7 @@ export async function realBed(shards: number, dir: string): Promise<RealBed> {
     createStreamService({
       shards: opened.map(({ shard }) => shard),
       views: viewsOf(),
+      schemas: noSchemas,
       autoCreate: false,
       random: time.random,
     });

@@ -32,6 +32,7 @@ export const aSpec = (
   cleanup: '',
   minCompactionLagMs: 0,
   tombstoneRetentionMs: 0,
+  schemaRef: null,
   mutation: null,
   ...more,
 });
@@ -57,7 +58,11 @@ export function publishBatch(
   // A connection of its own: on a shared one a reply waits for those of earlier requests.
   const own = { ...caller };
   return new Promise((resolve) => {
-    streams.service.publishBatch(own, { stream, partition, batch, mutation, afterSeq }, resolve);
+    streams.service.publishBatch(
+      own,
+      { stream, partition, batch, mutation, afterSeq, partial: false },
+      resolve,
+    );
   });
 }
 

@@ -75,6 +75,7 @@ describe.each([1, 3])('%i shards', (shards) => {
       cleanup: '',
       minCompactionLagMs: 0,
       tombstoneRetentionMs: 0,
+      schemaRef: null,
       mutation: null,
     });
     const hello = { stream: S, group: 'g', memberId: 'm', creditBytes: 1024, startFrom: '', client: '' };
