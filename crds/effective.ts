@@ -10,6 +10,12 @@ interface Rate {
   periodMs?: number | null;
 }
 
+/** As QueueSpec and StreamSpec have it; 0: the newest. */
+interface ServedRef {
+  name?: string | null;
+  version?: number | null;
+}
+
 /** A QueueSpec as the server answers it, every default resolved (proto/flowmesh/v1/admin.proto). */
 export interface ServedQueue {
   visibilityTimeoutMs?: number | null;
@@ -37,6 +43,7 @@ export interface ServedQueue {
   onFull?: string | null;
   failedHead?: string | null;
   priorityAgingMs?: number | null;
+  schemaRef?: ServedRef | null;
 }
 
 /** A StreamSpec as the server answers it. */
@@ -47,6 +54,7 @@ export interface ServedStream {
   cleanup?: string | null;
   minCompactionLagMs?: number | null;
   tombstoneRetentionMs?: number | null;
+  schemaRef?: ServedRef | null;
 }
 
 export function effectiveQueue(queue: Queue, served: ServedQueue): Effective<QueueStatus> {
@@ -81,6 +89,7 @@ export function effectiveQueue(queue: Queue, served: ServedQueue): Effective<Que
       concurrency: given(limits?.concurrency),
     },
     retention: { finished: duration(served.retentionMs), size: size(served.retentionBytes) },
+    schemaRef: schemaRef(served.schemaRef),
   });
 }
 
@@ -97,6 +106,7 @@ export function effectiveStream(stream: Stream, served: ServedStream): Effective
       minCompactionLag: isCompacted ? duration(served.minCompactionLagMs) : undefined,
       tombstoneRetention: isCompacted ? duration(served.tombstoneRetentionMs) : undefined,
     },
+    schemaRef: schemaRef(served.schemaRef),
   });
 }
 
@@ -122,6 +132,9 @@ function rate(value: Rate | null | undefined): string | undefined {
   const { count, periodMs } = value ?? {};
   return count && periodMs ? formatRate({ count, periodMs }) : undefined;
 }
+
+const schemaRef = (ref: ServedRef | null | undefined) =>
+  ref?.name ? { name: ref.name, version: given(ref.version) } : undefined;
 
 /** `exponential` on the wire is `Exponential` in a manifest. */
 const choice = (word: string | null | undefined) =>

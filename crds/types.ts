@@ -563,6 +563,13 @@ export interface QueueStatus {
       /** As in spec. */
       size?: string;
     };
+    /** The Schema that payloads must match. */
+    schemaRef?: {
+      /** As in spec. */
+      name?: string;
+      /** As in spec. Unset means the newest. */
+      version?: number;
+    };
     /** As in spec. */
     deletionPolicy?: string;
     /** As in spec. */
@@ -859,6 +866,13 @@ export interface StreamStatus {
       minCompactionLag?: string;
       /** As in spec. */
       tombstoneRetention?: string;
+    };
+    /** The Schema that values must match. */
+    schemaRef?: {
+      /** As in spec. */
+      name?: string;
+      /** As in spec. Unset means the newest. */
+      version?: number;
     };
     /** As in spec. */
     deletionPolicy?: string;

@@ -2,14 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import { QueueSpec, StreamSpec } from '@flowmesh/protocol/gen/flowmesh.js';
+import { QueueSpec, SchemaSpec, StreamSpec } from '@flowmesh/protocol/gen/flowmesh.js';
 import { expect, expectTypeOf, test } from 'vitest';
 import { parse } from 'yaml';
 import { definitionFile, definitionOf, KINDS, type Kind, type Structural } from '../../crds/definitions.ts';
 import { typesSource } from '../../crds/generate.ts';
 import { parseManifests } from '../../crds/manifests.ts';
-import { toQueueSpec, toStreamSpec } from '../../crds/translate.ts';
-import type { Queue, Stream } from '../../crds/types.ts';
+import { toQueueSpec, toSchemaSpec, toStreamSpec } from '../../crds/translate.ts';
+import type { Queue, Schema, Stream } from '../../crds/types.ts';
 
 test('types.ts is what crds/generate.ts makes of the definitions', () => {
   const committed = readFileSync(join(import.meta.dirname, '../../crds/types.ts'), 'utf8');
@@ -171,6 +171,7 @@ spec:
       overlap: BufferOne
       catchUp: 1h
   retention: { finished: 24h, size: 1Gi }
+  schemaRef: { name: email-requested }
 `) as Queue;
   const spec = toQueueSpec(queue);
   expectTypeOf(spec).toExtend<pb.QueueSpecInput>();
@@ -210,6 +211,7 @@ spec:
     ],
     retentionMs: 86_400_000,
     retentionBytes: 1_073_741_824,
+    schemaRef: { name: 'email-requested' },
   });
 });
 
@@ -230,6 +232,7 @@ spec:
   partitions: 12
   retention: { time: 7d, size: 50Gi }
   cleanup: { policy: Both, minCompactionLag: 10m, tombstoneRetention: 2d }
+  schemaRef: { name: order, version: 2 }
 `) as Stream;
   const spec = toStreamSpec(stream);
   expectTypeOf(spec).toExtend<pb.StreamSpecInput>();
@@ -242,5 +245,33 @@ spec:
     cleanup: 'both',
     minCompactionLagMs: 600_000,
     tombstoneRetentionMs: 172_800_000,
+    schemaRef: { name: 'order', version: 2 },
+  });
+});
+
+test('a schema as the message that ApplySchema takes', () => {
+  const schema = resource(`
+apiVersion: flowmesh.io/v1alpha1
+kind: Schema
+metadata: { name: order }
+spec:
+  compatibility: Full
+  versions:
+    - version: 1
+      fields: { id: string }
+    - version: 3
+      jsonSchema: { type: object }
+      migrate: [{ remove: { field: id } }]
+`) as Schema;
+  const spec = toSchemaSpec(schema);
+  expectTypeOf(spec).toExtend<pb.SchemaSpecInput>();
+  expectTypeOf<Exclude<keyof pb.SchemaSpecInput, keyof typeof spec>>().toEqualTypeOf<'mutation'>();
+  expect(SchemaSpec.toObject(SchemaSpec.create(spec))).toEqual({
+    name: 'order',
+    compatibility: 'full',
+    versions: [
+      { version: 1, fields: '{"id":"string"}' },
+      { version: 3, jsonSchema: '{"type":"object"}', migrate: '[{"remove":{"field":"id"}}]' },
+    ],
   });
 });

@@ -191,12 +191,14 @@ test('what kubectl get -o yaml adds is accepted and status is dropped', () => {
 
 test('fields that are not served are accepted with a notice that points at them', () => {
   const { resources, notices } = parse(
-    `${head('Queue')}spec:\n  scaling: { targetRef: { kind: Job, name: w } }\n  schemaRef: { name: a }\n`,
+    `${head('Queue')}spec:\n  scaling: { targetRef: { kind: Job, name: w } }\n` +
+      `  schemaRef: { name: a }\n---\n` +
+      `${head('Schema')}spec: { versions: [{ version: 1, fields: { a: string }, migrate: [] }] }\n`,
   );
-  expect(resources).toHaveLength(1);
+  expect(resources).toHaveLength(2);
   expect(notices.map(({ line, field }) => `${line} ${field}`)).toEqual([
-    '7 spec.schemaRef',
     '6 spec.scaling',
+    '13 spec.versions[0].migrate',
   ]);
 });
 

@@ -70,6 +70,7 @@ const golden: [StreamEvent, string][] = [
     },
     '030101750653747265616d016e017300ac0200',
   ],
+  [{ type: STREAM_EVENT.schemaRefSet, no: 3, schemaRef: { name: 'order', version: 2 } }, '03056f7264657202'],
 ];
 
 test.each(golden)('event %o', (event, hex) => {
@@ -89,6 +90,13 @@ const replies: [StreamReply, string][] = [
   [
     { kind: 'published', partition: 2, firstOffset: 70_000, count: 3, appendTimeMs: 1_700_000_000_000 },
     '0102f0a2040380d095ffbc31',
+  ],
+  [
+    {
+      ...{ kind: 'published', partition: 2, firstOffset: 70_000, count: 3, appendTimeMs: 1_700_000_000_000 },
+      refused: [{ index: 300, message: 'why' }],
+    },
+    '0602f0a2040380d095ffbc3101ac0203776879',
   ],
   [
     { kind: 'committed', results: [null, { code: 'MEMBER_FENCED', message: 'why' }] },
@@ -123,8 +131,9 @@ const rows = [
       ownership: null,
       bornAt: 1,
       changedAt: 300,
+      schemaRef: { name: 'order', version: 2 },
     },
-    '01730704e80700050101ac02e8070001ac02',
+    '01730704e80700050101ac02e8070001ac02056f7264657202',
   ],
   [t.PARTITIONS, { logId: 6 }, '06'],
   [
@@ -149,6 +158,11 @@ test('rows of groups and cursors from before their times were noted', () => {
   const of = (hex: string) => new ByteReader(Buffer.from(hex, 'hex'));
   expect(t.CURSORS.decode(of('00016d02046e6f7465'))).toMatchObject({ metadata: 'note', committedAtMs: 0 });
   expect(t.GROUPS.decode(of('090504'))).toMatchObject({ initialPartitions: 4, emptySinceMs: 0 });
+});
+
+test('a row of a stream from before there were schemas', () => {
+  const row = t.STREAMS.decode(new ByteReader(Buffer.from('01730704e80700050101ac02e8070001ac02', 'hex')));
+  expect(row).toMatchObject({ changedAt: 300, schemaRef: null });
 });
 
 test('a row of a stream from before there were owners, and counters from before deletions were noted', () => {
