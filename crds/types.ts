@@ -641,7 +641,7 @@ export interface SchemaSpec {
   }[];
   /**
    * What becomes of the schema in the data plane when this object is deleted. Retain keeps it, DeleteIfEmpty
-   * deletes a schema that no queue and no stream refers to, Delete deletes it. Default Retain.
+   * and Delete delete it, unless a queue or a stream refers to it. Default Retain.
    */
   deletionPolicy?: 'Retain' | 'DeleteIfEmpty' | 'Delete';
   /**

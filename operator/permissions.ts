@@ -28,14 +28,14 @@ const apply = [...read, 'create', 'patch'] as const;
 export const PERMISSIONS: readonly Permission[] = [
   {
     group: 'flowmesh.io',
-    resources: ['flowmeshclusters', 'schemas'],
+    resources: ['flowmeshclusters'],
     verbs: watch,
     scope: 'watched',
     why: 'what is declared',
   },
   {
     group: 'flowmesh.io',
-    resources: ['queues', 'streams'],
+    resources: ['queues', 'schemas', 'streams'],
     verbs: [...read, 'patch'],
     scope: 'watched',
     why: 'what is declared; get and patch set and take away the finalizer',

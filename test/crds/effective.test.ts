@@ -62,6 +62,15 @@ test('a queue that leaves all open', () => {
   expect(toAdoption(queue)).toBe('if_identical');
 });
 
+test('the schema in force of a queue and of a stream, with its version if it is pinned', () => {
+  const queue = parsed<Queue>('Queue', { schemaRef: { name: 'order', version: 2 } });
+  const stream = parsed<Stream>('Stream', { schemaRef: { name: 'order' } });
+  if (queue === undefined || stream === undefined) throw new Error('they are valid');
+  expect(effectiveQueue(queue, served(queue)).schemaRef).toEqual({ name: 'order', version: 2 });
+  const answer = { schemaRef: { name: 'order', version: 0 } };
+  expect(effectiveStream(stream, answer).schemaRef).toEqual({ name: 'order' });
+});
+
 test('[E1] what is in force of a queue, declared again, is in force', () => {
   let seen = 0;
   const property = fc.property(anyValue(definitionOf('Queue').spec), (spec) => {

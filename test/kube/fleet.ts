@@ -1,5 +1,5 @@
-// A control plane, data planes on loopback, and the operator between them: what the specs of queues and
-// streams stand on.
+// A control plane, data planes on loopback, and the operator between them: what the specs of queues,
+// streams and schemas stand on.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -9,13 +9,14 @@ import { type Api, connect } from '../../cli/client.ts';
 import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
 import { until } from '../../e2e/parts/process.ts';
 import type { QueueObject } from '../../operator/controllers/queue/kind.ts';
+import type { SchemaObject } from '../../operator/controllers/schema/kind.ts';
 import type { StreamObject } from '../../operator/controllers/stream/kind.ts';
 import { type ServerProcess, startServerProcess } from '../support/server-process.ts';
 import { installDefinitions, PLURALS } from './definitions.ts';
 import type { Options } from './operator-process.ts';
 
 export type Kind = keyof typeof PLURALS;
-export type AnyObject = QueueObject | StreamObject;
+export type AnyObject = QueueObject | SchemaObject | StreamObject;
 
 export interface Operator {
   readonly child: ChildProcess;

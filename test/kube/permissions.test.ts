@@ -10,15 +10,12 @@ import { applyInstall } from './install.ts';
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'patch flowmesh.io/queues': 'finalizers come with a data plane: test/kube/queues.test.ts',
   'patch flowmesh.io/streams': 'as queues',
+  'patch flowmesh.io/schemas': 'as queues',
   'get flowmesh.io/queues': 'when a finalizer meets a change of somebody else: test/kube/operator',
   'get flowmesh.io/streams': 'as queues',
+  'get flowmesh.io/schemas': 'as queues',
   'get /namespaces': 'kube-system, once a data plane is there: test/kube/queues.test.ts',
   'patch events.k8s.io/events': 'the count of an event that repeats: test/operator/kube',
-  ...Object.fromEntries(
-    ['list flowmesh.io/schemas', 'watch flowmesh.io/schemas', 'patch flowmesh.io/schemas/status'].map(
-      (each) => [each, 'their controller is to come'],
-    ),
-  ),
   'update flowmesh.io/flowmeshclusters/finalizers': 'asked by an admission plugin that is off here',
 };
 

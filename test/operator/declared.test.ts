@@ -5,57 +5,17 @@ import { decide, FINALIZER, PAUSED, type World } from '../../operator/controller
 import type { Declaration, DeclaredObject } from '../../operator/controllers/declared/kinds.ts';
 import { admits, type ClusterObject, rivalOf } from '../../operator/controllers/declared/reference.ts';
 import { verdictStatus } from '../../operator/controllers/declared/status.ts';
-
-const NOW = Date.parse('2026-11-26T12:00:00Z');
-const at = (ms: number) => new Date(NOW + ms).toISOString();
-
-function anObject(metadata: Partial<DeclaredObject['metadata']> = {}, more: Partial<DeclaredObject> = {}) {
-  const base = { name: 'emails', namespace: 'shop', uid: 'u1', generation: 2, creationTimestamp: at(-1e6) };
-  return { spec: {}, ...more, metadata: { ...base, ...metadata } } as DeclaredObject;
-}
-
-const aCluster = (spec: ClusterObject['spec'] = {}): ClusterObject => ({
-  metadata: { name: 'main', namespace: 'infra', uid: 'c1' },
-  spec,
-});
-
-const FACTS = {
-  nameField: 'queueName',
-  figures: undefined,
-  oldestReadyAtMs: 0,
-  isOurs: false,
-  isListed: false,
-  scales: false,
-};
-const aWorld = (world: Partial<World> = {}): World => ({
-  ...{ name: 'emails', clusterKey: 'infra/main', view: { kind: 'serving', cluster: aCluster() } },
-  ...{ rival: undefined, problems: [], plane: 'up', isAsDeclared: false, facts: FACTS },
-  ...{ deletionWaitMs: 60_000 },
-  ...world,
-});
-
-const DECLARATION: Declaration = {
-  ...{ result: 'created', changes: [], drifted: false, effective: { fair: false } },
-  figures: { waiting: 0 },
-};
-
-/** As it is after a declaration that went well. */
-function aSynced(facts: Partial<World['facts']> = {}): DeclaredObject {
-  const object = anObject();
-  const world = aWorld({ facts: { ...FACTS, ...facts } });
-  const verdict = { kind: 'synced', declaration: DECLARATION } as const;
-  return { ...object, status: verdictStatus(object, world, verdict, NOW - 100_000) };
-}
-
-/** What a plan comes to, in short. */
-function planOf(object: DeclaredObject, world: World) {
-  const plan = decide(object, world, NOW);
-  const status = typeof plan.status === 'function' ? plan.status([]) : plan.status;
-  const shown = status?.conditions
-    ?.slice(0, 3)
-    .map(({ type, status: is, reason }) => `${type}=${is}/${reason}`);
-  return { plan, does: plan.actions?.map(({ kind }) => kind) ?? [], shown };
-}
+import {
+  aCluster,
+  anObject,
+  aSynced,
+  at,
+  aWorld,
+  DECLARATION,
+  FACTS,
+  NOW,
+  planOf,
+} from './declared-builders.ts';
 
 describe('a queue or stream that is there', () => {
   test('is declared, with its finalizer on before', () => {

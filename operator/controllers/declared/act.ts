@@ -1,4 +1,4 @@
-// Carries out what was decided about a queue or stream in its data plane, and tells what came of it.
+// Carries out what was decided about a queue, stream or schema in its data plane, and tells what came of it.
 //   T1. What the server refuses for good is an answer, not a failure: trying again is no use until something
 //       changes. Everything else is thrown, and comes back with backoff.
 //   T2. A deletion takes only what belongs to this object; what is gone or belongs to another one is done.
@@ -27,6 +27,7 @@ const REFUSALS: ReadonlySet<string> = new Set([
     'STALE_GENERATION',
     'INVALID_ARGUMENT',
     'CROSS_SHARD',
+    'SCHEMA_INVALID',
   ],
 ]);
 
@@ -90,11 +91,18 @@ export async function remove<T extends DeclaredObject>(
     await ignoringGone(kind.remove(connection, { name, ifEmpty: policy === 'DeleteIfEmpty', owner }, signal));
     tell(deletionEvent('Deleted', `${what} is deleted`));
   } catch (error) {
-    if (!(error instanceof FlowError) || error.code !== 'NOT_EMPTY') throw error;
+    const kept = error instanceof FlowError ? KEPT[error.code] : undefined;
+    if (kept === undefined) throw error;
     await release();
-    tell(deletionEvent('NotEmpty', `${what} stays, it is not empty; it belongs to nobody now`));
+    tell(deletionEvent(kept.reason, `${what} stays, ${kept.why}; it belongs to nobody now`));
   }
 }
+
+/** Why something is not deleted after all. */
+const KEPT: Readonly<Record<string, { reason: Reason; why: string }>> = {
+  NOT_EMPTY: { reason: 'NotEmpty', why: 'it is not empty' },
+  SCHEMA_IN_USE: { reason: 'InUse', why: 'queues or streams without objects refer to it' },
+};
 
 /** T2 */
 async function ignoringGone(done: Promise<unknown>): Promise<void> {
@@ -106,4 +114,6 @@ async function ignoringGone(done: Promise<unknown>): Promise<void> {
   }
 }
 
-const GONE: ReadonlySet<string> = new Set(['QUEUE_NOT_FOUND', 'STREAM_NOT_FOUND', 'OWNED_BY_OTHER']);
+const GONE: ReadonlySet<string> = new Set([
+  ...['QUEUE_NOT_FOUND', 'STREAM_NOT_FOUND', 'SCHEMA_NOT_FOUND', 'OWNED_BY_OTHER'],
+]);

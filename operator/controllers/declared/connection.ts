@@ -19,8 +19,10 @@ type Call<Request, Response> = (request: Request, signal: AbortSignal) => Promis
 export interface Connection {
   readonly declareQueue: Call<pb.DeclareQueueRequestInput, pb.DeclareQueueResponse>;
   readonly declareStream: Call<pb.DeclareStreamRequestInput, pb.DeclareStreamResponse>;
+  readonly declareSchema: Call<pb.DeclareSchemaRequestInput, pb.DeclareSchemaResponse>;
   readonly deleteQueue: Call<pb.DeleteQueueRequestInput, pb.DeleteQueueResponse>;
   readonly deleteStream: Call<pb.DeleteStreamRequestInput, pb.DeleteStreamResponse>;
+  readonly deleteSchema: Call<pb.DeleteSchemaRequestInput, pb.DeleteSchemaResponse>;
   readonly releaseOwner: Call<pb.ReleaseOwnerRequestInput, pb.ReleaseOwnerResponse>;
   readonly listFigures: Call<pb.ListFiguresRequestInput, pb.ListFiguresResponse>;
   /** Ends with an error when the connection does, in silence when `signal` aborts. */
@@ -61,8 +63,10 @@ export function dial({ address, token, authorities }: Endpoint, wallMs: () => nu
   return {
     declareQueue: unary(client.declareQueue),
     declareStream: unary(client.declareStream),
+    declareSchema: unary(client.declareSchema),
     deleteQueue: unary(client.deleteQueue),
     deleteStream: unary(client.deleteStream),
+    deleteSchema: unary(client.deleteSchema),
     releaseOwner: unary(client.releaseOwner),
     listFigures: unary(client.listFigures),
     watch: (signal) => watch(client, metadata, signal),

@@ -1,7 +1,8 @@
-// The controllers of queues and streams: informers, what brings an object back, and what is gathered of it.
-//   C1. Both kinds share the data planes, so that there is one watch and one list of figures for a cluster.
-//   C2. An object comes back when it changes, its cluster, its namespace's labels, a rival of its name, or
-//       its data plane; without any of that at the resync only.
+// The controllers of queues, streams and schemas: informers, what brings an object back, and what is gathered
+// of it.
+//   C1. All kinds share the data planes, so that there is one watch and one list of figures for a cluster.
+//   C2. An object comes back when it changes, its cluster, its namespace's labels, a rival of its name, the
+//       schema that it names or who names it, or its data plane; without any of that at the resync only.
 import { inOneLine, judge, problemsIn } from '../../../crds/judge.ts';
 import type { Writer } from '../../kube/apply.ts';
 import { beyondStatus, type ReconcileContext, type Source, watched } from '../../kube/controller.ts';
@@ -10,6 +11,9 @@ import type { Informer } from '../../kube/informer.ts';
 import { type KubeObject, keyOf, type Resource } from '../../kube/objects.ts';
 import { reconciler } from '../../kube/reconciler.ts';
 import { QUEUE } from '../queue/kind.ts';
+import { SCHEMA } from '../schema/kind.ts';
+import { linkSources, type Objects, schemasIn, usersOf } from '../schema/links.ts';
+import { usedSchemas, viewSchema } from '../schema/reference.ts';
 import { STREAM } from '../stream/kind.ts';
 import { declare, type Place, remove } from './act.ts';
 import { type Action, DELETION_WAIT_MS, decide, FINALIZER, type Reason, type World } from './decide.ts';
@@ -41,11 +45,14 @@ interface Shared {
   readonly host: ControllerHost;
   readonly clusters: Informer<ClusterObject>;
   readonly namespaces: Informer;
+  readonly objects: Objects;
   readonly planes: Planes;
   readonly clusterUid: () => Promise<string>;
   readonly resyncMs: number | undefined;
   readonly deletionWaitMs: number;
 }
+
+const KINDS = [QUEUE, STREAM, SCHEMA] as unknown as DeclaredKind[];
 
 export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): void {
   const clusters = host.informer({ resource: CLUSTERS });
@@ -65,12 +72,27 @@ export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {
     host,
     clusters,
     namespaces,
+    objects: Object.fromEntries(KINDS.map((kind) => [kind.kind, informerOf(host, kind)])) as Objects,
     planes,
     clusterUid,
     ...{ resyncMs: o.resyncMs, deletionWaitMs: o.deletionWaitMs ?? DELETION_WAIT_MS },
   };
-  register(shared, QUEUE as unknown as DeclaredKind);
-  register(shared, STREAM as unknown as DeclaredKind);
+  for (const kind of KINDS) register(shared, kind);
+}
+
+const claimOf = (object: DeclaredObject, kind: DeclaredKind) =>
+  `${clusterKeyOf(object)} ${kind.nameOf(object)}`;
+
+function informerOf(host: ControllerHost, kind: DeclaredKind): Informer<DeclaredObject> {
+  return host.informer({
+    resource: kind.resource,
+    indexes: {
+      cluster: (object) => [clusterKeyOf(object)],
+      claim: (object) => [claimOf(object, kind)],
+      namespace: ({ metadata }) => [metadata.namespace ?? ''],
+      schema: usedSchemas,
+    },
+  });
 }
 
 /** Until it fails. */
@@ -86,25 +108,17 @@ function remembered<T>(get: () => Promise<T>): () => Promise<T> {
 }
 
 function register(shared: Shared, kind: DeclaredKind): void {
-  const { host, planes, resyncMs } = shared;
-  const claimOf = (object: DeclaredObject) => `${clusterKeyOf(object)} ${kind.nameOf(object)}`;
-  const informer = host.informer({
-    resource: kind.resource,
-    indexes: {
-      cluster: (object) => [clusterKeyOf(object)],
-      claim: (object) => [claimOf(object)],
-      namespace: ({ metadata }) => [metadata.namespace ?? ''],
-    },
-  });
+  const { host, objects, planes, resyncMs } = shared;
+  const informer = objects[kind.kind];
   const name = `flowmesh-${kind.kind}`;
   const writer = host.writer(name);
   const recorder = host.recorder<Reason>(`flowmesh.io/${kind.kind}-controller`);
   const rivals = (object: DeclaredObject) =>
-    informer.byIndex('claim', claimOf(object)).filter((each) => each !== object);
+    informer.byIndex('claim', claimOf(object, kind)).filter((each) => each !== object);
   host.controller({
     name: kind.kind,
     primary: informer,
-    sources: sourcesOf(shared, kind, informer, rivals),
+    sources: [...sourcesOf(shared, kind, informer, rivals), ...linkSources(objects, kind.kind)],
     concerns: beyondStatus,
     workersMax: WORKERS_MAX,
     backoff: BACKOFF,
@@ -132,13 +146,14 @@ function register(shared: Shared, kind: DeclaredKind): void {
   });
 }
 
+const keys = (objects: readonly KubeObject[]) => objects.map(({ metadata }) => keyOf(metadata));
+
 function sourcesOf(
   { clusters, namespaces, planes }: Shared,
   kind: DeclaredKind,
   informer: Informer<DeclaredObject>,
   rivals: (object: DeclaredObject) => DeclaredObject[],
 ): Source[] {
-  const keys = (objects: readonly KubeObject[]) => objects.map(({ metadata }) => keyOf(metadata));
   return [
     watched(clusters, ({ metadata }) => keys(informer.byIndex('cluster', keyOf(metadata))), beyondStatus),
     watched(
@@ -171,10 +186,11 @@ function sourcesOf(
 
 function gather(
   object: DeclaredObject,
-  { clusters, namespaces, planes, deletionWaitMs }: Shared,
+  shared: Shared,
   kind: DeclaredKind,
   others: readonly DeclaredObject[],
 ): World {
+  const { clusters, namespaces, objects, planes, deletionWaitMs } = shared;
   const labelsOf = (namespace = ''): Labels => {
     const known = namespaces.get(keyOf({ name: namespace }))?.metadata.labels;
     return { 'kubernetes.io/metadata.name': namespace, ...known };
@@ -190,23 +206,26 @@ function gather(
     object,
     others.filter((each) => viewOf(each).kind !== 'denied'),
   );
+  const users = kind.kind === 'schema' ? usersOf(object, objects) : [];
   const isAsDeclared = plane !== undefined && planes.isAsDeclared(object, kind.kind, name, plane);
   return {
     name,
     clusterKey: clusterKeyOf(object),
     view,
     rival: rival && `${kind.resource.kind} ${keyOf(rival.metadata)}`,
+    schema: viewSchema(object, schemasIn(objects)),
+    users,
     problems: isAsDeclared ? [] : problemsOf(object, kind),
     plane: plane?.state ?? 'connecting',
     isAsDeclared,
     deletionWaitMs,
     facts: {
-      nameField: kind.nameField,
-      figures: isOurs ? kind.figures(summary) : undefined,
-      oldestReadyAtMs: isOurs ? kind.oldestReadyAtMs(summary) : 0,
+      always: kind.always(name, users.length),
+      figures: isOurs ? kind.figures?.(summary) : undefined,
+      oldestReadyAtMs: (isOurs && kind.oldestReadyAtMs?.(summary)) || 0,
       isOurs,
       isListed: summary !== undefined,
-      scales: kind.scales(object),
+      scales: kind.scales?.(object),
     },
   };
 }
@@ -214,7 +233,10 @@ function gather(
 /** What the API server has let pass: its definitions cannot say it, or are older than the operator. */
 function problemsOf({ metadata, spec }: DeclaredObject, { resource }: DeclaredKind): string[] {
   const { name, namespace } = metadata;
-  const verdict = judge(resource.kind as 'Queue' | 'Stream', { metadata: { name, namespace }, spec });
+  const verdict = judge(resource.kind as 'Queue' | 'Schema' | 'Stream', {
+    metadata: { name, namespace },
+    spec,
+  });
   return problemsIn(verdict).map(inOneLine);
 }
 

@@ -1,13 +1,16 @@
-// What to do about one queue or stream. Pure, the same for both.
+// What to do about one queue, stream or schema. Pure, the same for all.
 //   D1. Nothing is asked of a data plane that is not reachable, not allowed or not there: the status says
 //       why, and whoever can tell of a change (a watch, never a timer) brings the object back.
 //   D2. It is declared once by this process for each generation, and again when something says that it is
 //       not as declared: the change feed, or figures that were listed after the declaration.
-//   D3. A deletion ends in any case: at once where no data plane can be asked, else within a bound.
+//   D3. A deletion ends in any case: at once where no data plane can be asked, else within a bound. It waits
+//       longer only for people: a schema goes after the last object that refers to it.
 import { ERRORS, FlowError } from '@flowmesh/protocol';
+import { conditionOf } from '../../kube/conditions.ts';
 import type { EventDraft } from '../../kube/events.ts';
-import { isTerminating, type Key } from '../../kube/objects.ts';
+import { isTerminating, type Key, nameOf } from '../../kube/objects.ts';
 import type { Outcome, Plan } from '../../kube/reconciler.ts';
+import { type SchemaView, usersText } from '../schema/reference.ts';
 import type { DeclaredObject, DeclaredStatus } from './kinds.ts';
 import type { ClusterView } from './reference.ts';
 import { type Facts, reasonOf, type Verdict, verdictStatus } from './status.ts';
@@ -22,24 +25,33 @@ export type Action =
   | { readonly kind: 'declare' }
   | { readonly kind: 'remove'; readonly policy: 'Retain' | 'DeleteIfEmpty' | 'Delete' };
 
-export type Reason =
-  | 'Adopted'
-  | 'ClusterNotFound'
-  | 'ClusterStopped'
-  | 'ClusterTerminating'
-  | 'Created'
-  | 'DataPlaneNotAsked'
-  | 'Deleted'
-  | 'DriftCorrected'
-  | 'Invalid'
-  | 'NameTaken'
-  | 'NotEmpty'
-  | 'Paused'
-  | 'RefNotPermitted'
-  | 'Refused'
-  | 'Released'
-  | 'Unreachable'
-  | 'Updated';
+/** Of events, and of conditions that are not as one wants; docs/reference/controllers.md has the cures. */
+export const REASONS = [
+  'Adopted',
+  'ClusterNotFound',
+  'ClusterStopped',
+  'ClusterTerminating',
+  'Created',
+  'DataPlaneNotAsked',
+  'Deleted',
+  'Deleting',
+  'DriftCorrected',
+  'InUse',
+  'Invalid',
+  'NameTaken',
+  'NotEmpty',
+  'Paused',
+  'RefNotPermitted',
+  'Refused',
+  'Released',
+  'SchemaElsewhere',
+  'SchemaNotFound',
+  'SchemaNotReady',
+  'SchemaVersionNotFound',
+  'Unreachable',
+  'Updated',
+] as const;
+export type Reason = (typeof REASONS)[number];
 
 export interface World {
   readonly name: string;
@@ -47,6 +59,10 @@ export interface World {
   readonly view: ClusterView;
   /** `namespace/name` of the object that has the name. */
   readonly rival: string | undefined;
+  /** The one that it names. */
+  readonly schema: SchemaView;
+  /** `Queue namespace/name` of each that refers to it. */
+  readonly users: readonly string[];
   /** What is wrong with the spec, where the API server has let it pass. */
   readonly problems: readonly string[];
   readonly plane: 'connecting' | 'up' | 'down';
@@ -69,6 +85,7 @@ export function decide(object: DeclaredObject, world: World, nowMs: number): Dec
     const verdict = lastVerdict(object);
     if (verdict !== undefined) return tell(object, world, verdict, nowMs);
   }
+  if (world.schema.kind === 'pending') return tell(object, world, pending(world.schema), nowMs);
   return {
     finalizer: 'on',
     actions: [{ kind: 'declare' }],
@@ -84,12 +101,13 @@ function tell(object: DeclaredObject, world: World, verdict: Verdict, nowMs: num
   return { status, events: [{ type: 'Warning', reason: verdict.reason, action: 'Reconcile', note }] };
 }
 
+const obstacle = (of: 'Accepted' | 'Synced', reason: Reason, message: string): Verdict => {
+  return { kind: 'obstacle', of, reason, message };
+};
+
 /** What keeps it from being declared, the first that holds. */
 function obstacleOf(object: DeclaredObject, world: World): Verdict | undefined {
   const { clusterKey, view, rival, problems } = world;
-  const obstacle = (of: 'Accepted' | 'Synced', reason: Reason, message: string): Verdict => {
-    return { kind: 'obstacle', of, reason, message };
-  };
   if (object.metadata.annotations?.[PAUSED] === 'true') {
     return obstacle('Synced', 'Paused', `left alone: remove the annotation ${PAUSED} to go on`);
   }
@@ -108,6 +126,8 @@ function obstacleOf(object: DeclaredObject, world: World): Verdict | undefined {
     const message = `${rival} is older and has ${world.name} on ${clusterKey}: delete one of them`;
     return obstacle('Accepted', 'NameTaken', message);
   }
+  const unusable = unusableSchema(world);
+  if (unusable !== undefined) return unusable;
   if (view.kind === 'terminating') {
     return obstacle('Synced', 'ClusterTerminating', `FlowMeshCluster ${clusterKey} is being deleted`);
   }
@@ -117,12 +137,36 @@ function obstacleOf(object: DeclaredObject, world: World): Verdict | undefined {
   return undefined;
 }
 
-const unreachable = ({ clusterKey }: World): Verdict => ({
-  ...{ kind: 'obstacle', of: 'Synced', reason: 'Unreachable' },
-  message:
+function unusableSchema({ schema, clusterKey }: World): Verdict | undefined {
+  if (schema.kind === 'missing') {
+    const message = `there is no Schema ${schema.key}: create it, or correct spec.schemaRef`;
+    return obstacle('Accepted', 'SchemaNotFound', message);
+  }
+  if (schema.kind === 'elsewhere') {
+    const message =
+      `Schema ${schema.key} is kept on ${schema.clusterKey}, not on ${clusterKey}: ` +
+      'refer to a Schema with the same clusterRef';
+    return obstacle('Accepted', 'SchemaElsewhere', message);
+  }
+  if (schema.kind !== 'no-version') return undefined;
+  const message =
+    `Schema ${schema.key} has no version ${schema.version}: ` +
+    'add it to its spec.versions, or correct spec.schemaRef.version';
+  return obstacle('Accepted', 'SchemaVersionNotFound', message);
+}
+
+function pending({ key }: { key: Key }): Verdict {
+  const { namespace, name } = nameOf(key);
+  const message = `Schema ${key} is not in force yet: see kubectl -n ${namespace} describe schema ${name}`;
+  return obstacle('Synced', 'SchemaNotReady', message);
+}
+
+function unreachable({ clusterKey }: World): Verdict {
+  const message =
     `the data plane of ${clusterKey} cannot be reached: ` +
-    'see its pods, and kubectl describe flowmeshcluster',
-});
+    'see its pods, and kubectl describe flowmeshcluster';
+  return obstacle('Synced', 'Unreachable', message);
+}
 
 /** Of a declaration that stands: undefined if the status at hand is about another one. */
 function lastVerdict({ metadata, status }: DeclaredObject): Verdict | undefined {
@@ -145,9 +189,8 @@ function failureText(error: unknown): string {
 }
 
 function decideDeletion(object: DeclaredObject, world: World, nowMs: number): DeclaredPlan {
-  const { view, plane, clusterKey, name, deletionWaitMs } = world;
+  const { view, plane, clusterKey, name, deletionWaitMs, users } = world;
   if (!object.metadata.finalizers?.includes(FINALIZER)) return {};
-  const waitedMs = nowMs - Date.parse(object.metadata.deletionTimestamp ?? '');
   const policy = object.spec.deletionPolicy ?? 'Retain';
   const giveUp = (why: string): DeclaredPlan => {
     const note =
@@ -156,12 +199,37 @@ function decideDeletion(object: DeclaredObject, world: World, nowMs: number): De
     return { finalizer: 'off', events: [deletionEvent('DataPlaneNotAsked', note)] };
   };
   if (view.kind !== 'serving') return giveUp(`FlowMeshCluster ${clusterKey} ${GONE[view.kind]}`);
+  if (users.length > 0) return tell(object, world, inUse(users), nowMs);
+  const { sinceMs, ...held } = afterHold(object, world, nowMs);
+  const waitedMs = nowMs - sinceMs;
   if (plane !== 'up') {
     if (waitedMs >= deletionWaitMs) return giveUp(`the data plane of ${clusterKey} cannot be reached`);
-    return { requeueAfterMs: Math.max(1000, deletionWaitMs - waitedMs) };
+    return { ...held, requeueAfterMs: Math.max(1000, deletionWaitMs - waitedMs) };
   }
   if (waitedMs >= REFUSING_MS) return giveUp(`the data plane of ${clusterKey} did not do it`);
-  return { finalizer: 'off', actions: [{ kind: 'remove', policy }] };
+  return { ...held, finalizer: 'off', actions: [{ kind: 'remove', policy }] };
+}
+
+/** From when on its bounds count. The end of a hold is remembered in the status. */
+function afterHold(
+  object: DeclaredObject,
+  world: World,
+  nowMs: number,
+): { sinceMs: number; status?: DeclaredStatus } {
+  const synced = conditionOf(object.status?.conditions, 'Synced');
+  const isHeld = synced?.reason === 'InUse';
+  if (!isHeld && synced?.reason !== 'Deleting')
+    return { sinceMs: Date.parse(object.metadata.deletionTimestamp ?? '') };
+  const deleting = obstacle('Synced', 'Deleting', 'being deleted: nothing refers to it any more');
+  const status = verdictStatus(object, world, deleting, nowMs);
+  return { sinceMs: isHeld ? nowMs : Date.parse(synced.lastTransitionTime), status };
+}
+
+function inUse(users: readonly string[]): Verdict {
+  const message =
+    `being deleted, and held while these refer to it: ${usersText(users)}; ` +
+    'delete them, or take spec.schemaRef out of them';
+  return obstacle('Synced', 'InUse', message);
 }
 
 const GONE = {
@@ -171,7 +239,8 @@ const GONE = {
   stopped: 'has 0 replicas',
 } as const;
 
+const WARNINGS: ReadonlySet<Reason> = new Set(['DataPlaneNotAsked', 'InUse', 'NotEmpty']);
+
 export const deletionEvent = (reason: Reason, note: string): EventDraft<Reason> => ({
-  ...{ type: reason === 'DataPlaneNotAsked' || reason === 'NotEmpty' ? 'Warning' : 'Normal' },
-  ...{ reason, action: 'Delete', note },
+  ...{ type: WARNINGS.has(reason) ? 'Warning' : 'Normal', reason, action: 'Delete', note },
 });

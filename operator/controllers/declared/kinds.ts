@@ -1,4 +1,4 @@
-// What queues and streams have in common for the operator, and what each kind brings.
+// What queues, streams and schemas have in common for the operator, and what each kind brings.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Condition } from '../../kube/conditions.ts';
 import type { KubeObject, Resource } from '../../kube/objects.ts';
@@ -10,7 +10,9 @@ export interface DeclaredObject extends KubeObject {
     clusterRef?: { name: string; namespace?: string };
     deletionPolicy?: 'Retain' | 'DeleteIfEmpty' | 'Delete';
     adoptionPolicy?: 'IfIdentical' | 'Always' | 'Never';
-    schemaRef?: unknown;
+    schemaRef?: { name: string; version?: number };
+    /** Of a schema. */
+    versions?: readonly { version: number }[];
   };
   status?: DeclaredStatus;
 }
@@ -20,7 +22,8 @@ export interface DeclaredStatus {
   conditions?: Condition[];
   oldestReadyAt?: string;
   figures?: object;
-  effective?: object;
+  latestVersion?: number;
+  effective?: { clusterRef?: object; schemaRef?: { name?: string } };
 }
 
 /** What a declaration came to. */
@@ -30,8 +33,10 @@ export interface Declaration {
   readonly drifted: boolean;
   /** For status.effective. */
   readonly effective: object;
-  /** Until the first list has them. */
-  readonly figures: object;
+  /** Until the first list has them; unset: its kind has none. */
+  readonly figures?: object;
+  /** Of a schema. */
+  readonly latestVersion?: number;
 }
 
 export interface DeclaredKind<T extends DeclaredObject = DeclaredObject, K extends Kind = Kind> {
@@ -39,8 +44,8 @@ export interface DeclaredKind<T extends DeclaredObject = DeclaredObject, K exten
   readonly resource: Resource<T>;
   /** In the data plane. */
   nameOf(object: T): string;
-  /** The field of status that says it. */
-  readonly nameField: string;
+  /** Fields of its status that hold whatever the data plane says. `users` is how many objects refer to it. */
+  always(name: string, users: number): object;
   declare(
     connection: Connection,
     object: T,
@@ -52,10 +57,10 @@ export interface DeclaredKind<T extends DeclaredObject = DeclaredObject, K exten
     request: { name: string; ifEmpty: boolean; owner: pb.OwnerInput },
     signal: AbortSignal,
   ): Promise<unknown>;
-  figures(summary: Summaries[K]): object;
-  oldestReadyAtMs(summary: Summaries[K]): number;
+  figures?(summary: Summaries[K]): object;
+  oldestReadyAtMs?(summary: Summaries[K]): number;
   /** Whether it asks for scaling. */
-  scales(object: T): boolean;
+  scales?(object: T): boolean;
 }
 
 /** Counts to two significant digits, as ListFigures gives them. */

@@ -11,12 +11,17 @@ import type { KubeLog } from '../../kube/telemetry.ts';
 import { type Runtime, sleep } from '../../runtime.ts';
 import type { Connection } from './connection.ts';
 
-export type Kind = 'queue' | 'stream';
+export type Kind = 'queue' | 'stream' | 'schema';
 
 export interface Summaries {
   queue: pb.QueueSummary;
   stream: pb.StreamSummary;
+  schema: pb.SchemaSummary;
 }
+
+type Listed = { readonly [K in Kind]: Map<string, Summaries[K]> };
+
+const nothingListed = (): Listed => ({ queue: new Map(), stream: new Map(), schema: new Map() });
 
 export interface PlaneEvents {
   /** Figures of that kind and name are not what they were; unset: up or down, anything may be different. */
@@ -49,10 +54,7 @@ const JITTER = 0.1;
 export class Plane {
   readonly #p: PlaneParts;
   readonly #aborter = new AbortController();
-  readonly #figures = {
-    queue: new Map<string, pb.QueueSummary>(),
-    stream: new Map<string, pb.StreamSummary>(),
-  };
+  #figures = nothingListed();
   #listedAtMs = 0;
   #state: 'connecting' | 'up' | 'down' = 'connecting';
   #connection: Connection | undefined;
@@ -81,7 +83,7 @@ export class Plane {
   }
 
   summary<K extends Kind>(kind: K, name: string): Summaries[K] | undefined {
-    return this.#figures[kind].get(name) as Summaries[K] | undefined;
+    return this.#figures[kind].get(name);
   }
 
   /** Where it is or how one gets in may be different: connects anew. */
@@ -179,22 +181,20 @@ export class Plane {
   /** Answers come in pages, and count when all have come. */
   async #list(connection: Connection, signal: AbortSignal): Promise<void> {
     const startedMs = this.#p.runtime.monotonicMs();
-    const queues = new Map<string, pb.QueueSummary>();
-    const streams = new Map<string, pb.StreamSummary>();
+    const listed = nothingListed();
     let cursor = '';
     do {
       const page = await connection.listFigures({ cursor, limit: PAGE, bucketed: true }, signal);
-      for (const each of page.queues) queues.set(each.name, each);
-      for (const each of page.streams) streams.set(each.name, each);
+      for (const each of page.queues) listed.queue.set(each.name, each);
+      for (const each of page.streams) listed.stream.set(each.name, each);
+      for (const each of page.schemas) listed.schema.set(each.name, each);
       cursor = page.cursor;
     } while (cursor !== '');
-    const before = { ...this.#figures };
-    this.#figures.queue = queues;
-    this.#figures.stream = streams;
+    const before = this.#figures;
+    this.#figures = listed;
     this.#listedAtMs = startedMs;
     if (this.#state !== 'up') return;
-    this.#tellDifferences('queue', before.queue, queues);
-    this.#tellDifferences('stream', before.stream, streams);
+    for (const kind of Object.keys(listed) as Kind[]) this.#tellDifferences(kind, before[kind], listed[kind]);
   }
 
   #tellDifferences(kind: Kind, before: ReadonlyMap<string, object>, now: ReadonlyMap<string, object>): void {

@@ -1,10 +1,10 @@
-// The status of a queue or stream. Pure.
+// The status of a queue, stream or schema. Pure.
 //   S1. A status that says the same is the same, byte for byte: messages hold nothing that moves by itself.
 //   S2. What is not known now stays as it was last known: figures and effective values of an unreachable data
 //       plane are the last ones, and Ready says that they are.
 //   S3. A date of the oldest waiting job moves only when its age is otherwise by more than a tenth, and is
 //       shown from OLDEST_SHOWN_MS on: a queue that keeps up costs no writes.
-import { type Condition, conditionOf, nextConditions, type WantedCondition } from '../../kube/conditions.ts';
+import { conditionOf, nextConditions, type WantedCondition } from '../../kube/conditions.ts';
 import type { Reason } from './decide.ts';
 import type { Declaration, DeclaredObject, DeclaredStatus } from './kinds.ts';
 
@@ -26,14 +26,16 @@ export type Verdict =
 
 /** What the last list of figures says of it, as the kind reads it. */
 export interface Facts {
-  readonly nameField: string;
+  /** Fields of the status that hold whatever the data plane says. */
+  readonly always: object;
   readonly figures: object | undefined;
   readonly oldestReadyAtMs: number;
   /** It is there, and belongs to this object. */
   readonly isOurs: boolean;
   /** It is in the list, whoever has it. */
   readonly isListed: boolean;
-  readonly scales: boolean;
+  /** Whether it asks for scaling; unset: its kind cannot. */
+  readonly scales: boolean | undefined;
 }
 
 export const reasonOf = (object: DeclaredObject, type: string): string | undefined =>
@@ -41,20 +43,20 @@ export const reasonOf = (object: DeclaredObject, type: string): string | undefin
 
 export function verdictStatus(
   object: DeclaredObject,
-  world: { readonly name: string; readonly facts: Facts },
+  { facts }: { readonly facts: Facts },
   verdict: Verdict,
   nowMs: number,
 ): DeclaredStatus {
-  const { facts, name } = world;
   const before = object.status;
   const generation = object.metadata.generation ?? 1;
   const declaration = verdict.kind === 'synced' ? verdict.declaration : undefined;
+  const latestVersion = declaration?.latestVersion ?? before?.latestVersion;
   const wanted = [
     acceptedOf(verdict),
     syncedOf(verdict),
     readyOf(object, verdict, facts),
-    driftedOf(before?.conditions, verdict, declaration, nowMs),
-    scalingOf(facts),
+    driftedOf(object, verdict, latestVersion, nowMs),
+    ...scalingOf(facts),
   ].map((each): WantedCondition => ({ ...each, observedGeneration: generation }));
   const oldest = oldestOf(before?.oldestReadyAt, facts, nowMs);
   const figures = facts.figures ?? before?.figures ?? declaration?.figures;
@@ -62,9 +64,10 @@ export function verdictStatus(
   return {
     observedGeneration: generation,
     conditions: nextConditions(before?.conditions, wanted, nowMs),
-    [facts.nameField]: name,
+    ...facts.always,
     ...(oldest !== undefined && { oldestReadyAt: oldest }),
     ...(figures !== undefined && { figures }),
+    ...(latestVersion !== undefined && { latestVersion }),
     ...(effective !== undefined && { effective }),
   };
 }
@@ -82,7 +85,13 @@ function acceptedOf(verdict: Verdict): Saying {
 }
 
 /** Whether the data plane has it, where nobody can look. */
-const UNKNOWN: ReadonlySet<string> = new Set(['Unreachable', 'ClusterStopped', 'Paused']);
+const UNKNOWN: ReadonlySet<string> = new Set(['Unreachable', 'ClusterStopped', 'Deleting', 'Paused']);
+
+/** What keeps spec from being in force, and takes nothing from what is. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  ...['InUse', 'Invalid', 'Paused', 'Refused'],
+  ...['SchemaElsewhere', 'SchemaNotFound', 'SchemaNotReady', 'SchemaVersionNotFound'],
+]);
 
 function syncedOf(verdict: Verdict): Saying {
   if (verdict.kind === 'synced') return say('Synced', 'True', 'Declared', 'the cluster has what spec says');
@@ -102,30 +111,33 @@ function readyOf(object: DeclaredObject, verdict: Verdict, { isOurs, isListed }:
   const { reason, message } = verdict;
   // Until the first list of figures, what was said last.
   const was = conditionOf(object.status?.conditions, 'Ready')?.status === 'True';
-  if ((isOurs || (!isListed && was)) && (reason === 'Refused' || reason === 'Paused' || reason === 'Invalid'))
+  if ((isOurs || (!isListed && was)) && HARMLESS.has(reason))
     return say('Ready', 'True', reason, `it can be used, not as spec says: ${message}`);
   return say('Ready', reason === 'Unreachable' ? 'Unknown' : 'False', reason, message);
 }
 
 function driftedOf(
-  before: readonly Condition[] | undefined,
+  { status, spec }: DeclaredObject,
   verdict: Verdict,
-  declaration: Declaration | undefined,
+  latestVersion: number | undefined,
   nowMs: number,
 ): Saying {
-  if (declaration?.drifted === true)
-    return say(
-      'Drifted',
-      'True',
-      'Corrected',
-      `somebody else had changed it, it was set back: ${changesText(declaration)}`,
-    );
-  const was = conditionOf(before, 'Drifted');
-  const isFresh = was?.status === 'True' && nowMs - Date.parse(was.lastTransitionTime) < DRIFT_SHOWN_MS;
+  const declaration = verdict.kind === 'synced' ? verdict.declaration : undefined;
+  if (declaration?.drifted === true) {
+    const what = `somebody else had changed it, it was set back: ${changesText(declaration)}`;
+    return say('Drifted', 'True', 'Corrected', what);
+  }
+  const was = conditionOf(status?.conditions, 'Drifted');
+  const isFresh = was?.reason === 'Corrected' && nowMs - Date.parse(was.lastTransitionTime) < DRIFT_SHOWN_MS;
   if (was?.status === 'True' && (isFresh || verdict.kind !== 'synced'))
     return say('Drifted', 'True', was.reason, was.message);
-  if (verdict.kind === 'synced') return say('Drifted', 'False', 'AsDeclared', 'nobody else changed it');
-  return say('Drifted', 'Unknown', 'NotKnown', 'see Synced');
+  if (verdict.kind !== 'synced') return say('Drifted', 'Unknown', 'NotKnown', 'see Synced');
+  if (latestVersion !== undefined && !spec.versions?.some(({ version }) => version === latestVersion)) {
+    const what =
+      `version ${latestVersion} is in force, and not in spec: ` + 'add it to spec.versions, as versions stay';
+    return say('Drifted', 'True', 'NotInSpec', what);
+  }
+  return say('Drifted', 'False', 'AsDeclared', 'nobody else changed it');
 }
 
 /** `maxAttempts 5 -> 10`, as it was and as it is again. */
@@ -136,15 +148,11 @@ export function changesText({ changes }: Pick<Declaration, 'changes'>): string {
   return shown.join(', ') || 'nothing that matters';
 }
 
-function scalingOf({ scales }: Facts): Saying {
-  return scales
-    ? say(
-        'ScalingReady',
-        'Unknown',
-        'NotServed',
-        'workers are not scaled in this version; remove scaling or wait',
-      )
-    : say('ScalingReady', 'False', 'NotConfigured', 'spec does not ask for it');
+function scalingOf({ scales }: Facts): Saying[] {
+  if (scales === undefined) return [];
+  const asked = 'workers are not scaled in this version; remove scaling or wait';
+  if (scales) return [say('ScalingReady', 'Unknown', 'NotServed', asked)];
+  return [say('ScalingReady', 'False', 'NotConfigured', 'spec does not ask for it')];
 }
 
 /** S3 */

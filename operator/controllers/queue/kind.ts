@@ -14,7 +14,7 @@ export interface QueueObject extends KubeObject {
 export const QUEUE: DeclaredKind<QueueObject, 'queue'> = {
   kind: 'queue',
   resource: { group: 'flowmesh.io', version: 'v1alpha1', plural: 'queues', kind: 'Queue', namespaced: true },
-  nameField: 'queueName',
+  always: (queueName) => ({ queueName }),
   nameOf: ({ metadata, spec }) => spec.queueName ?? metadata.name,
   async declare(connection, object, claim, signal) {
     const spec = toQueueSpec(object as Queue);

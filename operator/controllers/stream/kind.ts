@@ -23,7 +23,7 @@ export const STREAM: DeclaredKind<StreamObject, 'stream'> = {
     kind: 'Stream',
     namespaced: true,
   },
-  nameField: 'streamName',
+  always: (streamName) => ({ streamName }),
   nameOf: ({ metadata, spec }) => spec.streamName ?? metadata.name,
   async declare(connection, object, claim, signal) {
     const spec = toStreamSpec(object as Stream);
@@ -41,7 +41,6 @@ export const STREAM: DeclaredKind<StreamObject, 'stream'> = {
       groups: shown.map(({ group, lag, members }) => ({ name: group, lag, members })),
     };
   },
-  oldestReadyAtMs: () => 0,
   scales: ({ spec }) => spec.consumerGroups?.some(({ scaling }) => scaling !== undefined) ?? false,
 };
 
