@@ -15,6 +15,10 @@ const FINE = nightly('0 3 * * *');
 const scheduled = (...schedules: object[]): Spec => ({
   schedules: schedules.map((each, index) => ({ ...each, name: `s${index}` })),
 });
+/** Accepted, and of no effect in this version. */
+const UNSERVED: Spec = {
+  scaling: { targetRef: { kind: 'Deployment', name: 'workers' }, scaleTo: 2, basedOn: ['queue_lag > 100'] },
+};
 
 const objectOf = (kind: string, spec: unknown, metadata: object = {}) => ({
   apiVersion: 'flowmesh.io/v1alpha1',
@@ -112,8 +116,9 @@ describe('a new object', () => {
   });
 
   test('that is fine is told what has no effect in this version', () => {
-    const after = { schemaRef: { name: 'email' } };
+    const after = UNSERVED;
     const { notices } = parseManifests(JSON.stringify(objectOf('Queue', after)), 'a.json');
+    expect(notices).toHaveLength(1);
     const { read, decision } = ask({ after });
     expect(decision.warnings).toEqual(notices.map(({ field, message }) => `${field} ${message}`));
     expect(reviewOf(read, decision)).toMatchObject({ response: { uid: 'u1', allowed: true } });
@@ -168,14 +173,14 @@ describe('a change', () => {
   });
 
   test('[D3] what was wrong before is a warning, and hides no notice forever', () => {
-    const wrong = { before: scheduled(NEVER), after: { ...scheduled(NEVER), schemaRef: { name: 'e' } } };
+    const wrong = { before: scheduled(NEVER), after: { ...scheduled(NEVER), ...UNSERVED } };
     const { allowed, warnings } = ask(wrong).decision;
     expect(allowed).toBe(true);
     expect(warnings).toEqual([
       expect.stringMatching(/^spec\.schedules\[0\]\.cron "0 3 31 2 \*" is not a cron .*so before\)$/),
     ]);
-    const corrected = { before: scheduled(NEVER), after: { schemaRef: { name: 'e' } } };
-    expect(ask(corrected).decision.warnings).toEqual([expect.stringContaining('spec.schemaRef')]);
+    const corrected = { before: scheduled(NEVER), after: UNSERVED };
+    expect(ask(corrected).decision.warnings).toEqual([expect.stringContaining('spec.scaling')]);
   });
 
   test('warnings are few and short, whatever the object', () => {
