@@ -1,7 +1,9 @@
 // `npm run e2e [-- FILTER...]` brings a cluster up, runs the specs on it, and takes it down again.
 //   --driver local|rootless|kind   instead of the one that fits the machine
 //   --run 'COMMAND'                instead of the specs: KUBECONFIG is set and kubectl is there
+//   --results FILE                 what became of each spec, as JSON of vitest, beside the report
 //   1. However it ends, nothing of the cluster is left; if something is, it says what and fails.
+//   2. The specs end within their limit, or are ended.
 
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -9,18 +11,22 @@ import { parseArgs } from 'node:util';
 import { flowmeshImage } from '../scripts/image/contents.ts';
 import { writeImage } from '../scripts/image/oci.ts';
 import { cacheDir, ensureBinaries } from './build/cache.ts';
-import { chooseDriver, drivers } from './drivers/choose.ts';
+import { home, searchPath } from './build/machine.ts';
+import { candidates, drivers, firstThatFits, partsOf } from './drivers/choose.ts';
 import type { Driver, DriverName } from './drivers/driver.ts';
+import { installImage } from './specs/support/installed.ts';
 
 const repository = resolve(import.meta.dirname, '..');
 const IMAGE = 'e2e.local/flowmesh:test';
+const SPECS_MAX_MS = 20 * 60_000;
 const startedMs = performance.now();
 const stages: [string, number][] = [];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { driver: { type: 'string' }, run: { type: 'string' } },
+  options: { driver: { type: 'string' }, run: { type: 'string' }, results: { type: 'string' } },
 });
+Object.assign(process.env, { PATH: searchPath, HOME: home });
 
 const observer = {
   log: (line: string) => console.log(`  ${line}`),
@@ -40,44 +46,62 @@ async function timed<T>(name: string, work: () => Promise<T> | T): Promise<T> {
 }
 
 async function chosen(): Promise<Driver> {
-  if (values.driver !== undefined && !(values.driver in drivers)) {
-    throw new Error(`no such driver: ${values.driver}; there are ${Object.keys(drivers).join(', ')}`);
+  const asked = values.driver as DriverName | undefined;
+  if (asked !== undefined && !(asked in drivers)) {
+    throw new Error(`no such driver: ${asked}; there are ${Object.keys(drivers).join(', ')}`);
   }
-  const { name, because } = values.driver
-    ? { name: values.driver as DriverName, because: 'as asked for' }
-    : await chooseDriver();
-  console.log(`e2e on ${name} (${because})`);
-  return drivers[name](observer);
+  const { name, because } = await timed('binaries', async () => {
+    if (asked === undefined) return firstThatFits(candidates(observer.log));
+    await ensureBinaries(partsOf[asked], observer.log);
+    return { name: asked, because: 'asked for' };
+  });
+  console.log(`e2e on ${name}${because && ` (${because})`}`);
+  return drivers[name](observer, because);
 }
 
 async function main(driver: Driver): Promise<number> {
-  const kubectl = await timed('binaries', () => ensureBinaries(['kubectl'], observer.log));
   const kubeconfig = await driver.up();
   await timed('image', () => loadImage(driver));
+  const kubectl = partsOf[driver.name].includes('kubectl')
+    ? (await ensureBinaries(['kubectl']))('kubectl')
+    : undefined;
   const env = {
     KUBECONFIG: kubeconfig,
-    PATH: `${dirname(kubectl('kubectl'))}:${process.env['PATH']}`,
+    PATH: [...(kubectl === undefined ? [] : [dirname(kubectl)]), searchPath].join(':'),
     FLOWMESH_E2E_ABILITIES: JSON.stringify(driver.abilities),
   };
   if (values.run !== undefined) return driver.run(['sh', '-c', values.run], env);
-  const vitest = join(repository, 'node_modules/vitest/vitest.mjs');
-  const flags = [
+  const timer = setTimeout(() => {
+    console.error(`the specs did not end within ${SPECS_MAX_MS / 60_000} min and are stopped`);
+    void end(1);
+  }, SPECS_MAX_MS);
+  return timed('specs', () => driver.run([process.execPath, ...vitest()], env)).finally(() =>
+    clearTimeout(timer),
+  );
+}
+
+function vitest(): string[] {
+  const reporters = ['--no-color', '--reporter=verbose'];
+  if (values.results !== undefined) reporters.push('--reporter=json', `--outputFile.json=${values.results}`);
+  const program = join(repository, 'node_modules/vitest/vitest.mjs');
+  return [
+    program,
     'run',
     '--config',
     'e2e/vitest.config.ts',
     '--project',
     'e2e',
-    '--no-color',
-    '--reporter=verbose',
+    ...reporters,
+    ...positionals,
   ];
-  return timed('specs', () => driver.run([process.execPath, vitest, ...flags, ...positionals], env));
 }
 
 async function loadImage(driver: Driver): Promise<void> {
   mkdirSync(cacheDir, { recursive: true });
   const tar = join(cacheDir, `flowmesh-${process.pid}.tar`);
   try {
-    writeImage(tar, flowmeshImage(repository, IMAGE));
+    // Also by the name that install.yaml has, so that it can be applied as it is.
+    writeImage(tar, { ...flowmeshImage(repository, IMAGE), alsoNamed: [installImage] });
     await driver.loadImage(tar);
   } finally {
     rmSync(tar, { force: true });
@@ -89,7 +113,8 @@ const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 function summary(code: number): void {
   const parts = stages.map(([name, ms]) => `${name} ${seconds(ms)}`);
   const total = seconds(performance.now() - startedMs);
-  console.log(`e2e ${code === 0 ? 'passed' : 'failed'} in ${total}: ${parts.join(', ')}`);
+  const verdict = code !== 0 ? 'failed' : driver.name === 'none' ? 'skipped' : 'passed';
+  console.log(`e2e ${verdict} in ${total}: ${parts.join(', ')}`);
 }
 
 const driver = await chosen();

@@ -21,7 +21,14 @@ export default defineConfig({
       { extends: true, test: { ...shared, name: 'chart', include: ['test/chart/**/*.test.ts'] } },
       {
         extends: true,
-        test: { ...shared, name: 'e2e', include: ['e2e/specs/**/*.e2e.ts'], fileParallelism: false },
+        test: {
+          ...shared,
+          name: 'e2e',
+          include: ['e2e/specs/**/*.e2e.ts'],
+          fileParallelism: false,
+          // main.ts has built everything before.
+          hookTimeout: 180_000,
+        },
       },
       {
         extends: true,

@@ -15,7 +15,7 @@ export interface Driver {
   down(): Promise<void>;
 }
 
-export type DriverName = 'local' | 'rootless' | 'kind';
+export type DriverName = 'local' | 'rootless' | 'kind' | 'none';
 
 /** What a spec needs beyond a control plane; `process-ok`: no pod has to run for it. */
 export type Label =
@@ -29,8 +29,8 @@ export type Label =
 export interface Abilities {
   /** Specs with such a label are skipped, and say why. */
   readonly lacks: Readonly<Partial<Record<Label, string>>>;
-  /** Where set, specs without this label are skipped, and say why. */
-  readonly only?: { readonly label: Label; readonly reason: string };
+  /** Where set, specs without this label are skipped, and say why; without a label, all of them. */
+  readonly only?: { readonly label?: Label; readonly reason: string };
 }
 
 export interface Observer {

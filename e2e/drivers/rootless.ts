@@ -3,14 +3,14 @@
 import { type ControlPlane, startControlPlane } from '../control-plane.ts';
 import { createRunner, type Driver, type Observer } from './driver.ts';
 
-export function rootlessDriver({ log, stage }: Observer): Driver {
+export function rootlessDriver({ log, stage }: Observer, because: string): Driver {
   const runner = createRunner();
   let plane: ControlPlane | undefined;
   return {
     name: 'rootless',
     abilities: {
       lacks: {},
-      only: { label: 'process-ok', reason: 'no pods without root or Docker' },
+      only: { label: 'process-ok', reason: `no node here; ${because}` },
     },
     async up() {
       const startedMs = performance.now();

@@ -15,6 +15,8 @@ import type { Tree } from './tar.ts';
 const USER = 65_532;
 const APP = 'app';
 const NODE = `node-linux-${arch}`;
+/** `kubectl exec POD -- flowmesh ...`: an interpreter line takes one argument, and there is no shell. */
+const COMMAND = `#!/usr/local/bin/node --conditions=flowmesh-source\nimport('/${APP}/cli/main.ts');\n`;
 const sources = ['cli', 'crds', 'dataplane', 'operator', 'proto', 'sdk/node'];
 /** Packages that are types only, or the Node that is in the layer below. */
 const leftOut = /^node_modules\/(?:@types\/|undici-types$|node-(?:bin-)?(?:linux|darwin)-)/;
@@ -72,7 +74,10 @@ function packagesLayer(repository: string): Tree {
 }
 
 function sourcesLayer(repository: string): Tree {
-  const tree: Tree = { [`${APP}/package.json`]: { from: join(repository, 'package.json') } };
+  const tree: Tree = {
+    [`${APP}/package.json`]: { from: join(repository, 'package.json') },
+    'usr/local/bin/flowmesh': { data: COMMAND, executable: true },
+  };
   for (const path of sources)
     if (existsSync(join(repository, path))) addFiles(tree, repository, path, isSource);
   return tree;

@@ -9,6 +9,8 @@ import { type Sink, type Tree, writeTar } from './tar.ts';
 export interface Image {
   /** `e2e.local/flowmesh:test` */
   readonly name: string;
+  /** Other names of the same. */
+  readonly alsoNamed?: readonly string[];
   /** From the ground up: what changes least comes first. */
   readonly layers: readonly Tree[];
   readonly entrypoint: readonly string[];
@@ -51,13 +53,16 @@ export function writeImage(path: string, image: Image): string {
       config,
       layers,
     });
-    const names = {
-      'io.containerd.image.name': image.name,
-      'org.opencontainers.image.ref.name': image.name.slice(image.name.lastIndexOf(':') + 1),
-    };
+    const manifests = [image.name, ...(image.alsoNamed ?? [])].map((name) => ({
+      ...manifest,
+      annotations: {
+        'io.containerd.image.name': name,
+        'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
+      },
+    }));
     files['oci-layout'] = { data: JSON.stringify({ imageLayoutVersion: '1.0.0' }) };
     files['index.json'] = {
-      data: JSON.stringify({ schemaVersion: 2, manifests: [{ ...manifest, annotations: names }] }),
+      data: JSON.stringify({ schemaVersion: 2, manifests }),
     };
     const finished = join(work, 'image.tar');
     writeHashed(finished, (sink) => writeTar(files, sink));

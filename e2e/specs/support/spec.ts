@@ -19,7 +19,7 @@ export function spec(
 }
 
 export function reasonToSkip(labels: readonly Label[], { lacks, only }: Abilities): string | undefined {
-  if (only !== undefined && !labels.includes(only.label)) return only.reason;
+  if (only !== undefined && (only.label === undefined || !labels.includes(only.label))) return only.reason;
   const missing = labels.find((label) => lacks[label] !== undefined);
   return missing && `${missing}: ${lacks[missing]}`;
 }
