@@ -1,6 +1,5 @@
 // FlowMeshClusters on a real API server with real controllers; pods are there and no node runs them.
-import assert from 'node:assert';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../../../e2e/control-plane.ts';
 import { installDefinitions } from '../definitions.ts';
 import {
@@ -9,14 +8,15 @@ import {
   clientOf,
   installApisOfOthers,
   type Operator,
+  served,
   startOperator,
+  within,
   writesOf,
 } from './support.ts';
 
 let plane: ControlPlane;
 let operator: Operator;
 const log = (line: string) => void process.stderr.write(`${line}\n`);
-const within = { timeout: 60_000, interval: 100 };
 
 async function namespace(name: string): Promise<Client> {
   const created = await plane.api('POST', '/api/v1/namespaces', {
@@ -26,22 +26,6 @@ async function namespace(name: string): Promise<Client> {
   });
   expect(created.status).toBe(201);
   return clientOf(plane, name);
-}
-
-/** Everything applied, the pods there and said to be ready. */
-async function served(client: Client, name: string, replicas = 1): Promise<void> {
-  for (let at = 0; at < replicas; at++) {
-    const pod = `${name}-flowmesh-${at}`;
-    await vi.waitFor(async () => assert(await client.get('Pod', pod), `${pod} is there`), within);
-    await client.becomes(pod, true);
-  }
-  for (const type of ['Ready', 'Synced']) {
-    const holds = async () => {
-      const condition = await client.condition(name, type);
-      assert(condition?.status === 'True', `${type} ${condition?.reason}: ${condition?.message}`);
-    };
-    await vi.waitFor(holds, within);
-  }
 }
 
 beforeAll(async () => {

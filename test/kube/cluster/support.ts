@@ -7,6 +7,8 @@ import { vi } from 'vitest';
 import type { AuditEvent, ControlPlane } from '../../../e2e/control-plane.ts';
 import { listPath } from '../definitions.ts';
 
+export const within = { timeout: 60_000, interval: 100 };
+
 // biome-ignore lint/suspicious/noExplicitAny: objects of any kind, read by who asked for them
 export type Any = any;
 
@@ -129,6 +131,22 @@ export function clientOf({ api }: ControlPlane, namespace: string) {
 }
 
 export type Client = ReturnType<typeof clientOf>;
+
+/** Everything applied, the pods there and said to be ready. */
+export async function served(client: Client, name: string, replicas = 1): Promise<void> {
+  for (let at = 0; at < replicas; at++) {
+    const pod = `${name}-flowmesh-${at}`;
+    await vi.waitFor(async () => assert(await client.get('Pod', pod), `${pod} is there`), within);
+    await client.becomes(pod, true);
+  }
+  for (const type of ['Ready', 'Synced']) {
+    const holds = async () => {
+      const condition = await client.condition(name, type);
+      assert(condition?.status === 'True', `${type} ${condition?.reason}: ${condition?.message}`);
+    };
+    await vi.waitFor(holds, within);
+  }
+}
 
 /** The APIs of others, as far as that they take anything. */
 export async function installApisOfOthers({ api }: ControlPlane): Promise<void> {
