@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Api, connect } from '../../cli/client.ts';
-import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
+import { type ControlPlane, type ControlPlaneOptions, startControlPlane } from '../../e2e/control-plane.ts';
 import { until } from '../../e2e/parts/process.ts';
 import type { QueueObject } from '../../operator/controllers/queue/kind.ts';
 import type { SchemaObject } from '../../operator/controllers/schema/kind.ts';
@@ -42,8 +42,8 @@ export class Fleet {
     this.#write();
   }
 
-  static async start(): Promise<Fleet> {
-    const plane = await startControlPlane();
+  static async start(options: ControlPlaneOptions = {}): Promise<Fleet> {
+    const plane = await startControlPlane(options);
     await installDefinitions(plane);
     return new Fleet(plane);
   }
