@@ -115,7 +115,7 @@ export class Plane {
       this.#connection?.close();
       this.#connection = undefined;
       if (signal.aborted) return;
-      this.#beginGrace();
+      if (this.#state === 'up') this.#beginGrace();
       await sleep(runtime, backoffMs(this.#failures, RETRY, runtime.random()), signal);
     }
   }
@@ -153,10 +153,9 @@ export class Plane {
     this.#p.events.changed();
   }
 
+  /** P2: from the end of the last watch, however many attempts there have been since. */
   #beginGrace(): void {
-    if (this.#state === 'down') return;
     this.#state = 'connecting';
-    this.#cancelGrace();
     this.#cancelGrace = this.#p.runtime.after(this.#p.times.graceMs, () => {
       if (this.#state !== 'connecting') return;
       this.#state = 'down';

@@ -133,8 +133,8 @@ function driftedOf(
     return say('Drifted', 'True', was.reason, was.message);
   if (verdict.kind !== 'synced') return say('Drifted', 'Unknown', 'NotKnown', 'see Synced');
   if (latestVersion !== undefined && !spec.versions?.some(({ version }) => version === latestVersion)) {
-    const what =
-      `version ${latestVersion} is in force, and not in spec: ` + 'add it to spec.versions, as versions stay';
+    const cure = 'add it to spec.versions, as versions stay';
+    const what = `version ${latestVersion} is in force, and not in spec: ${cure}`;
     return say('Drifted', 'True', 'NotInSpec', what);
   }
   return say('Drifted', 'False', 'AsDeclared', 'nobody else changed it');
