@@ -3,8 +3,13 @@
 //   N1. `unserved`: in this version, wherever it runs.
 //   N2. `clusterOnly`: where no operator reads it, that is on a laptop and through `flowmesh apply`.
 import type { FieldProblem } from './problems.ts';
-import type { Resource } from './types.ts';
+import type { FlowMeshClusterSpec, Resource } from './types.ts';
 import type { Path } from './yaml-source.ts';
+
+export type Engine = NonNullable<NonNullable<FlowMeshClusterSpec['journal']>['engine']>;
+
+/** Those that a data plane of this version starts with. */
+export const ENGINES: readonly Engine[] = ['Embedded'];
 
 const PAUSED = 'flowmesh.io/paused';
 
@@ -29,8 +34,12 @@ export function unserved(resource: Resource): FieldProblem[] {
         notYet(['versions', index, 'migrate'], migrate, 'payloads are not migrated'),
       );
     case 'FlowMeshCluster': {
-      const replicated = resource.spec.journal?.engine === 'JetStream' || undefined;
-      return notYet(['journal', 'engine'], replicated, 'its pods would not start');
+      const { engine = 'Embedded' } = resource.spec.journal ?? {};
+      return notYet(
+        ['journal', 'engine'],
+        ENGINES.includes(engine) ? undefined : engine,
+        'no pod is started',
+      );
     }
   }
 }

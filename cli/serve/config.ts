@@ -4,6 +4,7 @@
 //   F2. It holds no secret: certificates and tokens are files of their own, named here.
 import { networkInterfaces } from 'node:os';
 import { type Document, parseDocument } from 'yaml';
+import { ENGINES } from '../../crds/notices.ts';
 import { nearest } from '../../crds/suggest.ts';
 import { parseDurationMs, parseSizeBytes } from '../../crds/values.ts';
 import type { ServerOptions } from '../../dataplane/main.ts';
@@ -72,7 +73,7 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   drainTimeout: field('a duration: how long calls may take to finish at the end', duration, '20s'),
   keysMemory: field('a size: memory for keys that are kept at hand', size, '256Mi, at most an eighth of all'),
   memoryLimit: field('a size: no new data near it', size, 'what the container or the machine has'),
-  'journal.engine': field('Embedded; JetStream is not served by this version', oneOf('Embedded'), 'Embedded'),
+  'journal.engine': field('Embedded; JetStream is not served by this version', oneOf(...ENGINES), 'Embedded'),
 };
 
 const TEXT_BYTES_MAX = 1024 * 1024;

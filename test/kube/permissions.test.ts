@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
 import { PERMISSIONS } from '../../operator/permissions.ts';
-import { type Any, type Client, clientOf, type Operator, startOperator } from './cluster/support.ts';
+import { type Any, type Client, clientOf, type Operator, startAnyEngine } from './cluster/support.ts';
 import { applyInstall } from './install.ts';
 
 /** Used, but not here; where instead, or why not at all. */
@@ -46,7 +46,7 @@ beforeAll(async () => {
     '--lease-namespace',
     'flowmesh-system',
   ];
-  operator = await startOperator(plane, 'operator', ...flags, '--image', 'flowmesh:1.0.0');
+  operator = startAnyEngine(plane, 'operator', ...flags, '--image', 'flowmesh:1.0.0');
 });
 afterAll(async () => {
   await operator?.kill('SIGKILL');

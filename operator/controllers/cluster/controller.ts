@@ -3,6 +3,7 @@
 //   R2. A restart deletes one pod by its uid, under a slot, and is told with its reason; not when this very
 //       round has changed the StatefulSet, whose pods would restart twice.
 
+import { ENGINES, type Engine } from '../../../crds/notices.ts';
 import type { Writer } from '../../kube/apply.ts';
 import type { ReconcileContext } from '../../kube/controller.ts';
 import { beyondStatus, owned, type Source, watched } from '../../kube/controller.ts';
@@ -39,6 +40,8 @@ export interface ClusterControllerOptions {
   readonly defaults: ClusterDefaults;
   readonly keys: KeySource;
 }
+  /** Journals that the data plane starts with. */
+  readonly engines?: readonly Engine[];
 
 /** What the process was told. */
 export function clusterDefaults(told: {
@@ -50,7 +53,8 @@ export function clusterDefaults(told: {
   return { image, clusterDomain, operatorNamespace: leaseNamespace };
 }
 
-export function clusterController(host: ControllerHost, { defaults, keys }: ClusterControllerOptions): void {
+export function clusterController(host: ControllerHost, o: ClusterControllerOptions): void {
+  const { defaults, keys, engines = ENGINES } = o;
   const clusters = host.informer({ resource: CLUSTERS });
   const parts = { labelSelector: PARTS };
   const ownedInformers = [
@@ -72,6 +76,7 @@ export function clusterController(host: ControllerHost, { defaults, keys }: Clus
     keys,
     wallMs: host.runtime.wallMs,
     get: (resource, at, signal) => host.client.get(resource, at, signal),
+    engines,
   };
   const hands = new Hands(writer, recorder, sources, new RolloutSlots(host.runtime.monotonicMs));
   host.controller({

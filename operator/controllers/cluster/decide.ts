@@ -21,6 +21,7 @@ export type Reason =
   | 'CertificatesRenewed'
   | 'DriftRepaired'
   | 'EmbeddedReplicas'
+  | 'EngineNotServed'
   | 'NameTaken'
   | 'ObjectRecreated'
   | 'Paused'
@@ -63,8 +64,15 @@ export function decide(
 }
 
 /** What the API server refuses as well; where it did not (older definitions), data is at stake. */
-function refusalOf({ cluster }: World): Verdict['refused'] {
-  if (cluster.journal.engine !== 'Embedded' || cluster.replicas <= 1) return undefined;
+function refusalOf({ cluster, isEngineServed }: World): Verdict['refused'] {
+  const { engine } = cluster.journal;
+  if (!isEngineServed) {
+    const message =
+      `the ${engine} journal comes in a later version: no pod of this one would start. ` +
+      'An engine cannot be changed, so delete this cluster and create one with Embedded';
+    return { reason: 'EngineNotServed', message };
+  }
+  if (engine !== 'Embedded' || cluster.replicas <= 1) return undefined;
   const message = 'the Embedded journal lives in one pod; write replicas 1, or use another engine';
   return { reason: 'EmbeddedReplicas', message };
 }
@@ -147,6 +155,7 @@ const warning = (reason: Reason, action: string, note: string): EventDraft<Reaso
 const TOLD: Readonly<Record<string, Omit<EventDraft<Reason>, 'note'>>> = {
   CertManagerMissing: { type: 'Warning', reason: 'CertManagerMissing', action: 'Apply' },
   EmbeddedReplicas: { type: 'Warning', reason: 'EmbeddedReplicas', action: 'Validate' },
+  EngineNotServed: { type: 'Warning', reason: 'EngineNotServed', action: 'Validate' },
   NameTaken: { type: 'Warning', reason: 'NameTaken', action: 'Apply' },
   Paused: { type: 'Normal', reason: 'Paused', action: 'Reconcile' },
   PodTemplateInvalid: { type: 'Warning', reason: 'PodTemplateInvalid', action: 'Validate' },

@@ -32,8 +32,9 @@ export function statusOf(
   verdict: Verdict,
   nowMs: number,
 ): FlowMeshClusterStatus {
-  const { cluster, statefulSet, certificates } = world;
-  const pods = podStates(world);
+  const { cluster, statefulSet } = world;
+  // Of a cluster that is refused nobody waits for pods.
+  const pods = verdict.refused && world.pods.length === 0 ? [] : podStates(world);
   const version = commonVersion(pods);
   const before = object.status?.conditions as Condition[] | undefined;
   const isKnown = statefulSet !== undefined && isSettled(statefulSet) && !verdict.hasChanged;
@@ -51,9 +52,7 @@ export function statusOf(
     pods,
     listeners: listeners(world, pods),
     ...storage(world),
-    ...(certificates && {
-      certificates: { notAfter: time(certificates.notAfterMs), renewAt: time(certificates.renewAtMs) },
-    }),
+    ...certificateTimes(world, verdict),
     effective: effectiveOf(cluster),
   };
 }
@@ -81,7 +80,7 @@ function conditions(
   return [
     condition('Accepted', accepted(world, verdict)),
     condition('Synced', synced(world, verdict)),
-    condition('Ready', ready(world, pods)),
+    condition('Ready', ready(world, pods, verdict)),
     condition('Drifted', drifted(world, verdict)),
   ];
 }
@@ -138,7 +137,10 @@ function takenNames({ wanted }: World): string | undefined {
   return `${taken.join('; ')}; delete it, or give this cluster another name`;
 }
 
-function ready({ cluster }: World, pods: readonly PodState[]): Said {
+function ready(world: World, pods: readonly PodState[], { refused }: Verdict): Said {
+  const { cluster } = world;
+  if (refused !== undefined && world.pods.length === 0)
+    return no('NotAccepted', 'no pod is started, as the spec is not accepted');
   if (cluster.replicas === 0)
     return no('ScaledToZero', 'spec.replicas is 0; data is kept, nothing is served');
   const trouble = pods.find((pod) => !pod.ready);
@@ -173,6 +175,17 @@ function storage({ claims, volumes }: World): Pick<FlowMeshClusterStatus, 'stora
   const [smallest] = capacities.sort((a, b) => (quantity(a) ?? 0) - (quantity(b) ?? 0));
   if (smallest === undefined) return {};
   return { storage: { capacity: smallest, resizing: volumes.resizing.length > 0 } };
+}
+
+/** S2: those that were drawn and are not kept, as nothing is written, would be others next time. */
+function certificateTimes(
+  { certificates }: World,
+  { refused, isPaused }: Verdict,
+): Pick<FlowMeshClusterStatus, 'certificates'> {
+  const isDropped = certificates?.hasChanged && (refused !== undefined || isPaused);
+  if (certificates === undefined || isDropped) return {};
+  const { notAfterMs, renewAtMs } = certificates;
+  return { certificates: { notAfter: time(notAfterMs), renewAt: time(renewAtMs) } };
 }
 
 const time = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');

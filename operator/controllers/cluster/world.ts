@@ -4,6 +4,7 @@
 //       looked up before it counts as absent, as they hold only objects with our labels.
 //   W2. Keys, tokens and certificates that are due are drawn here, so that decide stays a function.
 
+import type { Engine } from '../../../crds/notices.ts';
 import type { ReconcileContext } from '../../kube/controller.ts';
 import type { Informer } from '../../kube/informer.ts';
 import { isTerminating, type KubeObject, keyOf, type Resource } from '../../kube/objects.ts';
@@ -53,6 +54,8 @@ export interface World {
   readonly cluster: ResolvedCluster;
   /** In the order in which they must be there. */
   readonly wanted: readonly Wanted[];
+  /** Whether a data plane of this version starts with such a journal. */
+  readonly isEngineServed: boolean;
   readonly unwanted: readonly { readonly resource: Resource; readonly live: KubeObject }[];
   readonly warnings: readonly string[];
   readonly problems: readonly string[];
@@ -76,6 +79,7 @@ export interface Sources {
   readonly wallMs: () => number;
   readonly get: (
     resource: Resource,
+  readonly engines: readonly Engine[];
     at: KubeObject['metadata'],
     signal: AbortSignal,
   ) => Promise<KubeObject | undefined>;
@@ -135,6 +139,7 @@ export async function gather(
     problems: desired.problems,
     statefulSet,
     volumes,
+    isEngineServed: s.engines.includes(cluster.journal.engine),
     claims,
     pods,
     certificates: secrets.certificates,

@@ -9,7 +9,7 @@ import {
   installApisOfOthers,
   type Operator,
   served,
-  startOperator,
+  startAnyEngine,
   within,
   writesOf,
 } from './support.ts';
@@ -32,7 +32,7 @@ beforeAll(async () => {
   plane = await startControlPlane({ controllers: true, log });
   await installDefinitions(plane);
   await installApisOfOthers(plane);
-  operator = await startOperator(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
+  operator = startAnyEngine(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
 });
 afterAll(async () => {
   if (process.env['FLOWMESH_SHOW_OPERATOR']) log(operator?.lines.join('\n'));
@@ -125,7 +125,7 @@ describe('a new cluster', () => {
       .poll(async () => (await client.get('Secret', 'main-flowmesh-tls'))?.data['tls.crt'] ?? leaf, within)
       .not.toBe(leaf);
     await operator.kill('SIGTERM');
-    operator = await startOperator(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
+    operator = startAnyEngine(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
     await client.remove('ConfigMap', 'main-flowmesh-config');
     await expect.poll(() => client.get('ConfigMap', 'main-flowmesh-config'), within).toBeDefined();
     expect((await client.get('Secret', 'main-flowmesh-token')).data.token).toBe(token);
@@ -327,7 +327,7 @@ test('survives a restart of the API server', async () => {
   await served(client, 'main');
   await plane.restartApiServer('SIGKILL');
   // On a slow machine the lease is lost meanwhile, and the operator ends: a kubelet starts it again.
-  if (!operator.isAlive) operator = await startOperator(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
+  if (!operator.isAlive) operator = startAnyEngine(plane, 'operator-a', '--image', 'flowmesh:1.0.0');
   await client.remove('Service', 'main-flowmesh');
   await expect.poll(() => client.get('Service', 'main-flowmesh'), within).toBeDefined();
 });

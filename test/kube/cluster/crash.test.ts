@@ -133,11 +133,11 @@ test('killed at random moments of a creation and a change, it ends in the same o
 
 test('of two operators one acts; when it is killed, the other takes over', async () => {
   const client = await namespace('two');
-  const a = await startOperator(plane, 'operator-a');
+  const a = startOperator(plane, 'operator-a');
   await vi.waitFor(() => assert(a.lines.length > 0), within);
   await client.cluster('main', {});
   await settled(client, 1);
-  const b = await startOperator(plane, 'operator-b');
+  const b = startOperator(plane, 'operator-b');
   try {
     const sinceMs = Date.now();
     await client.remove('Service', 'main-flowmesh');

@@ -21,8 +21,17 @@ export interface Operator {
   kill(signal: NodeJS.Signals): Promise<void>;
 }
 
-export async function startOperator(plane: ControlPlane, pod: string, ...flags: string[]): Promise<Operator> {
-  const args = ['--conditions=flowmesh-source', 'operator/main.ts', '--kubeconfig', plane.kubeconfig];
+export function startOperator(plane: ControlPlane, pod: string, ...flags: string[]): Operator {
+  return startScript('operator/main.ts', plane, pod, flags);
+}
+
+/** Clusters may have several pods. */
+export function startAnyEngine(plane: ControlPlane, pod: string, ...flags: string[]): Operator {
+  return startScript('test/kube/cluster/any-engine.ts', plane, pod, flags);
+}
+
+function startScript(script: string, plane: ControlPlane, pod: string, flags: readonly string[]): Operator {
+  const args = ['--conditions=flowmesh-source', script, '--kubeconfig', plane.kubeconfig];
   const quiet = ['--metrics-address', 'off', '--probe-address', 'off', '--lease-namespace', 'default'];
   const env = { ...process.env, POD_NAME: pod };
   const child: ChildProcess = spawn(process.execPath, [...args, ...quiet, ...flags], {

@@ -84,10 +84,24 @@ test('an object of somebody else is left alone, and the rest is made', async () 
   const mine: KubeObject = { kind: 'Service', metadata: { name: 'main-flowmesh', namespace: 'shop' } };
   const { did, condition, reasons } = await planOf(aCluster(), { objects: [mine] });
   expect(did).not.toContain('apply Service main-flowmesh');
+  [
+    'has a journal that no pod of this version starts with',
+    aCluster({ journal: { engine: 'JetStream', jetStream: { url: 'nats://nats' } } }),
+    [],
+  ],
   expect(did).toContain('apply StatefulSet main-flowmesh');
   expect([condition('Synced'), condition('Drifted'), reasons]).toEqual([
     'False NameTaken',
     'True NameTaken',
+test.for([
+  ['is paused', aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } })],
+  ['is refused', aCluster({ replicas: 3 })],
+] as const)('the status of a new cluster that %s stays as it is', async ([, cluster]) => {
+  const { status } = await planOf(cluster);
+  const later = await planOf({ ...cluster, status }, { nowMs: NOW + DAY });
+  expect(later.status).toEqual(status);
+});
+
     ['NameTaken'],
   ]);
 });

@@ -1,4 +1,5 @@
 // A round of the controller without a server: the real gather and decide over a world that stands still.
+import { ENGINES } from '../../../crds/notices.ts';
 import type { FlowMeshClusterStatus } from '../../../crds/types.ts';
 import { type Action, decide } from '../../../operator/controllers/cluster/decide.ts';
 import type { Claim, FlowMeshCluster, Pod } from '../../../operator/controllers/cluster/kinds.ts';
@@ -45,6 +46,7 @@ export function worldOf(cluster: FlowMeshCluster, there: There = {}): Promise<Wo
     keys: realKeys,
     wallMs: () => nowMs,
     get: async (resource: Resource, at) => find(resource.plural).get(keyOf(at)),
+    engines: ENGINES,
   };
   return gather(sources, cluster, { signal: new AbortController().signal, log: testLog(), failures: 0 });
 }

@@ -8,6 +8,7 @@ import { madeBy, planOf, type There } from './rounds.ts';
 import { aClaim, aCluster, aPod } from './support.ts';
 
 const folder = join(import.meta.dirname, 'statuses');
+const JETSTREAM = { engine: 'JetStream' as const, jetStream: { url: 'nats://nats' } };
 const whole = { pods: [aPod(0)], claims: [aClaim()] };
 
 function aTroubledPod(state: object, last: object = {}): Pod {
@@ -54,6 +55,7 @@ const SITUATIONS: Readonly<Record<string, readonly [FlowMeshCluster, There]>> = 
 };
 
 test.for(Object.entries(SITUATIONS))('%s', async ([name, [cluster, there]]) => {
+  'engine-not-served': [aCluster({ replicas: 3, journal: JETSTREAM }), {}],
   // What exists was made from the same spec, when nothing was in the way.
   const spec = { ...cluster.spec, replicas: 1, storage: {} };
   const objects = await madeBy(aCluster(spec));

@@ -1,0 +1,26 @@
+// The operator as operator/main.ts starts it, but for clusters of any journal: pods that nobody runs need no
+// data plane that serves it, and only a replicated journal has several pods.
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { clusterController, clusterDefaults } from '../../../operator/controllers/cluster/controller.ts';
+import { declaredControllers } from '../../../operator/controllers/declared/controller.ts';
+import { runProcess } from '../../../operator/process.ts';
+import { realKeys } from '../../../operator/resources/key-source.ts';
+import { realRuntime } from '../../../operator/runtime.ts';
+
+await runProcess({
+  controllers: [
+    (host, options) =>
+      clusterController(host, {
+        defaults: clusterDefaults(options),
+        keys: realKeys,
+        engines: ['Embedded', 'JetStream'],
+      }),
+    (host) => declaredControllers(host),
+  ],
+  args: process.argv.slice(2),
+  env: process.env,
+  hostname: hostname(),
+  uniqueId: randomUUID(),
+  runtime: realRuntime,
+});
