@@ -28,7 +28,7 @@ import {
   STORAGE_CLASSES,
   type StatefulSet,
 } from './kinds.ts';
-import { isSettled, type Restart } from './restart.ts';
+import { isRollingOut, isSettled, type Restart } from './restart.ts';
 import { RolloutSlots } from './slots.ts';
 import { clusterIndex, gather, idOf, PARTS, type Sources } from './world.ts';
 
@@ -39,9 +39,9 @@ const OPERATOR_NAMESPACE = 'flowmesh-system';
 export interface ClusterControllerOptions {
   readonly defaults: ClusterDefaults;
   readonly keys: KeySource;
-}
   /** Journals that the data plane starts with. */
   readonly engines?: readonly Engine[];
+}
 
 /** What the process was told. */
 export function clusterDefaults(told: {
@@ -73,12 +73,19 @@ export function clusterController(host: ControllerHost, o: ClusterControllerOpti
     claims,
     storageClasses,
     defaults,
+    engines,
     keys,
     wallMs: host.runtime.wallMs,
     get: (resource, at, signal) => host.client.get(resource, at, signal),
-    engines,
   };
-  const hands = new Hands(writer, recorder, sources, new RolloutSlots(host.runtime.monotonicMs));
+  const slots = new RolloutSlots({
+    monotonicMs: host.runtime.monotonicMs,
+    rollingOut: () =>
+      [...clusters.values()]
+        .filter((each) => isRollingOut(partsOf(sources, each)))
+        .map(({ metadata }) => keyOf(metadata)),
+  });
+  const hands = new Hands(writer, recorder, sources, slots);
   host.controller({
     name: 'cluster',
     primary: clusters,
@@ -161,10 +168,9 @@ class Hands {
 
   /** R2. */
   async #restart({ pod, reason, why }: Restart, object: FlowMeshCluster, signal: AbortSignal): Promise<void> {
-    const { namespace = '', name } = object.metadata;
-    const key = keyOf({ namespace, name: namesOf(name).statefulSet });
-    const set = this.#sources.owned.get(idOf(STATEFUL_SETS as Resource))?.get(key) as StatefulSet | undefined;
-    if (set === undefined || !isSettled(set) || !this.#slots.claim(keyOf(object.metadata))) return;
+    const { statefulSet } = partsOf(this.#sources, object);
+    if (statefulSet === undefined || !isSettled(statefulSet)) return;
+    if (!this.#slots.claim(keyOf(object.metadata))) return;
     const outcome = await this.#writer.delete(PODS, pod, { signal });
     if (outcome !== 'deleted') return;
     this.#recorder.record(CLUSTERS as Resource, object, {
@@ -178,6 +184,19 @@ class Hands {
   #say(object: FlowMeshCluster, reason: Reason, action: string, note: string): void {
     this.#recorder.record(CLUSTERS as Resource, object, { type: 'Warning', reason, action, note });
   }
+}
+
+/** What the informers hold of it now. */
+function partsOf({ owned, pods, claims }: Sources, { metadata, spec }: FlowMeshCluster) {
+  const { namespace = '', name } = metadata;
+  const { statefulSet, stem } = namesOf(name);
+  const sets = owned.get(idOf(STATEFUL_SETS as Resource));
+  return {
+    statefulSet: sets?.get(keyOf({ namespace, name: statefulSet })) as StatefulSet | undefined,
+    pods: pods.byIndex('cluster', `${namespace}/${stem}`),
+    claims: claims.byIndex('cluster', `${namespace}/${stem}`),
+    replicas: spec.replicas ?? 1,
+  };
 }
 
 function tell(

@@ -39,7 +39,7 @@ export function planRestart(input: RestartInput): RestartPlan {
   const { statefulSet, pods, replicas } = input;
   if (statefulSet === undefined || !isSettled(statefulSet)) return { kind: 'none' };
   const needed = pods.flatMap((pod) => {
-    const needs = pod.metadata.deletionTimestamp === undefined ? needOf(pod, statefulSet, input) : undefined;
+    const needs = isLeaving(pod) ? undefined : needOf(pod, statefulSet, input);
     return needs === undefined ? [] : [{ pod, ...needs }];
   });
   const [first] = needed.sort(
@@ -47,13 +47,29 @@ export function planRestart(input: RestartInput): RestartPlan {
   );
   if (first === undefined) return { kind: 'none' };
   const wait = (until: string) => ({ kind: 'wait', restart: first, until }) as const;
-  const leaving = pods.find(({ metadata }) => metadata.deletionTimestamp !== undefined);
+  const leaving = pods.find(isLeaving);
   if (leaving !== undefined) return wait(`pod ${leaving.metadata.name} has ended`);
   if (pods.length < replicas) return wait('all pods are there');
   const kept = pods.filter((pod) => !needed.some((each) => each.pod === pod));
   const broken = kept.find((pod) => !isReady(pod));
   if (broken !== undefined) return wait(`pod ${broken.metadata.name} is ready`);
   return { kind: 'restart', restart: first, left: needed.length - 1 };
+}
+
+/**
+ * Whether its pods are in the middle of becoming what the StatefulSet says, as anybody can see who has not
+ * begun it. Not so while they come for the first time.
+ */
+export function isRollingOut({ statefulSet, pods, claims, replicas }: Omit<RestartInput, 'nowMs'>): boolean {
+  const { currentRevision, updateRevision } = statefulSet?.status ?? {};
+  if (statefulSet === undefined || replicas === 0) return false;
+  const hasChanged = currentRevision !== updateRevision || claims.some((claim) => pendingOf(claim));
+  if (!hasChanged) return false;
+  const isAway = pods.length < replicas || pods.some(isLeaving);
+  const updated = pods.filter((pod) => isUpdated(pod, statefulSet));
+  return (
+    isAway || updated.some((pod) => !isReady(pod)) || (updated.length > 0 && updated.length < pods.length)
+  );
 }
 
 /** G4. */
@@ -76,14 +92,17 @@ function needOf(
 ): { reason: RestartReason; why: string } | undefined {
   if (!isUpdated(pod, statefulSet)) return differenceOf(pod, statefulSet);
   const claim = claims.find(({ metadata }) => metadata.name.endsWith(`-${pod.metadata.name}`));
-  const pending = claim?.status?.conditions?.find(
-    ({ type, status }) => type === 'FileSystemResizePending' && status === 'True',
-  );
+  const pending = claim && pendingOf(claim);
   const sinceMs = Date.parse(pending?.lastTransitionTime ?? '');
   const isOlder = Date.parse(pod.metadata.creationTimestamp ?? '') < sinceMs;
   if (!isOlder || nowMs - sinceMs < GROWS_IN_USE_MS) return undefined;
   return { reason: 'VolumeGrew', why: `the file system of ${claim?.metadata.name} grows only at a start` };
 }
+
+const isLeaving = ({ metadata }: Pod) => metadata.deletionTimestamp !== undefined;
+
+const pendingOf = ({ status }: Claim) =>
+  status?.conditions?.find((each) => each.type === 'FileSystemResizePending' && each.status === 'True');
 
 function differenceOf(pod: Pod, { spec }: StatefulSet): { reason: RestartReason; why: string } {
   const imageOf = (containers: readonly { name: string; image?: string }[] | undefined) =>

@@ -52,10 +52,10 @@ export interface Wanted {
 
 export interface World {
   readonly cluster: ResolvedCluster;
-  /** In the order in which they must be there. */
-  readonly wanted: readonly Wanted[];
   /** Whether a data plane of this version starts with such a journal. */
   readonly isEngineServed: boolean;
+  /** In the order in which they must be there. */
+  readonly wanted: readonly Wanted[];
   readonly unwanted: readonly { readonly resource: Resource; readonly live: KubeObject }[];
   readonly warnings: readonly string[];
   readonly problems: readonly string[];
@@ -75,11 +75,11 @@ export interface Sources {
   readonly claims: Informer<Claim>;
   readonly storageClasses: Informer<StorageClass>;
   readonly defaults: ClusterDefaults;
+  readonly engines: readonly Engine[];
   readonly keys: KeySource;
   readonly wallMs: () => number;
   readonly get: (
     resource: Resource,
-  readonly engines: readonly Engine[];
     at: KubeObject['metadata'],
     signal: AbortSignal,
   ) => Promise<KubeObject | undefined>;
@@ -133,13 +133,13 @@ export async function gather(
   }
   return {
     cluster,
+    isEngineServed: s.engines.includes(cluster.journal.engine),
     wanted,
     unwanted: unwantedOf(s, cluster, desired),
     warnings: desired.warnings,
     problems: desired.problems,
     statefulSet,
     volumes,
-    isEngineServed: s.engines.includes(cluster.journal.engine),
     claims,
     pods,
     certificates: secrets.certificates,

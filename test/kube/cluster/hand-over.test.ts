@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../../../e2e/control-plane.ts';
 import { installDefinitions } from '../definitions.ts';
-import { clientOf, type Operator, served, startOperator, within } from './support.ts';
+import { clientOf, type Operator, served, startAnyEngine, within } from './support.ts';
 
 let plane: ControlPlane;
 const operators: Operator[] = [];
@@ -18,7 +18,7 @@ afterAll(async () => {
 });
 
 const operator = async (pod: string) => {
-  const started = await startOperator(plane, pod, '--image', 'flowmesh:1.0.0');
+  const started = startAnyEngine(plane, pod, '--image', 'flowmesh:1.0.0');
   operators.push(started);
   return started;
 };

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Claim, Pod, StatefulSet } from '../../../operator/controllers/cluster/kinds.ts';
 import { podState } from '../../../operator/controllers/cluster/pods.ts';
-import { planRestart } from '../../../operator/controllers/cluster/restart.ts';
+import { isRollingOut, planRestart } from '../../../operator/controllers/cluster/restart.ts';
 import { RolloutSlots } from '../../../operator/controllers/cluster/slots.ts';
 import { DEFAULTS } from '../render-cases.ts';
 import { aClaim, aPod, aSet, NOW } from './support.ts';
@@ -63,12 +63,50 @@ test.for([
 
 test('at most two clusters restart pods at once; one that hangs does not hold the others', () => {
   let nowMs = 0;
-  const slots = new RolloutSlots(() => nowMs);
+  const slots = new RolloutSlots({ monotonicMs: () => nowMs, rollingOut: () => [] });
   expect(['a', 'b', 'c', 'a'].map((key) => slots.claim(key))).toEqual([true, true, false, true]);
   slots.release('b');
   expect(slots.claim('c')).toBe(true);
   nowMs += 10 * 60_000;
   expect(slots.claim('d')).toBe(true);
+});
+
+test('[L3] a new leader counts those that another one has begun, and goes on with them', () => {
+  let nowMs = 0;
+  let rolling = ['a', 'b'];
+  const slots = new RolloutSlots({ monotonicMs: () => nowMs, rollingOut: () => rolling });
+  expect(['c', 'b', 'c'].map((key) => slots.claim(key))).toEqual([false, true, false]);
+  // Both hang: that is no reason for c to wait any longer, nor for d to go along.
+  nowMs += 10 * 60_000;
+  expect(['c', 'd', 'e'].map((key) => slots.claim(key))).toEqual([true, true, false]);
+  rolling = [];
+  slots.release('c');
+  expect(slots.claim('e')).toBe(true);
+});
+
+const changed = (set = aSet()): StatefulSet => ({
+  ...set,
+  status: { ...set.status, replicas: 1, currentRevision: 'old' },
+});
+const rolls = (pods: readonly Pod[], o: { set?: StatefulSet; replicas?: number; claims?: Claim[] } = {}) => {
+  const { set = changed(), replicas = pods.length, claims = [] } = o;
+  return isRollingOut({ statefulSet: set, pods, claims, replicas });
+};
+const first = { ...aSet(), status: { ...aSet().status, replicas: 1, currentRevision: 'new' } };
+
+test.for([
+  ['nothing has begun', rolls([aPod(0, old), aPod(1, old)]), false],
+  ['broken before it begins', rolls([aPod(0, { ...old, ready: false })]), false],
+  ['one is leaving', rolls([aPod(0, { ...old, leaving: true })]), true],
+  ['one is away', rolls([], { replicas: 1 }), true],
+  ['the new one does not serve yet', rolls([aPod(0, { ready: false })]), true],
+  ['between two pods', rolls([aPod(0, old), aPod(1)]), true],
+  ['all are through', rolls([aPod(0), aPod(1)]), false],
+  ['the first start', rolls([aPod(0, { ready: false })], { set: first, replicas: 2 }), false],
+  ['a start for the file system', rolls([], { set: first, replicas: 1, claims: grown('') }), true],
+  ['scaled to nothing', rolls([aPod(0, { leaving: true })], { replicas: 0 }), false],
+] as const)('in the middle of a rollout: %s', ([, actual, expected]) => {
+  expect(actual).toBe(expected);
 });
 
 test('the same trouble of a pod is the same words, whatever it counts', () => {

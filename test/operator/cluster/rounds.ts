@@ -43,10 +43,10 @@ export function worldOf(cluster: FlowMeshCluster, there: There = {}): Promise<Wo
     claims: byIndex(claims) as never,
     storageClasses: { get: () => ({ allowVolumeExpansion: there.canExpand ?? true }) } as never,
     defaults: DEFAULTS,
+    engines: ENGINES,
     keys: realKeys,
     wallMs: () => nowMs,
     get: async (resource: Resource, at) => find(resource.plural).get(keyOf(at)),
-    engines: ENGINES,
   };
   return gather(sources, cluster, { signal: new AbortController().signal, log: testLog(), failures: 0 });
 }
