@@ -828,12 +828,14 @@ export interface StreamStatus {
     bytes?: number;
     /** Unread records of the group that is furthest behind. */
     lag?: number;
-    /** The groups that spec names. */
+    /** Its consumer groups; of many, those that are furthest behind. */
     groups?: {
       /** Its name. */
       name: string;
       /** Records that it has not read. */
       lag?: number;
+      /** When the oldest record was written that it has not read. Unset when it keeps up. */
+      oldestReadyAt?: string;
       /** Members that are connected. */
       members?: number;
       /** Members that the fabric computes to be needed. */

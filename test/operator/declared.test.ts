@@ -1,10 +1,12 @@
 // What is decided about a queue or stream, as tables; and the status that follows.
 import { FlowError } from '@flowmesh/protocol';
+import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { describe, expect, test } from 'vitest';
 import { decide, FINALIZER, PAUSED, type World } from '../../operator/controllers/declared/decide.ts';
 import type { Declaration, DeclaredObject } from '../../operator/controllers/declared/kinds.ts';
 import { admits, type ClusterObject, rivalOf } from '../../operator/controllers/declared/reference.ts';
 import { verdictStatus } from '../../operator/controllers/declared/status.ts';
+import { STREAM } from '../../operator/controllers/stream/kind.ts';
 import {
   aCluster,
   anObject,
@@ -186,6 +188,39 @@ describe('the oldest waiting job', () => {
     expect(shown(NOW - 600_000)).toBe('2026-11-26T11:50:00Z');
     expect(shown(NOW - 590_000, '2026-11-26T11:50:00Z')).toBe('2026-11-26T11:50:00Z');
     expect(shown(NOW - 300_000, '2026-11-26T11:50:00Z')).toBe('2026-11-26T11:55:00Z');
+  });
+});
+
+describe('a stream', () => {
+  const group = (name: string, lag: number, oldestUncommittedAtMs: number): pb.GroupSummary => ({
+    ...{ group: name, lag, members: 1, oldestUncommittedAtMs },
+  });
+  const summary = (...groups: pb.GroupSummary[]) => ({ records: 9, bytes: 90, groups }) as never;
+
+  test('lags as its last group does, and shows since when each of them has something to read', () => {
+    const seen = summary(group('a', 3, NOW - 20_000), group('b', 70, NOW - 600_000), group('c', 0, 0));
+    expect(STREAM.figures(seen, undefined, NOW)).toEqual({
+      ...{ records: 9, bytes: 90, lag: 70 },
+      groups: [
+        { name: 'a', lag: 3, members: 1 },
+        { name: 'b', lag: 70, members: 1, oldestReadyAt: '2026-11-26T11:50:00Z' },
+        { name: 'c', lag: 0, members: 1 },
+      ],
+    });
+    expect(STREAM.oldestReadyAtMs(seen)).toBe(NOW - 600_000);
+    expect(STREAM.oldestReadyAtMs(summary(group('c', 0, 0)))).toBe(0);
+  });
+
+  test('a group that works off its lag moves its date seldom', () => {
+    const before = STREAM.figures(summary(group('b', 70, NOW - 600_000)), undefined, NOW);
+    const dateAfter = (oldestMs: number) => {
+      const { groups } = STREAM.figures(summary(group('b', 70, oldestMs)), before, NOW) as {
+        groups: { oldestReadyAt?: string }[];
+      };
+      return groups[0]?.oldestReadyAt;
+    };
+    expect(dateAfter(NOW - 560_000)).toBe('2026-11-26T11:50:00Z');
+    expect(dateAfter(NOW - 300_000)).toBe('2026-11-26T11:55:00Z');
   });
 });
 

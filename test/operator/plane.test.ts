@@ -9,6 +9,7 @@ function aPlane({ isThere = false } = {}) {
   const runtime = new TestRuntime();
   const told: string[] = [];
   let end: () => void = () => {};
+  const itself: unknown[] = [];
   let attempts = 0;
   const connection = {
     listFigures: async () => ({
@@ -17,6 +18,7 @@ function aPlane({ isThere = false } = {}) {
       schemas: [],
       cursor: '',
     }),
+    getCluster: async () => ({ clusterId: 'c1', storageBytes: 200, storageFreeBytes: world.freeBytes }),
     async *watch() {
       const ended = new Promise<void>((resolve) => {
         end = resolve;
@@ -26,7 +28,7 @@ function aPlane({ isThere = false } = {}) {
     },
     close: () => {},
   } as unknown as Connection;
-  const world = { isThere };
+  const world = { isThere, freeBytes: 150 };
   const plane = new Plane({
     runtime,
     log: testLog(),
@@ -38,6 +40,7 @@ function aPlane({ isThere = false } = {}) {
     },
     events: {
       changed: (kind) => void told.push(`${plane.state}${kind === undefined ? '' : ` ${kind}`}`),
+      changedItself: () => void itself.push(plane.facts),
       told: () => {},
     },
   });
@@ -46,8 +49,24 @@ function aPlane({ isThere = false } = {}) {
     end();
     await settle();
   };
-  return { plane, runtime, told, world, goAway, attempts: () => attempts };
+  return { plane, runtime, told, itself, world, goAway, attempts: () => attempts };
 }
+
+test('what a data plane says of itself is told when it has changed, and kept while it is away', async () => {
+  const { plane, runtime, itself, world, goAway } = aPlane({ isThere: true });
+  await runtime.pass(1);
+  const first = { clusterId: 'c1', usedPercent: 25 };
+  expect(itself).toEqual([first]);
+  await runtime.pass(120_000);
+  expect(itself).toEqual([first]);
+  world.freeBytes = 100;
+  await runtime.pass(30_000);
+  expect(itself).toEqual([first, { clusterId: 'c1', usedPercent: 50 }]);
+  await goAway();
+  await runtime.pass(60_000);
+  expect(plane.facts).toEqual({ clusterId: 'c1', usedPercent: 50 });
+  plane.close();
+});
 
 describe('a data plane that nobody can reach', () => {
   test('[P2] is down when its grace is over, however many attempts there were meanwhile', async () => {

@@ -15,6 +15,7 @@ import { reconciler } from '../../kube/reconciler.ts';
 import type { KeySource } from '../../resources/certificates.ts';
 import type { ClusterDefaults } from '../../resources/cluster.ts';
 import { namesOf } from '../../resources/names.ts';
+import type { Planes } from '../declared/planes.ts';
 import { type Action, decide, type Reason } from './decide.ts';
 import {
   CLAIMS,
@@ -41,6 +42,8 @@ export interface ClusterControllerOptions {
   readonly keys: KeySource;
   /** Journals that the data plane starts with. */
   readonly engines?: readonly Engine[];
+  /** Unset: nobody asks the data planes of themselves. */
+  readonly planes?: Planes;
 }
 
 /** What the process was told. */
@@ -54,7 +57,7 @@ export function clusterDefaults(told: {
 }
 
 export function clusterController(host: ControllerHost, o: ClusterControllerOptions): void {
-  const { defaults, keys, engines = ENGINES } = o;
+  const { defaults, keys, engines = ENGINES, planes } = o;
   const clusters = host.informer({ resource: CLUSTERS });
   const parts = { labelSelector: PARTS };
   const ownedInformers = [
@@ -76,6 +79,7 @@ export function clusterController(host: ControllerHost, o: ClusterControllerOpti
     engines,
     keys,
     wallMs: host.runtime.wallMs,
+    factsOf: (cluster) => planes?.of(cluster).facts,
     get: (resource, at, signal) => host.client.get(resource, at, signal),
   };
   const slots = new RolloutSlots({
@@ -93,6 +97,7 @@ export function clusterController(host: ControllerHost, o: ClusterControllerOpti
       ...ownedInformers.map((each) => owned(each, CLUSTERS as Resource)),
       partOf(pods as unknown as Informer),
       partOf(claims as unknown as Informer),
+      ...(planes === undefined ? [] : [planes.clusterSource()]),
     ],
     concerns: beyondStatus,
     reconcile: reconciler({

@@ -36,6 +36,7 @@ export function statusOf(
   // Of a cluster that is refused nobody waits for pods.
   const pods = verdict.refused && world.pods.length === 0 ? [] : podStates(world);
   const version = commonVersion(pods);
+  const clusterId = world.facts?.clusterId ?? object.status?.clusterId;
   const before = object.status?.conditions as Condition[] | undefined;
   const isKnown = statefulSet !== undefined && isSettled(statefulSet) && !verdict.hasChanged;
   return {
@@ -48,10 +49,11 @@ export function statusOf(
       .map(([name, value]) => `${name}=${value}`)
       .join(','),
     ...(version !== undefined && { version }),
+    ...(clusterId !== undefined && { clusterId }),
     binding: { name: cluster.names.bindingSecret },
     pods,
     listeners: listeners(world, pods),
-    ...storage(world),
+    ...storage(world, object.status?.storage?.used),
     ...certificateTimes(world, verdict),
     effective: effectiveOf(cluster),
   };
@@ -170,11 +172,27 @@ function listeners({ cluster }: World, pods: readonly PodState[]): FlowMeshClust
   }));
 }
 
-function storage({ claims, volumes }: World): Pick<FlowMeshClusterStatus, 'storage'> {
+function storage(
+  { claims, volumes, facts }: World,
+  shown: number | undefined,
+): Pick<FlowMeshClusterStatus, 'storage'> {
   const capacities = claims.flatMap(({ status }) => status?.capacity?.['storage'] ?? []);
   const [smallest] = capacities.sort((a, b) => (quantity(a) ?? 0) - (quantity(b) ?? 0));
   if (smallest === undefined) return {};
-  return { storage: { capacity: smallest, resizing: volumes.resizing.length > 0 } };
+  const used = usedPercent(facts?.usedPercent, shown);
+  return {
+    storage: {
+      capacity: smallest,
+      resizing: volumes.resizing.length > 0,
+      ...(used !== undefined && { used }),
+    },
+  };
+}
+
+/** S2: a disk that breathes between two numbers costs no writes, and what is not known stays as it was. */
+function usedPercent(now: number | undefined, shown: number | undefined): number | undefined {
+  if (now === undefined) return shown;
+  return shown !== undefined && Math.abs(now - shown) < 1 ? shown : Math.round(now);
 }
 
 /** S2: those that were drawn and are not kept, as nothing is written, would be others next time. */

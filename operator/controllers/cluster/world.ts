@@ -23,6 +23,7 @@ import { type DesiredObjects, desiredObjects } from '../../resources/desired.ts'
 import { isOwnedBy, selectorLabels } from '../../resources/names.ts';
 import type { KubernetesObject } from '../../resources/objects.ts';
 import { planVolumes, type VolumePlan } from '../../resources/volumes.ts';
+import type { PlaneFacts } from '../declared/plane.ts';
 import {
   CERTIFICATES,
   type Claim,
@@ -37,6 +38,7 @@ import {
   type StatefulSet,
   type StorageClass,
 } from './kinds.ts';
+import { isReady } from './pods.ts';
 import { ordinalOf } from './restart.ts';
 
 export type Found =
@@ -67,6 +69,8 @@ export interface World {
   /** With certificates of our own. */
   readonly certificates: RenewedCertificates | undefined;
   readonly hasCertManager: boolean;
+  /** What its data plane said of itself last; undefined: nothing yet. */
+  readonly facts: PlaneFacts | undefined;
 }
 
 export interface Sources {
@@ -78,6 +82,8 @@ export interface Sources {
   readonly engines: readonly Engine[];
   readonly keys: KeySource;
   readonly wallMs: () => number;
+  /** Asked only while a pod is ready: before that, nobody answers. */
+  readonly factsOf: (cluster: FlowMeshCluster) => PlaneFacts | undefined;
   readonly get: (
     resource: Resource,
     at: KubeObject['metadata'],
@@ -144,6 +150,7 @@ export async function gather(
     pods,
     certificates: secrets.certificates,
     hasCertManager: served(CERTIFICATES),
+    facts: pods.some(isReady) ? s.factsOf(object) : undefined,
   };
 }
 

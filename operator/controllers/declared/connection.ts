@@ -25,6 +25,7 @@ export interface Connection {
   readonly deleteSchema: Call<pb.DeleteSchemaRequestInput, pb.DeleteSchemaResponse>;
   readonly releaseOwner: Call<pb.ReleaseOwnerRequestInput, pb.ReleaseOwnerResponse>;
   readonly listFigures: Call<pb.ListFiguresRequestInput, pb.ListFiguresResponse>;
+  readonly getCluster: Call<pb.GetClusterRequestInput, pb.Cluster>;
   /** Ends with an error when the connection does, in silence when `signal` aborts. */
   watch(signal: AbortSignal): AsyncIterable<pb.WatchAdminResponse>;
   close(): void;
@@ -69,6 +70,7 @@ export function dial({ address, token, authorities }: Endpoint, wallMs: () => nu
     deleteSchema: unary(client.deleteSchema),
     releaseOwner: unary(client.releaseOwner),
     listFigures: unary(client.listFigures),
+    getCluster: unary(client.getCluster),
     watch: (signal) => watch(client, metadata, signal),
     close: () => client.close(),
   };

@@ -33,10 +33,15 @@ const NAMESPACES: Resource = {
 const WORKERS_MAX = 8;
 const BACKOFF = { baseMs: 250, maxMs: 30_000 };
 
-export interface DeclaredOptions {
+export interface PlanesOptions {
   /** Default: the binding Secret of the cluster. */
   readonly resolve?: ResolveEndpoint;
   readonly times?: PlaneTimes;
+}
+
+export interface DeclaredOptions extends PlanesOptions {
+  /** Shared with others; default: its own. */
+  readonly planes?: Planes;
   readonly resyncMs?: number;
   readonly deletionWaitMs?: number;
 }
@@ -54,16 +59,20 @@ interface Shared {
 
 const KINDS = [QUEUE, STREAM, SCHEMA] as unknown as DeclaredKind[];
 
-export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): void {
-  const clusters = host.informer({ resource: CLUSTERS });
-  const namespaces = host.informer({ resource: NAMESPACES, metadataOnly: true });
-  const planes = new Planes({
+export function dataPlanes(host: ControllerHost, o: PlanesOptions = {}): Planes {
+  return new Planes({
     runtime: host.runtime,
     log: host.log,
-    clusters,
+    clusters: host.informer({ resource: CLUSTERS }),
     resolve: o.resolve ?? fromBinding(host.client),
     times: o.times ?? PLANE_TIMES,
   });
+}
+
+export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): void {
+  const namespaces = host.informer({ resource: NAMESPACES, metadataOnly: true });
+  const planes = o.planes ?? dataPlanes(host, o);
+  const { clusters } = planes;
   const clusterUid = remembered(async () => {
     const system = await host.client.get(NAMESPACES, { name: 'kube-system' });
     return system?.metadata.uid ?? '';
@@ -190,7 +199,8 @@ function gather(
   kind: DeclaredKind,
   others: readonly DeclaredObject[],
 ): World {
-  const { clusters, namespaces, objects, planes, deletionWaitMs } = shared;
+  const { host, clusters, namespaces, objects, planes, deletionWaitMs } = shared;
+  const nowMs = host.runtime.wallMs();
   const labelsOf = (namespace = ''): Labels => {
     const known = namespaces.get(keyOf({ name: namespace }))?.metadata.labels;
     return { 'kubernetes.io/metadata.name': namespace, ...known };
@@ -221,7 +231,7 @@ function gather(
     deletionWaitMs,
     facts: {
       always: kind.always(name, users.length),
-      figures: isOurs ? kind.figures?.(summary) : undefined,
+      figures: isOurs ? kind.figures?.(summary, object.status?.figures, nowMs) : undefined,
       oldestReadyAtMs: (isOurs && kind.oldestReadyAtMs?.(summary)) || 0,
       isOurs,
       isListed: summary !== undefined,

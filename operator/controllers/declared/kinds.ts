@@ -57,7 +57,9 @@ export interface DeclaredKind<T extends DeclaredObject = DeclaredObject, K exten
     request: { name: string; ifEmpty: boolean; owner: pb.OwnerInput },
     signal: AbortSignal,
   ): Promise<unknown>;
-  figures?(summary: Summaries[K]): object;
+  /** `shown` is what status says now. */
+  figures?(summary: Summaries[K], shown: object | undefined, nowMs: number): object;
+  /** 0: nothing waits. */
   oldestReadyAtMs?(summary: Summaries[K]): number;
   /** Whether it asks for scaling. */
   scales?(object: T): boolean;

@@ -1,6 +1,6 @@
 // What is known of one data plane: whether it can be reached, its figures, and what others change there.
-//   P1. One watch and one list of figures for all objects of a cluster; the watch is also how its health is
-//       known, so that a dead data plane costs one connection attempt at a time and no retries of objects.
+//   P1. One watch and one list of figures for a cluster and all its objects; the watch is also how its health
+//       is known, so that a dead data plane costs one connection attempt at a time and no retries of objects.
 //   P2. It counts as down after GRACE_MS without a watch, so that a restart of a pod flips no status.
 //   P3. Whoever watches hears that it is up after the figures have been listed: what went by while the watch
 //       was broken shows in them.
@@ -26,8 +26,18 @@ const nothingListed = (): Listed => ({ queue: new Map(), stream: new Map(), sche
 export interface PlaneEvents {
   /** Figures of that kind and name are not what they were; unset: up or down, anything may be different. */
   changed(kind?: Kind, name?: string): void;
+  /** What it says of itself is not what it was. */
+  changedItself(): void;
   /** Somebody declared, changed or deleted it. */
   told(change: pb.AdminChange): void;
+}
+
+/** What a data plane says of itself. */
+export interface PlaneFacts {
+  /** Of its data directory. */
+  readonly clusterId: string;
+  /** Of its disk, in percent; undefined: it has none. */
+  readonly usedPercent: number | undefined;
 }
 
 export interface PlaneTimes {
@@ -55,6 +65,7 @@ export class Plane {
   readonly #p: PlaneParts;
   readonly #aborter = new AbortController();
   #figures = nothingListed();
+  #facts: PlaneFacts | undefined;
   #listedAtMs = 0;
   #state: 'connecting' | 'up' | 'down' = 'connecting';
   #connection: Connection | undefined;
@@ -70,6 +81,11 @@ export class Plane {
 
   get state(): 'connecting' | 'up' | 'down' {
     return this.#state;
+  }
+
+  /** As it said last. */
+  get facts(): PlaneFacts | undefined {
+    return this.#facts;
   }
 
   /** While it is up. */
@@ -189,11 +205,18 @@ export class Plane {
       for (const each of page.schemas) listed.schema.set(each.name, each);
       cursor = page.cursor;
     } while (cursor !== '');
+    this.#learn(factsOf(await connection.getCluster({}, signal)));
     const before = this.#figures;
     this.#figures = listed;
     this.#listedAtMs = startedMs;
     if (this.#state !== 'up') return;
     for (const kind of Object.keys(listed) as Kind[]) this.#tellDifferences(kind, before[kind], listed[kind]);
+  }
+
+  #learn(facts: PlaneFacts): void {
+    const isNews = JSON.stringify(facts) !== JSON.stringify(this.#facts);
+    this.#facts = facts;
+    if (isNews) this.#p.events.changedItself();
   }
 
   #tellDifferences(kind: Kind, before: ReadonlyMap<string, object>, now: ReadonlyMap<string, object>): void {
@@ -202,4 +225,10 @@ export class Plane {
       if (JSON.stringify(summary) !== JSON.stringify(before.get(name))) this.#p.events.changed(kind, name);
     }
   }
+}
+
+function factsOf({ clusterId, storageBytes, storageFreeBytes }: pb.Cluster): PlaneFacts {
+  const usedPercent =
+    storageBytes === 0 ? undefined : (100 * (storageBytes - storageFreeBytes)) / storageBytes;
+  return { clusterId, usedPercent };
 }

@@ -1,6 +1,6 @@
-// The data planes of all clusters that objects refer to, and what was declared there.
-//   L1. One plane for each cluster, made when the first object needs it, closed when the cluster is gone,
-//       stopped or replaced by another one of its name, or when nobody leads any more.
+// The data planes of all clusters that serve or that objects refer to, and what was declared there.
+//   L1. One plane for each cluster, made when it or the first object needs it, closed when the cluster is
+//       gone, stopped or replaced by another one of its name, or when nobody leads any more.
 //   L2. What this process has declared is remembered by uid, until something says that it is otherwise.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Source } from '../../kube/controller.ts';
@@ -39,6 +39,12 @@ export class Planes {
   readonly #planes = new Map<Key, { plane: Plane; uid: string; generation: number }>();
   readonly #referring = new Map<Kind, { of: Referring; add: (key: Key) => void }>();
   readonly #declared = new Map<string, Declared>();
+  /** Brings a cluster back. */
+  #addCluster: ((key: Key) => void) | undefined;
+
+  get clusters(): Informer<ClusterObject> {
+    return this.#p.clusters;
+  }
 
   constructor(parts: PlanesParts) {
     this.#p = parts;
@@ -62,10 +68,29 @@ export class Planes {
         this.#referring.set(of.kind, { of, add });
         return () => {
           this.#referring.delete(of.kind);
-          if (this.#referring.size === 0) for (const key of [...this.#planes.keys()]) this.#close(key);
+          this.#closeUnlessUsed();
         };
       },
     };
+  }
+
+  /** Brings clusters back when their data plane says something else of itself. */
+  clusterSource(): Source {
+    return {
+      synced: Promise.resolve(),
+      start: (add) => {
+        this.#addCluster = add;
+        return () => {
+          this.#addCluster = undefined;
+          this.#closeUnlessUsed();
+        };
+      },
+    };
+  }
+
+  #closeUnlessUsed(): void {
+    if (this.#referring.size > 0 || this.#addCluster !== undefined) return;
+    for (const key of [...this.#planes.keys()]) this.#close(key);
   }
 
   /** L1 */
@@ -84,6 +109,7 @@ export class Planes {
         dial(await resolve(clusters.get(key) ?? cluster, signal), () => runtime.wallMs()),
       events: {
         changed: (kind, name) => this.#changed(key, kind, name),
+        changedItself: () => this.#addCluster?.(key),
         told: (change) => this.#told(key, change),
       },
     });

@@ -2,13 +2,11 @@
 //   S1. A status that says the same is the same, byte for byte: messages hold nothing that moves by itself.
 //   S2. What is not known now stays as it was last known: figures and effective values of an unreachable data
 //       plane are the last ones, and Ready says that they are.
-//   S3. A date of the oldest waiting job moves only when its age is otherwise by more than a tenth, and is
-//       shown from OLDEST_SHOWN_MS on: a queue that keeps up costs no writes.
 import { conditionOf, nextConditions, type WantedCondition } from '../../kube/conditions.ts';
+import { dateOfOldest } from './age.ts';
 import type { Reason } from './decide.ts';
 import type { Declaration, DeclaredObject, DeclaredStatus } from './kinds.ts';
 
-export const OLDEST_SHOWN_MS = 30_000;
 const DRIFT_SHOWN_MS = 30_000;
 
 export type Verdict =
@@ -58,7 +56,10 @@ export function verdictStatus(
     driftedOf(object, verdict, latestVersion, nowMs),
     ...scalingOf(facts),
   ].map((each): WantedCondition => ({ ...each, observedGeneration: generation }));
-  const oldest = oldestOf(before?.oldestReadyAt, facts, nowMs);
+  const oldest =
+    facts.figures === undefined
+      ? before?.oldestReadyAt
+      : dateOfOldest(before?.oldestReadyAt, facts.oldestReadyAtMs, nowMs);
   const figures = facts.figures ?? before?.figures ?? declaration?.figures;
   const effective = declaration?.effective ?? before?.effective;
   return {
@@ -153,18 +154,4 @@ function scalingOf({ scales }: Facts): Saying[] {
   const asked = 'workers are not scaled in this version; remove scaling or wait';
   if (scales) return [say('ScalingReady', 'Unknown', 'NotServed', asked)];
   return [say('ScalingReady', 'False', 'NotConfigured', 'spec does not ask for it')];
-}
-
-/** S3 */
-function oldestOf(
-  shown: string | undefined,
-  { figures, oldestReadyAtMs }: Facts,
-  nowMs: number,
-): string | undefined {
-  if (figures === undefined) return shown;
-  const ageMs = nowMs - oldestReadyAtMs;
-  if (oldestReadyAtMs === 0 || ageMs < OLDEST_SHOWN_MS) return undefined;
-  const shownMs = shown === undefined ? Number.NaN : Date.parse(shown);
-  if (Math.abs(shownMs - oldestReadyAtMs) <= ageMs / 10) return shown;
-  return new Date(oldestReadyAtMs).toISOString().replace(/\.\d+Z$/, 'Z');
 }

@@ -4,6 +4,7 @@ import { effectiveStream } from '../../../crds/effective.ts';
 import { toStreamSpec } from '../../../crds/translate.ts';
 import type { Stream, StreamSpec, StreamStatus } from '../../../crds/types.ts';
 import type { KubeObject } from '../../kube/objects.ts';
+import { dateOfOldest } from '../declared/age.ts';
 import { type DeclaredKind, twoDigits } from '../declared/kinds.ts';
 
 export interface StreamObject extends KubeObject {
@@ -11,10 +12,12 @@ export interface StreamObject extends KubeObject {
   status?: StreamStatus;
 }
 
+type Figures = NonNullable<StreamStatus['figures']>;
+
 /** Groups in a status; those with the most lag are shown. */
 const GROUPS_MAX = 100;
 
-export const STREAM: DeclaredKind<StreamObject, 'stream'> = {
+export const STREAM = {
   kind: 'stream',
   resource: {
     group: 'flowmesh.io',
@@ -32,17 +35,25 @@ export const STREAM: DeclaredKind<StreamObject, 'stream'> = {
     return { ...answer, effective, figures: firstFigures(stream) };
   },
   remove: (connection, request, signal) => connection.deleteStream(request, signal),
-  figures: ({ records, bytes, groups }) => {
+  figures: ({ records, bytes, groups }, shown, nowMs) => {
+    const before = new Map((shown as Figures | undefined)?.groups?.map((each) => [each.name, each]));
     const most = [...groups].sort((a, b) => b.lag - a.lag || (a.group < b.group ? -1 : 1));
-    const shown = most.slice(0, GROUPS_MAX).sort((a, b) => (a.group < b.group ? -1 : 1));
+    const first = most.slice(0, GROUPS_MAX).sort((a, b) => (a.group < b.group ? -1 : 1));
     return {
       ...{ records, bytes },
-      lag: twoDigits(groups.reduce((sum, { lag }) => sum + lag, 0)),
-      groups: shown.map(({ group, lag, members }) => ({ name: group, lag, members })),
+      lag: most[0]?.lag ?? 0,
+      groups: first.map(({ group, lag, members, oldestUncommittedAtMs }) => {
+        const oldestReadyAt = dateOfOldest(before.get(group)?.oldestReadyAt, oldestUncommittedAtMs, nowMs);
+        return { name: group, lag, members, ...(oldestReadyAt !== undefined && { oldestReadyAt }) };
+      }),
     };
   },
+  oldestReadyAtMs: ({ groups }) => {
+    const waiting = groups.map((each) => each.oldestUncommittedAtMs).filter((atMs) => atMs > 0);
+    return waiting.length === 0 ? 0 : Math.min(...waiting);
+  },
   scales: ({ spec }) => spec.consumerGroups?.some(({ scaling }) => scaling !== undefined) ?? false,
-};
+} satisfies DeclaredKind<StreamObject, 'stream'>;
 
 function firstFigures(stream: pb.Stream | null): object {
   const partitions = stream?.partitions ?? [];

@@ -18,6 +18,7 @@ await runProcess({
       }),
     (host) => declaredControllers(host),
   ],
+  services: [],
   args: process.argv.slice(2),
   env: process.env,
   hostname: hostname(),

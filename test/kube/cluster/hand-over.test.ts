@@ -17,7 +17,7 @@ afterAll(async () => {
   await plane?.stop();
 });
 
-const operator = async (pod: string) => {
+const operator = (pod: string) => {
   const started = startAnyEngine(plane, pod, '--image', 'flowmesh:1.0.0');
   operators.push(started);
   return started;
@@ -34,9 +34,9 @@ const leader = async () => {
 
 test('a leader that is killed, and one that is asked to go, in the middle of a rollout', async () => {
   const client = clientOf(plane, 'default');
-  const first = await operator('first');
+  const first = operator('first');
   await expect.poll(leader, within).toBe('first');
-  const second = await operator('second');
+  const second = operator('second');
   const journal = { engine: 'JetStream', jetStream: { url: 'nats://nats.example:4222' } };
   await client.cluster('main', { replicas: 3, journal });
   await served(client, 'main', 3);
@@ -56,7 +56,7 @@ test('a leader that is killed, and one that is asked to go, in the middle of a r
   await client.patch('FlowMeshCluster', 'main', { spec: { image: { tag: '2.0.0' } } });
   await replaced(2);
   await first.kill('SIGKILL');
-  const third = await operator('third');
+  const third = operator('third');
   // The lease is not given back: it has to run out.
   await expect.poll(leader, within).not.toBe('first');
   const [acting, waiting, rest] =

@@ -1,5 +1,5 @@
-// The leader goes while clusters roll out: the next one, which remembers nothing, lets no third one begin. And a
-// cluster that this version cannot run starts no pod at all.
+// The leader goes while clusters roll out: the next one, which remembers nothing, lets no third one begin.
+// And a cluster that this version cannot run starts no pod at all.
 import assert from 'node:assert';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../../../e2e/control-plane.ts';

@@ -38,6 +38,25 @@ test('what is there is kept: the same world gives the same Secrets and the same 
   expect(secrets(again.actions)).toEqual(secrets(first.actions));
 });
 
+test('what the data plane says of itself: kept while it is away, rounded so that it rests', async () => {
+  const cluster = aCluster();
+  const there = { objects: await madeBy(cluster), pods: [aPod(0)], claims: [aClaim()] };
+  const after = async (used: number | undefined, usedPercent: number | undefined, ready = true) => {
+    const storage = { capacity: '20Gi', resizing: false, ...(used !== undefined && { used }) };
+    const facts = { clusterId: 'now', usedPercent };
+    const pods = [aPod(0, { ready })];
+    const before = { ...cluster, status: { clusterId: 'before', storage } };
+    const { status } = await planOf(before, { ...there, pods, facts });
+    return [status.clusterId, status.storage?.used];
+  };
+  expect(await after(undefined, 41.7)).toEqual(['now', 42]);
+  expect(await after(42, 41.1)).toEqual(['now', 42]);
+  expect(await after(42, 42.9)).toEqual(['now', 42]);
+  expect(await after(42, 43.2)).toEqual(['now', 43]);
+  expect(await after(42, 99, false)).toEqual(['before', 42]);
+  expect(await after(undefined, undefined)).toEqual(['now', undefined]);
+});
+
 test('a certificate is renewed after two thirds of its life, with an event', async () => {
   const cluster = aCluster();
   const objects = await madeBy(cluster);
@@ -65,8 +84,22 @@ test.for([
   ['is going', aCluster({}, { deletionTimestamp: '2026-06-01T00:00:00Z' }), ['rest']],
   ['is paused', aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } }), []],
   ['would split its data over pods', aCluster({ replicas: 3 }), []],
+  [
+    'has a journal that no pod of this version starts with',
+    aCluster({ journal: { engine: 'JetStream', jetStream: { url: 'nats://nats' } } }),
+    [],
+  ],
 ] as const)('a cluster that %s: nothing is written', async ([, cluster, did]) => {
   expect((await planOf(cluster)).did).toEqual(did);
+});
+
+test.for([
+  ['is paused', aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } })],
+  ['is refused', aCluster({ replicas: 3 })],
+] as const)('the status of a new cluster that %s stays as it is', async ([, cluster]) => {
+  const { status } = await planOf(cluster);
+  const later = await planOf({ ...cluster, status }, { nowMs: NOW + DAY });
+  expect(later.status).toEqual(status);
 });
 
 test('a paused cluster says so, and why nothing is known', async () => {
@@ -84,24 +117,10 @@ test('an object of somebody else is left alone, and the rest is made', async () 
   const mine: KubeObject = { kind: 'Service', metadata: { name: 'main-flowmesh', namespace: 'shop' } };
   const { did, condition, reasons } = await planOf(aCluster(), { objects: [mine] });
   expect(did).not.toContain('apply Service main-flowmesh');
-  [
-    'has a journal that no pod of this version starts with',
-    aCluster({ journal: { engine: 'JetStream', jetStream: { url: 'nats://nats' } } }),
-    [],
-  ],
   expect(did).toContain('apply StatefulSet main-flowmesh');
   expect([condition('Synced'), condition('Drifted'), reasons]).toEqual([
     'False NameTaken',
     'True NameTaken',
-test.for([
-  ['is paused', aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } })],
-  ['is refused', aCluster({ replicas: 3 })],
-] as const)('the status of a new cluster that %s stays as it is', async ([, cluster]) => {
-  const { status } = await planOf(cluster);
-  const later = await planOf({ ...cluster, status }, { nowMs: NOW + DAY });
-  expect(later.status).toEqual(status);
-});
-
     ['NameTaken'],
   ]);
 });

@@ -9,6 +9,7 @@ import {
   type Sources,
   type World,
 } from '../../../operator/controllers/cluster/world.ts';
+import type { PlaneFacts } from '../../../operator/controllers/declared/plane.ts';
 import type { Informer } from '../../../operator/kube/informer.ts';
 import { type KubeObject, keyOf, type Resource } from '../../../operator/kube/objects.ts';
 import { realKeys } from '../../../operator/resources/key-source.ts';
@@ -25,6 +26,8 @@ export interface There {
   readonly served?: boolean;
   readonly nowMs?: number;
   readonly canExpand?: boolean;
+  /** What its data plane says, once a pod is ready. */
+  readonly facts?: PlaneFacts;
 }
 
 /** The real gather over a world that stands still. */
@@ -46,6 +49,7 @@ export function worldOf(cluster: FlowMeshCluster, there: There = {}): Promise<Wo
     engines: ENGINES,
     keys: realKeys,
     wallMs: () => nowMs,
+    factsOf: () => there.facts,
     get: async (resource: Resource, at) => find(resource.plural).get(keyOf(at)),
   };
   return gather(sources, cluster, { signal: new AbortController().signal, log: testLog(), failures: 0 });

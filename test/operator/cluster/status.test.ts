@@ -26,7 +26,10 @@ function aTroubledPod(state: object, last: object = {}): Pod {
 }
 
 const SITUATIONS: Readonly<Record<string, readonly [FlowMeshCluster, There]>> = {
-  serving: [aCluster({ listeners: { redis: { enabled: true } } }), whole],
+  serving: [
+    aCluster({ listeners: { redis: { enabled: true } } }),
+    { ...whole, facts: { clusterId: '4j7d0q2kzv', usedPercent: 41.7 } },
+  ],
   'without-tls': [aCluster({ tls: { mode: 'Disabled' } }), whole],
   'pod-missing': [aCluster(), { claims: [aClaim()] }],
   'pod-recovering': [aCluster(), { ...whole, pods: [aTroubledPod({ running: {} })] }],
@@ -52,10 +55,10 @@ const SITUATIONS: Readonly<Record<string, readonly [FlowMeshCluster, There]>> = 
   'volume-growing': [aCluster({ storage: { size: '50Gi' } }), { ...whole, claims: [aClaim('50Gi', '20Gi')] }],
   paused: [aCluster({}, { annotations: { 'flowmesh.io/paused': 'true' } }), whole],
   'embedded-replicas': [aCluster({ replicas: 2 }), whole],
+  'engine-not-served': [aCluster({ replicas: 3, journal: JETSTREAM }), {}],
 };
 
 test.for(Object.entries(SITUATIONS))('%s', async ([name, [cluster, there]]) => {
-  'engine-not-served': [aCluster({ replicas: 3, journal: JETSTREAM }), {}],
   // What exists was made from the same spec, when nothing was in the way.
   const spec = { ...cluster.spec, replicas: 1, storage: {} };
   const objects = await madeBy(aCluster(spec));
