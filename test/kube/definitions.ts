@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { definitionFile, KINDS, type Kind } from '../../crds/definitions.ts';
+import { ensureBinaries } from '../../e2e/build/cache.ts';
 import type { ControlPlane } from '../../e2e/control-plane.ts';
 
 const definitionsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
@@ -42,10 +43,15 @@ export interface Called {
   err: string;
 }
 
-export function kubectl(plane: Pick<ControlPlane, 'kubeconfig' | 'dir'>, ...args: string[]): Promise<Called> {
+/** That of the harness: the same version as the server, on any machine. */
+export async function kubectl(
+  plane: Pick<ControlPlane, 'kubeconfig' | 'dir'>,
+  ...args: string[]
+): Promise<Called> {
+  const binary = (await ensureBinaries(['kubectl']))('kubectl');
   const all = ['--kubeconfig', plane.kubeconfig, '--cache-dir', `${plane.dir}/kubectl`, ...args];
   return new Promise((resolve) => {
-    execFile('kubectl', all, { timeout: 60_000 }, (error, out, err) => {
+    execFile(binary, all, { timeout: 60_000 }, (error, out, err) => {
       resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 1, out, err });
     });
   });
