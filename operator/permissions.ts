@@ -3,6 +3,8 @@
 //   Q1. No `*`; a verb is here because some code sends it, with the reason beside it.
 //   Q2. Secrets only in namespaces that the operator was told to look after, never by a role for all of them
 //       unless the chart was asked for it (`allNamespaces`).
+//   Q3. What takes a finalizer away is granted in the whole cluster: a namespace that is deleted loses its
+//       roles before its objects, and would stay Terminating for good.
 
 export interface Permission {
   readonly group: string;
@@ -32,13 +34,6 @@ export const PERMISSIONS: readonly Permission[] = [
     verbs: watch,
     scope: 'watched',
     why: 'what is declared',
-  },
-  {
-    group: 'flowmesh.io',
-    resources: ['queues', 'schemas', 'streams'],
-    verbs: [...read, 'patch'],
-    scope: 'watched',
-    why: 'what is declared; get and patch set and take away the finalizer',
   },
   {
     group: 'flowmesh.io',
@@ -123,6 +118,13 @@ export const PERMISSIONS: readonly Permission[] = [
     verbs: ['create', 'patch'],
     scope: 'watched',
     why: 'what kubectl describe tells; patch counts repetitions',
+  },
+  {
+    group: 'flowmesh.io',
+    resources: ['queues', 'schemas', 'streams'],
+    verbs: [...read, 'patch'],
+    scope: 'cluster',
+    why: 'what is declared; get and patch set and take away the finalizer, whatever roles are left',
   },
   {
     group: 'storage.k8s.io',
