@@ -33,7 +33,21 @@ export async function kubectl(...args: string[]): Promise<string> {
 
 /** By standard input, so that nothing is too large; server-side, as operators and GitOps tools do it. */
 export async function apply(objects: readonly object[], ...args: string[]): Promise<string> {
-  const child = spawn('kubectl', ['apply', '--server-side', '-f', '-', ...args], {
+  const { code, output } = await piped(objects, 'apply', ...args);
+  if (code !== 0) throw new Error(output);
+  return output;
+}
+
+/** What an apply would change; empty: nothing. */
+export async function diff(objects: readonly object[], ...args: string[]): Promise<string> {
+  const { code, output } = await piped(objects, 'diff', ...args);
+  // 1: there are differences.
+  if (code !== 0 && code !== 1) throw new Error(output);
+  return output;
+}
+
+async function piped(objects: readonly object[], verb: string, ...args: string[]) {
+  const child = spawn('kubectl', [verb, '--server-side', '-f', '-', ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let output = '';
@@ -44,8 +58,7 @@ export async function apply(objects: readonly object[], ...args: string[]): Prom
   }
   child.stdin.end(objects.map((each) => stringify(each)).join('---\n'));
   const [code] = await once(child, 'close');
-  if (code !== 0) throw new Error(output);
-  return output;
+  return { code, output };
 }
 
 /** A namespace in which only pods of the restricted profile may run. */
@@ -55,6 +68,11 @@ export async function createNamespace(prefix: string): Promise<Namespace> {
   await apply([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } }]);
   // Pods need it, and it comes a moment later.
   await kubectl('wait', '-n', name, '--for=create', 'serviceaccount/default', '--timeout=60s');
+  return namespaceOf(name, () => kubectl('delete', 'namespace', name, '--wait=false', '--ignore-not-found'));
+}
+
+/** One that is there already, and stays. */
+export function namespaceOf(name: string, afterwards: () => Promise<unknown> = async () => {}): Namespace {
   const forwards = new Set<ChildProcess>();
   const inside = (...args: string[]) => kubectl('-n', name, ...args);
   return {
@@ -78,7 +96,7 @@ export async function createNamespace(prefix: string): Promise<Namespace> {
     },
     async remove() {
       await Promise.all([...forwards].map((child) => close(child, forwards)));
-      await kubectl('delete', 'namespace', name, '--wait=false');
+      await afterwards();
     },
   };
 }
