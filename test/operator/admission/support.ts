@@ -1,5 +1,5 @@
 // What the tests of the webhook share: a certificate of its own, a client that trusts it, reviews.
-import { request as httpsRequest } from 'node:https';
+import { Agent, request as httpsRequest } from 'node:https';
 import type { SecretText } from '../../../operator/resources/certificate-plan.ts';
 import { renewCertificates } from '../../../operator/resources/certificates.ts';
 import { realKeys } from '../../../operator/resources/key-source.ts';
@@ -27,18 +27,19 @@ interface Post {
   readonly path?: string;
   readonly method?: string;
   readonly headers?: Record<string, string>;
-  readonly agent?: import('node:https').Agent;
+  readonly agent?: Agent;
 }
 
+/** By a connection and a handshake of its own, unless an agent says otherwise. */
 export function post(o: Post, body: string | Buffer = ''): Promise<Reply> {
-  const { port, ca, path = '/validate', method = 'POST', agent } = o;
+  const { port, ca, path = '/validate', method = 'POST', agent = new Agent({ maxCachedSessions: 0 }) } = o;
   const headers = {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),
     ...o.headers,
   };
   return new Promise((resolve, reject) => {
-    const options = { host: '127.0.0.1', port, ca, path, method, headers, ...(agent && { agent }) };
+    const options = { host: '127.0.0.1', port, ca, path, method, headers, agent };
     const request = httpsRequest(options, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (part) => {
