@@ -83,6 +83,51 @@ describe('the chart', () => {
     expect(await uidOf('pod', 'main-flowmesh-0')).toBe(pod);
   });
 
+  const queue = (cron: string, maxDepth = 1000) => ({
+    apiVersion: 'flowmesh.io/v1alpha1',
+    kind: 'Queue',
+    metadata: { name: 'nightly' },
+    spec: { clusterRef: { name: 'main' }, limits: { maxDepth }, schedules: [{ name: 'nightly', cron }] },
+  });
+  /** What a refusal says; empty: it is taken. */
+  const told = (object: object) =>
+    space.apply(object).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+
+  spec('turns its webhook on and off while it runs, and replaces its pods under applies', NEEDS, async () => {
+    release('upgrade', 'replicas=2', 'webhook.enabled=true', 'webhook.failurePolicy=Fail');
+    const refuses = () => told(queue('0 3 31 2 *'));
+    const words = 'spec.schedules[0].cron "0 3 31 2 *" is not a cron expression: that never comes';
+    await expect.poll(refuses, { timeout: 60_000, interval: 500 }).toContain(words);
+    await space.apply(queue('0 3 * * *'));
+
+    const failures: string[] = [];
+    let applies = 0;
+    let isOver = false;
+    const applying = (async () => {
+      for (; !isOver; applies++) {
+        const said = await told(queue('0 3 * * *', 1000 + applies));
+        if (said !== '') failures.push(said);
+      }
+    })();
+    await system.kubectl('rollout', 'restart', 'deployment/flowmesh-operator');
+    await system.kubectl('rollout', 'status', 'deployment/flowmesh-operator', '--timeout=120s');
+    // The old pods answer to their end.
+    const pods = async () => (await system.kubectl('get', 'pods', '-o', 'name')).split('\n').length;
+    await expect.poll(pods, { timeout: 60_000, interval: 500 }).toBe(2);
+    isOver = true;
+    await applying;
+    expect(failures).toEqual([]);
+    expect(applies).toBeGreaterThan(10);
+
+    release('upgrade', 'replicas=2');
+    await system.kubectl('wait', '--for=delete', 'secret/flowmesh-operator-webhook-tls', '--timeout=60s');
+    expect(await refuses()).toBe('');
+    await space.kubectl('delete', 'fmq/nightly', '--timeout=60s');
+  });
+
   /** The pod that leads. */
   const holder = async () => {
     const { spec: lease } = await system.get('lease', 'flowmesh-operator');

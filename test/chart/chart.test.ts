@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { readOptions } from '../../operator/options.ts';
 import { chartDir, type Helm, helmOf, install } from '../../scripts/chart.ts';
 import { installPath } from '../../scripts/generate/chart.ts';
 import { schemaProblems } from '../operator/kubernetes-schema.ts';
@@ -112,6 +113,59 @@ test('each namespace that is looked after has its role, and the operator is told
     value: 'jobs,shop',
   });
 });
+
+describe('the webhook', () => {
+  const on = set('webhook.enabled=true', 'webhook.port=9999', 'networkPolicy.enabled=true');
+  const NAME = 'fm-flowmesh-operator-webhook';
+  const rulesFor = (objects: Any[], resource: string) =>
+    [...ofKind(objects, 'Role'), ...ofKind(objects, 'ClusterRole')]
+      .flatMap(({ rules }) => rules)
+      .filter((rule: Any) => rule.resources.includes(resource) && rule.resourceNames !== undefined);
+
+  test('is not there unless it is asked for', () => {
+    const text = JSON.stringify(render().filter(({ kind }) => kind !== 'CustomResourceDefinition'));
+    expect(text.toLowerCase()).not.toContain('webhook');
+  });
+
+  test('has one name in the Service, the configuration, the roles and what the operator is told', () => {
+    const objects = render(...on);
+    const [service] = ofKind(objects, 'Service').filter(({ metadata }) => metadata.name === NAME);
+    const [configuration] = ofKind(objects, 'ValidatingWebhookConfiguration');
+    const [container] = ofKind(objects, 'Deployment')[0].spec.template.spec.containers;
+    expect(configuration.metadata.name).toBe(NAME);
+    expect(configuration.webhooks[0].clientConfig).toEqual({
+      service: { name: NAME, namespace: 'system', path: '/validate', port: 443 },
+    });
+    expect(optionsOf(container.env)).toMatchObject({
+      webhookService: NAME,
+      webhook: { host: '0.0.0.0', port: 9999 },
+    });
+    expect(rulesFor(objects, 'secrets').map(({ resourceNames }) => resourceNames)).toEqual([[`${NAME}-tls`]]);
+    const [rule] = rulesFor(objects, 'validatingwebhookconfigurations');
+    expect(rule).toMatchObject({ resourceNames: [NAME], verbs: ['list', 'watch', 'patch'] });
+    expect(container.ports).toContainEqual({ name: 'webhook', containerPort: 9999, protocol: 'TCP' });
+    expect(service.spec.ports).toEqual([
+      { name: 'webhook', port: 443, targetPort: 'webhook', protocol: 'TCP' },
+    ]);
+    const [policy] = ofKind(objects, 'NetworkPolicy');
+    expect(policy.spec.ingress[0].ports).toContainEqual({ port: 9999, protocol: 'TCP' });
+  });
+
+  test('is asked about the namespaces that are looked after, and fails as the values say', () => {
+    const webhookOf = (...values: string[]) =>
+      ofKind(render(...on, ...set(...values)), 'ValidatingWebhookConfiguration')[0].webhooks[0];
+    expect(webhookOf().failurePolicy).toBe('Ignore');
+    expect(webhookOf('webhook.failurePolicy=Fail').failurePolicy).toBe('Fail');
+    expect(webhookOf('namespaces={shop,jobs}').namespaceSelector.matchExpressions[0].values).toEqual([
+      'jobs',
+      'shop',
+    ]);
+    expect(webhookOf('allNamespaces=true').namespaceSelector).toBeUndefined();
+  });
+});
+
+const optionsOf = (env: Any[]) =>
+  readOptions([], Object.fromEntries(env.map(({ name, value }) => [name, value])), 'host');
 
 test.each([
   ['replica=2', 'replica'],
