@@ -9,13 +9,13 @@ import { rulesAt, rulesBelow } from './rules.ts';
 import { nearest } from './suggest.ts';
 import type { Path } from './yaml-source.ts';
 
-/** A manifest of nothing but mistakes gets an answer one can read. */
+/** A manifest of nothing but mistakes gets an answer one can read, and costs no more than that. */
 const problemsMax = 20;
 
 export function fieldProblems(kind: Kind, value: Record<string, unknown>): FieldProblem[] {
   const { schema: whole, spec: schema, validators } = definitionOf(kind);
   const top = { properties: { apiVersion: {}, kind: {}, metadata: {}, spec: {}, status: {} } };
-  const problems = [...unknownFields(value, top, []), ...metadataProblems(value['metadata'])];
+  const problems = [...shown(unknownFields(value, top, [])), ...metadataProblems(value['metadata'])];
   const spec = value['spec'];
   if (!isMapping(spec)) {
     problems.push({
@@ -25,7 +25,7 @@ export function fieldProblems(kind: Kind, value: Record<string, unknown>): Field
     });
     return problems;
   }
-  problems.push(...unknownDeep(spec, schema, ['spec']));
+  problems.push(...shown(unknownDeep(spec, schema, ['spec'])));
   for (const field of schema.required ?? []) {
     if (!Object.hasOwn(spec, field)) problems.push(missing(['spec', field]));
   }
@@ -67,7 +67,7 @@ const metadataFields: Structural = {
 
 function metadataProblems(metadata: unknown): FieldProblem[] {
   if (!isMapping(metadata)) return [missing(['metadata', 'name'])];
-  const problems = unknownFields(metadata, metadataFields, ['metadata']);
+  const problems = shown(unknownFields(metadata, metadataFields, ['metadata']));
   const { name, namespace } = metadata;
   const nameProblem = (field: string, value: unknown) => {
     if (typeof value === 'string' && value.length <= 253 && objectName.test(value)) return;
@@ -100,50 +100,58 @@ const missing = (path: Path): FieldProblem => ({
   cure: `add ${path.at(-1)}`,
 });
 
-function unknownDeep(value: unknown, schema: Structural, path: Path): FieldProblem[] {
-  if (schema['x-kubernetes-preserve-unknown-fields']) return [];
-  if (Array.isArray(value)) {
-    const { items } = schema;
-    const inside = items ? value.flatMap((item, index) => unknownDeep(item, items, [...path, index])) : [];
-    return [...inside, ...repeatedKeys(value, schema, path)];
-  }
-  if (!isMapping(value) || !schema.properties) return [];
-  const inside = Object.entries(value).flatMap(([name, field]) => {
-    const known = Object.hasOwn(schema.properties ?? {}, name) ? schema.properties?.[name] : undefined;
-    return known ? unknownDeep(field, known, [...path, name]) : [];
-  });
-  return [...unknownFields(value, schema, path), ...inside];
+/** The first of them: to look for what a field may have been called takes its time. */
+function shown(found: Iterable<FieldProblem>): FieldProblem[] {
+  const kept: FieldProblem[] = [];
+  for (const each of found) if (kept.push(each) === problemsMax) break;
+  return kept;
 }
 
-function unknownFields(value: Record<string, unknown>, schema: Structural, path: Path): FieldProblem[] {
+function* unknownDeep(value: unknown, schema: Structural, path: Path): Generator<FieldProblem, void> {
+  if (schema['x-kubernetes-preserve-unknown-fields']) return;
+  if (Array.isArray(value)) {
+    const { items } = schema;
+    if (items) for (const [index, item] of value.entries()) yield* unknownDeep(item, items, [...path, index]);
+    yield* repeatedKeys(value, schema, path);
+    return;
+  }
+  if (!isMapping(value) || !schema.properties) return;
+  yield* unknownFields(value, schema, path);
+  for (const [name, field] of Object.entries(value)) {
+    const known = Object.hasOwn(schema.properties, name) ? schema.properties[name] : undefined;
+    if (known) yield* unknownDeep(field, known, [...path, name]);
+  }
+}
+
+type Fields = Record<string, unknown>;
+
+function* unknownFields(value: Fields, schema: Structural, path: Path): Generator<FieldProblem, void> {
   const known = schema.properties ?? {};
-  return Object.keys(value).flatMap((name): FieldProblem[] => {
-    if (Object.hasOwn(known, name)) return [];
+  for (const name of Object.keys(value)) {
+    if (Object.hasOwn(known, name)) continue;
     // A name that is already there is no cure.
     const near = nearest(
       name,
       Object.keys(known).filter((each) => !Object.hasOwn(value, each)),
     );
     const cure = near ? `did you mean ${near}?` : `known here: ${Object.keys(known).join(', ')}`;
-    return [{ path: [...path, name], message: 'is not a known field', cure, of: 'key' }];
-  });
+    yield { path: [...path, name], message: 'is not a known field', cure, of: 'key' };
+  }
 }
 
 /** `x-kubernetes-list-type: map`: entries are told apart by their keys. */
-function repeatedKeys(list: unknown[], schema: Structural, path: Path): FieldProblem[] {
+function* repeatedKeys(list: unknown[], schema: Structural, path: Path): Generator<FieldProblem, void> {
   const keys = schema['x-kubernetes-list-map-keys'];
-  if (!keys) return [];
+  if (!keys) return;
   const seen = new Set<string>();
-  return list.flatMap((item, index): FieldProblem[] => {
-    if (!isMapping(item)) return [];
+  for (const [index, item] of list.entries()) {
+    if (!isMapping(item)) continue;
     const identity = JSON.stringify(keys.map((key) => item[key]));
-    if (!seen.has(identity)) {
-      seen.add(identity);
-      return [];
-    }
     const message = `another entry has the same ${keys.join(' and ')}`;
-    return [{ path: [...path, index, keys[0] ?? ''], message, cure: 'give each its own' }];
-  });
+    if (seen.has(identity))
+      yield { path: [...path, index, keys[0] ?? ''], message, cure: 'give each its own' };
+    seen.add(identity);
+  }
 }
 
 function inWords(error: ErrorObject, root: Structural, rootValue: unknown, base: Path): FieldProblem {

@@ -1,7 +1,7 @@
 // Whether a resource is right by itself. The one answer that `flowmesh validate`, `flowmesh dev`, the
 // operator's conditions and its webhook give, in the same words.
 //   J1. Meaning is judged only where the fields are right: it needs their shape.
-//   J2. Never throws, whatever the value.
+//   J2. Never throws, whatever the value, and what it costs is bounded: depth and number of values are.
 import type { Kind } from './definitions.ts';
 import { fieldProblems } from './fields.ts';
 import { meaningProblems } from './meaning.ts';
@@ -18,31 +18,41 @@ export interface Verdict {
 
 /** `value` has `spec`, and `metadata` as far as it is the author's. */
 export function judge(kind: Kind, value: Record<string, unknown>): Verdict {
-  if (isDeeper(value, YAML_LIMITS.depth)) return { fields: [tooDeep], meaning: [] };
+  const beyond = beyondLimits(value);
+  if (beyond !== undefined) return { fields: [beyond], meaning: [] };
   const fields = fieldProblems(kind, value);
   if (fields.length > 0) return { fields, meaning: [] };
   // The checks above are what makes it one.
   return { fields, meaning: meaningProblems({ ...value, kind } as unknown as Resource) };
 }
 
-/** As the reader of manifests says it; objects of the API server come another way. */
-const tooDeep: FieldProblem = {
-  path: [],
-  message: `nested more than ${YAML_LIMITS.depth} levels deep`,
-  cure: 'flatten it',
-};
+/** A megabyte of real manifests has some 30,000. */
+export const VALUES_MAX = 100_000;
 
-/** Level by level: a recursion would end where the stack does. */
-function isDeeper(value: unknown, levelsMax: number): boolean {
-  let level = [value];
+/**
+ * As the reader of manifests says it; objects of the API server come another way. Level by level: a recursion
+ * would end where the stack does.
+ */
+function beyondLimits(value: unknown): FieldProblem | undefined {
+  let level: object[] = [value as object];
+  let count = 0;
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth === levelsMax) return true;
-    level = level.flatMap((each) => Object.values(each as object).filter(isCollection));
+    if (depth === YAML_LIMITS.depth)
+      return { path: [], message: `nested more than ${YAML_LIMITS.depth} levels deep`, cure: 'flatten it' };
+    const below: object[] = [];
+    for (const each of level) {
+      const values = Object.values(each);
+      count += values.length;
+      if (count > VALUES_MAX)
+        return { path: [], message: `has more than ${VALUES_MAX} values`, cure: 'split it into several' };
+      for (const one of values) if (isCollection(one)) below.push(one);
+    }
+    level = below;
   }
-  return false;
+  return undefined;
 }
 
-const isCollection = (value: unknown) => typeof value === 'object' && value !== null;
+const isCollection = (value: unknown): value is object => typeof value === 'object' && value !== null;
 
 export const problemsIn = ({ fields, meaning }: Verdict): readonly FieldProblem[] => [...fields, ...meaning];
 

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { definitionOf, KINDS } from '../../crds/definitions.ts';
-import { inOneLine, judge, problemsIn } from '../../crds/judge.ts';
+import { inOneLine, judge, problemsIn, VALUES_MAX } from '../../crds/judge.ts';
 import { parseManifests } from '../../crds/manifests.ts';
 import { anyValue } from './arbitrary.ts';
 import { manifestOf, ruleExamples } from './examples.ts';
@@ -54,6 +54,28 @@ test('[J2] an object of any depth gets an answer', () => {
     expect(problemsIn(judge('Queue', manifest)).length > 0, `${levels}`).toBe(isRefused);
   }
 });
+
+test('[J2] an object of nothing but mistakes is bounded: in work, and in lines', () => {
+  const list = (count: number, entry: (n: number) => unknown) =>
+    Array.from({ length: count }, (_, n) => entry(n));
+  const unknown = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, n) => [`x${n}`, 1]));
+  const hostile: [spec: object, problems: number][] = [
+    [unknown(20_000), 20],
+    [unknown(VALUES_MAX), 1],
+    [{ schedules: list(9_000, (n) => ({ name: `s${n % 9}`, cron: '0 3 31 2 *', x: 1 })) }, 20],
+    [{ schedules: [{ name: 'a', cron: '0 3 * * *', payload: list(VALUES_MAX, () => []) }] }, 1],
+  ];
+  for (const [spec, problems] of hostile) {
+    const beforeMs = process.cpuUsage().user / 1000;
+    const found = problemsIn(judge('Queue', queue(spec)));
+    // Of the processor, not of the clock: others may be busy too.
+    expect(process.cpuUsage().user / 1000 - beforeMs).toBeLessThan(3_000);
+    expect(found).toHaveLength(problems);
+    if (problems === 1)
+      expect(found.map(inOneLine)).toEqual(['has more than 100000 values; split it into several']);
+  }
+}, 120_000);
 
 test.each(KINDS)('[J2] %s: never throws, whatever the spec', (kind) => {
   fc.assert(
