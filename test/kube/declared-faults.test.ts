@@ -55,6 +55,54 @@ test('an operator that is killed again and again loses nothing and leaves nothin
   await last.kill('SIGTERM');
 });
 
+test('schemas and who names them, in any order around kills: in force in the end, or gone', async () => {
+  const rounds = 5;
+  const perRound = 10;
+  const version = (number: number) => ({ version: number, fields: { id: 'string' } });
+  const both = ['Schema', 'Queue'] as const;
+  /** Now the one first, now the other. */
+  const orderOf = (i: number) => (i % 4 < 2 ? both : both.toReversed());
+  const specs = (name: string) => ({
+    Schema: { deletionPolicy: 'Delete', versions: [version(1)] },
+    Queue: { deletionPolicy: 'Delete', schemaRef: { name } },
+  });
+  const isDeleted = (round: number, i: number) => round < rounds - 1 && i % 2 === 0;
+  for (let round = 0; round < rounds; round++) {
+    const running = await operator();
+    const work = (async () => {
+      for (let i = 0; i < perRound; i++) {
+        const name = `s${round}-${i}`;
+        for (const kind of orderOf(i)) await fleet.create(kind, `default/${name}`, specs(name)[kind]);
+        if (round === 0) continue;
+        const before = `default/s${round - 1}-${i}`;
+        if (isDeleted(round - 1, i)) for (const kind of orderOf(i)) await fleet.delete(kind, before);
+        else await fleet.patch('Schema', before, { spec: { versions: [version(1), version(2)] } });
+      }
+    })();
+    await sleep(50 + ((round * 211) % 500));
+    await running.kill('SIGKILL');
+    await work;
+  }
+  const last = await operator();
+  const wanted: [string, number][] = [];
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < perRound; i++) {
+      const name = `s${round}-${i}`;
+      if (!isDeleted(round, i)) wanted.push([name, round < rounds - 1 ? 2 : 1]);
+      for (const kind of both) {
+        if (isDeleted(round, i)) await fleet.gone(kind, `default/${name}`);
+        else await fleet.condition(kind, `default/${name}`, 'Ready=True/Ready');
+      }
+    }
+  }
+  const { schemas } = await main.api.listSchemas({});
+  expect(schemas.map(({ spec, latestVersion }) => [spec?.name, latestVersion])).toEqual(wanted);
+  const { queues } = await main.api.listQueues({});
+  const named = queues.flatMap(({ spec }) => spec?.schemaRef?.name ?? []);
+  expect(named.sort()).toEqual(wanted.map(([name]) => name));
+  await last.kill('SIGTERM');
+});
+
 test('a restart of the API server and a history that it has lost disturb nothing', async () => {
   const running = await operator();
   await fleet.create('Queue', 'default/mine');
