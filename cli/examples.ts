@@ -70,6 +70,16 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   'queue disown': ['flowmesh queue disown emails.send'],
   'queue delete': ['flowmesh queue delete emails.send --if-empty'],
 
+  'schema ls': ['flowmesh schema ls'],
+  'schema get': ['flowmesh schema get order'],
+  'schema validate': [
+    `flowmesh schema validate order '{"order":1,"customer":"ada"}'`,
+    'flowmesh schema validate order --file orders.jsonl',
+    'flowmesh schema validate order --file orders.jsonl -f manifests/',
+  ],
+  'schema disown': ['flowmesh schema disown order'],
+  'schema delete': ['flowmesh schema delete order --yes'],
+
   'stream declare': ['flowmesh stream declare orders.events --partitions 8 --retention 30d'],
   'stream write': [
     `flowmesh stream write orders.events '{"order":1}' --key ada`,

@@ -45,6 +45,13 @@ export function decimal(text: string): number {
   throw new InvalidArgumentError('Write a number.');
 }
 
+/** `order`, or `order@2` for that version only. */
+export function schemaRef(text: string): { name: string; version: number } {
+  const [, name = '', version] = /^([^@]+)(?:@([1-9]\d{0,6}))?$/.exec(text) ?? [];
+  if (name === '') throw new InvalidArgumentError('Write a name, or a name and a version: order@2.');
+  return { name, version: Number(version ?? 0) };
+}
+
 /** `name=value`, may be given several times. */
 export function header(text: string, before: Record<string, string> = {}): Record<string, string> {
   const equals = text.indexOf('=');

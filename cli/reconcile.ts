@@ -1,22 +1,26 @@
 // Makes a server have what manifests declare, and says what that changed. The same for `flowmesh apply`, over
 // the network, and `flowmesh dev`, in-process.
 //   R1. Each resource stands alone: one that the server refuses does not keep the others back.
-//   R2. Nothing is deleted because it is not declared any more.
+//   R2. Schemas come first, as queues and streams may refer to them.
+//   R3. Nothing is deleted because it is not declared any more.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { type Source, type SourcedResource, servedName } from '../crds/manifests.ts';
-import { toQueueSpec, toStreamSpec } from '../crds/translate.ts';
+import { toQueueSpec, toSchemaSpec, toStreamSpec } from '../crds/translate.ts';
 import { formatDuration, formatSize } from '../crds/values.ts';
 
 /** Where declarations go: the admin API, without what it takes to call it. */
 export interface Declarations {
   listQueues(): Promise<pb.QueueInput[]>;
+  listSchemas(): Promise<pb.SchemaInput[]>;
+  getSchema(name: string): Promise<pb.SchemaInput>;
   listStreams(): Promise<pb.StreamInput[]>;
   applyQueue(spec: pb.QueueSpecInput): Promise<pb.QueueInput>;
+  applySchema(spec: pb.SchemaSpecInput): Promise<pb.SchemaInput>;
   applyStream(spec: pb.StreamSpecInput): Promise<pb.StreamInput>;
 }
 
 export interface Outcome {
-  kind: 'queue' | 'stream';
+  kind: 'queue' | 'schema' | 'stream';
   name: string;
   result: 'created' | 'changed' | 'unchanged' | 'refused';
   /** `maxAttempts 10 -> 5`. */
@@ -32,14 +36,25 @@ export async function reconcile(
   resources: readonly SourcedResource[],
   server: Declarations,
 ): Promise<Outcome[]> {
-  const [queues, streams] = await Promise.all([server.listQueues(), server.listStreams()]);
+  const [queues, streams, schemas] = await Promise.all([
+    server.listQueues(),
+    server.listStreams(),
+    // Not of a server that knows none.
+    resources.some(({ kind }) => kind === 'Schema') ? server.listSchemas() : [],
+  ]);
+  const schemaNames = new Set(schemas.map(({ spec }) => spec?.name));
   const queueSpecs = new Map(queues.map(({ spec }) => [spec?.name, spec]));
   const streamSpecs = new Map(streams.map(({ spec }) => [spec?.name, spec]));
   const outcomes: Outcome[] = [];
-  for (const resource of resources) {
+  for (const resource of schemasFirst(resources)) {
     const name = servedName(resource) ?? '';
     const { source } = resource;
-    if (resource.kind === 'Queue') {
+    if (resource.kind === 'Schema') {
+      // Lists do not say what versions hold.
+      const before = schemaNames.has(name) ? (await server.getSchema(name)).spec : undefined;
+      const apply = () => server.applySchema(toSchemaSpec(resource));
+      outcomes.push(await outcome({ kind: 'schema', name, source }, before, apply));
+    } else if (resource.kind === 'Queue') {
       const apply = () => server.applyQueue(toQueueSpec(resource));
       outcomes.push(await outcome({ kind: 'queue', name, source }, queueSpecs.get(name), apply));
     } else if (resource.kind === 'Stream') {
@@ -50,12 +65,18 @@ export async function reconcile(
   return outcomes;
 }
 
-type Spec = pb.QueueSpecInput | pb.StreamSpecInput | null | undefined;
+/** R2 */
+const schemasFirst = (resources: readonly SourcedResource[]): SourcedResource[] => [
+  ...resources.filter(({ kind }) => kind === 'Schema'),
+  ...resources.filter(({ kind }) => kind !== 'Schema'),
+];
+
+type Spec = pb.QueueSpecInput | pb.SchemaSpecInput | pb.StreamSpecInput | null | undefined;
 
 async function outcome(
   subject: Pick<Outcome, 'kind' | 'name' | 'source'>,
   before: Spec,
-  apply: () => Promise<pb.QueueInput | pb.StreamInput>,
+  apply: () => Promise<pb.QueueInput | pb.SchemaInput | pb.StreamInput>,
 ): Promise<Outcome> {
   try {
     const { spec: after, owner, drifted } = await apply();
@@ -77,6 +98,7 @@ function differences(before: object, after: object, prefix = ''): string[] {
   return Object.entries(after).flatMap(([field, value]) => {
     if (field === 'name' || field === 'mutation') return [];
     const was = old[field];
+    if (field === 'versions') return addedVersions(was, value);
     if (typeof value === 'object' && value !== null) {
       return differences((was as object | null | undefined) ?? {}, value, `${field}.`);
     }
@@ -84,6 +106,13 @@ function differences(before: object, after: object, prefix = ''): string[] {
     const name = prefix + field.replace(/(?:Ms|Bytes)$/, '');
     return [`${name} ${inWords(field, was)} -> ${inWords(field, value)}`];
   });
+}
+
+/** Versions are only ever added. */
+function addedVersions(before: unknown, after: unknown): string[] {
+  const numbers = (list: unknown) => ((list ?? []) as pb.SchemaVersionInput[]).map(({ version }) => version);
+  const known = new Set(numbers(before));
+  return numbers(after).flatMap((version) => (known.has(version) ? [] : [`version ${version} added`]));
 }
 
 const zeroOf = (like: unknown): unknown => (typeof like === 'string' ? '' : 0);

@@ -78,7 +78,7 @@ async function apply(context: Context, options: FileOptions): Promise<void> {
   context.show(results, () =>
     outcomes.length === 0 ? '' : `${outcomeLines(outcomes, context.terminal.colors, '')}\n`,
   );
-  if (outcomes.length === 0) context.hint('nothing to apply: no Queue and no Stream was found');
+  if (outcomes.length === 0) context.hint('nothing to apply: no Queue, Schema or Stream was found');
   if (refused.length === 0) return;
   const were = refused.length === 1 ? 'was' : 'were';
   throw new CliError(`${count(refused.length)} of ${count(outcomes.length)} ${were} refused`);

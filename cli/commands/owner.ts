@@ -1,4 +1,4 @@
-// Who declares a queue or stream, and how to let go of an owner that is gone for good.
+// Who declares a queue, schema or stream, and how to let go of an owner that is gone for good.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Command } from 'commander';
 import type { Action, Context } from '../context.ts';
@@ -6,7 +6,7 @@ import { plain } from '../json.ts';
 import { confirm } from '../prompt.ts';
 import { printable } from '../text.ts';
 
-type Kind = 'queue' | 'stream';
+type Kind = 'queue' | 'schema' | 'stream';
 
 export function addDisownCommand(group: Command, action: Action, kind: Kind): void {
   group
@@ -37,7 +37,8 @@ const disown =
   (kind: Kind) =>
   async (context: Context, { yes }: { yes?: boolean }, name: string): Promise<void> => {
     const api = await context.api();
-    const thing = kind === 'queue' ? await api.getQueue({ name }) : await api.getStream({ name });
+    const get = { queue: api.getQueue, schema: api.getSchema, stream: api.getStream }[kind];
+    const thing: Owned = await get({ name });
     const owner = ownerText(thing);
     const done = (released: boolean) =>
       context.show({ [kind]: name, released }, () =>

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { formatDuration, formatRate, formatSize } from '../../crds/values.ts';
 import type { Action, Context } from '../context.ts';
 import { jsonField, plain, plainWithout } from '../json.ts';
-import { duration, rate, size, whole } from '../parsing.ts';
+import { duration, rate, schemaRef, size, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
 import { count, counted, printable, relative } from '../text.ts';
@@ -16,6 +16,7 @@ import { addDisownCommand, ownerJson, ownerText } from './owner.ts';
 import { type AtOption, getAt } from './queue-past.ts';
 import { addQueueTailCommand } from './queue-tail.ts';
 import { addRedriveTaskCommands } from './redrive-task.ts';
+import { schemaText } from './schema.ts';
 import { addWorkCommands } from './work.ts';
 
 export function addQueueCommands(program: Command, action: Action): void {
@@ -81,6 +82,7 @@ function addDeclareCommand(queue: Command, action: Action): void {
     .option('--skip-failed-head', 'a failed job with a key is dead at once, and the others go on')
     .option('--fair', 'limit keys take turns, one job each')
     .option('--priority-aging <duration>', 'a ready job gains one priority each time (never)', duration)
+    .option('--schema <schema>', 'what payloads must match: order, or order@2 for that version', schemaRef)
     .option('--retention <duration>', 'how long finished jobs stay readable (24h)', duration)
     .option('--retention-size <size>', 'how many bytes of them (1Gi)', size)
     .action(action(declare));
@@ -185,6 +187,7 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['timeout', formatDuration(spec?.timeoutMs ?? 0)],
       ['attempts', `${spec?.maxAttempts}, deliveries ${spec?.maxDeliveries}`],
       ['backoff', wait ? `${wait}, jitter ${backoff.jitter}` : ''],
+      ['schema', schemaText(spec?.schemaRef)],
       ['dead letter', printable(spec?.deadLetterQueue ?? '')],
       ['dedup window', formatDuration(spec?.deduplicationWindowMs ?? 0)],
       ['max depth', spec?.maxDepth ? count(spec.maxDepth) : 'no limit'],
@@ -224,6 +227,7 @@ function nextTick({ schedules }: pb.Queue, nowMs: number): string {
 }
 
 interface DeclareOptions {
+  schema?: pb.SchemaRefInput;
   rate?: pb.RateInput;
   ratePerKey?: pb.RateInput;
   concurrency?: number;
@@ -268,6 +272,7 @@ async function declare(context: Context, o: DeclareOptions, name: string): Promi
     },
     fair: o.fair,
     priorityAgingMs: o.priorityAging,
+    schemaRef: o.schema,
     onFull: o.blockWhenFull ? 'block' : undefined,
     failedHead: o.skipFailedHead ? 'skip' : undefined,
     mutation: api.mutation(),

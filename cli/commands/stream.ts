@@ -5,12 +5,13 @@ import { formatDuration, formatSize } from '../../crds/values.ts';
 import type { Action, Context } from '../context.ts';
 import { usage } from '../failure.ts';
 import { plain, plainWithout } from '../json.ts';
-import { duration, durationOrNone, size, timestamp, whole } from '../parsing.ts';
+import { duration, durationOrNone, schemaRef, size, timestamp, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
 import { count, counted, dataSize, printable, relative, span } from '../text.ts';
 import { addRecordEffects } from './effects.ts';
 import { addDisownCommand, ownerJson, ownerText } from './owner.ts';
+import { schemaText } from './schema.ts';
 import { addReadCommands } from './stream-read.ts';
 import { addWriteCommand } from './stream-write.ts';
 
@@ -30,6 +31,7 @@ export function addStreamCommands(program: Command, action: Action): void {
         'what goes: by retention, by key (the last of each stays), or both',
       ).choices(['delete', 'compact', 'both']),
     )
+    .option('--schema <schema>', 'what values must match: order, or order@2 for that version', schemaRef)
     .option('--min-compaction-lag <duration>', 'compaction leaves younger records alone (0)', durationOrNone)
     .option('--tombstone-retention <duration>', 'how long a deleted key can be seen to be (24h)', duration)
     .action(action(declare));
@@ -105,6 +107,7 @@ function streamDetails(stream: pb.Stream, { terminal }: Context): string {
       ['stream', printable(spec?.name ?? '')],
       ['owner', ownerText(stream)],
       ['records', `${count(recordsOf(stream))} in ${dataSize(bytesOf(stream))}`],
+      ['schema', schemaText(spec?.schemaRef)],
       ['kept', keptText(spec, formatDuration(spec?.retentionMs ?? 0) + sizeLimit)],
     ],
     terminal,
@@ -138,6 +141,7 @@ function keptText(spec: pb.StreamSpec | null, retention: string): string {
 }
 
 interface DeclareOptions {
+  schema?: pb.SchemaRefInput;
   partitions?: number;
   retention?: number;
   retentionSize?: number;
@@ -155,6 +159,7 @@ async function declare(context: Context, options: DeclareOptions, name: string):
     retentionMs,
     retentionBytes,
     cleanup: options.cleanup,
+    schemaRef: options.schema,
     minCompactionLagMs: options.minCompactionLag,
     tombstoneRetentionMs: options.tombstoneRetention,
     mutation: api.mutation(),

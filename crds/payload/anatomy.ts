@@ -119,6 +119,8 @@ class Reader {
 
   #note(keyword: string, value: JsonValue, place: string): void {
     const at = `${place}/${escaped(keyword)}`;
+    // To ajv they are keywords, as its tables are objects.
+    if (keyword in Object.prototype) throw new SchemaProblem(at, 'is not a keyword');
     if (REFUSED.includes(keyword)) throw new SchemaProblem(at, 'is not accepted here');
     // ajv leaves it out of what it checks.
     if (keyword === 'properties' && namesIn(value).includes('__proto__'))

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import type { ErrorObject, ValidateFunction } from 'ajv';
 import { anatomyOf } from './anatomy.ts';
 import { type JsonValue, jsonSchemaOf, type VersionText } from './language.ts';
-import { compilePattern } from './patterns.ts';
+import { compilePattern, loadPatterns } from './patterns.ts';
 import { SchemaProblem } from './problem.ts';
 import { isUnique } from './unique.ts';
 import { TOO_LONG, within } from './watchdog.ts';
@@ -39,16 +39,16 @@ export const checkWithin = <R>(steps: number, run: () => R): R | typeof TOO_LONG
 
 /** Throws SchemaProblem: it is no schema, or not one that can be used. */
 export function compileChecker(text: VersionText): Checker {
-  const made = within(COMPILE_MS_MAX, () => compile(jsonSchemaOf(text)));
-  if (made === TOO_LONG)
-    throw new SchemaProblem('', `takes more than ${COMPILE_MS_MAX} ms to compile: simplify it`);
-  return made;
+  const ready = toolsOf();
+  const made = within(COMPILE_MS_MAX, () => compile(ready, jsonSchemaOf(text)));
+  if (made !== TOO_LONG) return made;
+  throw new SchemaProblem('', `takes more than ${COMPILE_MS_MAX} ms to compile: simplify it`);
 }
 
-function compile(schema: JsonValue): Checker {
+function compile(ready: Tools, schema: JsonValue): Checker {
   const { weight, namesInherited, extensions } = anatomyOf(schema);
-  const ajv = ajvFor(namesInherited);
-  refuseOtherLanguages(schema);
+  const ajv = ajvFor(ready, namesInherited);
+  refuseOtherLanguages(ready, schema);
   for (const name of extensions) ajv.addVocabulary([name]);
   const validate = asProblem(() => ajv.compile(schema as object));
   return { weight, check: (contentType, payload) => violationOf(validate, contentType, payload) };
@@ -90,36 +90,46 @@ function violationOf(
   return wordsOf(validate.errors?.at(-1) as ErrorObject, value);
 }
 
-type Ajv2020 = import('ajv/dist/2020.js').Ajv2020;
-
 /** Loaded late: most programs that read manifests never see a schema. */
 const load = createRequire(import.meta.url);
-let metaSchema: ValidateFunction | undefined;
 
-function newAjv(options: object): Ajv2020 {
-  const { Ajv2020 }: typeof import('ajv/dist/2020.js') = load('ajv/dist/2020.js');
-  return new Ajv2020({
-    strict: false,
-    // A misspelt keyword or format would be ignored in silence.
-    strictSchema: true,
-    strictNumbers: true,
-    allErrors: false,
-    // References are calls: copies of what they refer to could grow without bounds.
-    inlineRefs: false,
-    logger: false,
-    ...options,
-  });
+interface Tools {
+  readonly Ajv2020: typeof import('ajv/dist/2020.js').Ajv2020;
+  readonly addFormats: typeof import('ajv-formats').default;
+  /** Whether something is a schema of this draft. */
+  readonly metaSchema: ValidateFunction;
 }
 
-function ajvFor(namesInherited: boolean): Ajv2020 {
+let tools: Tools | undefined;
+
+/** Never under a watchdog: a module whose loading was ended stays half loaded for ever. */
+function toolsOf(): Tools {
+  if (tools !== undefined) return tools;
+  loadPatterns();
+  const { Ajv2020 }: typeof import('ajv/dist/2020.js') = load('ajv/dist/2020.js');
+  const addFormats: Tools['addFormats'] = load('ajv-formats');
+  const draft = new Ajv2020({ ...OPTIONS, validateFormats: false });
+  const metaSchema = draft.getSchema('https://json-schema.org/draft/2020-12/schema');
+  if (metaSchema === undefined) throw new Error('ajv brings the schema of its draft');
+  tools = { Ajv2020, addFormats, metaSchema };
+  return tools;
+}
+
+const OPTIONS = {
+  strict: false,
+  // A misspelt keyword or format would be ignored in silence.
+  strictSchema: true,
+  strictNumbers: true,
+  allErrors: false,
+  // References are calls: copies of what they refer to could grow without bounds.
+  inlineRefs: false,
+  logger: false,
+} as const;
+
+function ajvFor({ Ajv2020, addFormats }: Tools, namesInherited: boolean) {
   const regExp = Object.assign((source: string) => compilePattern(source, ''), { code: '' });
-  const ajv = newAjv({
-    meta: false,
-    validateSchema: false,
-    ownProperties: namesInherited,
-    code: { regExp },
-  });
-  const addFormats: typeof import('ajv-formats').default = load('ajv-formats');
+  const options = { meta: false, validateSchema: false, ownProperties: namesInherited, code: { regExp } };
+  const ajv = new Ajv2020({ ...OPTIONS, ...options });
   addFormats(ajv);
   // ajv's own compares each with each.
   ajv.removeKeyword('uniqueItems');
@@ -133,10 +143,8 @@ function ajvFor(namesInherited: boolean): Ajv2020 {
   return ajv;
 }
 
-/** Whether it is a schema of this draft. */
-function refuseOtherLanguages(schema: JsonValue): void {
-  metaSchema ??= newAjv({ validateFormats: false }).getSchema('https://json-schema.org/draft/2020-12/schema');
-  if (metaSchema === undefined || metaSchema(schema)) return;
+function refuseOtherLanguages({ metaSchema }: Tools, schema: JsonValue): void {
+  if (metaSchema(schema)) return;
   const error = metaSchema.errors?.[0] as ErrorObject;
   const allowed: unknown = error.params['allowedValues'];
   const which = Array.isArray(allowed) ? `: ${allowed.join(', ')}` : '';

@@ -1,8 +1,19 @@
 // Patterns of schemas, matched in a time that grows with the text and not with what it makes a backtracking
 // matcher try: `^(a|a)*$` against 60 characters would outlive us all. RE2 has no lookaround and no back
 // references; whoever writes one is told when the schema is declared.
-import { RE2JS } from 're2js';
+import { createRequire } from 'node:module';
 import { SchemaProblem } from './problem.ts';
+
+type Re2 = typeof import('re2js').RE2JS;
+
+/** Loaded late: most programs never see a pattern. */
+const load = createRequire(import.meta.url);
+let loaded: Re2 | undefined;
+
+export function loadPatterns(): Re2 {
+  loaded ??= (load('re2js') as { RE2JS: Re2 }).RE2JS;
+  return loaded;
+}
 
 const PATTERN_CHARS_MAX = 1024;
 /** Steps of the compiled pattern: each may be tried at each character. */
@@ -21,7 +32,8 @@ export function compilePattern(source: string, place: string): Pattern {
       place,
       `is a pattern of ${source.length} characters, at most ${PATTERN_CHARS_MAX}`,
     );
-  let compiled: RE2JS;
+  const RE2JS = loadPatterns();
+  let compiled: import('re2js').RE2JS;
   try {
     compiled = RE2JS.compile(RE2JS.translateRegExp(source));
   } catch (cause) {

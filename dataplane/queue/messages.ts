@@ -45,7 +45,7 @@ export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
     }),
   );
   for (const { index, message } of refused)
-    enqueued.splice(index, 0, { error: { code: 'SCHEMA_VIOLATION', message: `job ${index}: ${message}` } });
+    enqueued.splice(index, 0, { error: { code: 'SCHEMA_VIOLATION', message } });
   return enqueued;
 }
 

@@ -74,7 +74,7 @@ export function checkBatch(
 ): Checked {
   const schema = state.find(tenant, ref.name);
   if (schema === undefined) throw unknownSchema(ref);
-  const versions = new Versions(schema, ref, checkers);
+  const versions = new Versions({ tenant, schema, ref, checkers });
   const entries = readEntries(batch, 0, head).map((span) => entryOf(batch, head, span));
   let steps = 0;
   for (const { span, stated } of entries) {
@@ -91,24 +91,30 @@ export function checkBatch(
     }
     return refused;
   };
-  if (checkWithin(steps, run) === TOO_LONG)
+  if (checkWithin(steps, run) === TOO_LONG) {
+    versions.forget();
     return nothingOf(batch, head, [{ index: at, message: `takes too long to check by ${ref.name}` }]);
+  }
   return stamped(batch, head, { entries, refused, stamp: versions.stamp });
+}
+
+interface VersionsOf {
+  readonly tenant: number;
+  readonly schema: SchemaRow;
+  readonly ref: SchemaRef;
+  readonly checkers: Checkers;
 }
 
 /** The versions of one schema, while a batch is checked. */
 class Versions {
-  readonly #schema: SchemaRow;
-  readonly #ref: SchemaRef;
-  readonly #checkers: Checkers;
+  readonly #of: VersionsOf;
   /** By what entries say; a text: why they may not say so. */
   readonly #known = new Map<string, Checker | string>();
   readonly stamp: string;
 
-  constructor(schema: SchemaRow, ref: SchemaRef, checkers: Checkers) {
-    this.#schema = schema;
-    this.#ref = ref;
-    this.#checkers = checkers;
+  constructor(of: VersionsOf) {
+    this.#of = of;
+    const { schema, ref } = of;
     const version = ref.version || newestOf(schema).version;
     this.stamp = `${ref.name}@${version}`;
     const checker = this.#find(this.stamp);
@@ -125,8 +131,14 @@ class Versions {
     return checker;
   }
 
+  forget(): void {
+    const { tenant, schema, checkers } = this.#of;
+    for (const version of schema.versions) checkers.forget(tenant, schema.name, version);
+  }
+
   #find(stated: string): Checker | string {
-    const { name, version: only } = this.#ref;
+    const { tenant, schema, ref, checkers } = this.#of;
+    const { name, version: only } = ref;
     const at = stated.lastIndexOf('@');
     const number = at < 0 ? '' : stated.slice(at + 1);
     const isHere = stated.slice(0, Math.max(at, 0)) === name && /^[1-9]\d{0,6}$/.test(number);
@@ -134,10 +146,10 @@ class Versions {
     if (!isHere) return `says that it is ${shown}, and ${name}@... is written here`;
     if (only !== 0 && Number(number) !== only)
       return `says that it is ${shown}, and only ${name}@${only} is written here`;
-    const version = this.#schema.versions.find((each) => each.version === Number(number));
+    const version = schema.versions.find((each) => each.version === Number(number));
     return version === undefined
       ? `says that it is ${shown}, which is not declared`
-      : this.#checkers.of(this.#schema, version);
+      : checkers.of(tenant, name, version);
   }
 
   refusalOf(batch: Buffer, { span, contentType, stated, isTombstone }: Entry): string | undefined {

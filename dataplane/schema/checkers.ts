@@ -1,8 +1,7 @@
-// Compiled versions of schemas, shared by all shards: those that were used last. A version never changes, so
-// what is compiled stays right.
+// Compiled versions of schemas, shared by all shards: those that were used last.
 import { type Checker, compileChecker } from '../../crds/payload/checker.ts';
 import { invalidAs } from './spec.ts';
-import type { SchemaRow, SchemaVersion } from './tables.ts';
+import type { SchemaVersion } from './tables.ts';
 
 const COMPILED_MAX = 1000;
 /** Of texts: what is compiled takes a multiple of it. */
@@ -10,8 +9,13 @@ const CHARS_MAX = 4 * 1024 * 1024;
 
 interface Kept {
   readonly checker: Checker;
-  readonly chars: number;
+  /** What it was made of: another schema may have had the name. */
+  readonly fields: string;
+  readonly jsonSchema: string;
 }
+
+const charsOf = ({ fields, jsonSchema }: Pick<Kept, 'fields' | 'jsonSchema'>) =>
+  fields.length + jsonSchema.length;
 
 export class Checkers {
   /** Used last is last. */
@@ -24,10 +28,11 @@ export class Checkers {
   }
 
   /** Throws SCHEMA_INVALID: another version of this program could use it. */
-  of(schema: Pick<SchemaRow, 'name' | 'uid'>, version: SchemaVersion): Checker {
-    const id = `${schema.uid} ${version.version} ${schema.name}`;
+  of(tenant: number, name: string, version: SchemaVersion): Checker {
+    const id = `${tenant} ${version.version} ${name}`;
     const known = this.#kept.get(id);
-    if (known !== undefined) {
+    const { fields, jsonSchema } = version;
+    if (known !== undefined && known.fields === fields && known.jsonSchema === jsonSchema) {
       if (this.#newest !== id) {
         this.#kept.delete(id);
         this.#kept.set(id, known);
@@ -35,17 +40,28 @@ export class Checkers {
       }
       return known.checker;
     }
-    const checker = this.judge(schema.name, version);
-    const chars = version.fields.length + version.jsonSchema.length;
-    this.#kept.set(id, { checker, chars });
+    const checker = this.judge(name, version);
+    this.#drop(id);
+    this.#kept.set(id, { checker, fields, jsonSchema });
     this.#newest = id;
-    this.#chars += chars;
-    for (const [oldest, { chars: freed }] of this.#kept) {
+    this.#chars += charsOf(version);
+    for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= COMPILED_MAX && this.#chars <= CHARS_MAX) break;
-      this.#kept.delete(oldest);
-      this.#chars -= freed;
+      this.#drop(oldest);
     }
     return checker;
+  }
+
+  /** A check by it was ended: what it keeps between checks may be half done. */
+  forget(tenant: number, name: string, { version }: SchemaVersion): void {
+    this.#drop(`${tenant} ${version} ${name}`);
+  }
+
+  #drop(id: string): void {
+    const known = this.#kept.get(id);
+    if (known === undefined) return;
+    this.#kept.delete(id);
+    this.#chars -= charsOf(known);
   }
 
   /** Compiles without keeping it. */

@@ -57,6 +57,8 @@ export interface Publish extends Base<'publish'> {
   readonly count: number;
   /** Records that do not match do not keep the others back. */
   readonly isPartial?: boolean;
+  /** Where its records were in the request, if they came apart. */
+  readonly places?: readonly number[] | undefined;
 }
 
 export interface Join extends Base<'join'> {
@@ -226,7 +228,14 @@ export const DONE: Done = { kind: 'done' };
 
 export const publishCommand = (
   caller: Caller,
-  to: { stream: string; partition: number; batch: Buffer; head: BatchHead; isPartial?: boolean },
+  to: {
+    stream: string;
+    partition: number;
+    batch: Buffer;
+    head: BatchHead;
+    isPartial?: boolean;
+    places?: number[];
+  },
   mutation?: MutationId,
 ): Publish => ({
   view: VIEW,
@@ -239,6 +248,7 @@ export const publishCommand = (
   batch: to.batch,
   count: to.head.count,
   isPartial: to.isPartial === true,
+  places: to.places,
   causes: causingMessages(to.batch, to.head),
 });
 

@@ -103,9 +103,13 @@ interface Written {
 function checkedValues(schemas: Schemas, tenant: number, ref: SchemaRef, command: Publish): Written {
   const { batch, head, refused } = schemas.check(tenant, ref, command.batch, readHead(command.batch));
   if (refused.length === 0) return { batch, count: head.count };
-  if (!command.isPartial) throw violationOf('record', refused);
+  if (!command.isPartial) throw violationOf('record', inRequest(command, refused));
   return { batch, count: head.count, refused };
 }
+
+/** A request of records is taken apart by partition. */
+export const inRequest = ({ places }: Publish, refused: readonly Refusal[]): Refusal[] =>
+  refused.map(({ index, message }) => ({ index: places?.[index] ?? index, message }));
 
 /** What has no key could never be cleaned. */
 function checkKeys(stream: StreamCell, batch: Buffer): void {

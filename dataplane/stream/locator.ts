@@ -2,10 +2,11 @@
 // in the service, so that a declaration is in one place.
 //   L1. A stream exists when its home shard has it; the other shards are told first.
 //   L2. What waits for a stream to be made goes on in the order it came.
-import { FlowError, LIMITS } from '@flowmesh/protocol';
+import { FlowError, LIMITS, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { OneAtATime } from '../admin/one-at-a-time.ts';
 import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
+import { violationOf } from '../schema/check.ts';
 import type { SchemaHolder } from '../schema/registry.ts';
 import { readSchemaRef } from '../schema/spec.ts';
 import type { Caller, Command, MutationId, ShardPort } from '../shard/state-machine.ts';
@@ -15,10 +16,11 @@ import {
   type Declare,
   type DeletedReply,
   type Done,
+  type Publish,
   type ReleasedReply,
   VIEW,
 } from './commands.ts';
-import { claimOf, partitionNotFound, streamNotFound } from './declare.ts';
+import { claimOf, inRequest, partitionNotFound, streamNotFound } from './declare.ts';
 import { type Placement, placementOf, shardOfPartition } from './placement.ts';
 import { CLEANUPS, NO_COMPACTION } from './tables.ts';
 import type { StreamView } from './view.ts';
@@ -255,6 +257,25 @@ export class Locator {
         await this.#changes.run(tenant, name, remove);
       }
     }
+  }
+
+  /**
+   * What goes to several shards is checked as a whole before any of it goes. Each shard checks again, when it
+   * decides.
+   */
+  checkValues(stream: StreamCell, commands: readonly Publish[]): void {
+    const { name, schemaRef } = stream.cell.value;
+    const view = this.views[this.placement(name).home];
+    if (schemaRef === null || view === undefined) return;
+    const refused = commands.flatMap((command) => {
+      const head = readHead(command.batch);
+      return inRequest(command, view.schemas.check(stream.tenant, schemaRef, command.batch, head).refused);
+    });
+    if (refused.length > 0)
+      throw violationOf(
+        'record',
+        refused.sort((a, b) => a.index - b.index),
+      );
   }
 
   /** The cell of a partition, whatever its shard. */

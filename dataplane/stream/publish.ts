@@ -115,12 +115,15 @@ export class Publisher {
     const mutation = mutationOf(request.mutation);
     const places = this.#placesOf(stream, request.records, mutation);
     const builders = new Map<number, RecordBatchBuilder>();
+    const requested = new Map<number, number[]>();
     const rows = places.map((partition, i) => {
       let builder = builders.get(partition);
       if (builder === undefined) {
         builder = new RecordBatchBuilder();
         builders.set(partition, builder);
+        requested.set(partition, []);
       }
+      requested.get(partition)?.push(i);
       const row = builder.count;
       builder.add(toBatchRecord(request.records[i] as pb.NewRecord, mutation, i));
       return row;
@@ -137,8 +140,10 @@ export class Publisher {
     const commands = [...builders].map(([partition, builder]) => {
       const batch = builder.finish();
       const head = validateBatch(batch);
-      return publishCommand(caller, { stream: request.stream, partition, batch, head });
+      const to = { stream: request.stream, partition, batch, head };
+      return publishCommand(caller, { ...to, places: requested.get(partition) });
     });
+    if (commands.length > 1) this.#locator.checkValues(stream, commands);
     const respond = (replies: readonly Published[]): pb.PublishResponseInput => ({
       offsets: places.map((partition, i) => {
         const first = replies[indexes.get(partition) ?? 0]?.firstOffset ?? 0;
@@ -197,7 +202,7 @@ const accepted = (request: pb.PublishBatch, reply: Published): Reply => ({
   appendTimeMs: reply.appendTimeMs,
   refused: (reply.refused ?? []).map(({ index, message }) => ({
     index,
-    error: { code: 'SCHEMA_VIOLATION', message: `record ${index}: ${message}` },
+    error: { code: 'SCHEMA_VIOLATION', message },
   })),
 });
 

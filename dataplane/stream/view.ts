@@ -68,6 +68,8 @@ export interface StreamView extends View {
   readonly isCleaning: boolean;
   /** Streams whose home is here. */
   readonly declared: DeclaredThings;
+  /** What values of streams that refer to one must match. */
+  readonly schemas: Schemas;
   /** Streams whose home is here, as far as they refer to a schema. */
   referrers(tenant: number): Iterable<Referrer>;
   /** A member was heard of. */
@@ -81,8 +83,7 @@ class ShardStreams implements StreamView {
   readonly name = VIEW;
   readonly events = EVENT_RANGE;
   readonly #context: ViewContext;
-  /** What values of streams that refer to one must match. */
-  readonly #schemas: Schemas;
+  readonly schemas: Schemas;
   readonly #state: StreamState;
   /** Replies are copied at once by who asks for their bytes. */
   readonly #scratch = new ByteWriter(256);
@@ -97,7 +98,7 @@ class ShardStreams implements StreamView {
 
   constructor(context: ViewContext, schemas: Schemas) {
     this.#context = context;
-    this.#schemas = schemas;
+    this.schemas = schemas;
     this.#state = new StreamState(context.rows, context.logs);
     this.#compactor = new Compactor(context.wake);
   }
@@ -165,7 +166,7 @@ class ShardStreams implements StreamView {
     const state = this.#state;
     switch (command.kind) {
       case 'publish':
-        return decidePublish(state, this.#schemas, command, at, emit);
+        return decidePublish(state, this.schemas, command, at, emit);
       case 'commit':
         return decideCommit(state, command, emit);
       case 'declare':

@@ -29,6 +29,11 @@ beforeAll(async () => {
     'apiVersion: flowmesh.io/v1alpha1\nkind: Queue\nmetadata: { name: emails }\n' +
       'spec: { clusterRef: { name: main }, queueName: emails.send }\n',
   );
+  writeFileSync(
+    'manifests/order.yaml',
+    'apiVersion: flowmesh.io/v1alpha1\nkind: Schema\nmetadata: { name: order }\n' +
+      'spec: { versions: [{ version: 1, fields: { order: integer, customer: string } }] }\n',
+  );
   writeFileSync('photo.jpg', Buffer.from([255, 216, 255, 224, 0]));
   writeFileSync(
     'order.yaml',

@@ -159,7 +159,7 @@ test('a missing path, a folder without manifests, and a file beyond 1 MiB are to
   expect(missing.err).toMatch(/nope\.yaml: there is no such file\n {4}check the path given with -f\n/);
   const empty = await flowmesh(['apply', '-f', dir], having());
   expect(empty).toMatchObject({ code: 0, out: '' });
-  expect(empty.err).toBe('nothing to apply: no Queue and no Stream was found\n');
+  expect(empty.err).toBe('nothing to apply: no Queue, Schema or Stream was found\n');
   const large = await flowmesh(['validate', '-f', file('large.yaml', `# ${'x'.repeat(1024 * 1024)}\n`)]);
   expect(large.err).toContain('the file has 1,048,579 bytes, at most 1 MiB is read');
 });

@@ -37,6 +37,14 @@ const queue = open({
   ...owned,
 });
 
+const schema = open({
+  name: text('Name'),
+  latestVersion: count('The newest version'),
+  versions: count('Versions'),
+  users: count('Queues and streams that refer to it'),
+  ...owned,
+});
+
 const stream = open({
   name: text('Name'),
   partitions: count('Partitions'),
@@ -67,19 +75,24 @@ export function addFigureRoutes(app: FastifyInstance, { fabric }: HttpContext): 
       schema: {
         operationId: 'listFigures',
         tags: ['system'],
-        summary: 'Figures of all queues and streams, in pages',
+        summary: 'Figures of all queues, schemas and streams, in pages',
         querystring: {
           type: 'object',
           additionalProperties: false,
           properties: {
-            kind: text('Only these', { enum: ['queue', 'stream'] }),
+            kind: text('Only these', { enum: ['queue', 'schema', 'stream'] }),
             cursor: text('Of the last page'),
-            limit: count('Queues and streams a page; default 1,000', { minimum: 1, maximum: 5000 }),
+            limit: count('Queues, schemas and streams a page; default 1,000', { minimum: 1, maximum: 5000 }),
             bucketed: flag('Counts to two significant digits: small changes change nothing'),
           },
         },
         response: {
-          200: open({ queues: list(queue), streams: list(stream), cursor: text('Empty: the last page') }),
+          200: open({
+            queues: list(queue),
+            schemas: list(schema),
+            streams: list(stream),
+            cursor: text('Empty: the last page'),
+          }),
           ...problems,
         },
       },

@@ -14,6 +14,7 @@ import {
   open,
   params,
   problems,
+  schemaRef,
   text,
 } from './schemas.ts';
 import type { HttpContext } from './server.ts';
@@ -69,6 +70,7 @@ const spec = {
   priorityAgingMs: count('A ready job gains one priority each time that this passes; 0: strict priorities'),
   schedules: list(schedule, { maxItems: 100 }),
   onFull: text('At maxDepth: reject answers QUEUE_FULL, block waits for room', { enum: ['reject', 'block'] }),
+  schemaRef: { ...schemaRef, description: 'What payloads must match' },
   failedHead: text('A failed job with a key: block tries it again before the others, skip buries it', {
     enum: ['block', 'skip'],
   }),
@@ -90,6 +92,7 @@ const queueSchema = open({
     ...spec,
     backoff: { type: ['object', 'null'] },
     limits: { type: ['object', 'null'] },
+    schemaRef: { type: ['object', 'null'] },
     schedules: list(open({})),
   }),
   schedules: list(
@@ -169,11 +172,12 @@ export function addQueueRoutes(app: FastifyInstance, { fabric }: HttpContext): v
       },
     },
     async (request) => {
-      const { backoff, limits, schedules, ...body } = request.body ?? {};
+      const { backoff, limits, schedules, schemaRef, ...body } = request.body ?? {};
       const message = pb.QueueSpec.create({
         ...body,
         name: request.params.queue,
         backoff: backoff ? pb.Backoff.create(backoff) : null,
+        schemaRef: schemaRef ? pb.SchemaRef.create(schemaRef) : null,
         limits: limits ? pb.QueueLimits.create(limits) : null,
         schedules: (schedules ?? []).map(newSchedule),
         mutation: mutationOf(request),

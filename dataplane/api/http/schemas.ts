@@ -58,10 +58,20 @@ const PARAMS: Record<string, JsonSchema> = {
   key: text('Key, percent-encoded'),
   queue: text('Name of the queue'),
   id: text('Job id'),
+  schema: text('Name of the schema'),
   stream: text('Name of the stream'),
   partition: count('Partition'),
   group: text('Name of the consumer group'),
 };
+
+/** Of queues and streams. */
+export const schemaRef = closed(
+  {
+    name: text('A schema that is declared'),
+    version: count('Only this version; 0: the newest'),
+  },
+  ['name'],
+);
 
 export const durability = text('How safe the write is: fsync, os or memory');
 

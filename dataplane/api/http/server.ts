@@ -24,6 +24,7 @@ import { addGuards, operationOf } from './guards.ts';
 import { addJobRoutes } from './jobs.ts';
 import { encodeJson, parseJson } from './json.ts';
 import { addKvRoutes } from './kv.ts';
+import { addPayloadSchemaRoutes } from './payload-schemas.ts';
 import { rawProblem, sendProblem, translate } from './problem.ts';
 import { addQueuePastRoutes } from './queue-past.ts';
 import { addQueueRoutes } from './queues.ts';
@@ -157,6 +158,7 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   addJobRoutes(app, context);
   addFlowRoutes(app, context);
   addRedriveRoutes(app, context);
+  addPayloadSchemaRoutes(app, context);
   addStreamRoutes(app, context);
   addEffectRoutes(app, context);
   addQueuePastRoutes(app, context);

@@ -11,6 +11,7 @@ import {
   headersBase64,
   list,
   open,
+  schemaRef,
   text,
 } from './schemas.ts';
 
@@ -23,12 +24,18 @@ const spec = {
   }),
   minCompactionLagMs: count('Compaction leaves younger records alone'),
   tombstoneRetentionMs: count('How long a tombstone stays after it was cleaned first; 0: 24 h'),
+  schemaRef: { ...schemaRef, description: 'What values must match' },
 };
 
 export const declaration = closed(spec);
 
 export const stream = open({
-  spec: open({ name: text('Name'), ...spec, partitions: { type: 'integer' } }),
+  spec: open({
+    name: text('Name'),
+    ...spec,
+    partitions: { type: 'integer' },
+    schemaRef: { type: ['object', 'null'] },
+  }),
   partitions: list(
     open({
       partition: count('Partition'),

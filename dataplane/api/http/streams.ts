@@ -82,7 +82,9 @@ function addDeclarations(app: FastifyInstance, { fabric }: HttpContext): void {
     },
     async (request) => {
       const name = request.params.stream;
-      const spec = pb.StreamSpec.create({ ...request.body, name, mutation: mutationOf(request) });
+      const { schemaRef, ...body } = request.body ?? {};
+      const ref = schemaRef ? pb.SchemaRef.create(schemaRef) : null;
+      const spec = pb.StreamSpec.create({ ...body, name, schemaRef: ref, mutation: mutationOf(request) });
       return streamFields(await admin.applyStream(request.caller, spec));
     },
   );

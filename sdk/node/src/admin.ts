@@ -24,6 +24,7 @@ import {
 import { type Duration, optionalMs } from './durations.ts';
 import { decodeHeaders } from './headers.ts';
 import { type QueueSettings, queueSpec } from './queue-settings.ts';
+import type { SchemaRef } from './schemas.ts';
 import { envelopeFrom } from './stream-record.ts';
 import { decodeValue, utf8 } from './values.ts';
 
@@ -42,6 +43,8 @@ export interface StreamSettings {
   minCompactionLag?: Duration | undefined;
   /** How long the deletion of a key can still be read after it was cleaned. Default: 24 h. */
   tombstoneRetention?: Duration | undefined;
+  /** What events must match: SCHEMA_VIOLATION. */
+  schemaRef?: SchemaRef | undefined;
 }
 
 export type KeyspaceSettings =
@@ -138,20 +141,20 @@ export class Admin {
     return this.#admin((s) => s.declareQueue, { spec, ...by }, options);
   }
 
-  /** Lets go of a queue or stream: it stays, and nobody owns it. False: nobody did. */
+  /** Lets go of a queue, schema or stream: it stays, and nobody owns it. False: nobody did. */
   async releaseOwner(kind: DeclaredKind, name: string, options?: OwnerOptions): Promise<boolean> {
     const request = { kind, name, owner: options?.owner, mutation: this.#connection.mutation() };
     return (await this.#admin((s) => s.releaseOwner, request, options)).released;
   }
 
-  /** Figures of all queues and streams: cheap, whatever they hold. */
+  /** Figures of all queues, schemas and streams: cheap, whatever they hold. */
   figures(options: FiguresOptions = {}): Promise<Figures> {
     return listFigures(this.#connection, options);
   }
 
   /**
-   * What becomes of queues and streams, whoever changes them. Reconnects by itself; changes that come close
-   * together are told as one.
+   * What becomes of queues, schemas and streams, whoever changes them. Reconnects by itself; changes that
+   * come close together are told as one.
    * @throws FlowError HISTORY_TRIMMED: list them, and watch anew
    */
   watch(options: AdminWatchOptions = {}): AsyncGenerator<DeclarationChange, void, void> {
@@ -378,6 +381,7 @@ const streamSpec = (name: string, settings: StreamSettings): pb.StreamSpecInput 
   cleanup: settings.cleanup,
   minCompactionLagMs: optionalMs(settings.minCompactionLag, 'minCompactionLag'),
   tombstoneRetentionMs: optionalMs(settings.tombstoneRetention, 'tombstoneRetention'),
+  schemaRef: settings.schemaRef,
 });
 
 function jobView(job: pb.Job): JobView {

@@ -148,8 +148,10 @@ class GroupPart<T> implements Waiter {
     this.#group.done(this.#index, result as T);
   }
 
+  /** A refusal of the entry itself says which one it is. */
   fail(error: FlowError): void {
-    this.#group.fail(error);
+    const isOwn = error.code === 'SCHEMA_VIOLATION';
+    this.#group.fail(isOwn ? new FlowError(error.code, `entry ${this.#index}: ${error.message}`) : error);
   }
 }
 

@@ -10,6 +10,7 @@ import { KeyValue } from './kv.ts';
 import { KvRunner } from './kv-pipeline.ts';
 import { Queues } from './queues.ts';
 import { Renewal } from './renewal.ts';
+import { Schemas } from './schemas.ts';
 import { Streams } from './streams.ts';
 import { Transaction, type TransactionResults } from './transaction.ts';
 
@@ -73,6 +74,7 @@ export class FlowMesh {
   readonly kv: KeyValue;
   readonly queue: Queues;
   readonly stream: Streams;
+  readonly schema: Schemas;
   readonly admin: Admin;
   readonly history: History;
   readonly #connection: Connection;
@@ -88,6 +90,7 @@ export class FlowMesh {
     this.kv = new KeyValue(this.#kvRunner, '');
     this.queue = new Queues(connection, renewal, tracksEffects);
     this.stream = new Streams(connection);
+    this.schema = new Schemas(connection);
     this.admin = new Admin(connection);
     this.history = new History(connection);
   }

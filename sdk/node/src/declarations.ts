@@ -29,12 +29,12 @@ export interface OwnerOptions extends CallOptions {
   owner?: Owner | undefined;
 }
 
-export type DeclaredKind = 'queue' | 'stream';
+export type DeclaredKind = 'queue' | 'schema' | 'stream';
 
 export interface FiguresOptions extends CallOptions {
   /** Only these. */
   kind?: DeclaredKind | undefined;
-  /** Queues and streams a page. Default: 1,000. */
+  /** Queues, schemas and streams a page. Default: 1,000. */
   pageSize?: number | undefined;
   /** Counts to two significant digits: small changes change nothing. */
   bucketed?: boolean | undefined;
@@ -42,22 +42,25 @@ export interface FiguresOptions extends CallOptions {
 
 export interface Figures {
   queues: readonly pb.QueueSummary[];
+  schemas: readonly pb.SchemaSummary[];
   streams: readonly pb.StreamSummary[];
 }
 
 export async function listFigures(connection: Connection, options: FiguresOptions): Promise<Figures> {
   const { kind, pageSize: limit, bucketed } = options;
   const queues: pb.QueueSummary[] = [];
+  const schemas: pb.SchemaSummary[] = [];
   const streams: pb.StreamSummary[] = [];
   let cursor = '';
   do {
     const request = { kind, cursor, limit, bucketed };
     const page = await connection.call(connection.admin, connection.admin.listFigures, request, options);
     queues.push(...page.queues);
+    schemas.push(...page.schemas);
     streams.push(...page.streams);
     cursor = page.cursor;
   } while (cursor !== '');
-  return { queues, streams };
+  return { queues, schemas, streams };
 }
 
 export interface AdminWatchOptions {

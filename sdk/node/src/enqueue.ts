@@ -17,7 +17,7 @@ import { Batch } from './batch.ts';
 import { Call, type CallOptions, deadlineOf, GroupCall, type Waiter } from './calls.ts';
 import type { Connection } from './connection.ts';
 import { type Duration, durationMs } from './durations.ts';
-import { clientClosed } from './errors.ts';
+import { clientClosed, fromWire } from './errors.ts';
 import { type Headers, headersOf } from './headers.ts';
 import { causeOf, currentOrigin, envelopeOf } from './origin.ts';
 import { Lane, Pipeline } from './pipeline.ts';
@@ -361,7 +361,7 @@ class JobBatch extends RecordBatch<pb.EnqueueBatchInput, pb.EnqueueBatchReply> {
   }
 
   request(mutation: pb.MutationInput): pb.EnqueueBatchInput {
-    return { queue: this.#queue, batch: this.encoded, mutation };
+    return { queue: this.#queue, batch: this.encoded, mutation, partial: true };
   }
 
   accept(reply: pb.EnqueueBatchReply): undefined {
@@ -369,7 +369,9 @@ class JobBatch extends RecordBatch<pb.EnqueueBatchInput, pb.EnqueueBatchReply> {
     if (reply.jobs.length > 0) {
       for (let i = 0; i < calls.length; i++) {
         const job = reply.jobs[i];
+        const error = fromWire(job?.error ?? null);
         if (job === undefined) calls[i]?.fail(shortReply(reply.jobs.length, calls.length));
+        else if (error !== undefined) calls[i]?.fail(error);
         else calls[i]?.done(enqueuedJob(job));
       }
       return;

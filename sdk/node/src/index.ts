@@ -57,6 +57,16 @@ export type { ChangedMember, KvChange, WatchOptions } from './kv-watch.ts';
 export type { WriteManyOptions, WriteOptions, WrittenRecord } from './publish.ts';
 export type { QueueLimits, QueueSettings, Rate, Schedule } from './queue-settings.ts';
 export type { Queues } from './queues.ts';
+export type {
+  FieldType,
+  JsonSchema,
+  MigrationStep,
+  SchemaRef,
+  SchemaSettings,
+  Schemas,
+  SchemaVersion,
+  SchemaView,
+} from './schemas.ts';
 export type { StreamRecord } from './stream-record.ts';
 export type { FollowOptions, ReadOptions, ReadPage, Streams } from './streams.ts';
 export type { Transaction, TransactionResults } from './transaction.ts';

@@ -17,7 +17,7 @@ import {
   RecordBatch,
   RecordLane,
 } from './enqueue.ts';
-import { clientClosed } from './errors.ts';
+import { clientClosed, fromWire } from './errors.ts';
 import { type Headers, headersOf } from './headers.ts';
 import { causeOf, currentOrigin, envelopeOf } from './origin.ts';
 import { Pipeline } from './pipeline.ts';
@@ -345,12 +345,19 @@ class StreamBatch extends RecordBatch<pb.PublishBatchInput, pb.PublishBatchReply
 
   request(mutation: pb.MutationInput, afterSeq: number): pb.PublishBatchInput {
     const { stream, partition } = this.#lane;
-    return { stream, partition, batch: this.encoded, mutation, afterSeq };
+    return { stream, partition, batch: this.encoded, mutation, afterSeq, partial: true };
   }
 
   accept(reply: pb.PublishBatchReply): undefined {
     const { partition } = this.#lane;
-    const { firstOffset } = reply;
-    for (let i = 0; i < this.calls.length; i++) this.calls[i]?.done({ partition, offset: firstOffset + i });
+    let offset = reply.firstOffset;
+    let next = 0;
+    for (let i = 0; i < this.calls.length; i++) {
+      const refused = reply.refused[next];
+      if (refused?.index === i) {
+        next++;
+        this.calls[i]?.fail(fromWire(refused.error) ?? new FlowError('SCHEMA_VIOLATION', `record ${i}`));
+      } else this.calls[i]?.done({ partition, offset: offset++ });
+    }
   }
 }

@@ -1,6 +1,7 @@
 // What a queue is declared to be, in the words of the SDK.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { type Duration, durationMs, optionalMs } from './durations.ts';
+import type { SchemaRef } from './schemas.ts';
 import { contentTypeOf, encodeValue } from './values.ts';
 
 /** How a queue behaves. What is left out takes the server's default. */
@@ -41,6 +42,8 @@ export interface QueueSettings {
    * it a dead letter at once.
    */
   failedHead?: 'block' | 'skip' | undefined;
+  /** What payloads must match: SCHEMA_VIOLATION. */
+  schemaRef?: SchemaRef | undefined;
   /** Jobs that the queue enqueues by itself. What is not named here is scheduled no longer. */
   schedules?: readonly Schedule[] | undefined;
 }
@@ -122,6 +125,7 @@ export function queueSpec(name: string, settings: QueueSettings): pb.QueueSpecIn
     priorityAgingMs: optionalMs(settings.priorityAging, 'priorityAging'),
     onFull: settings.onFull,
     failedHead: settings.failedHead,
+    schemaRef: settings.schemaRef,
     schedules: settings.schedules?.map(scheduleOf),
   };
 }
