@@ -99,7 +99,7 @@ describe('the chart', () => {
   spec('turns its webhook on and off while it runs, and replaces its pods under applies', NEEDS, async () => {
     release('upgrade', 'replicas=2', 'webhook.enabled=true', 'webhook.failurePolicy=Fail');
     const refuses = () => told(queue('0 3 31 2 *'));
-    const words = 'spec.schedules[0].cron "0 3 31 2 *" is not a cron expression: that never comes';
+    const words = 'spec.schedules[0].cron: "0 3 31 2 *" is not a cron expression: that never comes';
     await expect.poll(refuses, { timeout: 60_000, interval: 500 }).toContain(words);
     await space.apply(queue('0 3 * * *'));
 

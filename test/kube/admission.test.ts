@@ -84,10 +84,11 @@ describe('with failurePolicy Fail', () => {
     expect(refused.code).toBe(1);
     expect(refused.err).toContain('The Queue "emails" is invalid');
     expect(refused.err).toContain(`${field}: ${message}`);
-    const taken = await apply(queue('warned', { schemaRef: { name: 'email' } }));
+    const journal = { engine: 'JetStream', jetStream: { url: 'nats://nats:4222' } };
+    const cluster = { kind: 'FlowMeshCluster', metadata: { name: 'warned' }, spec: { journal } };
+    const taken = await apply({ apiVersion: 'flowmesh.io/v1alpha1', ...cluster });
     expect(taken.code).toBe(0);
-    expect(taken.err).toContain('Warning: spec.schemaRef');
-    expect((await remove('warned')).status).toBe(200);
+    expect(taken.err).toContain('Warning: spec.journal.engine');
   });
 
   test('good objects of every kind pass, and the rules of the definitions speak first', async () => {
