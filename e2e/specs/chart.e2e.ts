@@ -1,9 +1,9 @@
 // `helm install`, `helm upgrade` and `helm uninstall` of the operator, and what each of them leaves alone.
 import { connect } from '@flowmesh/client';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { chartDir, type Helm, helmOf } from '../../scripts/chart.ts';
-import { IMAGE, ports } from './support/data-plane.ts';
+import { ports } from './support/data-plane.ts';
 import { createNamespace, kubectl, type Namespace } from './support/kubectl.ts';
+import { type Release, releaseIn } from './support/release.ts';
 import { spec } from './support/spec.ts';
 
 const NEEDS = ['needs:kubelet', 'needs:pv'] as const;
@@ -11,28 +11,16 @@ const NEEDS = ['needs:kubelet', 'needs:pv'] as const;
 describe('the chart', () => {
   let system: Namespace;
   let space: Namespace;
-  let helm: Helm;
+  let release: Release;
   beforeAll(async () => {
-    helm = await helmOf();
     [system, space] = await Promise.all([createNamespace('system'), createNamespace('chart')]);
+    release = await releaseIn(system, [space]);
   });
   afterAll(async () => {
     await space?.kubectl('delete', 'fmc', '--all', '--ignore-not-found').catch(() => '');
     await Promise.all([space?.remove(), system?.remove()]);
   });
 
-  const [, repository = '', tag = ''] = /^(.*):([^:/]+)$/.exec(IMAGE) ?? [];
-  const release = (verb: 'install' | 'upgrade', ...values: string[]) => {
-    const settings = [
-      `image.repository=${repository}`,
-      `image.tag=${tag}`,
-      `namespaces={${space.name}}`,
-      ...values,
-    ];
-    // Definitions of an earlier release are there for good; whoever installs again takes them over.
-    const flags = ['--namespace', system.name, '--take-ownership', '--wait', '--timeout', '120s'];
-    return helm(verb, 'flowmesh', chartDir, ...flags, ...settings.flatMap((each) => ['--set', each]));
-  };
   const becomesReady = () => space.kubectl('wait', 'fmc/main', '--for=condition=Ready', '--timeout=150s');
   const uidOf = async (kind: string, name: string): Promise<string> =>
     (await space.get(kind, name)).metadata.uid;
@@ -52,7 +40,7 @@ describe('the chart', () => {
   };
 
   spec('runs an operator whose roles suffice for a cluster', NEEDS, async () => {
-    release('install');
+    release.install();
     const resources = { requests: { cpu: '50m', memory: '256Mi' }, limits: { memory: '512Mi' } };
     await space.apply({
       apiVersion: 'flowmesh.io/v1alpha1',
@@ -67,10 +55,10 @@ describe('the chart', () => {
 
   spec('takes a second operator in, and lets the first one go, without touching a pod', NEEDS, async () => {
     const pod = await uidOf('pod', 'main-flowmesh-0');
-    release('upgrade', 'replicas=2');
-    const first = await holder();
+    release.upgrade('replicas=2');
+    const first = await release.leader();
     await system.kubectl('delete', 'pod', first);
-    await expect.poll(holder, { timeout: 60_000 }).not.toBe(first);
+    await expect.poll(() => release.leader(), { timeout: 60_000 }).not.toBe(first);
     // The new one acts: a change of the spec arrives.
     await space.kubectl(
       'patch',
@@ -97,7 +85,7 @@ describe('the chart', () => {
     );
 
   spec('turns its webhook on and off while it runs, and replaces its pods under applies', NEEDS, async () => {
-    release('upgrade', 'replicas=2', 'webhook.enabled=true', 'webhook.failurePolicy=Fail');
+    release.upgrade('replicas=2', 'webhook.enabled=true', 'webhook.failurePolicy=Fail');
     const refuses = () => told(queue('0 3 31 2 *'));
     const words = 'spec.schedules[0].cron: "0 3 31 2 *" is not a cron expression: that never comes';
     await expect.poll(refuses, { timeout: 60_000, interval: 500 }).toContain(words);
@@ -122,21 +110,15 @@ describe('the chart', () => {
     expect(failures).toEqual([]);
     expect(applies).toBeGreaterThan(10);
 
-    release('upgrade', 'replicas=2');
+    release.upgrade('replicas=2');
     await system.kubectl('wait', '--for=delete', 'secret/flowmesh-operator-webhook-tls', '--timeout=60s');
     expect(await refuses()).toBe('');
     await space.kubectl('delete', 'fmq/nightly', '--timeout=60s');
   });
 
-  /** The pod that leads. */
-  const holder = async () => {
-    const { spec: lease } = await system.get('lease', 'flowmesh-operator');
-    return String(lease.holderIdentity ?? '').replace(/_.*/, '');
-  };
-
   spec('leaves definitions, clusters and data behind when it is uninstalled', NEEDS, async () => {
     const [pod, volume] = [await uidOf('pod', 'main-flowmesh-0'), await uidOf('pvc', 'data-main-flowmesh-0')];
-    helm('uninstall', 'flowmesh', '--namespace', system.name, '--wait', '--timeout', '120s');
+    release.uninstall();
     expect(await system.kubectl('get', 'deployments,roles,rolebindings', '-o', 'name')).toBe('');
     const definitions = await kubectl('get', 'crd', '-o', 'name');
     for (const plural of ['flowmeshclusters', 'queues', 'schemas', 'streams']) {
@@ -146,7 +128,7 @@ describe('the chart', () => {
       await using session = await client();
       expect(await session.fm.kv.get('kept')).toBe('yes');
     }
-    release('install');
+    release.install();
     await becomesReady();
     expect(await uidOf('pod', 'main-flowmesh-0')).toBe(pod);
     expect(await uidOf('pvc', 'data-main-flowmesh-0')).toBe(volume);
