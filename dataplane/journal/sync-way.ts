@@ -5,7 +5,7 @@
 //   S2. After a slow one, or while they are slow on the average, the next go through the pool, the more the
 //       more often that happens: a disk that is always slow holds up the loop once in PAUSE_MAX.
 
-const BYTES_MAX = 4096;
+const BYTES_MAX = 8192;
 const SLOW_MS = 1;
 /** A local disk takes 0.1 to 0.2 ms, one behind a network at least 0.5. */
 const AVERAGE_MS_MAX = 0.3;
