@@ -1,64 +1,51 @@
 // A thousand Queue objects applied at once to a real API server: how long until all are Ready, what the
-// operator takes, and what it writes in a minute in which nothing changes. Needs what test:kube needs.
+// operator takes as a process of its own, and what it writes in a minute at rest and in a minute of traffic
+// on a tenth of them. Needs what test:kube needs.
 //   npm run bench:operator [-- COUNT]
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fleet } from '../test/kube/fleet.ts';
+import { startControlPlane } from '../e2e/control-plane.ts';
+import { installDefinitions } from '../test/kube/definitions.ts';
+import { applyQueues, countsOf, startTraffic, untilReady, writesOf } from '../test/kube/many-queues.ts';
+import { startBoundPlane, startProgram } from '../test/kube/operator-program.ts';
 
 const COUNT = Number(process.argv[2] ?? 1000);
-const AT_ONCE = 50;
-const STEADY_MS = 60_000;
+const MINUTE_MS = 60_000;
 
-const fleet = await Fleet.start();
+const plane = await startControlPlane();
 try {
-  const { api } = await fleet.dataPlane('default/main');
-  await fleet.create('FlowMeshCluster', 'default/main');
-  const { child } = await fleet.operator();
+  await installDefinitions(plane);
+  const bound = await startBoundPlane(plane, 'main');
+  const operator = await startProgram(plane);
   const memory = () => {
-    const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-    const mb = (field: string) =>
-      Math.round(Number(new RegExp(`${field}:\\s+([0-9]+)`).exec(status)?.[1]) / 1000);
-    return `${mb('VmRSS')} MB now, ${mb('VmHWM')} MB at most`;
+    const { rssMb, peakMb } = operator.memory();
+    const seconds = operator.processorSeconds().toFixed(1);
+    return `${Math.round(rssMb)} MB now, ${Math.round(peakMb)} MB at most, ${seconds} s of processor so far`;
   };
+  await sleep(5_000);
   console.log(`operator, idle: ${memory()}`);
   const startedMs = performance.now();
   const since = () => `${((performance.now() - startedMs) / 1000).toFixed(1)} s`;
-  let next = 0;
-  const apply = async () => {
-    for (let i = next++; i < COUNT; i = next++) await fleet.create('Queue', `default/q${i}`);
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, apply));
+  await applyQueues(plane, 'main', COUNT);
   console.log(`${COUNT} queues applied: ${since()}`);
-  const isReady = async () => {
-    const { body } = await fleet.plane.api('GET', fleet.path('Queue', 'default'));
-    const items = (body['items'] ?? []) as { status?: { conditions?: { type: string; status: string }[] } }[];
-    return items.filter(({ status }) =>
-      status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
-    ).length;
-  };
-  for (let ready = 0; ready < COUNT; ) {
-    await sleep(500);
-    ready = await isReady();
-  }
+  await untilReady(plane, operator, COUNT, 10 * MINUTE_MS);
   console.log(`all Ready: ${since()}; operator: ${memory()}`);
-  const { queues } = await api.listQueues({});
-  console.log(`in the data plane: ${queues.filter(({ owner }) => owner !== null).length}`);
   // One list of figures and one resync of everything are behind us then.
   await sleep(75_000);
-  const from = fleet.plane.auditEvents().length;
-  await sleep(STEADY_MS);
-  const writes = new Map<string, number>();
-  for (const event of fleet.plane.auditEvents().slice(from)) {
-    const isOurs = event.userAgent?.startsWith('flowmesh-operator');
-    if (!isOurs || event.stage !== 'ResponseComplete' || ['get', 'list', 'watch'].includes(event.verb))
-      continue;
-    const { resource, subresource } = event.objectRef ?? {};
-    const what = `${event.verb} ${resource}${subresource === undefined ? '' : `/${subresource}`}`;
-    writes.set(what, (writes.get(what) ?? 0) + 1);
-  }
-  console.log(`writes in a steady minute: ${JSON.stringify(Object.fromEntries(writes))}`);
-  console.log(`operator: ${memory()}`);
+  const minute = async (what: string) => {
+    const from = plane.auditEvents().length;
+    await sleep(MINUTE_MS);
+    console.log(`writes in a minute ${what}: ${JSON.stringify(countsOf(writesOf(plane, from)))}`);
+    console.log(`operator: ${memory()}`);
+  };
+  await minute('at rest');
+  const traffic = await startTraffic(bound.access, COUNT / 10);
+  await sleep(75_000);
+  await minute(`of traffic on ${COUNT / 10}`);
+  console.log(`jobs in that time: ${traffic.settled()}`);
+  await traffic.stop();
+  await operator.kill('SIGKILL');
+  await bound.kill();
 } finally {
-  await fleet.stop();
+  await plane.stop();
 }
 process.exit(0);
