@@ -255,7 +255,12 @@ describe('deletion', () => {
         object !== undefined && messageOf(object, 'Synced')?.includes('to it: Stream default/holds;') === true
       );
     });
-    await patch('Stream', 'holds', { schemaRef: null });
+    // A spec without it is not in force while the stream is left alone.
+    const pause = (paused: 'true' | null) => ({ annotations: { 'flowmesh.io/paused': paused } });
+    await fleet.patch('Stream', 'default/holds', { metadata: pause('true'), spec: { schemaRef: null } });
+    await becomes('Stream', 'holds', 'Synced=Unknown/Paused');
+    await becomes('Schema', 'held', 'Synced=False/InUse');
+    await fleet.patch('Stream', 'default/holds', { metadata: pause(null) });
     await gone('Schema', 'held');
     await until('it is deleted', async () => (await schemaOf('held')) === undefined);
     await sdk.stream.write('holds', { anything: true });

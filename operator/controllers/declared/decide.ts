@@ -228,7 +228,7 @@ function afterHold(
 function inUse(users: readonly string[]): Verdict {
   const message =
     `being deleted, and held while these refer to it: ${usersText(users)}; ` +
-    'delete them, or take spec.schemaRef out of them';
+    'delete them, or take spec.schemaRef out of them, which counts once they are Synced';
   return obstacle('Synced', 'InUse', message);
 }
 
