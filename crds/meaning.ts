@@ -4,6 +4,10 @@
 import { createRequire } from 'node:module';
 import type { ValidateFunction } from 'ajv';
 import { cronProblem } from './cron.ts';
+import { anatomyOf } from './payload/anatomy.ts';
+import { compileChecker } from './payload/checker.ts';
+import { jsonSchemaOf, type VersionText } from './payload/language.ts';
+import { SchemaProblem } from './payload/problem.ts';
 import { type FieldProblem, isMapping, quoted } from './problems.ts';
 import { nearest } from './suggest.ts';
 import type { Queue, Resource, Schema } from './types.ts';
@@ -53,10 +57,35 @@ function schemaProblems({ spec }: Schema): FieldProblem[] {
     const inFields = Object.entries(fields ?? {}).flatMap(([name, field]) =>
       fieldProblems(field, [...at, 'fields', name]),
     );
-    return jsonSchema === undefined
-      ? inFields
-      : [...inFields, ...jsonProblems(jsonSchema, [...at, 'jsonSchema'])];
+    const found =
+      jsonSchema === undefined ? inFields : [...inFields, ...jsonProblems(jsonSchema, [...at, 'jsonSchema'])];
+    if (found.length > 0) return found;
+    const isNewest = index >= spec.versions.length - COMPILED_MAX;
+    return useProblems({ fields: textOf(fields), jsonSchema: textOf(jsonSchema) }, at, isNewest);
   });
+}
+
+const textOf = (value: unknown): string => (value === undefined ? '' : JSON.stringify(value));
+
+/** Compiling is for few and small ones: who judges a manifest must be done soon. */
+const COMPILED_MAX = 10;
+const COMPILED_CHARS_MAX = 4096;
+
+/** What the data plane would say: references, patterns and sizes of all, and keywords of those that are compiled. */
+function useProblems(text: VersionText, at: Path, isNewest: boolean): FieldProblem[] {
+  const isSmall = text.fields.length + text.jsonSchema.length <= COMPILED_CHARS_MAX;
+  try {
+    if (isNewest && isSmall) compileChecker(text);
+    else anatomyOf(jsonSchemaOf(text));
+    return [];
+  } catch (error) {
+    if (!(error instanceof SchemaProblem)) throw error;
+    const names = namesOf(error.place);
+    // A field of the shorthand is a property of what it stands for.
+    const path = text.jsonSchema === '' ? ['fields', ...names.slice(1)] : ['jsonSchema', ...names];
+    const cure = 'write a JSON Schema of draft 2020-12, with local references and patterns of RE2';
+    return [{ path: [...at, ...path], message: error.what, cure }];
+  }
 }
 
 function fieldProblems(field: unknown, path: Path): FieldProblem[] {
@@ -75,13 +104,19 @@ function jsonProblems(schema: unknown, path: Path): FieldProblem[] {
   metaSchema ??= draft2020().getSchema(draft);
   if (metaSchema === undefined || metaSchema(schema)) return [];
   const [error] = metaSchema.errors ?? [];
-  const steps = (error?.instancePath ?? '').split('/').slice(1);
-  const names = steps.map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
+  const names = namesOf(error?.instancePath ?? '');
   const allowed: unknown = error?.params['allowedValues'];
   const cure = Array.isArray(allowed) ? `write ${allowed.join(', ')}` : 'see JSON Schema, draft 2020-12';
   const message = `is not a JSON Schema: ${error?.message ?? 'it does not match the draft'}`;
   return [{ path: [...path, ...names], message, cure }];
 }
+
+/** Steps of a JSON pointer. */
+const namesOf = (pointer: string): string[] =>
+  pointer
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'));
 
 /** Loaded late: few manifests have a schema in them. */
 function draft2020() {

@@ -8,10 +8,17 @@ const args = JSON.parse(process.argv[2] ?? '{}') as {
   /** Open loop at this many jobs a second instead of awaited callers; 0: closed loop. */
   rate: number;
   bytes: number;
+  /** The queue has a schema. */
+  isChecked?: boolean;
 };
 
 const fm = await connect({ address: args.address });
 const queue = 'bench.jobs';
+if (args.isChecked) {
+  const fields = { at: 'number', text: { type: 'string', maxLength: 1000 } } as const;
+  await fm.schema.apply('bench', { versions: [{ version: 1, fields }] });
+  await fm.admin.applyQueue(queue, { schemaRef: { name: 'bench' } });
+}
 let handled = 0;
 let sent = 0;
 const latencies: number[] = [];

@@ -79,6 +79,18 @@ test.each([
       ),
     ],
   ],
+  [
+    { jsonSchema: { properties: { a: { $ref: 'https://example.org/' } } } },
+    [expect.stringMatching(/^spec\.versions\[0\]\.jsonSchema\.properties\.a\.\$ref: is "https:.* only #/)],
+  ],
+  [
+    { fields: { a: { type: 'string', pattern: '(?=a)b' } } },
+    [expect.stringMatching(/^spec\.versions\[0\]\.fields\.a\.pattern: is not a pattern that is accepted/)],
+  ],
+  [
+    { jsonSchema: { tipe: 'string' } },
+    [expect.stringMatching(/^spec\.versions\[0\]\.jsonSchema: unknown keyword: "tipe"/)],
+  ],
 ])('schema %j', (version, told) => {
   expect(problemsOf('Schema', { versions: [{ version: 1, ...version }] })).toEqual(told);
 });
