@@ -71,7 +71,7 @@ const textOf = (value: unknown): string => (value === undefined ? '' : JSON.stri
 const COMPILED_MAX = 10;
 const COMPILED_CHARS_MAX = 4096;
 
-/** What the data plane would say: references, patterns and sizes of all, and keywords of those that are compiled. */
+/** What the data plane would say: of all about references, patterns and sizes; of some about keywords. */
 function useProblems(text: VersionText, at: Path, isNewest: boolean): FieldProblem[] {
   const isSmall = text.fields.length + text.jsonSchema.length <= COMPILED_CHARS_MAX;
   try {

@@ -5,6 +5,11 @@
 export class OneAtATime {
   readonly #last = new Map<string, Promise<unknown>>();
 
+  /** Settles with the last change of it that was asked so far; undefined: there is none. */
+  pending(tenant: number, name: string): Promise<unknown> | undefined {
+    return this.#last.get(`${tenant} ${name}`);
+  }
+
   async run<R>(tenant: number, name: string, change: () => Promise<R>): Promise<R> {
     const id = `${tenant} ${name}`;
     const before = this.#last.get(id) ?? Promise.resolve();

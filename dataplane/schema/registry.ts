@@ -1,8 +1,8 @@
 // Schemas across shards: each has a home, which decides about it, and every other shard has a copy.
 //   R1. Home is told first, then the others; who asked is answered when all know it. So a write that comes
 //       after the answer is checked by what was declared, on whichever shard it is.
-//   R2. A queue or stream refers only to what is there: it is declared, and the schema deleted, one after the
-//       other (`holding`).
+//   R2. A queue or stream refers only to what is there: a schema is deleted while no declaration that refers
+//       to it is under way (`holding`), and none begins meanwhile.
 //   R3. What a crash between two shards left is put right before anybody is served (`reconcile`).
 import { FlowError, shardOf } from '@flowmesh/protocol';
 import { OneAtATime } from '../admin/one-at-a-time.ts';
@@ -40,6 +40,8 @@ export type SchemaHolder = Pick<SchemaRegistry, 'holding'>;
 export class SchemaRegistry {
   readonly #p: RegistryParts;
   readonly #changes = new OneAtATime();
+  /** Declarations under way, by what they refer to. */
+  readonly #held = new Map<string, Set<Promise<unknown>>>();
 
   constructor(parts: RegistryParts) {
     this.#p = parts;
@@ -98,6 +100,7 @@ export class SchemaRegistry {
     options: { owner?: Owner | undefined; mutation?: MutationId | undefined },
   ): Promise<void> {
     return this.#changes.run(caller.tenant, name, async () => {
+      await Promise.allSettled(this.#held.get(`${caller.tenant} ${name}`) ?? []);
       // A reference that was given up is given up for good before its schema goes.
       await this.settled();
       const users = [...this.#p.referrers(caller.tenant)].filter(({ schema }) => schema === name);
@@ -121,14 +124,26 @@ export class SchemaRegistry {
   }
 
   /** Runs a declaration that refers to a schema; SCHEMA_UNKNOWN if that is not there (R2). */
-  holding<R>(tenant: number, ref: SchemaRef | undefined, run: () => Promise<R>): Promise<R> {
+  async holding<R>(tenant: number, ref: SchemaRef | undefined, run: () => Promise<R>): Promise<R> {
     if (ref === undefined) return run();
-    return this.#changes.run(tenant, ref.name, () => {
-      const schema = this.find(tenant, ref.name);
-      const isThere = ref.version === 0 || schema?.versions.some(({ version }) => version === ref.version);
-      if (schema === undefined || !isThere) throw unknownSchema(ref);
-      return run();
-    });
+    for (let change = this.#changes.pending(tenant, ref.name); change !== undefined; ) {
+      await change.catch(() => {});
+      change = this.#changes.pending(tenant, ref.name);
+    }
+    const schema = this.find(tenant, ref.name);
+    const isThere = ref.version === 0 || schema?.versions.some(({ version }) => version === ref.version);
+    if (schema === undefined || !isThere) throw unknownSchema(ref);
+    const id = `${tenant} ${ref.name}`;
+    const held = this.#held.get(id) ?? new Set();
+    this.#held.set(id, held);
+    const running = run();
+    held.add(running);
+    try {
+      return await running;
+    } finally {
+      held.delete(running);
+      if (held.size === 0 && this.#held.get(id) === held) this.#held.delete(id);
+    }
   }
 
   /** R3 */
