@@ -3,12 +3,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { type ClientPod, startClientPod } from './support/client-pod.ts';
-import { apply, createNamespace, diff, type Namespace } from './support/kubectl.ts';
+import { apply, createNamespace, diff, kubectl, type Namespace } from './support/kubectl.ts';
 import { declared, mainCluster } from './support/objects.ts';
 import { type Release, releaseIn } from './support/release.ts';
 import { spec } from './support/spec.ts';
 
 const NEEDS = ['needs:kubelet', 'needs:pv'] as const;
+const SETTLING_MS = 40_000;
 
 describe('an operator of two pods', () => {
   let system: Namespace;
@@ -44,6 +45,10 @@ describe('an operator of two pods', () => {
   const says = (where: Namespace, what: string, type: string, reason: string) => {
     const path = `{.status.conditions[?(@.type=="${type}")].reason}`;
     return where.kubectl('wait', what, `--for=jsonpath=${path}=${reason}`, '--timeout=60s');
+  };
+  const reasons = async (where: Namespace, name: string): Promise<string[]> => {
+    const { items } = await where.get('events', `--field-selector=involvedObject.name=${name}`);
+    return items.map(({ reason }: { reason: string }) => reason);
   };
   const killOperators = (...pods: string[]) =>
     system.kubectl('delete', 'pod', ...pods, '--grace-period=0', '--force', '--ignore-not-found');
@@ -190,4 +195,74 @@ describe('an operator of two pods', () => {
     },
     { timeout: 300_000 },
   );
+
+  spec(
+    'a steady minute: nothing changes but the figures of the queue that has traffic',
+    NEEDS,
+    async () => {
+      await space.apply(declared('Queue', 'busy'), declared('Queue', 'idle'), declared('Stream', 'idle'));
+      await becomes(space, 'fmq,fms --all', 'Ready');
+      const traffic = client.run('steady.ts');
+      // Its workers are counted, and events about the start of it all are told.
+      await sleep(SETTLING_MS);
+      const before = await versions(space);
+      await sleep(60_000);
+      const after = await versions(space);
+      const changed = [...after]
+        .filter(([name, version]) => before.get(name) !== version)
+        .map(([name]) => name);
+      expect(changed.filter((name) => name !== 'Queue/busy')).toEqual([]);
+      expect(before.size).toBe(after.size);
+      expect(Number(await traffic)).toBeGreaterThan(500);
+    },
+    { timeout: 240_000 },
+  );
+
+  spec(
+    'a dead data plane: the status says so, and a deletion is over within its bound',
+    NEEDS,
+    async () => {
+      await space.apply(declared('Queue', 'doomed'), declared('Queue', 'patient'));
+      await becomes(space, 'fmq/doomed fmq/patient', 'Ready');
+      // Its pod is replaced by one that cannot start.
+      await space.apply(mainCluster({ image: { tag: 'never-built' } }));
+      await says(space, 'fmq/patient', 'Synced', 'Unreachable');
+      const startedMs = performance.now();
+      await space.kubectl('delete', 'fmq/doomed', '--timeout=90s');
+      expect(performance.now() - startedMs).toBeLessThan(90_000);
+      await expect.poll(() => reasons(space, 'doomed'), { timeout: 30_000 }).toContain('DataPlaneNotAsked');
+      await space.apply(mainCluster());
+      await becomes(space, 'fmc/main', 'Ready');
+      await becomes(space, 'fmq/patient', 'Ready');
+    },
+    { timeout: 400_000 },
+  );
+
+  spec(
+    'a namespace with all that is in it goes, and nothing holds it',
+    NEEDS,
+    async () => {
+      await guests.apply(
+        mainCluster(),
+        declared('Queue', 'going', { deletionPolicy: 'Delete' }),
+        declared('Stream', 'going'),
+      );
+      await becomes(guests, 'fmq/going fms/going', 'Ready');
+      await kubectl('delete', 'namespace', guests.name, '--timeout=120s');
+      // The operator has lost a namespace that it looks after, and goes on with the other.
+      await space.apply(declared('Queue', 'unmoved'));
+      await becomes(space, 'fmq/unmoved', 'Ready');
+    },
+    { timeout: 300_000 },
+  );
 });
+
+/** Every object of the namespace that the operator makes, states or tells of, by its version. */
+async function versions(space: Namespace): Promise<Map<string, string>> {
+  const kinds = 'fmc,fmq,fms,statefulsets,services,configmaps,secrets,serviceaccounts,pods,pvc,pdb,events';
+  const { items } = JSON.parse(await space.kubectl('get', kinds, '-o', 'json'));
+  type Item = { kind: string; metadata: { name: string; resourceVersion: string } };
+  return new Map(
+    items.map(({ kind, metadata }: Item) => [`${kind}/${metadata.name}`, metadata.resourceVersion]),
+  );
+}
