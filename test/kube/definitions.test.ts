@@ -295,7 +295,16 @@ describe('kubectl', () => {
     await create('Stream', 'shown');
     const headOf = async (name: string) => lines((await kubectl(plane, 'get', name, 'shown')).out)[0];
     expect(await headOf('fmsch')).toEqual(['NAME', 'READY', 'COMPATIBILITY', 'VERSION', 'USERS', 'AGE']);
-    expect(await headOf('fmc')).toEqual(['NAME', 'READY', 'REPLICAS', 'SHARDS', 'VERSION', 'STORAGE', 'AGE']);
+    expect(await headOf('fmc')).toEqual([
+      'NAME',
+      'READY',
+      'REPLICAS',
+      'SHARDS',
+      'VERSION',
+      'STORAGE',
+      'USED%',
+      'AGE',
+    ]);
     expect(await headOf('fms')).toEqual([
       'NAME',
       'STREAM',
