@@ -49,8 +49,8 @@ export interface CertificatePlan {
 }
 
 export function planCertificates({ nowMs, names, authority, leaf }: CertificateInput): CertificatePlan {
-  const current = readPair(authority?.['tls.crt'], authority?.['tls.key']);
-  const next = readPair(authority?.['next.crt'], authority?.['next.key']);
+  const current = authorityOf(authority?.['tls.crt'], authority?.['tls.key']);
+  const next = authorityOf(authority?.['next.crt'], authority?.['next.key']);
   const byAuthority = authorityDue(nowMs, authority, { current, next });
   const signer = byAuthority.due === 'promote' ? next : current;
   const byLeaf =
@@ -150,6 +150,12 @@ export function readPair(certificatePem: string | undefined, keyPem: string | un
   } catch {
     return undefined;
   }
+}
+
+/** What may not sign is no authority: whatever it issued would be issued again for ever. */
+function authorityOf(certificatePem: string | undefined, keyPem: string | undefined): Pair | undefined {
+  const pair = readPair(certificatePem, keyPem);
+  return pair?.certificate.ca ? pair : undefined;
 }
 
 const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
