@@ -92,8 +92,12 @@ export function createSchemaAdmin(registry: SchemaRegistry): SchemaAdmin {
   };
 }
 
-const mutationOf = (mutation: pb.Mutation | null): MutationId | undefined =>
-  mutation === null ? undefined : { ...mutation, cause: mutation.cause ?? undefined };
+/** Field by field: what a message leaves out is on its prototype, which a spread leaves behind. */
+function mutationOf(mutation: pb.Mutation | null): MutationId | undefined {
+  if (mutation === null) return undefined;
+  const { producerId, seq, cause } = mutation;
+  return { producerId, seq, cause: cause ?? undefined };
+}
 
 const toSchema = (row: SchemaRow, users: number): pb.SchemaInput => ({
   spec: specMessage(row),

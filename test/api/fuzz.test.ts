@@ -68,6 +68,7 @@ function requestTypeOf(path: string): string {
   const special: Record<string, string> = {
     ApplyQueue: 'QueueSpec',
     ApplyStream: 'StreamSpec',
+    ApplySchema: 'SchemaSpec',
     ApplyKeyspace: 'KeyspaceSpec',
     Execute: 'KvRequest',
     JobHistory: 'GetJobRequest',
