@@ -1,4 +1,5 @@
 // The queue half of the admin API: declare, show, delete.
+
 import { FlowError, shardOf } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FigureSources } from '../admin/figures.ts';
@@ -13,12 +14,13 @@ import {
 } from '../admin/ownership.ts';
 import type { SchemaHolder } from '../schema/registry.ts';
 import type { AdminService } from '../services.ts';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller, ShardPort } from '../shard/state-machine.ts';
 import type { QueueCell } from './cell.ts';
 import type { QueueCommand } from './commands.ts';
 import type { DeclareReply } from './declare.ts';
 import { declaredQueues } from './declared.ts';
-import { checkName, mutationOf } from './messages.ts';
+import { checkName } from './messages.ts';
 import { oldestReadyAt } from './oldest.ts';
 import { resolveSpec, specMessage } from './policy.ts';
 import type { Schedule } from './schedule-spec.ts';

@@ -1,12 +1,14 @@
 // From the message of a flow to the command: what a tree must be is checked here, and its jobs are put
 // into one batch for each queue. Pure.
+
 import { type BatchRecord, encodeBatch, FlowError, LIMITS, shardOf, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { causingMessages } from '../shard/batch-causes.ts';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller, MutationId } from '../shard/state-machine.ts';
 import type { FlowCommand } from './commands.ts';
 import { FAILURE_POLICIES, type FailurePolicy } from './flow-tables.ts';
-import { checkName, mutationOf, toBatchRecord } from './messages.ts';
+import { checkName, toBatchRecord } from './messages.ts';
 import { isDeadLetterName } from './policy.ts';
 
 const NODES_MAX = 1000;

@@ -49,15 +49,6 @@ export function enqueuedJobs(reply: EnqueueReply): pb.EnqueuedJobInput[] {
   return enqueued;
 }
 
-export const mutationOf = (m: pb.Mutation | null | undefined): MutationId | undefined =>
-  m
-    ? {
-        producerId: m.producerId,
-        seq: m.seq,
-        cause: m.cause ? { deliveryId: m.cause.deliveryId, ordinal: m.cause.ordinal } : undefined,
-      }
-    : undefined;
-
 export function checkName(name: string, kind: string): void {
   if (/^[A-Za-z0-9_.:{}-]{1,255}$/.test(name)) return;
   throw new FlowError(

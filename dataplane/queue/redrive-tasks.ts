@@ -8,16 +8,18 @@
 //       before another one begins: the key makes the second enqueueing the first one. At least once, and
 //       once if the restart comes within the 12 h for which they are leased.
 //   T3. A job that came back `parkAfter` times goes to `<queue>.parked` instead.
+
 import { type DecodedRecord, encodeBatch, FlowError, shardOf, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller, Command, ShardPort } from '../shard/state-machine.ts';
 import { decodeLife } from './attempts.ts';
 import type { QueueCell } from './cell.ts';
 import type { DeclareCommand, EnqueueCommand, RemoveCommand, SettleCommand } from './commands.ts';
 import { aliveAgain } from './dead-job.ts';
 import type { LifeCommand, RedriveNoteCommand, RedriveStartCommand, TakeCommand } from './life-commands.ts';
-import { checkName, mutationOf } from './messages.ts';
+import { checkName } from './messages.ts';
 import { defaultsFor } from './policy.ts';
 import { nextWaiting, recordAt } from './redrive.ts';
 import { type RedriveTask, takerName } from './redrive-decide.ts';

@@ -1,10 +1,12 @@
 // The queue API on messages: finds the shard, builds commands, turns replies into messages. No decisions of
 // its own.
+
 import { encodeBatch, FlowError, LIMITS, shardOf, validateBatch } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
 import type { QueueService, WorkSession } from '../services.ts';
 import { causingMessages } from '../shard/batch-causes.ts';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller, MutationId, ShardPort } from '../shard/state-machine.ts';
 import { type CancelReply, REASON_CHARS_MAX } from './cancel.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
@@ -22,7 +24,7 @@ import { FullQueues } from './full-queues.ts';
 import { type JobPlace, parseJobId } from './ids.ts';
 import { getJob, jobHistory, jobOf, listJobs, offsetIn } from './inspect.ts';
 import { longPoll } from './long-poll.ts';
-import { checkName, enqueuedJobs, mutationOf, settleResponse, toBatchRecord } from './messages.ts';
+import { checkName, enqueuedJobs, settleResponse, toBatchRecord } from './messages.ts';
 import { defaultsFor } from './policy.ts';
 import { redrive } from './redrive.ts';
 import { RedriveTasks } from './redrive-tasks.ts';

@@ -1,4 +1,5 @@
 // The schema half of the admin API: declare, show, delete.
+
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FigureSources } from '../admin/figures.ts';
@@ -12,7 +13,8 @@ import {
   renamed,
 } from '../admin/ownership.ts';
 import type { AdminService } from '../services.ts';
-import type { Caller, MutationId } from '../shard/state-machine.ts';
+import { mutationOf } from '../shard/mutation.ts';
+import type { Caller } from '../shard/state-machine.ts';
 import { newestOf } from './declare.ts';
 import type { SchemaRegistry } from './registry.ts';
 import { checkSchemaName, readTerms, specMessage } from './spec.ts';
@@ -90,13 +92,6 @@ export function createSchemaAdmin(registry: SchemaRegistry): SchemaAdmin {
       return {};
     },
   };
-}
-
-/** Field by field: what a message leaves out is on its prototype, which a spread leaves behind. */
-function mutationOf(mutation: pb.Mutation | null): MutationId | undefined {
-  if (mutation === null) return undefined;
-  const { producerId, seq, cause } = mutation;
-  return { producerId, seq, cause: cause ?? undefined };
 }
 
 const toSchema = (row: SchemaRow, users: number): pb.SchemaInput => ({

@@ -1,4 +1,5 @@
 // The stream half of the admin API.
+
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FigureSources } from '../admin/figures.ts';
@@ -11,11 +12,11 @@ import {
   renamed,
 } from '../admin/ownership.ts';
 import type { AdminService } from '../services.ts';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import type { StreamCell } from './cells.ts';
 import { streamNotFound } from './declare.ts';
 import type { Locator } from './locator.ts';
-import { mutationOf } from './publish.ts';
 import { streamSummary } from './summary.ts';
 
 export type StreamAdmin = Pick<

@@ -1,12 +1,14 @@
 // Commits of offsets: each goes to the shard of its partition, where its cursor is; one command for each
 // shard.
+
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import { type CommittedReply, commitCommand } from './commands.ts';
 import { streamNotFound } from './declare.ts';
 import type { Locator } from './locator.ts';
-import { errorMessage, mutationOf } from './publish.ts';
+import { errorMessage } from './publish.ts';
 
 /** One result for each offset, in order; an empty code: durable. */
 export async function commitOffsets(

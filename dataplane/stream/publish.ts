@@ -2,6 +2,7 @@
 // here.
 //   P1. A repeat of a request goes to the same partitions, so that its shard recognises it: records without a
 //       key follow (producerId, seq), and a counter only where there is none.
+
 import {
   type BatchRecord,
   FlowError,
@@ -12,6 +13,7 @@ import {
   validateBatch,
 } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller, MutationId } from '../shard/state-machine.ts';
 import type { StreamCell } from './cells.ts';
 import { type Publish, type Published, publishCommand } from './commands.ts';
@@ -178,12 +180,6 @@ export class Publisher {
     this.#round = (this.#round + records) % 0x7fffffff;
     return turn;
   }
-}
-
-export function mutationOf(mutation: pb.Mutation | null): MutationId | undefined {
-  if (mutation === null) return undefined;
-  const { producerId, seq, cause } = mutation;
-  return cause === null ? { producerId, seq } : { producerId, seq, cause };
 }
 
 const behind = (mutation: MutationId | undefined, after: number): MutationId | undefined =>

@@ -3,15 +3,16 @@
 //   2. The cursor is set, with the new epoch, on the partition's shard.
 //   3. The owners are told and start again from there (groups.ts).
 // A crash between 1 and 2 leaves the old position under a new epoch: nobody was told that the seek worked.
+
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import type { StreamCell } from './cells.ts';
 import { type CursorPlace, type MoveItem, type Placed, type Repositioned, VIEW } from './commands.ts';
 import { partitionNotFound, streamNotFound } from './declare.ts';
 import type { Groups } from './groups.ts';
 import { checkName, type Locator } from './locator.ts';
-import { mutationOf } from './publish.ts';
 
 export async function seekGroup(
   locator: Locator,

@@ -1,14 +1,16 @@
 // Transactions: any mix of key, queue and stream operations of one shard, in one journal entry. Builds the
 // commands of each view; the shard runs them all or none.
+
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { EnqueueRequest, Mutation, PublishRequest, TransactionOp } from '@flowmesh/protocol/gen/flowmesh.js';
 import { kvCommand, kvReply } from '../kv/command.ts';
 import { kvShardOf } from '../kv/routing.ts';
 import type { EnqueueReply, SettleReply } from '../queue/commands.ts';
-import { enqueuedJobs, mutationOf, settleResponse } from '../queue/messages.ts';
+import { enqueuedJobs, settleResponse } from '../queue/messages.ts';
 import type { Queues } from '../queue/service.ts';
 import type { TransactionService } from '../services.ts';
+import { mutationOf } from '../shard/mutation.ts';
 import type { Caller, Command, ShardPort } from '../shard/state-machine.ts';
 import type { StreamTransactions } from '../stream/service.ts';
 
