@@ -96,8 +96,8 @@ export class RecordBatchBuilder {
     const ext = this.#ext;
     this.#reserveIndex(11 + ext.length);
     this.#index[this.#indexLength++] = 0;
-    this.#varint(bodyLength);
-    this.#varint(ext.length);
+    this.#indexLength = putVarint(this.#index, this.#indexLength, bodyLength);
+    this.#indexLength = putVarint(this.#index, this.#indexLength, ext.length);
     if (ext.length > 0) this.#indexLength += ext.copyTo(this.#index, this.#indexLength);
     this.#bodyLength += bodyLength;
     this.#count++;
@@ -141,15 +141,6 @@ export class RecordBatchBuilder {
   #reserveBodies(bytes: number): void {
     if (this.#bodyLength + bytes > this.#bodies.length)
       this.#bodies = grown(this.#bodies, this.#bodyLength, bytes);
-  }
-
-  #varint(value: number): void {
-    let rest = value;
-    while (rest > 127) {
-      this.#index[this.#indexLength++] = (rest & 127) | 128;
-      rest >>>= 7;
-    }
-    this.#index[this.#indexLength++] = rest;
   }
 }
 
