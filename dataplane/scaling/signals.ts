@@ -1,0 +1,59 @@
+// What scaling is decided from: the signals of one target, a queue or a consumer group, at one moment.
+// Types only: who measures them, who decides and who serves the decision meet here (decision 0014).
+
+/** All figures are of the last seconds, held from the last busy period where nothing happens now. */
+export interface Signals {
+  /** Unix milliseconds. */
+  readonly atMs: number;
+  /** Ready jobs, or records that are there and not committed: end - max(committed, log start). */
+  readonly lag: number;
+  /** Leased jobs; of groups: 0. With `lag` it decides between none and one worker. */
+  readonly inFlight: number;
+  /** Since when the oldest ready, unleased job or uncommitted record has been waiting; 0: none. */
+  readonly oldestReadyAtMs: number;
+  /** Jobs that became ready, or records written, per second. */
+  readonly arrivalsPerSecond: number;
+  /** Jobs completed, or records committed, per second. */
+  readonly completionsPerSecond: number;
+  /** From lease to acknowledgement, moving average in milliseconds; 0: nothing has been completed yet. */
+  readonly processingMs: number;
+  /** The same as quantiles; 0: unknown. */
+  readonly processingP50Ms: number;
+  readonly processingP95Ms: number;
+  readonly processingP99Ms: number;
+  /** Completed per second by one worker that is busy; 0: unknown. */
+  readonly throughputPerWorker: number;
+  /** Connected. */
+  readonly workers: number;
+  /** Of them, those that hold a job or have records on the way. */
+  readonly busyWorkers: number;
+  /** Nothing is completed although workers have had work for long, or a partition stands still. */
+  readonly stalled: boolean;
+  /** Of a stream; of a queue 0. */
+  readonly partitions: number;
+  /** Partitions of which nothing is committed although they are assigned; their lag is not in `lag`. */
+  readonly stalledPartitions: number;
+}
+
+/** What spec.scaling asks for, its conditions parsed. A threshold of 0: there is none. */
+export interface ScalingPolicy {
+  readonly from: number;
+  readonly to: number;
+  readonly lagMax: number;
+  readonly ageMaxMs: number;
+  readonly processingMaxMs: number;
+  /** Completions per second and worker that are too few. */
+  readonly throughputMin: number;
+}
+
+/** What is asked for now, and why. */
+export interface Advice {
+  /** Workers wanted, between `from` and `to`. */
+  readonly wanted: number;
+  /** Whether one worker at least has something to do: lag or jobs in flight. */
+  readonly active: boolean;
+  /** Stable, such as `KeepUp`, `Lag`, `Age`, `Busy`, `ColdStart`, `Stalled`, `Idle`, `Least`, `Most`. */
+  readonly reason: string;
+  /** One sentence for people, with the figures that decided. */
+  readonly why: string;
+}
