@@ -189,6 +189,14 @@ describe('the oldest waiting job', () => {
     expect(shown(NOW - 590_000, '2026-11-26T11:50:00Z')).toBe('2026-11-26T11:50:00Z');
     expect(shown(NOW - 300_000, '2026-11-26T11:50:00Z')).toBe('2026-11-26T11:55:00Z');
   });
+
+  test('brings the object back when it is old enough to be shown: no list of figures tells of that', () => {
+    const afterMs = (oldestReadyAtMs: number) => {
+      const facts = { ...FACTS, figures: {}, isOurs: true, oldestReadyAtMs };
+      return planOf(aSynced(), aWorld({ isAsDeclared: true, facts })).plan.requeueAfterMs;
+    };
+    expect([0, NOW - 10_000, NOW - 30_000].map(afterMs)).toEqual([undefined, 20_000, undefined]);
+  });
 });
 
 describe('a stream', () => {

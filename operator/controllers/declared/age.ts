@@ -12,3 +12,9 @@ export function dateOfOldest(shown: string | undefined, sinceMs: number, nowMs: 
   if (Math.abs(shownMs - sinceMs) <= ageMs / 10) return shown;
   return new Date(sinceMs).toISOString().replace(/\.\d+Z$/, 'Z');
 }
+
+/** In how long it has been waiting for so long that it is shown; undefined: it is, or nothing waits. */
+export function showsAfterMs(sinceMs: number, nowMs: number): number | undefined {
+  const leftMs = sinceMs + SHOWN_MS - nowMs;
+  return sinceMs === 0 || leftMs <= 0 ? undefined : leftMs;
+}

@@ -11,6 +11,7 @@ import type { EventDraft } from '../../kube/events.ts';
 import { isTerminating, type Key, nameOf } from '../../kube/objects.ts';
 import type { Outcome, Plan } from '../../kube/reconciler.ts';
 import { type SchemaView, usersText } from '../schema/reference.ts';
+import { showsAfterMs } from './age.ts';
 import type { DeclaredObject, DeclaredStatus } from './kinds.ts';
 import type { ClusterView } from './reference.ts';
 import { type Facts, reasonOf, type Verdict, verdictStatus } from './status.ts';
@@ -95,10 +96,11 @@ export function decide(object: DeclaredObject, world: World, nowMs: number): Dec
 
 function tell(object: DeclaredObject, world: World, verdict: Verdict, nowMs: number): DeclaredPlan {
   const status = verdictStatus(object, world, verdict, nowMs);
+  const plan = { status, requeueAfterMs: showsAfterMs(world.facts.oldestReadyAtMs, nowMs) };
   const isNews = verdict.kind === 'obstacle' && reasonOf(object, verdict.of) !== verdict.reason;
-  if (!isNews) return { status };
+  if (!isNews) return plan;
   const note = verdict.message;
-  return { status, events: [{ type: 'Warning', reason: verdict.reason, action: 'Reconcile', note }] };
+  return { ...plan, events: [{ type: 'Warning', reason: verdict.reason, action: 'Reconcile', note }] };
 }
 
 const obstacle = (of: 'Accepted' | 'Synced', reason: Reason, message: string): Verdict => {
