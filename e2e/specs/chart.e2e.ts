@@ -18,6 +18,7 @@ describe('the chart', () => {
   });
   afterAll(async () => {
     await space?.kubectl('delete', 'fmc', '--all', '--ignore-not-found').catch(() => '');
+    release?.remove();
     await Promise.all([space?.remove(), system?.remove()]);
   });
 

@@ -7,6 +7,8 @@ export interface Release {
   install(...values: string[]): void;
   upgrade(...values: string[]): void;
   uninstall(): void;
+  /** Takes out what is there, also what is not of a namespace: the next spec may install in another one. */
+  remove(): void;
   /** The pod that leads. */
   leader(): Promise<string>;
 }
@@ -34,6 +36,7 @@ export async function releaseIn(system: Namespace, spaces: readonly Namespace[])
     install: (...values) => run('install', values),
     upgrade: (...values) => run('upgrade', values),
     uninstall: () => void helm('uninstall', NAME, '--namespace', system.name, ...WAIT),
+    remove: () => void helm('uninstall', NAME, '--namespace', system.name, '--ignore-not-found', ...WAIT),
     async leader() {
       const { spec } = await system.get('lease', 'flowmesh-operator');
       return String(spec.holderIdentity ?? '').replace(/_.*/, '');
