@@ -16,6 +16,12 @@ interface ServedRef {
   version?: number | null;
 }
 
+interface ServedScaling {
+  scaleFrom?: number | null;
+  scaleTo?: number | null;
+  basedOn?: readonly string[] | null;
+}
+
 /** A QueueSpec as the server answers it, every default resolved (proto/flowmesh/v1/admin.proto). */
 export interface ServedQueue {
   visibilityTimeoutMs?: number | null;
@@ -44,6 +50,7 @@ export interface ServedQueue {
   failedHead?: string | null;
   priorityAgingMs?: number | null;
   schemaRef?: ServedRef | null;
+  scaling?: ServedScaling | null;
 }
 
 /** A StreamSpec as the server answers it. */
@@ -55,6 +62,7 @@ export interface ServedStream {
   minCompactionLagMs?: number | null;
   tombstoneRetentionMs?: number | null;
   schemaRef?: ServedRef | null;
+  consumerGroups?: readonly { name?: string | null; scaling?: ServedScaling | null }[] | null;
 }
 
 export function effectiveQueue(queue: Queue, served: ServedQueue): Effective<QueueStatus> {
@@ -90,6 +98,7 @@ export function effectiveQueue(queue: Queue, served: ServedQueue): Effective<Que
     },
     retention: { finished: duration(served.retentionMs), size: size(served.retentionBytes) },
     schemaRef: schemaRef(served.schemaRef),
+    scaling: scaling(queue.spec.scaling, served.scaling),
   });
 }
 
@@ -107,6 +116,14 @@ export function effectiveStream(stream: Stream, served: ServedStream): Effective
       tombstoneRetention: isCompacted ? duration(served.tombstoneRetentionMs) : undefined,
     },
     schemaRef: schemaRef(served.schemaRef),
+    consumerGroups: stream.spec.consumerGroups?.map((group) => ({
+      name: group.name,
+      startFrom: group.startFrom ?? 'Earliest',
+      scaling: scaling(
+        group.scaling,
+        served.consumerGroups?.find(({ name }) => name === group.name)?.scaling,
+      ),
+    })),
   });
 }
 
@@ -136,6 +153,18 @@ function rate(value: Rate | null | undefined): string | undefined {
 const schemaRef = (ref: ServedRef | null | undefined) =>
   ref?.name ? { name: ref.name, version: given(ref.version) } : undefined;
 
+/** What is scaled comes from the manifest, between which numbers and why from what is served. */
+const scaling = (asked: Queue['spec']['scaling'], served: ServedScaling | null | undefined) =>
+  asked && served
+    ? {
+        targetRef: { ...asked.targetRef, apiVersion: asked.targetRef.apiVersion ?? 'apps/v1' },
+        mode: asked.mode ?? 'Auto',
+        scaleFrom: served.scaleFrom ?? 0,
+        scaleTo: given(served.scaleTo),
+        basedOn: served.basedOn?.length ? [...served.basedOn] : undefined,
+      }
+    : undefined;
+
 /** `exponential` on the wire is `Exponential` in a manifest. */
 const choice = (word: string | null | undefined) =>
   word ? word.charAt(0).toUpperCase() + word.slice(1) : undefined;
@@ -143,6 +172,7 @@ const choice = (word: string | null | undefined) =>
 /** Without what is not set: an object that another program compares has no undefined fields. */
 function compact<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(compact) as T;
   const entries = Object.entries(value).filter(([, each]) => each !== undefined);
   const kept = entries.map(([name, each]) => [name, compact(each)] as const);
   return Object.fromEntries(kept.filter(([, each]) => !isEmpty(each))) as T;

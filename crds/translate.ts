@@ -38,6 +38,7 @@ export function toQueueSpec({ metadata, spec }: Queue) {
     onFull: limits?.onFull?.toLowerCase(),
     failedHead: delivery.failedHead?.toLowerCase(),
     schemaRef: spec.schemaRef,
+    scaling: scaling(spec.scaling),
     schedules: schedules?.map(({ name, cron, timeZone, payload, overlap, catchUp }) => ({
       name,
       cron,
@@ -60,6 +61,10 @@ export function toStreamSpec({ metadata, spec }: Stream) {
     minCompactionLagMs: durationMs(spec.cleanup?.minCompactionLag),
     tombstoneRetentionMs: durationMs(spec.cleanup?.tombstoneRetention),
     schemaRef: spec.schemaRef,
+    consumerGroups: spec.consumerGroups?.map((group) => ({
+      name: group.name,
+      scaling: scaling(group.scaling),
+    })),
   };
 }
 
@@ -83,6 +88,9 @@ const ADOPTIONS = { IfIdentical: 'if_identical', Always: 'always', Never: 'never
 export const toAdoption = ({ spec }: Queue | Stream | Schema) =>
   ADOPTIONS[spec.adoptionPolicy ?? 'IfIdentical'];
 
+/** What is scaled, and how, is the operator's business. */
+const scaling = (asked: Queue['spec']['scaling']) =>
+  asked && { scaleFrom: asked.scaleFrom, scaleTo: asked.scaleTo, basedOn: asked.basedOn };
 const json = (value: unknown) => (value === undefined ? undefined : JSON.stringify(value));
 const durationMs = (text: string | undefined) => (text === undefined ? undefined : parseDurationMs(text));
 const rate = (text: string | undefined) => (text === undefined ? undefined : parseRate(text));

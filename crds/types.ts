@@ -571,6 +571,26 @@ export interface QueueStatus {
       version?: number;
     };
     /** As in spec. */
+    scaling?: {
+      /** As in spec. */
+      targetRef?: {
+        /** As in spec. */
+        apiVersion?: string;
+        /** As in spec. */
+        kind?: string;
+        /** As in spec. */
+        name?: string;
+      };
+      /** As in spec. */
+      mode?: string;
+      /** As in spec. */
+      scaleFrom?: number;
+      /** As in spec. Unset there, it is 100 or scaleFrom, whichever is more. */
+      scaleTo?: number;
+      /** As in spec. */
+      basedOn?: string[];
+    };
+    /** As in spec. */
     deletionPolicy?: string;
     /** As in spec. */
     adoptionPolicy?: string;
@@ -876,6 +896,33 @@ export interface StreamStatus {
       /** As in spec. Unset means the newest. */
       version?: number;
     };
+    /** As in spec. */
+    consumerGroups?: {
+      /** As in spec. */
+      name: string;
+      /** As in spec. */
+      startFrom?: string;
+      /** As in spec. */
+      scaling?: {
+        /** As in spec. */
+        targetRef?: {
+          /** As in spec. */
+          apiVersion?: string;
+          /** As in spec. */
+          kind?: string;
+          /** As in spec. */
+          name?: string;
+        };
+        /** As in spec. */
+        mode?: string;
+        /** As in spec. */
+        scaleFrom?: number;
+        /** As in spec. Unset there, it is 100 or scaleFrom, whichever is more. */
+        scaleTo?: number;
+        /** As in spec. */
+        basedOn?: string[];
+      };
+    }[];
     /** As in spec. */
     deletionPolicy?: string;
     /** As in spec. */

@@ -11,6 +11,8 @@ import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
 import { createHistory } from './replay/history.ts';
 import type { Runtime } from './runtime.ts';
+import { getScaling, LiveBoard } from './scaling/live-board.ts';
+import { scalingViews } from './scaling/targets.ts';
 import { createSchemaAdmin } from './schema/admin.ts';
 import { Checkers } from './schema/checkers.ts';
 import { SchemaRegistry } from './schema/registry.ts';
@@ -163,11 +165,21 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       settled: () => Promise.all(ports.map((port) => port.settled())),
     },
   });
+  const scalingTargets = scalingViews({
+    queue: (tenant, name) => queues.at(name).view.state.cell(tenant, name),
+    stream: (tenant, name) => streams.scaled(tenant, name),
+  });
+  const scaling = new LiveBoard({
+    views: scalingTargets,
+    isServing: () => state !== 'starting' && state !== 'draining' && state !== 'failed',
+    nowMs: () => runtime.wallMs(),
+  });
   const admin: AdminService = {
     ...queueAdmin,
     ...schemaAdmin,
     ...streamAdmin,
     ...declarations,
+    getScaling: async (caller, request) => getScaling(scaling, scalingTargets, caller, request),
     applyKeyspace: (caller, spec) => kv.applyKeyspace(caller, spec),
     listKeyspaces: (caller) => kv.listKeyspaces(caller),
     async getCluster() {
@@ -221,6 +233,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       })),
     ),
     admin,
+    scaling,
     clusterId,
     shards,
     state: () => state,

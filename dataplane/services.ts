@@ -4,6 +4,7 @@
 
 import type { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { ScalingBoard } from './scaling/board.ts';
 import type { Caller } from './shard/state-machine.ts';
 
 /** A set, or a get: without a value. */
@@ -157,6 +158,7 @@ export interface AdminService {
   declareSchema(caller: Caller, request: pb.DeclareSchemaRequest): Promise<pb.DeclareSchemaResponseInput>;
   releaseOwner(caller: Caller, request: pb.ReleaseOwnerRequest): Promise<pb.ReleaseOwnerResponseInput>;
   listFigures(caller: Caller, request: pb.ListFiguresRequest): Promise<pb.ListFiguresResponseInput>;
+  getScaling(caller: Caller, request: pb.GetScalingRequest): Promise<pb.GetScalingResponseInput>;
   /** Tells changes until `close`, or until `fail` has been called. The first message has none. */
   openWatch(
     caller: Caller,
@@ -176,6 +178,7 @@ export interface Fabric {
   readonly transactions: TransactionService;
   readonly history: HistoryService;
   readonly admin: AdminService;
+  readonly scaling: ScalingBoard;
   state(): FabricState;
   onState(listener: (state: FabricState) => void): void;
 }

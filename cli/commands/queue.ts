@@ -103,6 +103,11 @@ const emptyFigures: pb.QueueFigures = {
   deadTotal: 0,
   oldestReadyAtMs: 0,
   workers: 0,
+  busyWorkers: 0,
+  arrivalsPerSecond: 0,
+  completionsPerSecond: 0,
+  processingMs: 0,
+  workersWanted: null,
 };
 
 async function list(context: Context): Promise<void> {

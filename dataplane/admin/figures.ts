@@ -76,6 +76,8 @@ const EXACT = new Set([
   'oldestUncommittedAtMs',
   'generation',
   'workers',
+  'busyWorkers',
+  'workersWanted',
   'members',
   'partitions',
 ]);

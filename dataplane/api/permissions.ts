@@ -130,6 +130,14 @@ const releaseNeed: Need = {
   },
 };
 
+const GET_GROUP = permission('get group');
+
+const scalingNeed: Need = {
+  kind: 'carried',
+  possible: [GET_QUEUE, GET_GROUP],
+  of: (message) => [(message as pb.GetScalingRequest).queue === '' ? GET_GROUP : GET_QUEUE],
+};
+
 const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/ApplyQueue': need('admin queue'),
   '/flowmesh.v1.Admin/GetQueue': need('get queue'),
@@ -151,6 +159,7 @@ const RPCS: Record<string, Need> = {
   '/flowmesh.v1.Admin/DeclareSchema': need('admin schema'),
   '/flowmesh.v1.Admin/ReleaseOwner': releaseNeed,
   '/flowmesh.v1.Admin/ListFigures': need('get queue', 'get schema', 'get stream', 'get group'),
+  '/flowmesh.v1.Admin/GetScaling': scalingNeed,
   '/flowmesh.v1.Admin/WatchAdmin': need('get queue', 'get schema', 'get stream'),
   '/flowmesh.v1.History/ListEffects': need('get kv', 'get queue', 'consume stream'),
   '/flowmesh.v1.History/GetQueueAt': need('get queue'),

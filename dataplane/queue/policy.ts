@@ -2,6 +2,7 @@
 // badly.
 import { FlowError } from '@flowmesh/protocol';
 import type { QueueSpec, QueueSpecInput } from '@flowmesh/protocol/gen/flowmesh.js';
+import { readScaling, scalingMessage } from '../scaling/spec.ts';
 import { readSchemaRef } from '../schema/spec.ts';
 import { VISIBILITY_MS_MAX } from './cell.ts';
 import type { PlacedJob, ReturnReason } from './events.ts';
@@ -65,6 +66,7 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
     timeoutMs: spec.timeoutMs || d.timeoutMs,
     ...resolveDispatch(spec),
     ...(spec.schemaRef === null ? {} : { schemaRef: readSchemaRef(spec.schemaRef) }),
+    ...(spec.scaling === null ? {} : { scaling: readScaling(spec.scaling) }),
     ...(spec.schedules.length > 0 ? { schedules: resolveSchedules(spec.schedules) } : {}),
   };
   if (resolved.visibilityTimeoutMs > VISIBILITY_MS_MAX) {
@@ -81,6 +83,7 @@ export const specMessage = (name: string, s: ResolvedSpec): QueueSpecInput => ({
   ...s,
   backoff: s.backoff,
   schedules: s.schedules?.map(scheduleMessage),
+  scaling: s.scaling && scalingMessage(s.scaling),
   deadLetterQueue: s.deadLetterQueue || `${name}.dead`,
 });
 

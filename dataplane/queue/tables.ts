@@ -6,6 +6,7 @@
 //   at checkpoints; DEDUP and DEDUP_EXPIRY: deduplication keys
 // A purge raises the queue's generation, which is part of the keys of READY, DUE, LANE, NEXT, JOB and DYING.
 import type { Ownership } from '../admin/ownership.ts';
+import type { ScalingSpec } from '../scaling/spec.ts';
 import type { SchemaRef } from '../schema/check.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
@@ -176,6 +177,8 @@ export interface ResolvedSpec extends DispatchSpec {
   /** Absent: payloads are whatever they are. */
   readonly schemaRef?: SchemaRef;
   readonly schedules?: readonly Schedule[];
+  /** Absent: its workers are not scaled. */
+  readonly scaling?: ScalingSpec;
   readonly visibilityTimeoutMs: number;
   readonly maxAttempts: number;
   readonly maxDeliveries: number;

@@ -11,6 +11,7 @@ import {
   readOwner,
   renamed,
 } from '../admin/ownership.ts';
+import { consumerGroupMessage } from '../scaling/spec.ts';
 import type { AdminService } from '../services.ts';
 import { mutationOf } from '../shard/mutation.ts';
 import type { Caller } from '../shard/state-machine.ts';
@@ -101,6 +102,7 @@ const nameOf = ({ name }: { readonly name: string }) => name;
 function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
   const { name, partitions, retentionMs, retentionBytes, createdAtMs } = stream.cell.value;
   const { cleanup, minCompactionLagMs, tombstoneRetentionMs, schemaRef } = stream.cell.value;
+  const consumerGroups = stream.cell.value.consumerGroups.map(consumerGroupMessage);
   const compaction = { cleanup, minCompactionLagMs, tombstoneRetentionMs };
   const figures = [...locator.partitions(stream)].map(({ partition, log, visibleEnd }) => ({
     partition,
@@ -109,6 +111,6 @@ function toStream(locator: Locator, stream: StreamCell): pb.StreamInput {
     bytes: log.byteLength,
     shard: locator.shardOf(name, partition).id,
   }));
-  const spec = { name, partitions, retentionMs, retentionBytes, ...compaction, schemaRef };
+  const spec = { name, partitions, retentionMs, retentionBytes, ...compaction, schemaRef, consumerGroups };
   return { spec, partitions: figures, createdAtMs, ...ownershipMessage(stream.cell.value.ownership) };
 }

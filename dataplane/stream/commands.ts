@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { type BatchHead, type ErrorCode, FlowError } from '@flowmesh/protocol';
 import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
+import type { ConsumerGroupSpec } from '../scaling/spec.ts';
 import type { Refusal, SchemaRef } from '../schema/check.ts';
 import { causingMessages } from '../shard/batch-causes.ts';
 import type { Caller, Command, MutationId } from '../shard/state-machine.ts';
@@ -27,6 +28,7 @@ export interface Declare extends Base<'declare'> {
   readonly minCompactionLagMs: number;
   readonly tombstoneRetentionMs: number;
   readonly schemaRef: SchemaRef | null;
+  readonly consumerGroups: readonly ConsumerGroupSpec[];
   /** In whose name; only to home. */
   readonly claim?: Claim | undefined;
 }

@@ -3,6 +3,7 @@
 import { FlowError, patchHead, readEntries, readHead } from '@flowmesh/protocol';
 import { changesBetween } from '../admin/changes.ts';
 import { type Claim, type Claimed, checkOwner, decideClaim } from '../admin/ownership.ts';
+import type { ConsumerGroupSpec } from '../scaling/spec.ts';
 import { type Refusal, type SchemaRef, type Schemas, violationOf } from '../schema/check.ts';
 import type { Emit, Moment } from '../shard/state-machine.ts';
 import { readEntry } from '../storage/compacted-batch.ts';
@@ -25,6 +26,7 @@ import {
   type CleanupSet,
   type Declared,
   type Deleted,
+  type ConsumerGroupsSet as GroupsSet,
   type Owned,
   type SchemaRefSet,
   STREAM_EVENT,
@@ -155,11 +157,13 @@ export function decideDeclare(
   }
   const isSameCleanup = sameCleanup(known ?? NO_COMPACTION, command);
   const isSameRef = sameRef(known?.schemaRef ?? null, command.schemaRef);
+  const isSameGroups = sameGroups(known?.consumerGroups ?? [], command.consumerGroups);
   const isSame =
     known?.partitions === partitions &&
     known.retentionMs === retentionMs &&
     known.retentionBytes === retentionBytes &&
     isSameCleanup &&
+    isSameGroups &&
     isSameRef;
   const claimed = command.claim && claimOf(known, command, command.claim);
   const reply = claimed === undefined ? DONE : ({ kind: 'claimed', claimed } as const);
@@ -181,6 +185,8 @@ export function decideDeclare(
     emit(set as CleanupSet);
   }
   if (!isSameRef) emit({ type: STREAM_EVENT.schemaRefSet, no, schemaRef: command.schemaRef } as SchemaRefSet);
+  if (!isSameGroups)
+    emit({ type: STREAM_EVENT.consumerGroupsSet, no, consumerGroups: command.consumerGroups } as GroupsSet);
   for (let partition = known?.partitions ?? 0; partition < partitions; partition++) {
     if (shardOfPartition(placement, partition, place.shards) !== place.shard) continue;
     emit({ type: STREAM_EVENT.partitionOpened, no, partition, logId: state.nextNumbers().nextLog } as never);
@@ -207,6 +213,7 @@ const termsOf = (of: Omit<Terms, 'stream'>) => ({
   minCompactionLagMs: of.minCompactionLagMs,
   tombstoneRetentionMs: of.tombstoneRetentionMs,
   schemaRef: of.schemaRef ?? {},
+  consumerGroups: of.consumerGroups,
 });
 
 type CleanupTerms = Pick<Declare, 'cleanup' | 'minCompactionLagMs' | 'tombstoneRetentionMs'>;
@@ -218,6 +225,9 @@ const sameCleanup = (a: CleanupTerms, b: CleanupTerms): boolean =>
 
 const sameRef = (a: SchemaRef | null, b: SchemaRef | null): boolean =>
   a?.name === b?.name && a?.version === b?.version;
+
+const sameGroups = (a: readonly ConsumerGroupSpec[], b: readonly ConsumerGroupSpec[]): boolean =>
+  JSON.stringify(a) === JSON.stringify(b);
 
 export function decideDelete(state: StreamState, command: Delete, emit: Emit): DeletedReply {
   const stream = needStream(state, command);

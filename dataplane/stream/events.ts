@@ -4,6 +4,7 @@
 //   V2. Every event touches O(1) rows. `no` is the stream's number on this shard.
 import assert from 'node:assert/strict';
 import { type Ownership, readOwnership, writeOwnership } from '../admin/ownership.ts';
+import { type ConsumerGroupSpec, readConsumerGroupRows, writeConsumerGroups } from '../scaling/spec.ts';
 import type { SchemaRef } from '../schema/check.ts';
 import type { Event } from '../shard/state-machine.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
@@ -36,6 +37,7 @@ export const STREAM_EVENT = {
   cleanupSet: 126,
   owned: 127,
   schemaRefSet: 128,
+  consumerGroupsSet: 129,
 } as const;
 
 /** A stream was declared or its declaration changed. */
@@ -179,6 +181,13 @@ export interface SchemaRefSet extends Event {
   readonly schemaRef: SchemaRef | null;
 }
 
+/** What is declared about consumer groups from now on, where it is something or was. */
+export interface ConsumerGroupsSet extends Event {
+  readonly type: typeof STREAM_EVENT.consumerGroupsSet;
+  readonly no: number;
+  readonly consumerGroups: readonly ConsumerGroupSpec[];
+}
+
 /** Who declares the stream from now on; behind `declared` where both happen. Only at home. */
 export interface Owned extends Event {
   readonly type: typeof STREAM_EVENT.owned;
@@ -204,6 +213,7 @@ export type StreamEvent =
   | CursorMoved
   | CleanupSet
   | SchemaRefSet
+  | ConsumerGroupsSet
   | Owned;
 
 interface Codec<E extends StreamEvent> {
@@ -347,6 +357,10 @@ const CODECS: { readonly [K in StreamEvent as K['type']]: Codec<K> } = {
   [STREAM_EVENT.schemaRefSet]: {
     encode: (e, w) => writeSchemaRef(e.schemaRef, w),
     decode: (r) => ({ schemaRef: readSchemaRef(r) }),
+  },
+  [STREAM_EVENT.consumerGroupsSet]: {
+    encode: (e, w) => writeConsumerGroups(e.consumerGroups, w),
+    decode: (r) => ({ consumerGroups: readConsumerGroupRows(r) }),
   },
   [STREAM_EVENT.owned]: {
     encode: (e, w) => writeOwnership(e.ownership, w),

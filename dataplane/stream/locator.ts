@@ -6,6 +6,7 @@ import { FlowError, LIMITS, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { OneAtATime } from '../admin/one-at-a-time.ts';
 import type { Claim, Claimed, Owner } from '../admin/ownership.ts';
+import { readConsumerGroups } from '../scaling/spec.ts';
 import { violationOf } from '../schema/check.ts';
 import type { SchemaHolder } from '../schema/registry.ts';
 import { readSchemaRef } from '../schema/spec.ts';
@@ -53,6 +54,7 @@ export interface Spec {
   /** 0: the default. */
   readonly tombstoneRetentionMs: number;
   readonly schemaRef: pb.SchemaRef | null;
+  readonly consumerGroups: readonly pb.ConsumerGroupSpec[];
 }
 
 const UNSET = {
@@ -63,6 +65,7 @@ const UNSET = {
   minCompactionLagMs: 0,
   tombstoneRetentionMs: 0,
   schemaRef: null,
+  consumerGroups: [],
 };
 
 export interface DeleteTerms {
@@ -195,6 +198,7 @@ export class Locator {
       createdAtMs: known?.createdAtMs ?? home.nowMs(),
       ...cleanupOf(spec),
       schemaRef: spec.schemaRef === null ? null : readSchemaRef(spec.schemaRef),
+      consumerGroups: readConsumerGroups(spec.consumerGroups),
     } as const;
     const others = this.#shardsOf(name, partitions).filter((shard) => shard !== home);
     if (known !== undefined && partitions < known.partitions) others.length = 0; // Home says why not.

@@ -2,6 +2,7 @@
 // its own but sessions: what must survive is in the views.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { ScaledStream } from '../scaling/targets.ts';
 import type { StreamService } from '../services.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import { createStreamAdmin, type StreamAdmin } from './admin.ts';
@@ -39,6 +40,8 @@ export interface Streams {
   readonly transactions: StreamTransactions;
   /** Removes what a crash in the middle of a declaration or deletion left. Once, after the start. */
   reconcile(): Promise<void>;
+  /** What is known of its groups; undefined: there is no such stream. */
+  scaled(tenant: number, name: string): ScaledStream | undefined;
 }
 
 /** The shards must have recovered: from now on their views are live. */
@@ -128,6 +131,12 @@ export function createStreamService(parts: LocatorParts): Streams {
     admin: createStreamAdmin(locator, onDeleted),
     transactions: transactionsOf(locator, publisher),
     reconcile: () => locator.reconcile(),
+    scaled(tenant, name) {
+      const stream = locator.find(tenant, name);
+      if (stream === undefined) return undefined;
+      const { consumerGroups } = stream.cell.value;
+      return { consumerGroups, hasGroup: (group) => stream.groups.has(group) };
+    },
   };
 }
 

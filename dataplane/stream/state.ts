@@ -12,6 +12,7 @@ import type {
   Assigned,
   CleanupSet,
   Committed,
+  ConsumerGroupsSet,
   CursorGranted,
   CursorMoved,
   Declared,
@@ -112,10 +113,9 @@ export class StreamState {
         this.#setCursor(event, at);
         break;
       case STREAM_EVENT.cleanupSet:
-        this.#setCleanup(event);
-        break;
       case STREAM_EVENT.schemaRefSet:
-        this.#setSchemaRef(event);
+      case STREAM_EVENT.consumerGroupsSet:
+        this.#amend(event);
         break;
       case STREAM_EVENT.owned:
         this.#own(event, at);
@@ -176,6 +176,7 @@ export class StreamState {
       minCompactionLagMs,
       tombstoneRetentionMs,
       schemaRef: known?.cell.value.schemaRef ?? null,
+      consumerGroups: known?.cell.value.consumerGroups ?? [],
       // `owned` follows if this is the owner's declaration.
       ownership: ownership && { ...ownership, isDrifted: true },
       bornAt: known === undefined ? at.position : known.cell.value.bornAt,
@@ -192,14 +193,10 @@ export class StreamState {
     this.#count({ ...this.nextNumbers(), nextStream: no + 1 });
   }
 
-  #setCleanup({ no, cleanup, minCompactionLagMs, tombstoneRetentionMs }: CleanupSet): void {
+  /** Parts of the declaration that have events of their own, with the names that they have in the row. */
+  #amend({ type: _, no, ...part }: CleanupSet | SchemaRefSet | ConsumerGroupsSet): void {
     const { cell } = this.stream(no);
-    this.cells.set(cell, { ...cell.value, cleanup, minCompactionLagMs, tombstoneRetentionMs });
-  }
-
-  #setSchemaRef({ no, schemaRef }: SchemaRefSet): void {
-    const { cell } = this.stream(no);
-    this.cells.set(cell, { ...cell.value, schemaRef });
+    this.cells.set(cell, { ...cell.value, ...part });
   }
 
   #own({ no, ownership }: Owned, at: Moment): void {

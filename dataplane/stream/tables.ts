@@ -9,6 +9,7 @@
 //      membership epoch; at home member      no, group, member                  at home assignment  no,
 //   group, partition               owner, epoch and where it is going; at home
 import { type Ownership, readOwnership, writeOwnership } from '../admin/ownership.ts';
+import { type ConsumerGroupSpec, readConsumerGroupRows, writeConsumerGroups } from '../scaling/spec.ts';
 import type { SchemaRef } from '../schema/check.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 import type { Table } from '../storage/contract.ts';
@@ -40,6 +41,8 @@ export interface StreamRow {
   readonly tombstoneRetentionMs: number;
   /** What values must match; null: they are whatever they are. */
   readonly schemaRef: SchemaRef | null;
+  /** Those about which something is declared. */
+  readonly consumerGroups: readonly ConsumerGroupSpec[];
   /** Who declares it; only at home. Null: whoever may. */
   readonly ownership: Ownership | null;
   /** Journal positions of the first declaration, and of the last change that people see. */
@@ -171,6 +174,7 @@ export const STREAMS = table<StreamRow>(
     w.varint(v.bornAt);
     w.varint(v.changedAt);
     writeSchemaRef(v.schemaRef, w);
+    writeConsumerGroups(v.consumerGroups, w);
   },
   (r) => ({
     name: r.text(),
@@ -185,6 +189,7 @@ export const STREAMS = table<StreamRow>(
     bornAt: r.done ? 0 : r.varint(),
     changedAt: r.done ? 0 : r.varint(),
     schemaRef: r.done ? null : readSchemaRef(r),
+    consumerGroups: r.done ? [] : readConsumerGroupRows(r),
   }),
 );
 

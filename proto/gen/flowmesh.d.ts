@@ -386,6 +386,18 @@ export interface ConsumeWelcomeInput {
 }
 export const ConsumeWelcome: MessageType<ConsumeWelcome, ConsumeWelcomeInput>;
 
+export interface ConsumerGroupSpec {
+  name: string;
+  /** Set: workers_wanted is computed for it. */
+  scaling: Scaling | null;
+}
+export interface ConsumerGroupSpecInput {
+  name?: string | null | undefined;
+  /** Set: workers_wanted is computed for it. */
+  scaling?: ScalingInput | null | undefined;
+}
+export const ConsumerGroupSpec: MessageType<ConsumerGroupSpec, ConsumerGroupSpecInput>;
+
 export interface DeclareQueueRequest {
   spec: QueueSpec | null;
   owner: Owner | null;
@@ -967,6 +979,42 @@ export interface GetRedriveRequestInput {
 }
 export const GetRedriveRequest: MessageType<GetRedriveRequest, GetRedriveRequestInput>;
 
+export interface GetScalingRequest {
+  /** Either a queue, or a stream and a consumer group of it. */
+  queue: string;
+  stream: string;
+  group: string;
+}
+export interface GetScalingRequestInput {
+  /** Either a queue, or a stream and a consumer group of it. */
+  queue?: string | null | undefined;
+  stream?: string | null | undefined;
+  group?: string | null | undefined;
+}
+export const GetScalingRequest: MessageType<GetScalingRequest, GetScalingRequestInput>;
+
+export interface GetScalingResponse {
+  signals: ScalingSignals | null;
+  advice: ScalingAdvice | null;
+  /** Lag that one worker stands for: the threshold / max(scale_from, 1); 0: no condition names the lag. */
+  lagTarget: number;
+  /** Those that are connected or hold something, the busiest first, at most 1,000; one entry for each name. */
+  workers: WorkerFigures[];
+  /** What is declared, with defaults. */
+  scaling: Scaling | null;
+}
+export interface GetScalingResponseInput {
+  signals?: ScalingSignalsInput | null | undefined;
+  advice?: ScalingAdviceInput | null | undefined;
+  /** Lag that one worker stands for: the threshold / max(scale_from, 1); 0: no condition names the lag. */
+  lagTarget?: number | null | undefined;
+  /** Those that are connected or hold something, the busiest first, at most 1,000; one entry for each name. */
+  workers?: readonly WorkerFiguresInput[] | null | undefined;
+  /** What is declared, with defaults. */
+  scaling?: ScalingInput | null | undefined;
+}
+export const GetScalingResponse: MessageType<GetScalingResponse, GetScalingResponseInput>;
+
 export interface GetSchemaRequest {
   name: string;
 }
@@ -1061,6 +1109,13 @@ export interface GroupSummary {
   members: number;
   /** When the oldest record was written that the group has not committed; 0: it has committed all, or nothing is known. */
   oldestUncommittedAtMs: number;
+  /** As in ScalingSignals; workers are members. */
+  busyWorkers: number;
+  arrivalsPerSecond: number;
+  completionsPerSecond: number;
+  processingMs: number;
+  /** Unset: the declaration asks for no scaling, or it is not known yet. */
+  workersWanted: number | null;
 }
 export interface GroupSummaryInput {
   group?: string | null | undefined;
@@ -1068,6 +1123,13 @@ export interface GroupSummaryInput {
   members?: number | null | undefined;
   /** When the oldest record was written that the group has not committed; 0: it has committed all, or nothing is known. */
   oldestUncommittedAtMs?: number | null | undefined;
+  /** As in ScalingSignals; workers are members. */
+  busyWorkers?: number | null | undefined;
+  arrivalsPerSecond?: number | null | undefined;
+  completionsPerSecond?: number | null | undefined;
+  processingMs?: number | null | undefined;
+  /** Unset: the declaration asks for no scaling, or it is not known yet. */
+  workersWanted?: number | null | undefined;
 }
 export const GroupSummary: MessageType<GroupSummary, GroupSummaryInput>;
 
@@ -2444,6 +2506,13 @@ export interface QueueFigures {
   cancelledTotal: number;
   /** Parents of flows whose children are not finished. */
   waitingChildren: number;
+  /** As in ScalingSignals. */
+  busyWorkers: number;
+  arrivalsPerSecond: number;
+  completionsPerSecond: number;
+  processingMs: number;
+  /** Unset: its declaration asks for no scaling, or it is not known yet. */
+  workersWanted: number | null;
 }
 export interface QueueFiguresInput {
   /** Ready now: plain, prioritised, or back from a retry. */
@@ -2463,6 +2532,13 @@ export interface QueueFiguresInput {
   cancelledTotal?: number | null | undefined;
   /** Parents of flows whose children are not finished. */
   waitingChildren?: number | null | undefined;
+  /** As in ScalingSignals. */
+  busyWorkers?: number | null | undefined;
+  arrivalsPerSecond?: number | null | undefined;
+  completionsPerSecond?: number | null | undefined;
+  processingMs?: number | null | undefined;
+  /** Unset: its declaration asks for no scaling, or it is not known yet. */
+  workersWanted?: number | null | undefined;
 }
 export const QueueFigures: MessageType<QueueFigures, QueueFiguresInput>;
 
@@ -2524,6 +2600,8 @@ export interface QueueSpec {
   priorityAgingMs: number;
   /** What payloads must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. */
   schemaRef: SchemaRef | null;
+  /** Set: workers_wanted is computed for it. */
+  scaling: Scaling | null;
 }
 export interface QueueSpecInput {
   name?: string | null | undefined;
@@ -2563,6 +2641,8 @@ export interface QueueSpecInput {
   priorityAgingMs?: number | null | undefined;
   /** What payloads must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. */
   schemaRef?: SchemaRefInput | null | undefined;
+  /** Set: workers_wanted is computed for it. */
+  scaling?: ScalingInput | null | undefined;
 }
 export const QueueSpec: MessageType<QueueSpec, QueueSpecInput>;
 
@@ -2587,6 +2667,13 @@ export interface QueueSummary {
   generation: number;
   drifted: boolean;
   waitingChildren: number;
+  /** As in ScalingSignals. */
+  busyWorkers: number;
+  arrivalsPerSecond: number;
+  completionsPerSecond: number;
+  processingMs: number;
+  /** Unset: its declaration asks for no scaling, or it is not known yet. */
+  workersWanted: number | null;
 }
 export interface QueueSummaryInput {
   name?: string | null | undefined;
@@ -2609,6 +2696,13 @@ export interface QueueSummaryInput {
   generation?: number | null | undefined;
   drifted?: boolean | null | undefined;
   waitingChildren?: number | null | undefined;
+  /** As in ScalingSignals. */
+  busyWorkers?: number | null | undefined;
+  arrivalsPerSecond?: number | null | undefined;
+  completionsPerSecond?: number | null | undefined;
+  processingMs?: number | null | undefined;
+  /** Unset: its declaration asks for no scaling, or it is not known yet. */
+  workersWanted?: number | null | undefined;
 }
 export const QueueSummary: MessageType<QueueSummary, QueueSummaryInput>;
 
@@ -2881,6 +2975,110 @@ export interface ReportResponse {
 export interface ReportResponseInput {
 }
 export const ReportResponse: MessageType<ReportResponse, ReportResponseInput>;
+
+/** How many workers there may be, and what calls for more of them. */
+export interface Scaling {
+  /** Workers at least; unset: 1. */
+  scaleFrom: number | null;
+  /** Workers at most; 0: 100, or scale_from if that is more. */
+  scaleTo: number;
+  /** Such as "queue_lag > 10_000", "message_age > 30s". */
+  basedOn: string[];
+}
+export interface ScalingInput {
+  /** Workers at least; unset: 1. */
+  scaleFrom?: number | null | undefined;
+  /** Workers at most; 0: 100, or scale_from if that is more. */
+  scaleTo?: number | null | undefined;
+  /** Such as "queue_lag > 10_000", "message_age > 30s". */
+  basedOn?: readonly string[] | null | undefined;
+}
+export const Scaling: MessageType<Scaling, ScalingInput>;
+
+export interface ScalingAdvice {
+  workersWanted: number;
+  /** One worker at least has something to do. */
+  active: boolean;
+  /** One word for programs, such as KeepUp, Lag, Age, Busy, ColdStart, Stalled, Idle. */
+  reason: string;
+  /** One sentence for people, with the figures that decided. */
+  why: string;
+}
+export interface ScalingAdviceInput {
+  workersWanted?: number | null | undefined;
+  /** One worker at least has something to do. */
+  active?: boolean | null | undefined;
+  /** One word for programs, such as KeepUp, Lag, Age, Busy, ColdStart, Stalled, Idle. */
+  reason?: string | null | undefined;
+  /** One sentence for people, with the figures that decided. */
+  why?: string | null | undefined;
+}
+export const ScalingAdvice: MessageType<ScalingAdvice, ScalingAdviceInput>;
+
+/** Of the last seconds, held from the last busy period where nothing happens now. */
+export interface ScalingSignals {
+  /** When it was measured. */
+  atMs: number;
+  /** Ready jobs, or records that are there and not committed. */
+  lag: number;
+  /** Leased jobs; of groups 0. */
+  inFlight: number;
+  /** When the oldest of the lag became ready or was written; 0: none. */
+  oldestReadyAtMs: number;
+  /** Jobs that became ready, or records written. */
+  arrivalsPerSecond: number;
+  /** Jobs completed, or records committed. */
+  completionsPerSecond: number;
+  /** From lease to acknowledgement: moving average and quantiles; 0: nothing has been completed yet. */
+  processingMs: number;
+  processingP50Ms: number;
+  processingP95Ms: number;
+  processingP99Ms: number;
+  /** Completed per second by one worker that is busy; 0: unknown. */
+  throughputPerWorker: number;
+  /** Connected. */
+  workers: number;
+  /** Of them, those that hold a job or have records on the way. */
+  busyWorkers: number;
+  /** Nothing is completed although workers have had work for long, or a partition stands still. */
+  stalled: boolean;
+  /** Of the stream; of queues 0. */
+  partitions: number;
+  /** Partitions of which nothing is committed although they are assigned. Their lag is not in lag. */
+  stalledPartitions: number;
+}
+export interface ScalingSignalsInput {
+  /** When it was measured. */
+  atMs?: number | null | undefined;
+  /** Ready jobs, or records that are there and not committed. */
+  lag?: number | null | undefined;
+  /** Leased jobs; of groups 0. */
+  inFlight?: number | null | undefined;
+  /** When the oldest of the lag became ready or was written; 0: none. */
+  oldestReadyAtMs?: number | null | undefined;
+  /** Jobs that became ready, or records written. */
+  arrivalsPerSecond?: number | null | undefined;
+  /** Jobs completed, or records committed. */
+  completionsPerSecond?: number | null | undefined;
+  /** From lease to acknowledgement: moving average and quantiles; 0: nothing has been completed yet. */
+  processingMs?: number | null | undefined;
+  processingP50Ms?: number | null | undefined;
+  processingP95Ms?: number | null | undefined;
+  processingP99Ms?: number | null | undefined;
+  /** Completed per second by one worker that is busy; 0: unknown. */
+  throughputPerWorker?: number | null | undefined;
+  /** Connected. */
+  workers?: number | null | undefined;
+  /** Of them, those that hold a job or have records on the way. */
+  busyWorkers?: number | null | undefined;
+  /** Nothing is completed although workers have had work for long, or a partition stands still. */
+  stalled?: boolean | null | undefined;
+  /** Of the stream; of queues 0. */
+  partitions?: number | null | undefined;
+  /** Partitions of which nothing is committed although they are assigned. Their lag is not in lag. */
+  stalledPartitions?: number | null | undefined;
+}
+export const ScalingSignals: MessageType<ScalingSignals, ScalingSignalsInput>;
 
 export interface Schedule {
   name: string;
@@ -3376,6 +3574,8 @@ export interface StreamSpec {
   tombstoneRetentionMs: number;
   /** What values must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. Tombstones have none. */
   schemaRef: SchemaRef | null;
+  /** Groups about which something is declared, by unique names. Others appear with their first member all the same. */
+  consumerGroups: ConsumerGroupSpec[];
 }
 export interface StreamSpecInput {
   name?: string | null | undefined;
@@ -3395,6 +3595,8 @@ export interface StreamSpecInput {
   tombstoneRetentionMs?: number | null | undefined;
   /** What values must match (SCHEMA_VIOLATION); it must be declared: SCHEMA_UNKNOWN. Tombstones have none. */
   schemaRef?: SchemaRefInput | null | undefined;
+  /** Groups about which something is declared, by unique names. Others appear with their first member all the same. */
+  consumerGroups?: readonly ConsumerGroupSpecInput[] | null | undefined;
 }
 export const StreamSpec: MessageType<StreamSpec, StreamSpecInput>;
 
@@ -3707,3 +3909,21 @@ export interface WorkWelcomeInput {
   timeoutMs?: number | null | undefined;
 }
 export const WorkWelcome: MessageType<WorkWelcome, WorkWelcomeInput>;
+
+export interface WorkerFigures {
+  /** As it named itself when it connected: in Kubernetes its pod. */
+  name: string;
+  busy: boolean;
+  /** Jobs that it holds, or partitions with records on the way. */
+  leased: number;
+  build: string;
+}
+export interface WorkerFiguresInput {
+  /** As it named itself when it connected: in Kubernetes its pod. */
+  name?: string | null | undefined;
+  busy?: boolean | null | undefined;
+  /** Jobs that it holds, or partitions with records on the way. */
+  leased?: number | null | undefined;
+  build?: string | null | undefined;
+}
+export const WorkerFigures: MessageType<WorkerFigures, WorkerFiguresInput>;

@@ -2259,6 +2259,19 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSummary.prototype.generation = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueSummary.prototype.drifted = false;
    QueueSummary.prototype.waitingChildren = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueSummary.prototype.busyWorkers = 0;
+   QueueSummary.prototype.arrivalsPerSecond = 0;
+   QueueSummary.prototype.completionsPerSecond = 0;
+   QueueSummary.prototype.processingMs = 0;
+   QueueSummary.prototype.workersWanted = null;
+
+   let $oneOfFields;
+
+   // Virtual OneOf for proto3 optional field
+   $Object.defineProperty(QueueSummary.prototype, "_workersWanted", {
+    get: $util.oneOfGetter($oneOfFields = ["workersWanted"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
 
    QueueSummary.create = function(properties) {
     return new QueueSummary(properties);
@@ -2307,6 +2320,16 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(136).bool(message.drifted);
     if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren") && (typeof message.waitingChildren === "object" ? message.waitingChildren.low || message.waitingChildren.high : message.waitingChildren !== 0))
      writer.uint32(144).uint64(message.waitingChildren);
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers") && message.busyWorkers !== 0)
+     writer.uint32(152).uint32(message.busyWorkers);
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond") && !$Object.is(message.arrivalsPerSecond, 0))
+     writer.uint32(161).double(message.arrivalsPerSecond);
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond") && !$Object.is(message.completionsPerSecond, 0))
+     writer.uint32(169).double(message.completionsPerSecond);
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs") && !$Object.is(message.processingMs, 0))
+     writer.uint32(177).double(message.processingMs);
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     writer.uint32(184).uint32(message.workersWanted);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -2502,6 +2525,49 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.waitingChildren;
        continue;
       }
+     case 19: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.busyWorkers = value;
+       else
+        delete message.busyWorkers;
+       continue;
+      }
+     case 20: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.arrivalsPerSecond = value;
+       else
+        delete message.arrivalsPerSecond;
+       continue;
+      }
+     case 21: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.completionsPerSecond = value;
+       else
+        delete message.completionsPerSecond;
+       continue;
+      }
+     case 22: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingMs = value;
+       else
+        delete message.processingMs;
+       continue;
+      }
+     case 23: {
+       if (wireType !== 0)
+        break;
+       message.workersWanted = reader.uint32();
+       message._workersWanted = "workersWanted";
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -2667,6 +2733,20 @@ export const flowmesh = $root.flowmesh = (() => {
        message.waitingChildren = object.waitingChildren;
       else if (typeof object.waitingChildren === "object")
        message.waitingChildren = new $util.LongBits(object.waitingChildren.low >>> 0, object.waitingChildren.high >>> 0).toNumber(true);
+    if (object.busyWorkers != null)
+     if ($Number(object.busyWorkers) !== 0)
+      message.busyWorkers = object.busyWorkers >>> 0;
+    if (object.arrivalsPerSecond != null)
+     if (!$Object.is($Number(object.arrivalsPerSecond), 0))
+      message.arrivalsPerSecond = $Number(object.arrivalsPerSecond);
+    if (object.completionsPerSecond != null)
+     if (!$Object.is($Number(object.completionsPerSecond), 0))
+      message.completionsPerSecond = $Number(object.completionsPerSecond);
+    if (object.processingMs != null)
+     if (!$Object.is($Number(object.processingMs), 0))
+      message.processingMs = $Number(object.processingMs);
+    if (object.workersWanted != null)
+     message.workersWanted = object.workersWanted >>> 0;
     return message;
    };
 
@@ -2745,6 +2825,10 @@ export const flowmesh = $root.flowmesh = (() => {
       object.waitingChildren = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.waitingChildren = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.busyWorkers = 0;
+     object.arrivalsPerSecond = 0;
+     object.completionsPerSecond = 0;
+     object.processingMs = 0;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -2842,6 +2926,16 @@ export const flowmesh = $root.flowmesh = (() => {
       object.waitingChildren = options.longs === $String ? $String(message.waitingChildren) : message.waitingChildren;
      else
       object.waitingChildren = options.longs === $String ? $util.Long.prototype.toString.call(message.waitingChildren) : options.longs === $Number ? new $util.LongBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0).toNumber(true) : message.waitingChildren;
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers"))
+     object.busyWorkers = message.busyWorkers;
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond"))
+     object.arrivalsPerSecond = options.json && !$isFinite(message.arrivalsPerSecond) ? $String(message.arrivalsPerSecond) : message.arrivalsPerSecond;
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond"))
+     object.completionsPerSecond = options.json && !$isFinite(message.completionsPerSecond) ? $String(message.completionsPerSecond) : message.completionsPerSecond;
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs"))
+     object.processingMs = options.json && !$isFinite(message.processingMs) ? $String(message.processingMs) : message.processingMs;
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     object.workersWanted = message.workersWanted;
     return object;
    };
 
@@ -3419,6 +3513,19 @@ export const flowmesh = $root.flowmesh = (() => {
    GroupSummary.prototype.lag = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    GroupSummary.prototype.members = 0;
    GroupSummary.prototype.oldestUncommittedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   GroupSummary.prototype.busyWorkers = 0;
+   GroupSummary.prototype.arrivalsPerSecond = 0;
+   GroupSummary.prototype.completionsPerSecond = 0;
+   GroupSummary.prototype.processingMs = 0;
+   GroupSummary.prototype.workersWanted = null;
+
+   let $oneOfFields;
+
+   // Virtual OneOf for proto3 optional field
+   $Object.defineProperty(GroupSummary.prototype, "_workersWanted", {
+    get: $util.oneOfGetter($oneOfFields = ["workersWanted"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
 
    GroupSummary.create = function(properties) {
     return new GroupSummary(properties);
@@ -3439,6 +3546,16 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(24).uint32(message.members);
     if (message.oldestUncommittedAtMs != null && $Object.hasOwnProperty.call(message, "oldestUncommittedAtMs") && (typeof message.oldestUncommittedAtMs === "object" ? message.oldestUncommittedAtMs.low || message.oldestUncommittedAtMs.high : message.oldestUncommittedAtMs !== 0))
      writer.uint32(32).uint64(message.oldestUncommittedAtMs);
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers") && message.busyWorkers !== 0)
+     writer.uint32(40).uint32(message.busyWorkers);
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond") && !$Object.is(message.arrivalsPerSecond, 0))
+     writer.uint32(49).double(message.arrivalsPerSecond);
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond") && !$Object.is(message.completionsPerSecond, 0))
+     writer.uint32(57).double(message.completionsPerSecond);
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs") && !$Object.is(message.processingMs, 0))
+     writer.uint32(65).double(message.processingMs);
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     writer.uint32(72).uint32(message.workersWanted);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -3508,6 +3625,49 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.oldestUncommittedAtMs;
        continue;
       }
+     case 5: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.busyWorkers = value;
+       else
+        delete message.busyWorkers;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.arrivalsPerSecond = value;
+       else
+        delete message.arrivalsPerSecond;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.completionsPerSecond = value;
+       else
+        delete message.completionsPerSecond;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingMs = value;
+       else
+        delete message.processingMs;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 0)
+        break;
+       message.workersWanted = reader.uint32();
+       message._workersWanted = "workersWanted";
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -3561,6 +3721,20 @@ export const flowmesh = $root.flowmesh = (() => {
        message.oldestUncommittedAtMs = object.oldestUncommittedAtMs;
       else if (typeof object.oldestUncommittedAtMs === "object")
        message.oldestUncommittedAtMs = new $util.LongBits(object.oldestUncommittedAtMs.low >>> 0, object.oldestUncommittedAtMs.high >>> 0).toNumber(true);
+    if (object.busyWorkers != null)
+     if ($Number(object.busyWorkers) !== 0)
+      message.busyWorkers = object.busyWorkers >>> 0;
+    if (object.arrivalsPerSecond != null)
+     if (!$Object.is($Number(object.arrivalsPerSecond), 0))
+      message.arrivalsPerSecond = $Number(object.arrivalsPerSecond);
+    if (object.completionsPerSecond != null)
+     if (!$Object.is($Number(object.completionsPerSecond), 0))
+      message.completionsPerSecond = $Number(object.completionsPerSecond);
+    if (object.processingMs != null)
+     if (!$Object.is($Number(object.processingMs), 0))
+      message.processingMs = $Number(object.processingMs);
+    if (object.workersWanted != null)
+     message.workersWanted = object.workersWanted >>> 0;
     return message;
    };
 
@@ -3585,6 +3759,10 @@ export const flowmesh = $root.flowmesh = (() => {
       object.oldestUncommittedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.oldestUncommittedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.busyWorkers = 0;
+     object.arrivalsPerSecond = 0;
+     object.completionsPerSecond = 0;
+     object.processingMs = 0;
     }
     if (message.group != null && $Object.hasOwnProperty.call(message, "group"))
      object.group = message.group;
@@ -3604,6 +3782,16 @@ export const flowmesh = $root.flowmesh = (() => {
       object.oldestUncommittedAtMs = options.longs === $String ? $String(message.oldestUncommittedAtMs) : message.oldestUncommittedAtMs;
      else
       object.oldestUncommittedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.oldestUncommittedAtMs) : options.longs === $Number ? new $util.LongBits(message.oldestUncommittedAtMs.low >>> 0, message.oldestUncommittedAtMs.high >>> 0).toNumber(true) : message.oldestUncommittedAtMs;
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers"))
+     object.busyWorkers = message.busyWorkers;
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond"))
+     object.arrivalsPerSecond = options.json && !$isFinite(message.arrivalsPerSecond) ? $String(message.arrivalsPerSecond) : message.arrivalsPerSecond;
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond"))
+     object.completionsPerSecond = options.json && !$isFinite(message.completionsPerSecond) ? $String(message.completionsPerSecond) : message.completionsPerSecond;
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs"))
+     object.processingMs = options.json && !$isFinite(message.processingMs) ? $String(message.processingMs) : message.processingMs;
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     object.workersWanted = message.workersWanted;
     return object;
    };
 
@@ -3612,6 +3800,1191 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return GroupSummary;
+  })();
+
+  v1.GetScalingRequest = (function() {
+
+   const GetScalingRequest = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   GetScalingRequest.prototype.queue = "";
+   GetScalingRequest.prototype.stream = "";
+   GetScalingRequest.prototype.group = "";
+
+   GetScalingRequest.create = function(properties) {
+    return new GetScalingRequest(properties);
+   };
+
+   GetScalingRequest.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue") && message.queue !== "")
+     writer.uint32(10).string(message.queue);
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream") && message.stream !== "")
+     writer.uint32(18).string(message.stream);
+    if (message.group != null && $Object.hasOwnProperty.call(message, "group") && message.group !== "")
+     writer.uint32(26).string(message.group);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   GetScalingRequest.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.GetScalingRequest();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.queue = value;
+       else
+        delete message.queue;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.stream = value;
+       else
+        delete message.stream;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.group = value;
+       else
+        delete message.group;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   GetScalingRequest.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.GetScalingRequest)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.GetScalingRequest: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.GetScalingRequest();
+    if (object.queue != null)
+     if (typeof object.queue !== "string" || object.queue.length)
+      message.queue = $String(object.queue);
+    if (object.stream != null)
+     if (typeof object.stream !== "string" || object.stream.length)
+      message.stream = $String(object.stream);
+    if (object.group != null)
+     if (typeof object.group !== "string" || object.group.length)
+      message.group = $String(object.group);
+    return message;
+   };
+
+   GetScalingRequest.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.queue = "";
+     object.stream = "";
+     object.group = "";
+    }
+    if (message.queue != null && $Object.hasOwnProperty.call(message, "queue"))
+     object.queue = message.queue;
+    if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
+     object.stream = message.stream;
+    if (message.group != null && $Object.hasOwnProperty.call(message, "group"))
+     object.group = message.group;
+    return object;
+   };
+
+   GetScalingRequest.prototype.toJSON = function() {
+    return GetScalingRequest.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return GetScalingRequest;
+  })();
+
+  v1.GetScalingResponse = (function() {
+
+   const GetScalingResponse = function (properties) {
+    this.workers = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   GetScalingResponse.prototype.signals = null;
+   GetScalingResponse.prototype.advice = null;
+   GetScalingResponse.prototype.lagTarget = 0;
+   GetScalingResponse.prototype.workers = $util.emptyArray;
+   GetScalingResponse.prototype.scaling = null;
+
+   GetScalingResponse.create = function(properties) {
+    return new GetScalingResponse(properties);
+   };
+
+   GetScalingResponse.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.signals != null && $Object.hasOwnProperty.call(message, "signals"))
+     $root.flowmesh.v1.ScalingSignals.encode(message.signals, writer.uint32(10).fork(), _depth + 1).ldelim();
+    if (message.advice != null && $Object.hasOwnProperty.call(message, "advice"))
+     $root.flowmesh.v1.ScalingAdvice.encode(message.advice, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.lagTarget != null && $Object.hasOwnProperty.call(message, "lagTarget") && !$Object.is(message.lagTarget, 0))
+     writer.uint32(25).double(message.lagTarget);
+    if (message.workers != null && message.workers.length)
+     for (let i = 0; i < message.workers.length; ++i)
+      $root.flowmesh.v1.WorkerFigures.encode(message.workers[i], writer.uint32(34).fork(), _depth + 1).ldelim();
+    if (message.scaling != null && $Object.hasOwnProperty.call(message, "scaling"))
+     $root.flowmesh.v1.Scaling.encode(message.scaling, writer.uint32(42).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   GetScalingResponse.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.GetScalingResponse();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       message.signals = $root.flowmesh.v1.ScalingSignals.decode(reader, reader.size(), $undefined, _depth + 1, message.signals);
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.advice = $root.flowmesh.v1.ScalingAdvice.decode(reader, reader.size(), $undefined, _depth + 1, message.advice);
+       continue;
+      }
+     case 3: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.lagTarget = value;
+       else
+        delete message.lagTarget;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if (!(message.workers && message.workers.length))
+        message.workers = [];
+       message.workers.push($root.flowmesh.v1.WorkerFigures.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
+     case 5: {
+       if (wireType !== 2)
+        break;
+       message.scaling = $root.flowmesh.v1.Scaling.decode(reader, reader.size(), $undefined, _depth + 1, message.scaling);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   GetScalingResponse.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.GetScalingResponse)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.GetScalingResponse: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.GetScalingResponse();
+    if (object.signals != null) {
+     if (!$util.isObject(object.signals))
+      throw $TypeError(".flowmesh.v1.GetScalingResponse.signals: object expected");
+     message.signals = $root.flowmesh.v1.ScalingSignals.fromObject(object.signals, _depth + 1);
+    }
+    if (object.advice != null) {
+     if (!$util.isObject(object.advice))
+      throw $TypeError(".flowmesh.v1.GetScalingResponse.advice: object expected");
+     message.advice = $root.flowmesh.v1.ScalingAdvice.fromObject(object.advice, _depth + 1);
+    }
+    if (object.lagTarget != null)
+     if (!$Object.is($Number(object.lagTarget), 0))
+      message.lagTarget = $Number(object.lagTarget);
+    if (object.workers) {
+     if (!$Array.isArray(object.workers))
+      throw $TypeError(".flowmesh.v1.GetScalingResponse.workers: array expected");
+     message.workers = $Array(object.workers.length);
+     for (let i = 0; i < object.workers.length; ++i) {
+      if (!$util.isObject(object.workers[i]))
+       throw $TypeError(".flowmesh.v1.GetScalingResponse.workers: object expected");
+      message.workers[i] = $root.flowmesh.v1.WorkerFigures.fromObject(object.workers[i], _depth + 1);
+     }
+    }
+    if (object.scaling != null) {
+     if (!$util.isObject(object.scaling))
+      throw $TypeError(".flowmesh.v1.GetScalingResponse.scaling: object expected");
+     message.scaling = $root.flowmesh.v1.Scaling.fromObject(object.scaling, _depth + 1);
+    }
+    return message;
+   };
+
+   GetScalingResponse.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.workers = [];
+    if (options.defaults) {
+     object.signals = null;
+     object.advice = null;
+     object.lagTarget = 0;
+     object.scaling = null;
+    }
+    if (message.signals != null && $Object.hasOwnProperty.call(message, "signals"))
+     object.signals = $root.flowmesh.v1.ScalingSignals.toObject(message.signals, options, _depth + 1);
+    if (message.advice != null && $Object.hasOwnProperty.call(message, "advice"))
+     object.advice = $root.flowmesh.v1.ScalingAdvice.toObject(message.advice, options, _depth + 1);
+    if (message.lagTarget != null && $Object.hasOwnProperty.call(message, "lagTarget"))
+     object.lagTarget = options.json && !$isFinite(message.lagTarget) ? $String(message.lagTarget) : message.lagTarget;
+    if (message.workers && message.workers.length) {
+     object.workers = $Array(message.workers.length);
+     for (let j = 0; j < message.workers.length; ++j)
+      object.workers[j] = $root.flowmesh.v1.WorkerFigures.toObject(message.workers[j], options, _depth + 1);
+    }
+    if (message.scaling != null && $Object.hasOwnProperty.call(message, "scaling"))
+     object.scaling = $root.flowmesh.v1.Scaling.toObject(message.scaling, options, _depth + 1);
+    return object;
+   };
+
+   GetScalingResponse.prototype.toJSON = function() {
+    return GetScalingResponse.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return GetScalingResponse;
+  })();
+
+  v1.ScalingSignals = (function() {
+
+   const ScalingSignals = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ScalingSignals.prototype.atMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScalingSignals.prototype.lag = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScalingSignals.prototype.inFlight = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScalingSignals.prototype.oldestReadyAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   ScalingSignals.prototype.arrivalsPerSecond = 0;
+   ScalingSignals.prototype.completionsPerSecond = 0;
+   ScalingSignals.prototype.processingMs = 0;
+   ScalingSignals.prototype.processingP50Ms = 0;
+   ScalingSignals.prototype.processingP95Ms = 0;
+   ScalingSignals.prototype.processingP99Ms = 0;
+   ScalingSignals.prototype.throughputPerWorker = 0;
+   ScalingSignals.prototype.workers = 0;
+   ScalingSignals.prototype.busyWorkers = 0;
+   ScalingSignals.prototype.stalled = false;
+   ScalingSignals.prototype.partitions = 0;
+   ScalingSignals.prototype.stalledPartitions = 0;
+
+   ScalingSignals.create = function(properties) {
+    return new ScalingSignals(properties);
+   };
+
+   ScalingSignals.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs") && (typeof message.atMs === "object" ? message.atMs.low || message.atMs.high : message.atMs !== 0))
+     writer.uint32(8).uint64(message.atMs);
+    if (message.lag != null && $Object.hasOwnProperty.call(message, "lag") && (typeof message.lag === "object" ? message.lag.low || message.lag.high : message.lag !== 0))
+     writer.uint32(16).uint64(message.lag);
+    if (message.inFlight != null && $Object.hasOwnProperty.call(message, "inFlight") && (typeof message.inFlight === "object" ? message.inFlight.low || message.inFlight.high : message.inFlight !== 0))
+     writer.uint32(24).uint64(message.inFlight);
+    if (message.oldestReadyAtMs != null && $Object.hasOwnProperty.call(message, "oldestReadyAtMs") && (typeof message.oldestReadyAtMs === "object" ? message.oldestReadyAtMs.low || message.oldestReadyAtMs.high : message.oldestReadyAtMs !== 0))
+     writer.uint32(32).uint64(message.oldestReadyAtMs);
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond") && !$Object.is(message.arrivalsPerSecond, 0))
+     writer.uint32(41).double(message.arrivalsPerSecond);
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond") && !$Object.is(message.completionsPerSecond, 0))
+     writer.uint32(49).double(message.completionsPerSecond);
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs") && !$Object.is(message.processingMs, 0))
+     writer.uint32(57).double(message.processingMs);
+    if (message.processingP50Ms != null && $Object.hasOwnProperty.call(message, "processingP50Ms") && !$Object.is(message.processingP50Ms, 0))
+     writer.uint32(65).double(message.processingP50Ms);
+    if (message.processingP95Ms != null && $Object.hasOwnProperty.call(message, "processingP95Ms") && !$Object.is(message.processingP95Ms, 0))
+     writer.uint32(73).double(message.processingP95Ms);
+    if (message.processingP99Ms != null && $Object.hasOwnProperty.call(message, "processingP99Ms") && !$Object.is(message.processingP99Ms, 0))
+     writer.uint32(81).double(message.processingP99Ms);
+    if (message.throughputPerWorker != null && $Object.hasOwnProperty.call(message, "throughputPerWorker") && !$Object.is(message.throughputPerWorker, 0))
+     writer.uint32(89).double(message.throughputPerWorker);
+    if (message.workers != null && $Object.hasOwnProperty.call(message, "workers") && message.workers !== 0)
+     writer.uint32(96).uint32(message.workers);
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers") && message.busyWorkers !== 0)
+     writer.uint32(104).uint32(message.busyWorkers);
+    if (message.stalled != null && $Object.hasOwnProperty.call(message, "stalled") && message.stalled !== false)
+     writer.uint32(112).bool(message.stalled);
+    if (message.partitions != null && $Object.hasOwnProperty.call(message, "partitions") && message.partitions !== 0)
+     writer.uint32(120).uint32(message.partitions);
+    if (message.stalledPartitions != null && $Object.hasOwnProperty.call(message, "stalledPartitions") && message.stalledPartitions !== 0)
+     writer.uint32(128).uint32(message.stalledPartitions);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ScalingSignals.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ScalingSignals();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.atMs = value;
+       else
+        delete message.atMs;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.lag = value;
+       else
+        delete message.lag;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.inFlight = value;
+       else
+        delete message.inFlight;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.oldestReadyAtMs = value;
+       else
+        delete message.oldestReadyAtMs;
+       continue;
+      }
+     case 5: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.arrivalsPerSecond = value;
+       else
+        delete message.arrivalsPerSecond;
+       continue;
+      }
+     case 6: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.completionsPerSecond = value;
+       else
+        delete message.completionsPerSecond;
+       continue;
+      }
+     case 7: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingMs = value;
+       else
+        delete message.processingMs;
+       continue;
+      }
+     case 8: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP50Ms = value;
+       else
+        delete message.processingP50Ms;
+       continue;
+      }
+     case 9: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP95Ms = value;
+       else
+        delete message.processingP95Ms;
+       continue;
+      }
+     case 10: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP99Ms = value;
+       else
+        delete message.processingP99Ms;
+       continue;
+      }
+     case 11: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.throughputPerWorker = value;
+       else
+        delete message.throughputPerWorker;
+       continue;
+      }
+     case 12: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.workers = value;
+       else
+        delete message.workers;
+       continue;
+      }
+     case 13: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.busyWorkers = value;
+       else
+        delete message.busyWorkers;
+       continue;
+      }
+     case 14: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.stalled = value;
+       else
+        delete message.stalled;
+       continue;
+      }
+     case 15: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.partitions = value;
+       else
+        delete message.partitions;
+       continue;
+      }
+     case 16: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.stalledPartitions = value;
+       else
+        delete message.stalledPartitions;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ScalingSignals.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ScalingSignals)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ScalingSignals: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ScalingSignals();
+    if (object.atMs != null)
+     if (typeof object.atMs === "object" ? object.atMs.low || object.atMs.high : $Number(object.atMs) !== 0)
+      if ($util.Long)
+       message.atMs = $util.Long.fromValue(object.atMs, true);
+      else if (typeof object.atMs === "string")
+       message.atMs = $parseInt(object.atMs, 10);
+      else if (typeof object.atMs === "number")
+       message.atMs = object.atMs;
+      else if (typeof object.atMs === "object")
+       message.atMs = new $util.LongBits(object.atMs.low >>> 0, object.atMs.high >>> 0).toNumber(true);
+    if (object.lag != null)
+     if (typeof object.lag === "object" ? object.lag.low || object.lag.high : $Number(object.lag) !== 0)
+      if ($util.Long)
+       message.lag = $util.Long.fromValue(object.lag, true);
+      else if (typeof object.lag === "string")
+       message.lag = $parseInt(object.lag, 10);
+      else if (typeof object.lag === "number")
+       message.lag = object.lag;
+      else if (typeof object.lag === "object")
+       message.lag = new $util.LongBits(object.lag.low >>> 0, object.lag.high >>> 0).toNumber(true);
+    if (object.inFlight != null)
+     if (typeof object.inFlight === "object" ? object.inFlight.low || object.inFlight.high : $Number(object.inFlight) !== 0)
+      if ($util.Long)
+       message.inFlight = $util.Long.fromValue(object.inFlight, true);
+      else if (typeof object.inFlight === "string")
+       message.inFlight = $parseInt(object.inFlight, 10);
+      else if (typeof object.inFlight === "number")
+       message.inFlight = object.inFlight;
+      else if (typeof object.inFlight === "object")
+       message.inFlight = new $util.LongBits(object.inFlight.low >>> 0, object.inFlight.high >>> 0).toNumber(true);
+    if (object.oldestReadyAtMs != null)
+     if (typeof object.oldestReadyAtMs === "object" ? object.oldestReadyAtMs.low || object.oldestReadyAtMs.high : $Number(object.oldestReadyAtMs) !== 0)
+      if ($util.Long)
+       message.oldestReadyAtMs = $util.Long.fromValue(object.oldestReadyAtMs, true);
+      else if (typeof object.oldestReadyAtMs === "string")
+       message.oldestReadyAtMs = $parseInt(object.oldestReadyAtMs, 10);
+      else if (typeof object.oldestReadyAtMs === "number")
+       message.oldestReadyAtMs = object.oldestReadyAtMs;
+      else if (typeof object.oldestReadyAtMs === "object")
+       message.oldestReadyAtMs = new $util.LongBits(object.oldestReadyAtMs.low >>> 0, object.oldestReadyAtMs.high >>> 0).toNumber(true);
+    if (object.arrivalsPerSecond != null)
+     if (!$Object.is($Number(object.arrivalsPerSecond), 0))
+      message.arrivalsPerSecond = $Number(object.arrivalsPerSecond);
+    if (object.completionsPerSecond != null)
+     if (!$Object.is($Number(object.completionsPerSecond), 0))
+      message.completionsPerSecond = $Number(object.completionsPerSecond);
+    if (object.processingMs != null)
+     if (!$Object.is($Number(object.processingMs), 0))
+      message.processingMs = $Number(object.processingMs);
+    if (object.processingP50Ms != null)
+     if (!$Object.is($Number(object.processingP50Ms), 0))
+      message.processingP50Ms = $Number(object.processingP50Ms);
+    if (object.processingP95Ms != null)
+     if (!$Object.is($Number(object.processingP95Ms), 0))
+      message.processingP95Ms = $Number(object.processingP95Ms);
+    if (object.processingP99Ms != null)
+     if (!$Object.is($Number(object.processingP99Ms), 0))
+      message.processingP99Ms = $Number(object.processingP99Ms);
+    if (object.throughputPerWorker != null)
+     if (!$Object.is($Number(object.throughputPerWorker), 0))
+      message.throughputPerWorker = $Number(object.throughputPerWorker);
+    if (object.workers != null)
+     if ($Number(object.workers) !== 0)
+      message.workers = object.workers >>> 0;
+    if (object.busyWorkers != null)
+     if ($Number(object.busyWorkers) !== 0)
+      message.busyWorkers = object.busyWorkers >>> 0;
+    if (object.stalled != null)
+     if (object.stalled)
+      message.stalled = $Boolean(object.stalled);
+    if (object.partitions != null)
+     if ($Number(object.partitions) !== 0)
+      message.partitions = object.partitions >>> 0;
+    if (object.stalledPartitions != null)
+     if ($Number(object.stalledPartitions) !== 0)
+      message.stalledPartitions = object.stalledPartitions >>> 0;
+    return message;
+   };
+
+   ScalingSignals.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.atMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.atMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.lag = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.lag = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.inFlight = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.inFlight = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.oldestReadyAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.oldestReadyAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.arrivalsPerSecond = 0;
+     object.completionsPerSecond = 0;
+     object.processingMs = 0;
+     object.processingP50Ms = 0;
+     object.processingP95Ms = 0;
+     object.processingP99Ms = 0;
+     object.throughputPerWorker = 0;
+     object.workers = 0;
+     object.busyWorkers = 0;
+     object.stalled = false;
+     object.partitions = 0;
+     object.stalledPartitions = 0;
+    }
+    if (message.atMs != null && $Object.hasOwnProperty.call(message, "atMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.atMs = typeof message.atMs === "number" ? $BigInt(message.atMs) : $util.Long.fromBits(message.atMs.low >>> 0, message.atMs.high >>> 0, true).toBigInt();
+     else if (typeof message.atMs === "number")
+      object.atMs = options.longs === $String ? $String(message.atMs) : message.atMs;
+     else
+      object.atMs = options.longs === $String ? $util.Long.prototype.toString.call(message.atMs) : options.longs === $Number ? new $util.LongBits(message.atMs.low >>> 0, message.atMs.high >>> 0).toNumber(true) : message.atMs;
+    if (message.lag != null && $Object.hasOwnProperty.call(message, "lag"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.lag = typeof message.lag === "number" ? $BigInt(message.lag) : $util.Long.fromBits(message.lag.low >>> 0, message.lag.high >>> 0, true).toBigInt();
+     else if (typeof message.lag === "number")
+      object.lag = options.longs === $String ? $String(message.lag) : message.lag;
+     else
+      object.lag = options.longs === $String ? $util.Long.prototype.toString.call(message.lag) : options.longs === $Number ? new $util.LongBits(message.lag.low >>> 0, message.lag.high >>> 0).toNumber(true) : message.lag;
+    if (message.inFlight != null && $Object.hasOwnProperty.call(message, "inFlight"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.inFlight = typeof message.inFlight === "number" ? $BigInt(message.inFlight) : $util.Long.fromBits(message.inFlight.low >>> 0, message.inFlight.high >>> 0, true).toBigInt();
+     else if (typeof message.inFlight === "number")
+      object.inFlight = options.longs === $String ? $String(message.inFlight) : message.inFlight;
+     else
+      object.inFlight = options.longs === $String ? $util.Long.prototype.toString.call(message.inFlight) : options.longs === $Number ? new $util.LongBits(message.inFlight.low >>> 0, message.inFlight.high >>> 0).toNumber(true) : message.inFlight;
+    if (message.oldestReadyAtMs != null && $Object.hasOwnProperty.call(message, "oldestReadyAtMs"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.oldestReadyAtMs = typeof message.oldestReadyAtMs === "number" ? $BigInt(message.oldestReadyAtMs) : $util.Long.fromBits(message.oldestReadyAtMs.low >>> 0, message.oldestReadyAtMs.high >>> 0, true).toBigInt();
+     else if (typeof message.oldestReadyAtMs === "number")
+      object.oldestReadyAtMs = options.longs === $String ? $String(message.oldestReadyAtMs) : message.oldestReadyAtMs;
+     else
+      object.oldestReadyAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.oldestReadyAtMs) : options.longs === $Number ? new $util.LongBits(message.oldestReadyAtMs.low >>> 0, message.oldestReadyAtMs.high >>> 0).toNumber(true) : message.oldestReadyAtMs;
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond"))
+     object.arrivalsPerSecond = options.json && !$isFinite(message.arrivalsPerSecond) ? $String(message.arrivalsPerSecond) : message.arrivalsPerSecond;
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond"))
+     object.completionsPerSecond = options.json && !$isFinite(message.completionsPerSecond) ? $String(message.completionsPerSecond) : message.completionsPerSecond;
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs"))
+     object.processingMs = options.json && !$isFinite(message.processingMs) ? $String(message.processingMs) : message.processingMs;
+    if (message.processingP50Ms != null && $Object.hasOwnProperty.call(message, "processingP50Ms"))
+     object.processingP50Ms = options.json && !$isFinite(message.processingP50Ms) ? $String(message.processingP50Ms) : message.processingP50Ms;
+    if (message.processingP95Ms != null && $Object.hasOwnProperty.call(message, "processingP95Ms"))
+     object.processingP95Ms = options.json && !$isFinite(message.processingP95Ms) ? $String(message.processingP95Ms) : message.processingP95Ms;
+    if (message.processingP99Ms != null && $Object.hasOwnProperty.call(message, "processingP99Ms"))
+     object.processingP99Ms = options.json && !$isFinite(message.processingP99Ms) ? $String(message.processingP99Ms) : message.processingP99Ms;
+    if (message.throughputPerWorker != null && $Object.hasOwnProperty.call(message, "throughputPerWorker"))
+     object.throughputPerWorker = options.json && !$isFinite(message.throughputPerWorker) ? $String(message.throughputPerWorker) : message.throughputPerWorker;
+    if (message.workers != null && $Object.hasOwnProperty.call(message, "workers"))
+     object.workers = message.workers;
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers"))
+     object.busyWorkers = message.busyWorkers;
+    if (message.stalled != null && $Object.hasOwnProperty.call(message, "stalled"))
+     object.stalled = message.stalled;
+    if (message.partitions != null && $Object.hasOwnProperty.call(message, "partitions"))
+     object.partitions = message.partitions;
+    if (message.stalledPartitions != null && $Object.hasOwnProperty.call(message, "stalledPartitions"))
+     object.stalledPartitions = message.stalledPartitions;
+    return object;
+   };
+
+   ScalingSignals.prototype.toJSON = function() {
+    return ScalingSignals.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ScalingSignals;
+  })();
+
+  v1.ScalingAdvice = (function() {
+
+   const ScalingAdvice = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ScalingAdvice.prototype.workersWanted = 0;
+   ScalingAdvice.prototype.active = false;
+   ScalingAdvice.prototype.reason = "";
+   ScalingAdvice.prototype.why = "";
+
+   ScalingAdvice.create = function(properties) {
+    return new ScalingAdvice(properties);
+   };
+
+   ScalingAdvice.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted") && message.workersWanted !== 0)
+     writer.uint32(8).uint32(message.workersWanted);
+    if (message.active != null && $Object.hasOwnProperty.call(message, "active") && message.active !== false)
+     writer.uint32(16).bool(message.active);
+    if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== "")
+     writer.uint32(26).string(message.reason);
+    if (message.why != null && $Object.hasOwnProperty.call(message, "why") && message.why !== "")
+     writer.uint32(34).string(message.why);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ScalingAdvice.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ScalingAdvice();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.workersWanted = value;
+       else
+        delete message.workersWanted;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.active = value;
+       else
+        delete message.active;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.reason = value;
+       else
+        delete message.reason;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.why = value;
+       else
+        delete message.why;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ScalingAdvice.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ScalingAdvice)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ScalingAdvice: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ScalingAdvice();
+    if (object.workersWanted != null)
+     if ($Number(object.workersWanted) !== 0)
+      message.workersWanted = object.workersWanted >>> 0;
+    if (object.active != null)
+     if (object.active)
+      message.active = $Boolean(object.active);
+    if (object.reason != null)
+     if (typeof object.reason !== "string" || object.reason.length)
+      message.reason = $String(object.reason);
+    if (object.why != null)
+     if (typeof object.why !== "string" || object.why.length)
+      message.why = $String(object.why);
+    return message;
+   };
+
+   ScalingAdvice.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.workersWanted = 0;
+     object.active = false;
+     object.reason = "";
+     object.why = "";
+    }
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     object.workersWanted = message.workersWanted;
+    if (message.active != null && $Object.hasOwnProperty.call(message, "active"))
+     object.active = message.active;
+    if (message.reason != null && $Object.hasOwnProperty.call(message, "reason"))
+     object.reason = message.reason;
+    if (message.why != null && $Object.hasOwnProperty.call(message, "why"))
+     object.why = message.why;
+    return object;
+   };
+
+   ScalingAdvice.prototype.toJSON = function() {
+    return ScalingAdvice.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ScalingAdvice;
+  })();
+
+  v1.WorkerFigures = (function() {
+
+   const WorkerFigures = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   WorkerFigures.prototype.name = "";
+   WorkerFigures.prototype.busy = false;
+   WorkerFigures.prototype.leased = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   WorkerFigures.prototype.build = "";
+
+   WorkerFigures.create = function(properties) {
+    return new WorkerFigures(properties);
+   };
+
+   WorkerFigures.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.busy != null && $Object.hasOwnProperty.call(message, "busy") && message.busy !== false)
+     writer.uint32(16).bool(message.busy);
+    if (message.leased != null && $Object.hasOwnProperty.call(message, "leased") && (typeof message.leased === "object" ? message.leased.low || message.leased.high : message.leased !== 0))
+     writer.uint32(24).uint64(message.leased);
+    if (message.build != null && $Object.hasOwnProperty.call(message, "build") && message.build !== "")
+     writer.uint32(34).string(message.build);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   WorkerFigures.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.WorkerFigures();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.bool())
+        message.busy = value;
+       else
+        delete message.busy;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 0)
+        break;
+       if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+        message.leased = value;
+       else
+        delete message.leased;
+       continue;
+      }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.build = value;
+       else
+        delete message.build;
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   WorkerFigures.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.WorkerFigures)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.WorkerFigures: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.WorkerFigures();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.busy != null)
+     if (object.busy)
+      message.busy = $Boolean(object.busy);
+    if (object.leased != null)
+     if (typeof object.leased === "object" ? object.leased.low || object.leased.high : $Number(object.leased) !== 0)
+      if ($util.Long)
+       message.leased = $util.Long.fromValue(object.leased, true);
+      else if (typeof object.leased === "string")
+       message.leased = $parseInt(object.leased, 10);
+      else if (typeof object.leased === "number")
+       message.leased = object.leased;
+      else if (typeof object.leased === "object")
+       message.leased = new $util.LongBits(object.leased.low >>> 0, object.leased.high >>> 0).toNumber(true);
+    if (object.build != null)
+     if (typeof object.build !== "string" || object.build.length)
+      message.build = $String(object.build);
+    return message;
+   };
+
+   WorkerFigures.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.busy = false;
+     if ($util.Long) {
+      let long = new $util.Long(0, 0, true);
+      object.leased = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+     } else
+      object.leased = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.build = "";
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.busy != null && $Object.hasOwnProperty.call(message, "busy"))
+     object.busy = message.busy;
+    if (message.leased != null && $Object.hasOwnProperty.call(message, "leased"))
+     if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+      object.leased = typeof message.leased === "number" ? $BigInt(message.leased) : $util.Long.fromBits(message.leased.low >>> 0, message.leased.high >>> 0, true).toBigInt();
+     else if (typeof message.leased === "number")
+      object.leased = options.longs === $String ? $String(message.leased) : message.leased;
+     else
+      object.leased = options.longs === $String ? $util.Long.prototype.toString.call(message.leased) : options.longs === $Number ? new $util.LongBits(message.leased.low >>> 0, message.leased.high >>> 0).toNumber(true) : message.leased;
+    if (message.build != null && $Object.hasOwnProperty.call(message, "build"))
+     object.build = message.build;
+    return object;
+   };
+
+   WorkerFigures.prototype.toJSON = function() {
+    return WorkerFigures.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return WorkerFigures;
   })();
 
   v1.WatchAdminRequest = (function() {
@@ -4169,6 +5542,7 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueSpec.prototype.failedHead = "";
    QueueSpec.prototype.priorityAgingMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueSpec.prototype.schemaRef = null;
+   QueueSpec.prototype.scaling = null;
 
    QueueSpec.create = function(properties) {
     return new QueueSpec(properties);
@@ -4220,6 +5594,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(200).uint64(message.priorityAgingMs);
     if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
      $root.flowmesh.v1.SchemaRef.encode(message.schemaRef, writer.uint32(210).fork(), _depth + 1).ldelim();
+    if (message.scaling != null && $Object.hasOwnProperty.call(message, "scaling"))
+     $root.flowmesh.v1.Scaling.encode(message.scaling, writer.uint32(218).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -4411,6 +5787,12 @@ export const flowmesh = $root.flowmesh = (() => {
        message.schemaRef = $root.flowmesh.v1.SchemaRef.decode(reader, reader.size(), $undefined, _depth + 1, message.schemaRef);
        continue;
       }
+     case 27: {
+       if (wireType !== 2)
+        break;
+       message.scaling = $root.flowmesh.v1.Scaling.decode(reader, reader.size(), $undefined, _depth + 1, message.scaling);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -4559,6 +5941,11 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.QueueSpec.schemaRef: object expected");
      message.schemaRef = $root.flowmesh.v1.SchemaRef.fromObject(object.schemaRef, _depth + 1);
     }
+    if (object.scaling != null) {
+     if (!$util.isObject(object.scaling))
+      throw $TypeError(".flowmesh.v1.QueueSpec.scaling: object expected");
+     message.scaling = $root.flowmesh.v1.Scaling.fromObject(object.scaling, _depth + 1);
+    }
     return message;
    };
 
@@ -4619,6 +6006,7 @@ export const flowmesh = $root.flowmesh = (() => {
      } else
       object.priorityAgingMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
      object.schemaRef = null;
+     object.scaling = null;
     }
     if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
      object.name = message.name;
@@ -4696,6 +6084,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.priorityAgingMs = options.longs === $String ? $util.Long.prototype.toString.call(message.priorityAgingMs) : options.longs === $Number ? new $util.LongBits(message.priorityAgingMs.low >>> 0, message.priorityAgingMs.high >>> 0).toNumber(true) : message.priorityAgingMs;
     if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
      object.schemaRef = $root.flowmesh.v1.SchemaRef.toObject(message.schemaRef, options, _depth + 1);
+    if (message.scaling != null && $Object.hasOwnProperty.call(message, "scaling"))
+     object.scaling = $root.flowmesh.v1.Scaling.toObject(message.scaling, options, _depth + 1);
     return object;
    };
 
@@ -4704,6 +6094,176 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return QueueSpec;
+  })();
+
+  v1.Scaling = (function() {
+
+   const Scaling = function (properties) {
+    this.basedOn = [];
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   Scaling.prototype.scaleFrom = null;
+   Scaling.prototype.scaleTo = 0;
+   Scaling.prototype.basedOn = $util.emptyArray;
+
+   let $oneOfFields;
+
+   // Virtual OneOf for proto3 optional field
+   $Object.defineProperty(Scaling.prototype, "_scaleFrom", {
+    get: $util.oneOfGetter($oneOfFields = ["scaleFrom"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
+
+   Scaling.create = function(properties) {
+    return new Scaling(properties);
+   };
+
+   Scaling.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.scaleFrom != null && $Object.hasOwnProperty.call(message, "scaleFrom"))
+     writer.uint32(8).uint32(message.scaleFrom);
+    if (message.scaleTo != null && $Object.hasOwnProperty.call(message, "scaleTo") && message.scaleTo !== 0)
+     writer.uint32(16).uint32(message.scaleTo);
+    if (message.basedOn != null && message.basedOn.length)
+     for (let i = 0; i < message.basedOn.length; ++i)
+      writer.uint32(26).string(message.basedOn[i]);
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   Scaling.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.Scaling();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 0)
+        break;
+       message.scaleFrom = reader.uint32();
+       message._scaleFrom = "scaleFrom";
+       continue;
+      }
+     case 2: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.scaleTo = value;
+       else
+        delete message.scaleTo;
+       continue;
+      }
+     case 3: {
+       if (wireType !== 2)
+        break;
+       if (!(message.basedOn && message.basedOn.length))
+        message.basedOn = [];
+       message.basedOn.push(reader.stringVerify());
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   Scaling.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.Scaling)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.Scaling: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.Scaling();
+    if (object.scaleFrom != null)
+     message.scaleFrom = object.scaleFrom >>> 0;
+    if (object.scaleTo != null)
+     if ($Number(object.scaleTo) !== 0)
+      message.scaleTo = object.scaleTo >>> 0;
+    if (object.basedOn) {
+     if (!$Array.isArray(object.basedOn))
+      throw $TypeError(".flowmesh.v1.Scaling.basedOn: array expected");
+     message.basedOn = $Array(object.basedOn.length);
+     for (let i = 0; i < object.basedOn.length; ++i)
+      message.basedOn[i] = $String(object.basedOn[i]);
+    }
+    return message;
+   };
+
+   Scaling.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.arrays || options.defaults)
+     object.basedOn = [];
+    if (options.defaults)
+     object.scaleTo = 0;
+    if (message.scaleFrom != null && $Object.hasOwnProperty.call(message, "scaleFrom"))
+     object.scaleFrom = message.scaleFrom;
+    if (message.scaleTo != null && $Object.hasOwnProperty.call(message, "scaleTo"))
+     object.scaleTo = message.scaleTo;
+    if (message.basedOn && message.basedOn.length) {
+     object.basedOn = $Array(message.basedOn.length);
+     for (let j = 0; j < message.basedOn.length; ++j)
+      object.basedOn[j] = message.basedOn[j];
+    }
+    return object;
+   };
+
+   Scaling.prototype.toJSON = function() {
+    return Scaling.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return Scaling;
   })();
 
   v1.SchemaRef = (function() {
@@ -6261,6 +7821,19 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueFigures.prototype.workers = 0;
    QueueFigures.prototype.cancelledTotal = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    QueueFigures.prototype.waitingChildren = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   QueueFigures.prototype.busyWorkers = 0;
+   QueueFigures.prototype.arrivalsPerSecond = 0;
+   QueueFigures.prototype.completionsPerSecond = 0;
+   QueueFigures.prototype.processingMs = 0;
+   QueueFigures.prototype.workersWanted = null;
+
+   let $oneOfFields;
+
+   // Virtual OneOf for proto3 optional field
+   $Object.defineProperty(QueueFigures.prototype, "_workersWanted", {
+    get: $util.oneOfGetter($oneOfFields = ["workersWanted"]),
+    set: $util.oneOfSetter($oneOfFields)
+   });
 
    QueueFigures.create = function(properties) {
     return new QueueFigures(properties);
@@ -6297,6 +7870,16 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(240).uint64(message.cancelledTotal);
     if (message.waitingChildren != null && $Object.hasOwnProperty.call(message, "waitingChildren") && (typeof message.waitingChildren === "object" ? message.waitingChildren.low || message.waitingChildren.high : message.waitingChildren !== 0))
      writer.uint32(248).uint64(message.waitingChildren);
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers") && message.busyWorkers !== 0)
+     writer.uint32(256).uint32(message.busyWorkers);
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond") && !$Object.is(message.arrivalsPerSecond, 0))
+     writer.uint32(265).double(message.arrivalsPerSecond);
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond") && !$Object.is(message.completionsPerSecond, 0))
+     writer.uint32(273).double(message.completionsPerSecond);
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs") && !$Object.is(message.processingMs, 0))
+     writer.uint32(281).double(message.processingMs);
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     writer.uint32(288).uint32(message.workersWanted);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -6436,6 +8019,49 @@ export const flowmesh = $root.flowmesh = (() => {
         message.waitingChildren = value;
        else
         delete message.waitingChildren;
+       continue;
+      }
+     case 32: {
+       if (wireType !== 0)
+        break;
+       if (value = reader.uint32())
+        message.busyWorkers = value;
+       else
+        delete message.busyWorkers;
+       continue;
+      }
+     case 33: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.arrivalsPerSecond = value;
+       else
+        delete message.arrivalsPerSecond;
+       continue;
+      }
+     case 34: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.completionsPerSecond = value;
+       else
+        delete message.completionsPerSecond;
+       continue;
+      }
+     case 35: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingMs = value;
+       else
+        delete message.processingMs;
+       continue;
+      }
+     case 36: {
+       if (wireType !== 0)
+        break;
+       message.workersWanted = reader.uint32();
+       message._workersWanted = "workersWanted";
        continue;
       }
      }
@@ -6578,6 +8204,20 @@ export const flowmesh = $root.flowmesh = (() => {
        message.waitingChildren = object.waitingChildren;
       else if (typeof object.waitingChildren === "object")
        message.waitingChildren = new $util.LongBits(object.waitingChildren.low >>> 0, object.waitingChildren.high >>> 0).toNumber(true);
+    if (object.busyWorkers != null)
+     if ($Number(object.busyWorkers) !== 0)
+      message.busyWorkers = object.busyWorkers >>> 0;
+    if (object.arrivalsPerSecond != null)
+     if (!$Object.is($Number(object.arrivalsPerSecond), 0))
+      message.arrivalsPerSecond = $Number(object.arrivalsPerSecond);
+    if (object.completionsPerSecond != null)
+     if (!$Object.is($Number(object.completionsPerSecond), 0))
+      message.completionsPerSecond = $Number(object.completionsPerSecond);
+    if (object.processingMs != null)
+     if (!$Object.is($Number(object.processingMs), 0))
+      message.processingMs = $Number(object.processingMs);
+    if (object.workersWanted != null)
+     message.workersWanted = object.workersWanted >>> 0;
     return message;
    };
 
@@ -6646,6 +8286,10 @@ export const flowmesh = $root.flowmesh = (() => {
       object.waitingChildren = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.waitingChildren = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.busyWorkers = 0;
+     object.arrivalsPerSecond = 0;
+     object.completionsPerSecond = 0;
+     object.processingMs = 0;
     }
     if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
      if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
@@ -6726,6 +8370,16 @@ export const flowmesh = $root.flowmesh = (() => {
       object.waitingChildren = options.longs === $String ? $String(message.waitingChildren) : message.waitingChildren;
      else
       object.waitingChildren = options.longs === $String ? $util.Long.prototype.toString.call(message.waitingChildren) : options.longs === $Number ? new $util.LongBits(message.waitingChildren.low >>> 0, message.waitingChildren.high >>> 0).toNumber(true) : message.waitingChildren;
+    if (message.busyWorkers != null && $Object.hasOwnProperty.call(message, "busyWorkers"))
+     object.busyWorkers = message.busyWorkers;
+    if (message.arrivalsPerSecond != null && $Object.hasOwnProperty.call(message, "arrivalsPerSecond"))
+     object.arrivalsPerSecond = options.json && !$isFinite(message.arrivalsPerSecond) ? $String(message.arrivalsPerSecond) : message.arrivalsPerSecond;
+    if (message.completionsPerSecond != null && $Object.hasOwnProperty.call(message, "completionsPerSecond"))
+     object.completionsPerSecond = options.json && !$isFinite(message.completionsPerSecond) ? $String(message.completionsPerSecond) : message.completionsPerSecond;
+    if (message.processingMs != null && $Object.hasOwnProperty.call(message, "processingMs"))
+     object.processingMs = options.json && !$isFinite(message.processingMs) ? $String(message.processingMs) : message.processingMs;
+    if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
+     object.workersWanted = message.workersWanted;
     return object;
    };
 
@@ -7346,6 +9000,7 @@ export const flowmesh = $root.flowmesh = (() => {
   v1.StreamSpec = (function() {
 
    const StreamSpec = function (properties) {
+    this.consumerGroups = [];
     if (properties)
      for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
       if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -7361,6 +9016,7 @@ export const flowmesh = $root.flowmesh = (() => {
    StreamSpec.prototype.minCompactionLagMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    StreamSpec.prototype.tombstoneRetentionMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    StreamSpec.prototype.schemaRef = null;
+   StreamSpec.prototype.consumerGroups = $util.emptyArray;
 
    StreamSpec.create = function(properties) {
     return new StreamSpec(properties);
@@ -7391,6 +9047,9 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(64).uint64(message.tombstoneRetentionMs);
     if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
      $root.flowmesh.v1.SchemaRef.encode(message.schemaRef, writer.uint32(74).fork(), _depth + 1).ldelim();
+    if (message.consumerGroups != null && message.consumerGroups.length)
+     for (let i = 0; i < message.consumerGroups.length; ++i)
+      $root.flowmesh.v1.ConsumerGroupSpec.encode(message.consumerGroups[i], writer.uint32(82).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -7499,6 +9158,14 @@ export const flowmesh = $root.flowmesh = (() => {
        message.schemaRef = $root.flowmesh.v1.SchemaRef.decode(reader, reader.size(), $undefined, _depth + 1, message.schemaRef);
        continue;
       }
+     case 10: {
+       if (wireType !== 2)
+        break;
+       if (!(message.consumerGroups && message.consumerGroups.length))
+        message.consumerGroups = [];
+       message.consumerGroups.push($root.flowmesh.v1.ConsumerGroupSpec.decode(reader, reader.size(), $undefined, _depth + 1));
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -7585,6 +9252,16 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.StreamSpec.schemaRef: object expected");
      message.schemaRef = $root.flowmesh.v1.SchemaRef.fromObject(object.schemaRef, _depth + 1);
     }
+    if (object.consumerGroups) {
+     if (!$Array.isArray(object.consumerGroups))
+      throw $TypeError(".flowmesh.v1.StreamSpec.consumerGroups: array expected");
+     message.consumerGroups = $Array(object.consumerGroups.length);
+     for (let i = 0; i < object.consumerGroups.length; ++i) {
+      if (!$util.isObject(object.consumerGroups[i]))
+       throw $TypeError(".flowmesh.v1.StreamSpec.consumerGroups: object expected");
+      message.consumerGroups[i] = $root.flowmesh.v1.ConsumerGroupSpec.fromObject(object.consumerGroups[i], _depth + 1);
+     }
+    }
     return message;
    };
 
@@ -7596,6 +9273,8 @@ export const flowmesh = $root.flowmesh = (() => {
     if (_depth > $util.recursionLimit)
      throw $Error("max depth exceeded");
     let object = {};
+    if (options.arrays || options.defaults)
+     object.consumerGroups = [];
     if (options.defaults) {
      object.name = "";
      object.partitions = 0;
@@ -7661,6 +9340,11 @@ export const flowmesh = $root.flowmesh = (() => {
       object.tombstoneRetentionMs = options.longs === $String ? $util.Long.prototype.toString.call(message.tombstoneRetentionMs) : options.longs === $Number ? new $util.LongBits(message.tombstoneRetentionMs.low >>> 0, message.tombstoneRetentionMs.high >>> 0).toNumber(true) : message.tombstoneRetentionMs;
     if (message.schemaRef != null && $Object.hasOwnProperty.call(message, "schemaRef"))
      object.schemaRef = $root.flowmesh.v1.SchemaRef.toObject(message.schemaRef, options, _depth + 1);
+    if (message.consumerGroups && message.consumerGroups.length) {
+     object.consumerGroups = $Array(message.consumerGroups.length);
+     for (let j = 0; j < message.consumerGroups.length; ++j)
+      object.consumerGroups[j] = $root.flowmesh.v1.ConsumerGroupSpec.toObject(message.consumerGroups[j], options, _depth + 1);
+    }
     return object;
    };
 
@@ -7669,6 +9353,145 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return StreamSpec;
+  })();
+
+  v1.ConsumerGroupSpec = (function() {
+
+   const ConsumerGroupSpec = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   ConsumerGroupSpec.prototype.name = "";
+   ConsumerGroupSpec.prototype.scaling = null;
+
+   ConsumerGroupSpec.create = function(properties) {
+    return new ConsumerGroupSpec(properties);
+   };
+
+   ConsumerGroupSpec.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+     writer.uint32(10).string(message.name);
+    if (message.scaling != null && $Object.hasOwnProperty.call(message, "scaling"))
+     $root.flowmesh.v1.Scaling.encode(message.scaling, writer.uint32(18).fork(), _depth + 1).ldelim();
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   ConsumerGroupSpec.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message, value;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.ConsumerGroupSpec();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     let wireType = tag & 7;
+     switch (tag >>>= 3) {
+     case 1: {
+       if (wireType !== 2)
+        break;
+       if ((value = reader.stringVerify()).length)
+        message.name = value;
+       else
+        delete message.name;
+       continue;
+      }
+     case 2: {
+       if (wireType !== 2)
+        break;
+       message.scaling = $root.flowmesh.v1.Scaling.decode(reader, reader.size(), $undefined, _depth + 1, message.scaling);
+       continue;
+      }
+     }
+     reader.skipType(wireType, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   ConsumerGroupSpec.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.ConsumerGroupSpec)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.ConsumerGroupSpec: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let message = new $root.flowmesh.v1.ConsumerGroupSpec();
+    if (object.name != null)
+     if (typeof object.name !== "string" || object.name.length)
+      message.name = $String(object.name);
+    if (object.scaling != null) {
+     if (!$util.isObject(object.scaling))
+      throw $TypeError(".flowmesh.v1.ConsumerGroupSpec.scaling: object expected");
+     message.scaling = $root.flowmesh.v1.Scaling.fromObject(object.scaling, _depth + 1);
+    }
+    return message;
+   };
+
+   ConsumerGroupSpec.toObject = function (message, options, _depth) {
+    if (!options)
+     options = {};
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    let object = {};
+    if (options.defaults) {
+     object.name = "";
+     object.scaling = null;
+    }
+    if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+     object.name = message.name;
+    if (message.scaling != null && $Object.hasOwnProperty.call(message, "scaling"))
+     object.scaling = $root.flowmesh.v1.Scaling.toObject(message.scaling, options, _depth + 1);
+    return object;
+   };
+
+   ConsumerGroupSpec.prototype.toJSON = function() {
+    return ConsumerGroupSpec.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return ConsumerGroupSpec;
   })();
 
   v1.Stream = (function() {
@@ -41573,187 +43396,194 @@ const $20 = flowmesh.v1.ConsumeRequest;
 const $21 = flowmesh.v1.ConsumeResponse;
 const $22 = flowmesh.v1.ConsumeRevoked;
 const $23 = flowmesh.v1.ConsumeWelcome;
-const $24 = flowmesh.v1.DeclareQueueRequest;
-const $25 = flowmesh.v1.DeclareQueueResponse;
-const $26 = flowmesh.v1.DeclareSchemaRequest;
-const $27 = flowmesh.v1.DeclareSchemaResponse;
-const $28 = flowmesh.v1.DeclareStreamRequest;
-const $29 = flowmesh.v1.DeclareStreamResponse;
-const $30 = flowmesh.v1.DeleteQueueRequest;
-const $31 = flowmesh.v1.DeleteQueueResponse;
-const $32 = flowmesh.v1.DeleteSchemaRequest;
-const $33 = flowmesh.v1.DeleteSchemaResponse;
-const $34 = flowmesh.v1.DeleteStreamRequest;
-const $35 = flowmesh.v1.DeleteStreamResponse;
-const $36 = flowmesh.v1.Delivery;
-const $37 = flowmesh.v1.Effect;
-const $38 = flowmesh.v1.EndSessionRequest;
-const $39 = flowmesh.v1.EndSessionResponse;
-const $40 = flowmesh.v1.EnqueueBatch;
-const $41 = flowmesh.v1.EnqueueBatchReply;
-const $42 = flowmesh.v1.EnqueueFlowRequest;
-const $43 = flowmesh.v1.EnqueueFlowResponse;
-const $44 = flowmesh.v1.EnqueueRequest;
-const $45 = flowmesh.v1.EnqueueResponse;
-const $46 = flowmesh.v1.EnqueuedJob;
-const $47 = flowmesh.v1.Envelope;
-const $48 = flowmesh.v1.Error;
-const $49 = flowmesh.v1.Extend;
-const $50 = flowmesh.v1.FieldChange;
-const $51 = flowmesh.v1.FlowChild;
-const $52 = flowmesh.v1.FlowNode;
-const $53 = flowmesh.v1.FlowParent;
-const $54 = flowmesh.v1.FollowRequest;
-const $55 = flowmesh.v1.GetClusterRequest;
-const $56 = flowmesh.v1.GetGroupRequest;
-const $57 = flowmesh.v1.GetJobRequest;
-const $58 = flowmesh.v1.GetQueueAtRequest;
-const $59 = flowmesh.v1.GetQueueRequest;
-const $60 = flowmesh.v1.GetRedriveRequest;
-const $61 = flowmesh.v1.GetSchemaRequest;
-const $62 = flowmesh.v1.GetStreamRequest;
-const $63 = flowmesh.v1.Group;
-const $64 = flowmesh.v1.GroupMember;
-const $65 = flowmesh.v1.GroupPartition;
-const $66 = flowmesh.v1.GroupSummary;
-const $67 = flowmesh.v1.HashDelete;
-const $68 = flowmesh.v1.HashField;
-const $69 = flowmesh.v1.HashGet;
-const $70 = flowmesh.v1.HashIncrement;
-const $71 = flowmesh.v1.HashScan;
-const $72 = flowmesh.v1.HashSet;
-const $73 = flowmesh.v1.Job;
-const $74 = flowmesh.v1.JobAttempt;
-const $75 = flowmesh.v1.JobCounters;
-const $76 = flowmesh.v1.JobHistoryResponse;
-const $77 = flowmesh.v1.JobLogLine;
-const $78 = flowmesh.v1.JobTransition;
-const $79 = flowmesh.v1.Keyspace;
-const $80 = flowmesh.v1.KeyspaceSpec;
-const $81 = flowmesh.v1.KvAsOf;
-const $82 = flowmesh.v1.KvChange;
-const $83 = flowmesh.v1.KvCheck;
-const $84 = flowmesh.v1.KvDelete;
-const $85 = flowmesh.v1.KvEntry;
-const $86 = flowmesh.v1.KvExpire;
-const $87 = flowmesh.v1.KvGet;
-const $88 = flowmesh.v1.KvIncrement;
-const $89 = flowmesh.v1.KvInspect;
-const $90 = flowmesh.v1.KvOp;
-const $91 = flowmesh.v1.KvRequest;
-const $92 = flowmesh.v1.KvResponse;
-const $93 = flowmesh.v1.KvResult;
-const $94 = flowmesh.v1.KvScan;
-const $95 = flowmesh.v1.KvSet;
-const $96 = flowmesh.v1.KvWatchRequest;
-const $97 = flowmesh.v1.KvWatchResponse;
-const $98 = flowmesh.v1.LeaseRequest;
-const $99 = flowmesh.v1.LeaseResponse;
-const $100 = flowmesh.v1.LeasedJob;
-const $101 = flowmesh.v1.ListChildrenRequest;
-const $102 = flowmesh.v1.ListChildrenResponse;
-const $103 = flowmesh.v1.ListEffectsRequest;
-const $104 = flowmesh.v1.ListEffectsResponse;
-const $105 = flowmesh.v1.ListFiguresRequest;
-const $106 = flowmesh.v1.ListFiguresResponse;
-const $107 = flowmesh.v1.ListGroupsRequest;
-const $108 = flowmesh.v1.ListGroupsResponse;
-const $109 = flowmesh.v1.ListJobsAtRequest;
-const $110 = flowmesh.v1.ListJobsAtResponse;
-const $111 = flowmesh.v1.ListJobsRequest;
-const $112 = flowmesh.v1.ListJobsResponse;
-const $113 = flowmesh.v1.ListKeyspacesRequest;
-const $114 = flowmesh.v1.ListKeyspacesResponse;
-const $115 = flowmesh.v1.ListQueuesRequest;
-const $116 = flowmesh.v1.ListQueuesResponse;
-const $117 = flowmesh.v1.ListSchemasRequest;
-const $118 = flowmesh.v1.ListSchemasResponse;
-const $119 = flowmesh.v1.ListStreamsRequest;
-const $120 = flowmesh.v1.ListStreamsResponse;
-const $121 = flowmesh.v1.Mutation;
-const $122 = flowmesh.v1.Nack;
-const $123 = flowmesh.v1.NewJob;
-const $124 = flowmesh.v1.NewRecord;
-const $125 = flowmesh.v1.Owner;
-const $126 = flowmesh.v1.PartitionFigures;
-const $127 = flowmesh.v1.PartitionOffset;
-const $128 = flowmesh.v1.PublishBatch;
-const $129 = flowmesh.v1.PublishBatchReply;
-const $130 = flowmesh.v1.PublishRequest;
-const $131 = flowmesh.v1.PublishResponse;
-const $132 = flowmesh.v1.PurgeRequest;
-const $133 = flowmesh.v1.PurgeResponse;
-const $134 = flowmesh.v1.Queue;
-const $135 = flowmesh.v1.QueueAt;
-const $136 = flowmesh.v1.QueueFigures;
-const $137 = flowmesh.v1.QueueLimits;
-const $138 = flowmesh.v1.QueueSpec;
-const $139 = flowmesh.v1.QueueSummary;
-const $140 = flowmesh.v1.Rate;
-const $141 = flowmesh.v1.ReadRequest;
-const $142 = flowmesh.v1.ReadResponse;
-const $143 = flowmesh.v1.Record;
-const $144 = flowmesh.v1.RecordChunk;
-const $145 = flowmesh.v1.RecordPlace;
-const $146 = flowmesh.v1.RedriveRequest;
-const $147 = flowmesh.v1.RedriveResponse;
-const $148 = flowmesh.v1.RedriveTask;
-const $149 = flowmesh.v1.RefusedRecord;
-const $150 = flowmesh.v1.ReleaseOwnerRequest;
-const $151 = flowmesh.v1.ReleaseOwnerResponse;
-const $152 = flowmesh.v1.RenewSessionRequest;
-const $153 = flowmesh.v1.RenewSessionResponse;
-const $154 = flowmesh.v1.ReportRequest;
-const $155 = flowmesh.v1.ReportResponse;
-const $156 = flowmesh.v1.Schedule;
-const $157 = flowmesh.v1.ScheduleState;
-const $158 = flowmesh.v1.Schema;
-const $159 = flowmesh.v1.SchemaRef;
-const $160 = flowmesh.v1.SchemaSpec;
-const $161 = flowmesh.v1.SchemaSummary;
-const $162 = flowmesh.v1.SchemaVersion;
-const $163 = flowmesh.v1.ScoredMember;
-const $164 = flowmesh.v1.SeekRequest;
-const $165 = flowmesh.v1.SeekResponse;
-const $166 = flowmesh.v1.SetAdd;
-const $167 = flowmesh.v1.SetContains;
-const $168 = flowmesh.v1.SetDrainingRequest;
-const $169 = flowmesh.v1.SetDrainingResponse;
-const $170 = flowmesh.v1.SetPausedRequest;
-const $171 = flowmesh.v1.SetPausedResponse;
-const $172 = flowmesh.v1.SetRemove;
-const $173 = flowmesh.v1.SetScan;
-const $174 = flowmesh.v1.SettleRequest;
-const $175 = flowmesh.v1.SettleResponse;
-const $176 = flowmesh.v1.Settlement;
-const $177 = flowmesh.v1.ShardFigures;
-const $178 = flowmesh.v1.SortedSetAdd;
-const $179 = flowmesh.v1.SortedSetIncrement;
-const $180 = flowmesh.v1.SortedSetRange;
-const $181 = flowmesh.v1.SortedSetRemove;
-const $182 = flowmesh.v1.SortedSetScore;
-const $183 = flowmesh.v1.StartRedriveRequest;
-const $184 = flowmesh.v1.Stream;
-const $185 = flowmesh.v1.StreamSpec;
-const $186 = flowmesh.v1.StreamSummary;
-const $187 = flowmesh.v1.TransactionOp;
-const $188 = flowmesh.v1.TransactionRequest;
-const $189 = flowmesh.v1.TransactionResponse;
-const $190 = flowmesh.v1.TransactionResult;
-const $191 = flowmesh.v1.WatchAdminRequest;
-const $192 = flowmesh.v1.WatchAdminResponse;
-const $193 = flowmesh.v1.Window;
-const $194 = flowmesh.v1.WorkExtend;
-const $195 = flowmesh.v1.WorkHello;
-const $196 = flowmesh.v1.WorkLost;
-const $197 = flowmesh.v1.WorkNack;
-const $198 = flowmesh.v1.WorkRequest;
-const $199 = flowmesh.v1.WorkResponse;
-const $200 = flowmesh.v1.WorkResult;
-const $201 = flowmesh.v1.WorkSettle;
-const $202 = flowmesh.v1.WorkSettled;
-const $203 = flowmesh.v1.WorkWelcome;
-const $204 = flowmesh.v1.Durability;
+const $24 = flowmesh.v1.ConsumerGroupSpec;
+const $25 = flowmesh.v1.DeclareQueueRequest;
+const $26 = flowmesh.v1.DeclareQueueResponse;
+const $27 = flowmesh.v1.DeclareSchemaRequest;
+const $28 = flowmesh.v1.DeclareSchemaResponse;
+const $29 = flowmesh.v1.DeclareStreamRequest;
+const $30 = flowmesh.v1.DeclareStreamResponse;
+const $31 = flowmesh.v1.DeleteQueueRequest;
+const $32 = flowmesh.v1.DeleteQueueResponse;
+const $33 = flowmesh.v1.DeleteSchemaRequest;
+const $34 = flowmesh.v1.DeleteSchemaResponse;
+const $35 = flowmesh.v1.DeleteStreamRequest;
+const $36 = flowmesh.v1.DeleteStreamResponse;
+const $37 = flowmesh.v1.Delivery;
+const $38 = flowmesh.v1.Effect;
+const $39 = flowmesh.v1.EndSessionRequest;
+const $40 = flowmesh.v1.EndSessionResponse;
+const $41 = flowmesh.v1.EnqueueBatch;
+const $42 = flowmesh.v1.EnqueueBatchReply;
+const $43 = flowmesh.v1.EnqueueFlowRequest;
+const $44 = flowmesh.v1.EnqueueFlowResponse;
+const $45 = flowmesh.v1.EnqueueRequest;
+const $46 = flowmesh.v1.EnqueueResponse;
+const $47 = flowmesh.v1.EnqueuedJob;
+const $48 = flowmesh.v1.Envelope;
+const $49 = flowmesh.v1.Error;
+const $50 = flowmesh.v1.Extend;
+const $51 = flowmesh.v1.FieldChange;
+const $52 = flowmesh.v1.FlowChild;
+const $53 = flowmesh.v1.FlowNode;
+const $54 = flowmesh.v1.FlowParent;
+const $55 = flowmesh.v1.FollowRequest;
+const $56 = flowmesh.v1.GetClusterRequest;
+const $57 = flowmesh.v1.GetGroupRequest;
+const $58 = flowmesh.v1.GetJobRequest;
+const $59 = flowmesh.v1.GetQueueAtRequest;
+const $60 = flowmesh.v1.GetQueueRequest;
+const $61 = flowmesh.v1.GetRedriveRequest;
+const $62 = flowmesh.v1.GetScalingRequest;
+const $63 = flowmesh.v1.GetScalingResponse;
+const $64 = flowmesh.v1.GetSchemaRequest;
+const $65 = flowmesh.v1.GetStreamRequest;
+const $66 = flowmesh.v1.Group;
+const $67 = flowmesh.v1.GroupMember;
+const $68 = flowmesh.v1.GroupPartition;
+const $69 = flowmesh.v1.GroupSummary;
+const $70 = flowmesh.v1.HashDelete;
+const $71 = flowmesh.v1.HashField;
+const $72 = flowmesh.v1.HashGet;
+const $73 = flowmesh.v1.HashIncrement;
+const $74 = flowmesh.v1.HashScan;
+const $75 = flowmesh.v1.HashSet;
+const $76 = flowmesh.v1.Job;
+const $77 = flowmesh.v1.JobAttempt;
+const $78 = flowmesh.v1.JobCounters;
+const $79 = flowmesh.v1.JobHistoryResponse;
+const $80 = flowmesh.v1.JobLogLine;
+const $81 = flowmesh.v1.JobTransition;
+const $82 = flowmesh.v1.Keyspace;
+const $83 = flowmesh.v1.KeyspaceSpec;
+const $84 = flowmesh.v1.KvAsOf;
+const $85 = flowmesh.v1.KvChange;
+const $86 = flowmesh.v1.KvCheck;
+const $87 = flowmesh.v1.KvDelete;
+const $88 = flowmesh.v1.KvEntry;
+const $89 = flowmesh.v1.KvExpire;
+const $90 = flowmesh.v1.KvGet;
+const $91 = flowmesh.v1.KvIncrement;
+const $92 = flowmesh.v1.KvInspect;
+const $93 = flowmesh.v1.KvOp;
+const $94 = flowmesh.v1.KvRequest;
+const $95 = flowmesh.v1.KvResponse;
+const $96 = flowmesh.v1.KvResult;
+const $97 = flowmesh.v1.KvScan;
+const $98 = flowmesh.v1.KvSet;
+const $99 = flowmesh.v1.KvWatchRequest;
+const $100 = flowmesh.v1.KvWatchResponse;
+const $101 = flowmesh.v1.LeaseRequest;
+const $102 = flowmesh.v1.LeaseResponse;
+const $103 = flowmesh.v1.LeasedJob;
+const $104 = flowmesh.v1.ListChildrenRequest;
+const $105 = flowmesh.v1.ListChildrenResponse;
+const $106 = flowmesh.v1.ListEffectsRequest;
+const $107 = flowmesh.v1.ListEffectsResponse;
+const $108 = flowmesh.v1.ListFiguresRequest;
+const $109 = flowmesh.v1.ListFiguresResponse;
+const $110 = flowmesh.v1.ListGroupsRequest;
+const $111 = flowmesh.v1.ListGroupsResponse;
+const $112 = flowmesh.v1.ListJobsAtRequest;
+const $113 = flowmesh.v1.ListJobsAtResponse;
+const $114 = flowmesh.v1.ListJobsRequest;
+const $115 = flowmesh.v1.ListJobsResponse;
+const $116 = flowmesh.v1.ListKeyspacesRequest;
+const $117 = flowmesh.v1.ListKeyspacesResponse;
+const $118 = flowmesh.v1.ListQueuesRequest;
+const $119 = flowmesh.v1.ListQueuesResponse;
+const $120 = flowmesh.v1.ListSchemasRequest;
+const $121 = flowmesh.v1.ListSchemasResponse;
+const $122 = flowmesh.v1.ListStreamsRequest;
+const $123 = flowmesh.v1.ListStreamsResponse;
+const $124 = flowmesh.v1.Mutation;
+const $125 = flowmesh.v1.Nack;
+const $126 = flowmesh.v1.NewJob;
+const $127 = flowmesh.v1.NewRecord;
+const $128 = flowmesh.v1.Owner;
+const $129 = flowmesh.v1.PartitionFigures;
+const $130 = flowmesh.v1.PartitionOffset;
+const $131 = flowmesh.v1.PublishBatch;
+const $132 = flowmesh.v1.PublishBatchReply;
+const $133 = flowmesh.v1.PublishRequest;
+const $134 = flowmesh.v1.PublishResponse;
+const $135 = flowmesh.v1.PurgeRequest;
+const $136 = flowmesh.v1.PurgeResponse;
+const $137 = flowmesh.v1.Queue;
+const $138 = flowmesh.v1.QueueAt;
+const $139 = flowmesh.v1.QueueFigures;
+const $140 = flowmesh.v1.QueueLimits;
+const $141 = flowmesh.v1.QueueSpec;
+const $142 = flowmesh.v1.QueueSummary;
+const $143 = flowmesh.v1.Rate;
+const $144 = flowmesh.v1.ReadRequest;
+const $145 = flowmesh.v1.ReadResponse;
+const $146 = flowmesh.v1.Record;
+const $147 = flowmesh.v1.RecordChunk;
+const $148 = flowmesh.v1.RecordPlace;
+const $149 = flowmesh.v1.RedriveRequest;
+const $150 = flowmesh.v1.RedriveResponse;
+const $151 = flowmesh.v1.RedriveTask;
+const $152 = flowmesh.v1.RefusedRecord;
+const $153 = flowmesh.v1.ReleaseOwnerRequest;
+const $154 = flowmesh.v1.ReleaseOwnerResponse;
+const $155 = flowmesh.v1.RenewSessionRequest;
+const $156 = flowmesh.v1.RenewSessionResponse;
+const $157 = flowmesh.v1.ReportRequest;
+const $158 = flowmesh.v1.ReportResponse;
+const $159 = flowmesh.v1.Scaling;
+const $160 = flowmesh.v1.ScalingAdvice;
+const $161 = flowmesh.v1.ScalingSignals;
+const $162 = flowmesh.v1.Schedule;
+const $163 = flowmesh.v1.ScheduleState;
+const $164 = flowmesh.v1.Schema;
+const $165 = flowmesh.v1.SchemaRef;
+const $166 = flowmesh.v1.SchemaSpec;
+const $167 = flowmesh.v1.SchemaSummary;
+const $168 = flowmesh.v1.SchemaVersion;
+const $169 = flowmesh.v1.ScoredMember;
+const $170 = flowmesh.v1.SeekRequest;
+const $171 = flowmesh.v1.SeekResponse;
+const $172 = flowmesh.v1.SetAdd;
+const $173 = flowmesh.v1.SetContains;
+const $174 = flowmesh.v1.SetDrainingRequest;
+const $175 = flowmesh.v1.SetDrainingResponse;
+const $176 = flowmesh.v1.SetPausedRequest;
+const $177 = flowmesh.v1.SetPausedResponse;
+const $178 = flowmesh.v1.SetRemove;
+const $179 = flowmesh.v1.SetScan;
+const $180 = flowmesh.v1.SettleRequest;
+const $181 = flowmesh.v1.SettleResponse;
+const $182 = flowmesh.v1.Settlement;
+const $183 = flowmesh.v1.ShardFigures;
+const $184 = flowmesh.v1.SortedSetAdd;
+const $185 = flowmesh.v1.SortedSetIncrement;
+const $186 = flowmesh.v1.SortedSetRange;
+const $187 = flowmesh.v1.SortedSetRemove;
+const $188 = flowmesh.v1.SortedSetScore;
+const $189 = flowmesh.v1.StartRedriveRequest;
+const $190 = flowmesh.v1.Stream;
+const $191 = flowmesh.v1.StreamSpec;
+const $192 = flowmesh.v1.StreamSummary;
+const $193 = flowmesh.v1.TransactionOp;
+const $194 = flowmesh.v1.TransactionRequest;
+const $195 = flowmesh.v1.TransactionResponse;
+const $196 = flowmesh.v1.TransactionResult;
+const $197 = flowmesh.v1.WatchAdminRequest;
+const $198 = flowmesh.v1.WatchAdminResponse;
+const $199 = flowmesh.v1.Window;
+const $200 = flowmesh.v1.WorkExtend;
+const $201 = flowmesh.v1.WorkHello;
+const $202 = flowmesh.v1.WorkLost;
+const $203 = flowmesh.v1.WorkNack;
+const $204 = flowmesh.v1.WorkRequest;
+const $205 = flowmesh.v1.WorkResponse;
+const $206 = flowmesh.v1.WorkResult;
+const $207 = flowmesh.v1.WorkSettle;
+const $208 = flowmesh.v1.WorkSettled;
+const $209 = flowmesh.v1.WorkWelcome;
+const $210 = flowmesh.v1.WorkerFigures;
+const $211 = flowmesh.v1.Durability;
 export {
   $0 as Ack,
   $1 as AckRange,
@@ -41779,185 +43609,192 @@ export {
   $21 as ConsumeResponse,
   $22 as ConsumeRevoked,
   $23 as ConsumeWelcome,
-  $24 as DeclareQueueRequest,
-  $25 as DeclareQueueResponse,
-  $26 as DeclareSchemaRequest,
-  $27 as DeclareSchemaResponse,
-  $28 as DeclareStreamRequest,
-  $29 as DeclareStreamResponse,
-  $30 as DeleteQueueRequest,
-  $31 as DeleteQueueResponse,
-  $32 as DeleteSchemaRequest,
-  $33 as DeleteSchemaResponse,
-  $34 as DeleteStreamRequest,
-  $35 as DeleteStreamResponse,
-  $36 as Delivery,
-  $37 as Effect,
-  $38 as EndSessionRequest,
-  $39 as EndSessionResponse,
-  $40 as EnqueueBatch,
-  $41 as EnqueueBatchReply,
-  $42 as EnqueueFlowRequest,
-  $43 as EnqueueFlowResponse,
-  $44 as EnqueueRequest,
-  $45 as EnqueueResponse,
-  $46 as EnqueuedJob,
-  $47 as Envelope,
-  $48 as Error,
-  $49 as Extend,
-  $50 as FieldChange,
-  $51 as FlowChild,
-  $52 as FlowNode,
-  $53 as FlowParent,
-  $54 as FollowRequest,
-  $55 as GetClusterRequest,
-  $56 as GetGroupRequest,
-  $57 as GetJobRequest,
-  $58 as GetQueueAtRequest,
-  $59 as GetQueueRequest,
-  $60 as GetRedriveRequest,
-  $61 as GetSchemaRequest,
-  $62 as GetStreamRequest,
-  $63 as Group,
-  $64 as GroupMember,
-  $65 as GroupPartition,
-  $66 as GroupSummary,
-  $67 as HashDelete,
-  $68 as HashField,
-  $69 as HashGet,
-  $70 as HashIncrement,
-  $71 as HashScan,
-  $72 as HashSet,
-  $73 as Job,
-  $74 as JobAttempt,
-  $75 as JobCounters,
-  $76 as JobHistoryResponse,
-  $77 as JobLogLine,
-  $78 as JobTransition,
-  $79 as Keyspace,
-  $80 as KeyspaceSpec,
-  $81 as KvAsOf,
-  $82 as KvChange,
-  $83 as KvCheck,
-  $84 as KvDelete,
-  $85 as KvEntry,
-  $86 as KvExpire,
-  $87 as KvGet,
-  $88 as KvIncrement,
-  $89 as KvInspect,
-  $90 as KvOp,
-  $91 as KvRequest,
-  $92 as KvResponse,
-  $93 as KvResult,
-  $94 as KvScan,
-  $95 as KvSet,
-  $96 as KvWatchRequest,
-  $97 as KvWatchResponse,
-  $98 as LeaseRequest,
-  $99 as LeaseResponse,
-  $100 as LeasedJob,
-  $101 as ListChildrenRequest,
-  $102 as ListChildrenResponse,
-  $103 as ListEffectsRequest,
-  $104 as ListEffectsResponse,
-  $105 as ListFiguresRequest,
-  $106 as ListFiguresResponse,
-  $107 as ListGroupsRequest,
-  $108 as ListGroupsResponse,
-  $109 as ListJobsAtRequest,
-  $110 as ListJobsAtResponse,
-  $111 as ListJobsRequest,
-  $112 as ListJobsResponse,
-  $113 as ListKeyspacesRequest,
-  $114 as ListKeyspacesResponse,
-  $115 as ListQueuesRequest,
-  $116 as ListQueuesResponse,
-  $117 as ListSchemasRequest,
-  $118 as ListSchemasResponse,
-  $119 as ListStreamsRequest,
-  $120 as ListStreamsResponse,
-  $121 as Mutation,
-  $122 as Nack,
-  $123 as NewJob,
-  $124 as NewRecord,
-  $125 as Owner,
-  $126 as PartitionFigures,
-  $127 as PartitionOffset,
-  $128 as PublishBatch,
-  $129 as PublishBatchReply,
-  $130 as PublishRequest,
-  $131 as PublishResponse,
-  $132 as PurgeRequest,
-  $133 as PurgeResponse,
-  $134 as Queue,
-  $135 as QueueAt,
-  $136 as QueueFigures,
-  $137 as QueueLimits,
-  $138 as QueueSpec,
-  $139 as QueueSummary,
-  $140 as Rate,
-  $141 as ReadRequest,
-  $142 as ReadResponse,
-  $143 as Record,
-  $144 as RecordChunk,
-  $145 as RecordPlace,
-  $146 as RedriveRequest,
-  $147 as RedriveResponse,
-  $148 as RedriveTask,
-  $149 as RefusedRecord,
-  $150 as ReleaseOwnerRequest,
-  $151 as ReleaseOwnerResponse,
-  $152 as RenewSessionRequest,
-  $153 as RenewSessionResponse,
-  $154 as ReportRequest,
-  $155 as ReportResponse,
-  $156 as Schedule,
-  $157 as ScheduleState,
-  $158 as Schema,
-  $159 as SchemaRef,
-  $160 as SchemaSpec,
-  $161 as SchemaSummary,
-  $162 as SchemaVersion,
-  $163 as ScoredMember,
-  $164 as SeekRequest,
-  $165 as SeekResponse,
-  $166 as SetAdd,
-  $167 as SetContains,
-  $168 as SetDrainingRequest,
-  $169 as SetDrainingResponse,
-  $170 as SetPausedRequest,
-  $171 as SetPausedResponse,
-  $172 as SetRemove,
-  $173 as SetScan,
-  $174 as SettleRequest,
-  $175 as SettleResponse,
-  $176 as Settlement,
-  $177 as ShardFigures,
-  $178 as SortedSetAdd,
-  $179 as SortedSetIncrement,
-  $180 as SortedSetRange,
-  $181 as SortedSetRemove,
-  $182 as SortedSetScore,
-  $183 as StartRedriveRequest,
-  $184 as Stream,
-  $185 as StreamSpec,
-  $186 as StreamSummary,
-  $187 as TransactionOp,
-  $188 as TransactionRequest,
-  $189 as TransactionResponse,
-  $190 as TransactionResult,
-  $191 as WatchAdminRequest,
-  $192 as WatchAdminResponse,
-  $193 as Window,
-  $194 as WorkExtend,
-  $195 as WorkHello,
-  $196 as WorkLost,
-  $197 as WorkNack,
-  $198 as WorkRequest,
-  $199 as WorkResponse,
-  $200 as WorkResult,
-  $201 as WorkSettle,
-  $202 as WorkSettled,
-  $203 as WorkWelcome,
-  $204 as Durability,
+  $24 as ConsumerGroupSpec,
+  $25 as DeclareQueueRequest,
+  $26 as DeclareQueueResponse,
+  $27 as DeclareSchemaRequest,
+  $28 as DeclareSchemaResponse,
+  $29 as DeclareStreamRequest,
+  $30 as DeclareStreamResponse,
+  $31 as DeleteQueueRequest,
+  $32 as DeleteQueueResponse,
+  $33 as DeleteSchemaRequest,
+  $34 as DeleteSchemaResponse,
+  $35 as DeleteStreamRequest,
+  $36 as DeleteStreamResponse,
+  $37 as Delivery,
+  $38 as Effect,
+  $39 as EndSessionRequest,
+  $40 as EndSessionResponse,
+  $41 as EnqueueBatch,
+  $42 as EnqueueBatchReply,
+  $43 as EnqueueFlowRequest,
+  $44 as EnqueueFlowResponse,
+  $45 as EnqueueRequest,
+  $46 as EnqueueResponse,
+  $47 as EnqueuedJob,
+  $48 as Envelope,
+  $49 as Error,
+  $50 as Extend,
+  $51 as FieldChange,
+  $52 as FlowChild,
+  $53 as FlowNode,
+  $54 as FlowParent,
+  $55 as FollowRequest,
+  $56 as GetClusterRequest,
+  $57 as GetGroupRequest,
+  $58 as GetJobRequest,
+  $59 as GetQueueAtRequest,
+  $60 as GetQueueRequest,
+  $61 as GetRedriveRequest,
+  $62 as GetScalingRequest,
+  $63 as GetScalingResponse,
+  $64 as GetSchemaRequest,
+  $65 as GetStreamRequest,
+  $66 as Group,
+  $67 as GroupMember,
+  $68 as GroupPartition,
+  $69 as GroupSummary,
+  $70 as HashDelete,
+  $71 as HashField,
+  $72 as HashGet,
+  $73 as HashIncrement,
+  $74 as HashScan,
+  $75 as HashSet,
+  $76 as Job,
+  $77 as JobAttempt,
+  $78 as JobCounters,
+  $79 as JobHistoryResponse,
+  $80 as JobLogLine,
+  $81 as JobTransition,
+  $82 as Keyspace,
+  $83 as KeyspaceSpec,
+  $84 as KvAsOf,
+  $85 as KvChange,
+  $86 as KvCheck,
+  $87 as KvDelete,
+  $88 as KvEntry,
+  $89 as KvExpire,
+  $90 as KvGet,
+  $91 as KvIncrement,
+  $92 as KvInspect,
+  $93 as KvOp,
+  $94 as KvRequest,
+  $95 as KvResponse,
+  $96 as KvResult,
+  $97 as KvScan,
+  $98 as KvSet,
+  $99 as KvWatchRequest,
+  $100 as KvWatchResponse,
+  $101 as LeaseRequest,
+  $102 as LeaseResponse,
+  $103 as LeasedJob,
+  $104 as ListChildrenRequest,
+  $105 as ListChildrenResponse,
+  $106 as ListEffectsRequest,
+  $107 as ListEffectsResponse,
+  $108 as ListFiguresRequest,
+  $109 as ListFiguresResponse,
+  $110 as ListGroupsRequest,
+  $111 as ListGroupsResponse,
+  $112 as ListJobsAtRequest,
+  $113 as ListJobsAtResponse,
+  $114 as ListJobsRequest,
+  $115 as ListJobsResponse,
+  $116 as ListKeyspacesRequest,
+  $117 as ListKeyspacesResponse,
+  $118 as ListQueuesRequest,
+  $119 as ListQueuesResponse,
+  $120 as ListSchemasRequest,
+  $121 as ListSchemasResponse,
+  $122 as ListStreamsRequest,
+  $123 as ListStreamsResponse,
+  $124 as Mutation,
+  $125 as Nack,
+  $126 as NewJob,
+  $127 as NewRecord,
+  $128 as Owner,
+  $129 as PartitionFigures,
+  $130 as PartitionOffset,
+  $131 as PublishBatch,
+  $132 as PublishBatchReply,
+  $133 as PublishRequest,
+  $134 as PublishResponse,
+  $135 as PurgeRequest,
+  $136 as PurgeResponse,
+  $137 as Queue,
+  $138 as QueueAt,
+  $139 as QueueFigures,
+  $140 as QueueLimits,
+  $141 as QueueSpec,
+  $142 as QueueSummary,
+  $143 as Rate,
+  $144 as ReadRequest,
+  $145 as ReadResponse,
+  $146 as Record,
+  $147 as RecordChunk,
+  $148 as RecordPlace,
+  $149 as RedriveRequest,
+  $150 as RedriveResponse,
+  $151 as RedriveTask,
+  $152 as RefusedRecord,
+  $153 as ReleaseOwnerRequest,
+  $154 as ReleaseOwnerResponse,
+  $155 as RenewSessionRequest,
+  $156 as RenewSessionResponse,
+  $157 as ReportRequest,
+  $158 as ReportResponse,
+  $159 as Scaling,
+  $160 as ScalingAdvice,
+  $161 as ScalingSignals,
+  $162 as Schedule,
+  $163 as ScheduleState,
+  $164 as Schema,
+  $165 as SchemaRef,
+  $166 as SchemaSpec,
+  $167 as SchemaSummary,
+  $168 as SchemaVersion,
+  $169 as ScoredMember,
+  $170 as SeekRequest,
+  $171 as SeekResponse,
+  $172 as SetAdd,
+  $173 as SetContains,
+  $174 as SetDrainingRequest,
+  $175 as SetDrainingResponse,
+  $176 as SetPausedRequest,
+  $177 as SetPausedResponse,
+  $178 as SetRemove,
+  $179 as SetScan,
+  $180 as SettleRequest,
+  $181 as SettleResponse,
+  $182 as Settlement,
+  $183 as ShardFigures,
+  $184 as SortedSetAdd,
+  $185 as SortedSetIncrement,
+  $186 as SortedSetRange,
+  $187 as SortedSetRemove,
+  $188 as SortedSetScore,
+  $189 as StartRedriveRequest,
+  $190 as Stream,
+  $191 as StreamSpec,
+  $192 as StreamSummary,
+  $193 as TransactionOp,
+  $194 as TransactionRequest,
+  $195 as TransactionResponse,
+  $196 as TransactionResult,
+  $197 as WatchAdminRequest,
+  $198 as WatchAdminResponse,
+  $199 as Window,
+  $200 as WorkExtend,
+  $201 as WorkHello,
+  $202 as WorkLost,
+  $203 as WorkNack,
+  $204 as WorkRequest,
+  $205 as WorkResponse,
+  $206 as WorkResult,
+  $207 as WorkSettle,
+  $208 as WorkSettled,
+  $209 as WorkWelcome,
+  $210 as WorkerFigures,
+  $211 as Durability,
 };

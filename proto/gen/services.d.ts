@@ -71,6 +71,10 @@ import type {
   GetQueueRequestInput,
   GetRedriveRequest,
   GetRedriveRequestInput,
+  GetScalingRequest,
+  GetScalingRequestInput,
+  GetScalingResponse,
+  GetScalingResponseInput,
   GetSchemaRequest,
   GetSchemaRequestInput,
   GetStreamRequest,
@@ -297,6 +301,11 @@ export type AdminHandlers = {
    * listed after it misses nothing.
    */
   watchAdmin: grpc.handleServerStreamingCall<WatchAdminRequest, WatchAdminResponseInput>;
+  /**
+   * How many workers a queue or a consumer group needs now, and why. From memory, renewed each second.
+   * SCALING_NOT_DECLARED: its declaration asks for no scaling. SCALING_UNKNOWN: ask again, and change nothing until then.
+   */
+  getScaling: grpc.handleUnaryCall<GetScalingRequest, GetScalingResponseInput>;
 };
 export const AdminService: {
   readonly applyQueue: CallDefinition<QueueSpec, QueueInput, QueueSpecInput, Queue>;
@@ -320,6 +329,7 @@ export const AdminService: {
   readonly releaseOwner: CallDefinition<ReleaseOwnerRequest, ReleaseOwnerResponseInput, ReleaseOwnerRequestInput, ReleaseOwnerResponse>;
   readonly listFigures: CallDefinition<ListFiguresRequest, ListFiguresResponseInput, ListFiguresRequestInput, ListFiguresResponse>;
   readonly watchAdmin: CallDefinition<WatchAdminRequest, WatchAdminResponseInput, WatchAdminRequestInput, WatchAdminResponse>;
+  readonly getScaling: CallDefinition<GetScalingRequest, GetScalingResponseInput, GetScalingRequestInput, GetScalingResponse>;
 };
 export interface AdminClient extends grpc.Client {
   /** Creates or changes a queue. Idempotent. */
@@ -357,6 +367,11 @@ export interface AdminClient extends grpc.Client {
    * listed after it misses nothing.
    */
   watchAdmin: ServerStreamingClient<WatchAdminRequestInput, WatchAdminResponse>;
+  /**
+   * How many workers a queue or a consumer group needs now, and why. From memory, renewed each second.
+   * SCALING_NOT_DECLARED: its declaration asks for no scaling. SCALING_UNKNOWN: ask again, and change nothing until then.
+   */
+  getScaling: UnaryClient<GetScalingRequestInput, GetScalingResponse>;
 }
 export const AdminClient: ClientConstructor<AdminClient>;
 

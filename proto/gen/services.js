@@ -38,6 +38,8 @@ const GetJobRequest = { serialize: (message) => pb.GetJobRequest.encode(message)
 const GetQueueAtRequest = { serialize: (message) => pb.GetQueueAtRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueAtRequest.decode(bytes) };
 const GetQueueRequest = { serialize: (message) => pb.GetQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueRequest.decode(bytes) };
 const GetRedriveRequest = { serialize: (message) => pb.GetRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetRedriveRequest.decode(bytes) };
+const GetScalingRequest = { serialize: (message) => pb.GetScalingRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetScalingRequest.decode(bytes) };
+const GetScalingResponse = { serialize: (message) => pb.GetScalingResponse.encode(message).finish(true), deserialize: (bytes) => pb.GetScalingResponse.decode(bytes) };
 const GetSchemaRequest = { serialize: (message) => pb.GetSchemaRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetSchemaRequest.decode(bytes) };
 const GetStreamRequest = { serialize: (message) => pb.GetStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetStreamRequest.decode(bytes) };
 const Group = { serialize: (message) => pb.Group.encode(message).finish(true), deserialize: (bytes) => pb.Group.decode(bytes) };
@@ -322,6 +324,16 @@ export const AdminService = {
     responseSerialize: WatchAdminResponse.serialize,
     responseDeserialize: WatchAdminResponse.deserialize,
     originalName: 'WatchAdmin',
+  },
+  getScaling: {
+    path: '/flowmesh.v1.Admin/GetScaling',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: GetScalingRequest.serialize,
+    requestDeserialize: GetScalingRequest.deserialize,
+    responseSerialize: GetScalingResponse.serialize,
+    responseDeserialize: GetScalingResponse.deserialize,
+    originalName: 'GetScaling',
   },
 };
 export const AdminClient = grpc.makeGenericClientConstructor(

@@ -147,6 +147,20 @@ export const ERRORS = {
     'There is no such consumer group',
     'Check the name; a group appears with its first member or seek.',
   ),
+  SCALING_NOT_DECLARED: row(
+    NOT_FOUND,
+    404,
+    'never',
+    'Nothing asks for workers of this to be scaled',
+    'Declare spec.scaling of the queue, or of the consumer group of the stream.',
+  ),
+  SCALING_UNKNOWN: row(
+    UNAVAILABLE,
+    503,
+    'backoff',
+    'How many workers are needed is not known yet',
+    'Ask again after a second, and keep the workers that there are until then.',
+  ),
   SCHEMA_NOT_FOUND: row(
     NOT_FOUND,
     404,
@@ -378,23 +392,3 @@ export const ERRORS = {
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;
-
-/** Every failure of FlowMesh, on servers and in SDKs. Branch on `code`. */
-export class FlowError extends Error {
-  override readonly name = 'FlowError';
-  readonly code: ErrorCode;
-  /** When to try again, in ms; only where `retry` is `backoff`. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; retryAfterMs?: number }) {
-    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
-    this.code = code;
-    this.retryAfterMs = options?.retryAfterMs;
-  }
-
-  get retry(): Retry {
-    return ERRORS[this.code].retry;
-  }
-}
-
-export const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(ERRORS, code);

@@ -1,4 +1,5 @@
 export * from './errors.ts';
+export * from './flow-error.ts';
 export * from './limits.ts';
 export * from './partitioner.ts';
 export {

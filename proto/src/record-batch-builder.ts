@@ -1,6 +1,6 @@
 // Writes record batches: collects records and encodes them once, so that a batch costs few allocations.
 // The format is that of record-batch.ts.
-import { FlowError } from './errors.ts';
+import { FlowError } from './flow-error.ts';
 import {
   BATCH_HEAD_BYTES,
   type BatchHead,

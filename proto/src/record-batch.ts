@@ -20,7 +20,7 @@
 //
 //   R1. Decoding never reads outside the batch and never trusts a length: malformed bytes are MALFORMED.
 import { crc32 } from 'node:zlib';
-import { FlowError } from './errors.ts';
+import { FlowError } from './flow-error.ts';
 import { LIMITS } from './limits.ts';
 
 export const BATCH_HEAD_BYTES = 40;

@@ -2,6 +2,7 @@
 // listeners.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { ScalingBoard } from '../../dataplane/scaling/board.ts';
 import type {
   AdminService,
   ConsumeSession,
@@ -71,6 +72,11 @@ export class FakeFabric implements Fabric {
   readonly kv: KvService = this.#service('kv');
   readonly transactions: TransactionService = this.#service('transactions');
   readonly admin: AdminService = this.#service('admin');
+  readonly scaling: ScalingBoard = {
+    read: (target) =>
+      (this.#answers.get('scaling.read') as ScalingBoard['read'] | undefined)?.(target) ?? 'unknown',
+    follow: () => () => {},
+  };
   readonly history: HistoryService = this.#service('history');
   readonly queues: QueueService = this.#service<QueueService>('queues', {
     enqueueBatch: this.#hot('queues.enqueueBatch'),

@@ -172,6 +172,8 @@ spec:
       catchUp: 1h
   retention: { finished: 24h, size: 1Gi }
   schemaRef: { name: email-requested }
+  scaling:
+    { targetRef: { kind: Deployment, name: w }, scaleFrom: 0, scaleTo: 20, basedOn: [queue_lag > 10_000] }
 `) as Queue;
   const spec = toQueueSpec(queue);
   expectTypeOf(spec).toExtend<pb.QueueSpecInput>();
@@ -212,6 +214,7 @@ spec:
     retentionMs: 86_400_000,
     retentionBytes: 1_073_741_824,
     schemaRef: { name: 'email-requested' },
+    scaling: { scaleFrom: 0, scaleTo: 20, basedOn: ['queue_lag > 10_000'] },
   });
 });
 
@@ -233,6 +236,9 @@ spec:
   retention: { time: 7d, size: 50Gi }
   cleanup: { policy: Both, minCompactionLag: 10m, tombstoneRetention: 2d }
   schemaRef: { name: order, version: 2 }
+  consumerGroups:
+    - { name: billing, scaling: { targetRef: { kind: Deployment, name: w }, scaleFrom: 2 } }
+    - { name: audit }
 `) as Stream;
   const spec = toStreamSpec(stream);
   expectTypeOf(spec).toExtend<pb.StreamSpecInput>();
@@ -246,6 +252,7 @@ spec:
     minCompactionLagMs: 600_000,
     tombstoneRetentionMs: 172_800_000,
     schemaRef: { name: 'order', version: 2 },
+    consumerGroups: [{ name: 'billing', scaling: { scaleFrom: 2 } }, { name: 'audit' }],
   });
 });
 

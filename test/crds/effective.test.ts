@@ -1,5 +1,5 @@
 // status.effective: defaults as the server resolves them, in the words of manifests.
-import { QueueSpec, StreamSpec } from '@flowmesh/protocol/gen/flowmesh.js';
+import { QueueSpec, Scaling, StreamSpec } from '@flowmesh/protocol/gen/flowmesh.js';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type Definition, definitionOf, type Structural } from '../../crds/definitions.ts';
@@ -15,6 +15,7 @@ import { toAdoption, toQueueSpec, toStreamSpec } from '../../crds/translate.ts';
 import type { Queue, Schema, Stream } from '../../crds/types.ts';
 import { exactSize, parseSizeBytes } from '../../crds/values.ts';
 import { resolveSpec, specMessage } from '../../dataplane/queue/policy.ts';
+import { consumerGroupMessage, readConsumerGroups } from '../../dataplane/scaling/spec.ts';
 import { anyValue } from './arbitrary.ts';
 
 const parsed = <T>(kind: string, spec: unknown): T | undefined => {
@@ -25,7 +26,9 @@ const parsed = <T>(kind: string, spec: unknown): T | undefined => {
 
 /** What the data plane answers to a declaration. */
 const served = (queue: Queue): ServedQueue => {
-  const message = QueueSpec.toObject(QueueSpec.create(toQueueSpec({ ...queue, spec: unscheduled(queue) })));
+  const { scaling, ...spec } = toQueueSpec({ ...queue, spec: unscheduled(queue) });
+  const message = QueueSpec.toObject(QueueSpec.create(spec));
+  if (scaling) message['scaling'] = Scaling.create(scaling);
   const { backoff, ...answer } = specMessage('example', resolveSpec(QueueSpec.create(message) as QueueSpec));
   const initialMs = Math.min(backoff?.initialMs ?? 0, backoff?.maxMs ?? 0);
   return { ...answer, backoff: { ...backoff, initialMs } };
@@ -35,6 +38,7 @@ const unscheduled = ({ spec: { schedules: _, ...spec } }: Queue) => spec;
 /** Fields that the definition of `status` does not know would be dropped by the API server. */
 function strays(value: unknown, schema: Structural | undefined, path = ''): string[] {
   if (schema === undefined) return [path];
+  if (Array.isArray(value)) return value.flatMap((each) => strays(each, schema.items, `${path}[]`));
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([name, each]) =>
     strays(each, schema.properties?.[name], `${path}.${name}`),
@@ -71,6 +75,25 @@ test('the schema in force of a queue and of a stream, with its version if it is 
   expect(effectiveStream(stream, answer).schemaRef).toEqual({ name: 'order' });
 });
 
+test('how workers are scaled is what is served, and what is scaled is what the manifest says', () => {
+  const scaling = { targetRef: { kind: 'Deployment', name: 'w' }, scaleFrom: 0, basedOn: ['queue_lag > 5'] };
+  const queue = parsed<Queue>('Queue', { scaling });
+  const stream = parsed<Stream>('Stream', { consumerGroups: [{ name: 'g', scaling }, { name: 'h' }] });
+  if (queue === undefined || stream === undefined) throw new Error('they are valid');
+  const effective = {
+    targetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'w' },
+    ...{ mode: 'Auto', scaleFrom: 0, scaleTo: 100, basedOn: ['queue_lag > 5'] },
+  };
+  expect(effectiveQueue(queue, served(queue)).scaling).toEqual(effective);
+  const answer = {
+    consumerGroups: [{ name: 'g', scaling: { scaleFrom: 0, scaleTo: 100, basedOn: ['queue_lag > 5'] } }],
+  };
+  expect(effectiveStream(stream, answer).consumerGroups).toEqual([
+    { name: 'g', startFrom: 'Earliest', scaling: effective },
+    { name: 'h', startFrom: 'Earliest' },
+  ]);
+});
+
 test('[E1] what is in force of a queue, declared again, is in force', () => {
   let seen = 0;
   const property = fc.property(anyValue(definitionOf('Queue').spec), (spec) => {
@@ -92,7 +115,12 @@ test('[E1] what is in force of a queue, declared again, is in force', () => {
 test('[E1] what is in force of a stream, declared again, is in force', () => {
   let seen = 0;
   const answer = (stream: Stream): ServedStream => {
-    const message = StreamSpec.toObject(StreamSpec.create(toStreamSpec(stream))) as ServedStream;
+    const spec = StreamSpec.create(toStreamSpec(stream));
+    const message = StreamSpec.toObject(spec) as ServedStream;
+    const groups = spec.consumerGroups.map(({ name, scaling }) => ({
+      name,
+      scaling: scaling ? Scaling.create(scaling) : null,
+    }));
     return {
       partitions: message.partitions || 4,
       retentionMs: message.retentionMs || 604_800_000,
@@ -100,6 +128,7 @@ test('[E1] what is in force of a stream, declared again, is in force', () => {
       cleanup: message.cleanup || 'delete',
       minCompactionLagMs: message.minCompactionLagMs ?? 0,
       tombstoneRetentionMs: message.tombstoneRetentionMs || 86_400_000,
+      consumerGroups: readConsumerGroups(groups).map(consumerGroupMessage),
     };
   };
   const property = fc.property(anyValue(definitionOf('Stream').spec), (spec) => {

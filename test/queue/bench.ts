@@ -58,6 +58,7 @@ export const aQueue = (name: string, more: Partial<pb.QueueSpec> = {}): pb.Queue
   onFull: '',
   failedHead: '',
   priorityAgingMs: 0,
+  scaling: null,
   schemaRef: null,
   ...more,
 });

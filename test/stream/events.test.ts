@@ -71,6 +71,17 @@ const golden: [StreamEvent, string][] = [
     '030101750653747265616d016e017300ac0200',
   ],
   [{ type: STREAM_EVENT.schemaRefSet, no: 3, schemaRef: { name: 'order', version: 2 } }, '03056f7264657202'],
+  [
+    {
+      type: STREAM_EVENT.consumerGroupsSet,
+      no: 3,
+      consumerGroups: [
+        { name: 'g', scaling: { scaleFrom: 0, scaleTo: 300, basedOn: ['lag'] } },
+        { name: 'h', scaling: null },
+      ],
+    },
+    '030201670100ac0201036c6167016800',
+  ],
 ];
 
 test.each(golden)('event %o', (event, hex) => {
@@ -132,8 +143,9 @@ const rows = [
       bornAt: 1,
       changedAt: 300,
       schemaRef: { name: 'order', version: 2 },
+      consumerGroups: [{ name: 'g', scaling: null }],
     },
-    '01730704e80700050101ac02e8070001ac02056f7264657202',
+    '01730704e80700050101ac02e8070001ac02056f726465720201016700',
   ],
   [t.PARTITIONS, { logId: 6 }, '06'],
   [
@@ -158,6 +170,12 @@ test('rows of groups and cursors from before their times were noted', () => {
   const of = (hex: string) => new ByteReader(Buffer.from(hex, 'hex'));
   expect(t.CURSORS.decode(of('00016d02046e6f7465'))).toMatchObject({ metadata: 'note', committedAtMs: 0 });
   expect(t.GROUPS.decode(of('090504'))).toMatchObject({ initialPartitions: 4, emptySinceMs: 0 });
+});
+
+test('a row of a stream from before consumer groups were declared', () => {
+  const hex = '01730704e80700050101ac02e8070001ac02056f7264657202';
+  const row = t.STREAMS.decode(new ByteReader(Buffer.from(hex, 'hex')));
+  expect(row).toMatchObject({ schemaRef: { name: 'order', version: 2 }, consumerGroups: [] });
 });
 
 test('a row of a stream from before there were schemas', () => {

@@ -33,6 +33,7 @@ export const aSpec = (
   minCompactionLagMs: 0,
   tombstoneRetentionMs: 0,
   schemaRef: null,
+  consumerGroups: [],
   mutation: null,
   ...more,
 });

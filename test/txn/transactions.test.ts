@@ -76,6 +76,7 @@ describe.each([1, 3])('%i shards', (shards) => {
       minCompactionLagMs: 0,
       tombstoneRetentionMs: 0,
       schemaRef: null,
+      consumerGroups: [],
       mutation: null,
     });
     const hello = { stream: S, group: 'g', memberId: 'm', creditBytes: 1024, startFrom: '', client: '' };

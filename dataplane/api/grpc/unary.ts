@@ -57,6 +57,7 @@ export function unaryMethods({ kv, queues, streams, transactions, history, admin
       declareSchema: (caller, request) => admin.declareSchema(caller, request),
       releaseOwner: (caller, request) => admin.releaseOwner(caller, request),
       listFigures: (caller, request) => admin.listFigures(caller, request),
+      getScaling: (caller, request) => admin.getScaling(caller, request),
     },
     'flowmesh.v1.History': {
       listEffects: (caller, request) => history.listEffects(caller, request),
