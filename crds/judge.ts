@@ -2,6 +2,7 @@
 // operator's conditions and its webhook give, in the same words.
 //   J1. Meaning is judged only where the fields are right: it needs their shape.
 //   J2. Never throws, whatever the value, and what it costs is bounded: depth and number of values are.
+import { suggestedSignal } from './based-on.ts';
 import type { Kind } from './definitions.ts';
 import { fieldProblems } from './fields.ts';
 import { meaningProblems } from './meaning.ts';
@@ -21,9 +22,20 @@ export function judge(kind: Kind, value: Record<string, unknown>): Verdict {
   const beyond = beyondLimits(value);
   if (beyond !== undefined) return { fields: [beyond], meaning: [] };
   const fields = fieldProblems(kind, value);
-  if (fields.length > 0) return { fields, meaning: [] };
+  if (fields.length > 0) return { fields: fields.map((each) => suggesting(kind, value, each)), meaning: [] };
   // The checks above are what makes it one.
   return { fields, meaning: meaningProblems({ ...value, kind } as unknown as Resource) };
+}
+
+/** A rule in CEL can name what there is, not guess what was meant. */
+function suggesting(kind: Kind, value: unknown, problem: FieldProblem): FieldProblem {
+  if (problem.path.at(-2) !== 'basedOn' || (kind !== 'Queue' && kind !== 'Stream')) return problem;
+  const condition = problem.path.reduce<unknown>(
+    (inside, step) => (inside as Record<string | number, unknown> | undefined)?.[step],
+    value,
+  );
+  const near = typeof condition === 'string' ? suggestedSignal(kind, condition) : undefined;
+  return near === undefined ? problem : { ...problem, cure: `did you mean ${near}?` };
 }
 
 /** A megabyte of real manifests has some 30,000. */

@@ -438,9 +438,12 @@ export interface QueueSpec {
     };
     /** Workers at least; 0 lets an idle queue have none. Default 1. */
     scaleFrom?: number;
-    /** Workers at most. */
-    scaleTo?: number;
-    /** Conditions that call for more workers, such as "queue_lag > 10_000" or "message_age > 30s". */
+    /** Workers at most. No default: only its owner knows what it may cost. */
+    scaleTo: number;
+    /**
+     * Conditions that call for more workers, such as "queue_lag > 10_000" or "message_age > 30s"; one for
+     * each signal. Default message_age > 30s.
+     */
     basedOn?: string[];
     /**
      * Auto goes through KEDA or the HPA, whichever the cluster has; Direct lets the operator write the number
@@ -802,9 +805,12 @@ export interface StreamSpec {
       };
       /** Members at least; 0 lets an idle group have none. Default 1. */
       scaleFrom?: number;
-      /** Members at most. */
-      scaleTo?: number;
-      /** Conditions that call for more members, such as "stream_lag > 10_000" or "message_age > 30s". */
+      /** Members at most. No default: only its owner knows what it may cost. */
+      scaleTo: number;
+      /**
+       * Conditions that call for more members, such as "stream_lag > 10_000" or "message_age > 30s"; one for
+       * each signal. Default message_age > 30s.
+       */
       basedOn?: string[];
       /**
        * Auto goes through KEDA or the HPA, whichever the cluster has; Direct lets the operator write the

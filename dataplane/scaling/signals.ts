@@ -1,5 +1,6 @@
 // What scaling is decided from: the signals of one target, a queue or a consumer group, at one moment.
 // Types only: who measures them, who decides and who serves the decision meet here (decision 0014).
+export type { ScalingPolicy } from '../../crds/based-on.ts';
 
 /** All figures are of the last seconds, held from the last busy period where nothing happens now. */
 export interface Signals {
@@ -33,17 +34,6 @@ export interface Signals {
   readonly partitions: number;
   /** Partitions of which nothing is committed although they are assigned; their lag is not in `lag`. */
   readonly stalledPartitions: number;
-}
-
-/** What spec.scaling asks for, its conditions parsed. A threshold of 0: there is none. */
-export interface ScalingPolicy {
-  readonly from: number;
-  readonly to: number;
-  readonly lagMax: number;
-  readonly ageMaxMs: number;
-  readonly processingMaxMs: number;
-  /** Completions per second and worker that are too few. */
-  readonly throughputMin: number;
 }
 
 /** What is asked for now, and why. */

@@ -96,7 +96,8 @@ test('a mistake anywhere is shown in its place with a cure, and nothing is sent'
 });
 
 test('what has an effect in a cluster only is accepted; apply says so once, validate does not', async () => {
-  const policies = '  deletionPolicy: Delete\n  scaling: { targetRef: { kind: Deployment, name: w } }\n';
+  const policies =
+    '  deletionPolicy: Delete\n  scaling: { targetRef: { kind: Deployment, name: w }, scaleTo: 2 }\n';
   const path = file('a.yaml', ['a', 'b', 'c'].map((name) => queueYaml(name, policies)).join('---\n'));
   const applied = await flowmesh(['apply', '-f', path], having());
   expect(applied.code).toBe(0);

@@ -23,7 +23,7 @@ const words = [
   ],
   ...['1Gi', '20G', '512Mi', '4096', '1GB', '999Ti', '9999Ti', '0.5Gi', '500m'],
   ...['50/s', '1000000/s', '1000001/s', '5/d', '0/s'],
-  ...['queue_lag > 10_000', 'message_age >= 30s', 'x<1%', 'lag => 1', '> 1'],
+  ...['queue_lag > 10_000', 'stream_lag > 1', 'message_age >= 30s', 'throughput < 0.5/s', 'x<1%', '> 1'],
   ...['0 3 * * *', '*/5 0-3 1,2 * MON#1', '0 3 * *', ' 0 3 * * * '],
   ...['UTC', 'Europe/Berlin', 'Etc/GMT+1', 'Europe Berlin'],
   ...['nats://nats:4222', 'http://x', `sha256:${'0'.repeat(64)}`, 'sha256:1', 'v1.2', 'registry:5000/a/b'],

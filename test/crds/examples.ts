@@ -26,7 +26,6 @@ const words = {
   name: ['{a}:b_c.D', 'a b'],
   label: ['a-1', 'A'],
   object: ['a-1.b', 'a_b'],
-  condition: ['queue_lag >= 10_000.5', 'queue lag > 1'],
 } as const;
 
 /** One rule about the text at a place. `around`: what else has to be there. */
@@ -65,8 +64,27 @@ const clusterRef = (kind: Kind, around: Spec = {}): RuleExample[] => [
 ];
 
 const targetRef = { kind: 'Deployment', name: 'workers' };
-const withScaling = (scaling: Spec) => ({ scaling: { targetRef, ...scaling } });
+const withScaling = (scaling: Spec) => ({ scaling: { targetRef, scaleTo: 2, ...scaling } });
 const withGroup = (scaling: Spec) => ({ consumerGroups: [{ name: 'billing', ...withScaling(scaling) }] });
+const conditions = (lag: string): [good: string, bad: string][] => [
+  [`${lag} >= 10_000`, `${lag.replace('_', ' ')} > 1`],
+  ['processing_time>1h30m', 'colour > 1'],
+  ['throughput <= 5/s', 'message_age < 5s'],
+  ['throughput < 0.5/s', `${lag} > 0`],
+  [`${lag} > 9`, `${lag} > 10s`],
+  ['message_age > 1d12h', 'message_age > 12h1d'],
+  ['throughput < 1_000.125/h', 'throughput < 5'],
+];
+/** Of the list as a whole, and of each condition, one for each rule. */
+const basedOn = (kind: Kind, at: string, lag: string, build: (scaling: Spec) => Spec): RuleExample[] => [
+  rule(kind, at, 0, {
+    good: build({ basedOn: [`${lag} > 1`, 'message_age > 1s'] }),
+    bad: build({ basedOn: [`${lag} > 1`, `${lag} > 2`] }),
+  }),
+  ...conditions(lag).map(([good, bad], index) =>
+    rule(kind, `${at}[]`, index, { good: build({ basedOn: [good] }), bad: build({ basedOn: [bad] }) }),
+  ),
+];
 const schedule = { schedules: [{ name: 'nightly', cron: '0 3 * * *' }] };
 const versions = (...each: Spec[]) => ({ versions: each });
 const first = { version: 1, fields: { id: 'string' } };
@@ -170,7 +188,7 @@ const queues: RuleExample[] = [
     bad: withScaling({ scaleFrom: 3, scaleTo: 2 }),
   }),
   text('Queue', 'spec.scaling.targetRef.name', words.object, withScaling({})),
-  text('Queue', 'spec.scaling.basedOn[]', words.condition, withScaling({})),
+  ...basedOn('Queue', 'spec.scaling.basedOn', 'queue_lag', withScaling),
 ];
 
 const streams: RuleExample[] = [
@@ -193,7 +211,7 @@ const streams: RuleExample[] = [
     bad: withGroup({ scaleFrom: 3, scaleTo: 2 }),
   }),
   text('Stream', 'spec.consumerGroups[].scaling.targetRef.name', words.object, withGroup({})),
-  text('Stream', 'spec.consumerGroups[].scaling.basedOn[]', words.condition, withGroup({})),
+  ...basedOn('Stream', 'spec.consumerGroups[].scaling.basedOn', 'stream_lag', withGroup),
 ];
 
 const schemas: RuleExample[] = [

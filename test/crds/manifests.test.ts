@@ -191,7 +191,7 @@ test('what kubectl get -o yaml adds is accepted and status is dropped', () => {
 
 test('fields that are not served are accepted with a notice that points at them', () => {
   const { resources, notices } = parse(
-    `${head('Queue')}spec:\n  scaling: { targetRef: { kind: Job, name: w } }\n` +
+    `${head('Queue')}spec:\n  scaling: { targetRef: { kind: Job, name: w }, scaleTo: 2 }\n` +
       `  schemaRef: { name: a }\n---\n` +
       `${head('Schema')}spec: { versions: [{ version: 1, fields: { a: string }, migrate: [] }] }\n`,
   );

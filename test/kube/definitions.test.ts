@@ -3,6 +3,7 @@
 import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readPolicy } from '../../crds/based-on.ts';
 import { isTransition } from '../../crds/cel.ts';
 import { definitionOf, KINDS, type Kind, type Structural } from '../../crds/definitions.ts';
 import { fieldProblems } from '../../crds/fields.ts';
@@ -10,6 +11,7 @@ import { parseManifests } from '../../crds/manifests.ts';
 import { changeProblems } from '../../crds/rules.ts';
 import { type ControlPlane, startControlPlane } from '../../e2e/control-plane.ts';
 import { anyValue } from '../crds/arbitrary.ts';
+import { anyCondition, manifestWith } from '../crds/conditions.ts';
 import { manifestOf, type RuleExample, ruleExamples } from '../crds/examples.ts';
 import { installDefinitions, kubectl, listPath } from './definitions.ts';
 
@@ -115,6 +117,28 @@ test.each(KINDS)('%s: offline and API server agree on what is valid, whatever th
   // A test that sees one verdict only says nothing.
   expect(Math.min(seen.accepted, seen.refused)).toBeGreaterThan(20);
 });
+
+test.each(['Queue', 'Stream'] as const)(
+  '[B1] %s: the API server accepts the conditions that the data plane reads, and no others',
+  async (kind) => {
+    const seen = { accepted: 0, refused: 0 };
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyCondition(kind), { maxLength: 3 }), async (basedOn) => {
+        const { status, body } = await plane.api(
+          'POST',
+          listPath(kind) + dryRun,
+          manifestWith(kind, basedOn),
+        );
+        const { policy } = readPolicy(kind, { scaleTo: 9, basedOn });
+        expect([201, 422]).toContain(status);
+        seen[status === 201 ? 'accepted' : 'refused']++;
+        expect(policy !== undefined, JSON.stringify({ basedOn, server: body.message })).toBe(status === 201);
+      }),
+      { numRuns: Number(process.env['FLOWMESH_CRD_RUNS'] ?? 300) },
+    );
+    expect(Math.min(seen.accepted, seen.refused)).toBeGreaterThan(20);
+  },
+);
 
 test('the API server adds nothing to a spec but replicas', async () => {
   const { body } = await plane.api('POST', listPath('FlowMeshCluster') + dryRun, {
