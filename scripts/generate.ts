@@ -1,4 +1,4 @@
-// Generates everything in proto/gen from proto/flowmesh/v1/*.proto, docs/reference/cli.md from cli/, the
+// Generates everything in proto/gen from the .proto files of proto, docs/reference/cli.md from cli/, the
 // table of pod fields of operator/resources, and the roles and definitions of the chart. (The types of crds/
 // come from crds/generate.ts.)
 // `npm run check` generates again and compares, so the output must depend on nothing but these.
@@ -17,8 +17,8 @@ import { messageTypes } from './generate/types.ts';
 const repository = resolve(import.meta.dirname, '..');
 
 export function generate(outDir: string, protoDir = join(repository, 'proto')): void {
-  const files = globSync('flowmesh/**/*.proto', { cwd: protoDir }).sort();
-  if (files.length === 0) throw new Error(`no .proto files below ${protoDir}/flowmesh`);
+  const files = globSync('{externalscaler,flowmesh}/**/*.proto', { cwd: protoDir }).sort();
+  if (files.length === 0) throw new Error(`no .proto files below ${protoDir}`);
 
   const root = new protobuf.Root();
   root.resolvePath = (_origin, target) => join(protoDir, target);

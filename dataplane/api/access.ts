@@ -2,9 +2,10 @@
 //   A1. Default deny: without credentials there is an identity only if anonymous access was switched on.
 //   A2. Tokens are kept as SHA-256 and compared in constant time; they are never logged.
 //   A3. The tenant comes from the identity, never from the payload.
+//   A4. A certificate of our authority may do everything, that of the scaler nothing but ask how to scale.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
-import { FlowError } from '@flowmesh/protocol';
+import { FlowError, SCALER_COMMON_NAME } from '@flowmesh/protocol';
 import type { Caller } from '../shard/state-machine.ts';
 import { DEFAULT_TENANT } from '../storage/keys.ts';
 import { NEEDS, type Need, type Permission, type Verb } from './permissions.ts';
@@ -79,9 +80,7 @@ export function createAccess({ anonymous, tokens }: AccessOptions): Access {
   return {
     identify({ authorization, certificate }) {
       if (authorization !== undefined && known.length > 0) return byToken(authorization);
-      if (certificate !== undefined) {
-        return { name: `certificate:${certificate}`, tenant: DEFAULT_TENANT, verbs: null };
-      }
+      if (certificate !== undefined) return byCertificate(certificate);
       if (anonymous) return ANONYMOUS;
       throw new FlowError('UNAUTHENTICATED', 'no credentials: send authorization: Bearer <token>');
     },
@@ -99,6 +98,12 @@ export function createAccess({ anonymous, tokens }: AccessOptions): Access {
       known = next.map(knownToken);
     },
   };
+}
+
+/** A4: what KEDA shows lies in the namespaces of workers, for whoever may read Secrets there. */
+function byCertificate(commonName: string): Identity {
+  const verbs = commonName === SCALER_COMMON_NAME ? new Set<Verb>(['scale']) : null;
+  return { name: `certificate:${commonName}`, tenant: DEFAULT_TENANT, verbs };
 }
 
 function knownToken({ identity, sha256, verbs }: TokenGrant): { digest: Buffer; identity: Identity } {

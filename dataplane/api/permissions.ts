@@ -16,6 +16,7 @@ export type Verb =
   | 'publish'
   | 'consume'
   | 'replay'
+  | 'scale'
   | 'admin';
 
 export type Kind = 'kv' | 'queue' | 'schema' | 'stream' | 'group' | 'cluster';
@@ -139,6 +140,11 @@ const scalingNeed: Need = {
 };
 
 const RPCS: Record<string, Need> = {
+  '/externalscaler.ExternalScaler/GetMetricSpec': need('scale cluster'),
+  '/externalscaler.ExternalScaler/GetMetrics': need('scale cluster'),
+  '/externalscaler.ExternalScaler/IsActive': need('scale cluster'),
+  '/externalscaler.ExternalScaler/StreamIsActive': need('scale cluster'),
+  '/externalscaler.ExternalScaler/StreamMetricSpec': need('scale cluster'),
   '/flowmesh.v1.Admin/ApplyQueue': need('admin queue'),
   '/flowmesh.v1.Admin/GetQueue': need('get queue'),
   '/flowmesh.v1.Admin/ListQueues': need('get queue'),

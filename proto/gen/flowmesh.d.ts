@@ -23,6 +23,86 @@ export const Durability: {
 };
 export type Durability = 0 | 1 | 2 | 3;
 
+export interface GetMetricSpecResponse {
+  /** One. */
+  metricSpecs: MetricSpec[];
+}
+export interface GetMetricSpecResponseInput {
+  /** One. */
+  metricSpecs?: readonly MetricSpecInput[] | null | undefined;
+}
+export const GetMetricSpecResponse: MessageType<GetMetricSpecResponse, GetMetricSpecResponseInput>;
+
+export interface GetMetricsRequest {
+  scaledObjectRef: ScaledObjectRef | null;
+  metricName: string;
+}
+export interface GetMetricsRequestInput {
+  scaledObjectRef?: ScaledObjectRefInput | null | undefined;
+  metricName?: string | null | undefined;
+}
+export const GetMetricsRequest: MessageType<GetMetricsRequest, GetMetricsRequestInput>;
+
+export interface GetMetricsResponse {
+  /** One: KEDA adds them up, whatever their names. */
+  metricValues: MetricValue[];
+}
+export interface GetMetricsResponseInput {
+  /** One: KEDA adds them up, whatever their names. */
+  metricValues?: readonly MetricValueInput[] | null | undefined;
+}
+export const GetMetricsResponse: MessageType<GetMetricsResponse, GetMetricsResponseInput>;
+
+export interface IsActiveResponse {
+  result: boolean;
+}
+export interface IsActiveResponseInput {
+  result?: boolean | null | undefined;
+}
+export const IsActiveResponse: MessageType<IsActiveResponse, IsActiveResponseInput>;
+
+export interface MetricSpec {
+  metricName: string;
+  /** For KEDA before 2.17. */
+  targetSize: number;
+  targetSizeFloat: number;
+}
+export interface MetricSpecInput {
+  metricName?: string | null | undefined;
+  /** For KEDA before 2.17. */
+  targetSize?: number | null | undefined;
+  targetSizeFloat?: number | null | undefined;
+}
+export const MetricSpec: MessageType<MetricSpec, MetricSpecInput>;
+
+export interface MetricValue {
+  metricName: string;
+  /** For KEDA before 2.17. */
+  metricValue: number;
+  metricValueFloat: number;
+}
+export interface MetricValueInput {
+  metricName?: string | null | undefined;
+  /** For KEDA before 2.17. */
+  metricValue?: number | null | undefined;
+  metricValueFloat?: number | null | undefined;
+}
+export const MetricValue: MessageType<MetricValue, MetricValueInput>;
+
+export interface ScaledObjectRef {
+  name: string;
+  namespace: string;
+  /** All the metadata of the trigger: `queue`, or `stream` and `group`; `metric: lag` or `metric: demand`. */
+  scalerMetadata: { [key: string]: string };
+}
+export interface ScaledObjectRefInput {
+  name?: string | null | undefined;
+  namespace?: string | null | undefined;
+  /** All the metadata of the trigger: `queue`, or `stream` and `group`; `metric: lag` or `metric: demand`. */
+  scalerMetadata?: { [key: string]: string } | null | undefined;
+}
+export const ScaledObjectRef: MessageType<ScaledObjectRef, ScaledObjectRefInput>;
+
 export interface Ack {
   /** What the handler returned, at most 64 KiB; kept with the finished job. */
   result: Buffer;

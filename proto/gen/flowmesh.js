@@ -56,9 +56,1090 @@ function readVarint(reader) {
 const numberUtil = Object.assign(Object.create($protobuf.util), { Long: null });
 
 const $Reader = NumberReader, $Writer = $protobuf.Writer, $util = numberUtil;
-const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $BigInt = $util.global.BigInt, $Array = $util.global.Array, $Boolean = $util.global.Boolean, $isFinite = $util.global.isFinite;
+const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError, $TypeError = $util.global.TypeError, $String = $util.global.String, $Boolean = $util.global.Boolean, $Array = $util.global.Array, $Number = $util.global.Number, $parseInt = $util.global.parseInt, $BigInt = $util.global.BigInt, $isFinite = $util.global.isFinite;
 
 const $root = {};
+
+export const externalscaler = $root.externalscaler = (() => {
+
+ const externalscaler = {};
+
+ externalscaler.ScaledObjectRef = (function() {
+
+  const ScaledObjectRef = function (properties) {
+   this.scalerMetadata = {};
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  ScaledObjectRef.prototype.name = "";
+  ScaledObjectRef.prototype.namespace = "";
+  ScaledObjectRef.prototype.scalerMetadata = $util.emptyObject;
+
+  ScaledObjectRef.create = function(properties) {
+   return new ScaledObjectRef(properties);
+  };
+
+  ScaledObjectRef.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name !== "")
+    writer.uint32(10).string(message.name);
+   if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace") && message.namespace !== "")
+    writer.uint32(18).string(message.namespace);
+   if (message.scalerMetadata != null && $Object.hasOwnProperty.call(message, "scalerMetadata"))
+    for (let keys = $Object.keys(message.scalerMetadata), i = 0; i < keys.length; ++i)
+     writer.uint32(26).fork().uint32(10).string(keys[i]).uint32(18).string(message.scalerMetadata[keys[i]]).ldelim();
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  ScaledObjectRef.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message, key, value;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.ScaledObjectRef();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 2)
+       break;
+      if ((value = reader.stringVerify()).length)
+       message.name = value;
+      else
+       delete message.name;
+      continue;
+     }
+    case 2: {
+      if (wireType !== 2)
+       break;
+      if ((value = reader.stringVerify()).length)
+       message.namespace = value;
+      else
+       delete message.namespace;
+      continue;
+     }
+    case 3: {
+      if (wireType !== 2)
+       break;
+      if (message.scalerMetadata === $util.emptyObject)
+       message.scalerMetadata = {};
+      let end2 = reader.size() + reader.pos;
+      if (end2 > reader.len)
+       throw $RangeError("index out of range");
+      reader.len = end2;
+      key = "";
+      value = "";
+      while (reader.pos < end2) {
+       let tag2 = reader.tag();
+       wireType = tag2 & 7;
+       switch (tag2 >>>= 3) {
+       case 1:
+        if (wireType !== 2)
+         break;
+        key = reader.stringVerify();
+        continue;
+       case 2:
+        if (wireType !== 2)
+         break;
+        value = reader.stringVerify();
+        continue;
+       }
+       reader.skipType(wireType, _depth, tag2);
+      }
+      if (reader.pos !== end2)
+       throw $RangeError("index out of range");
+      reader.len = end;
+      if (key === "__proto__")
+       $util.makeProp(message.scalerMetadata, key);
+      message.scalerMetadata[key] = value;
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  ScaledObjectRef.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.ScaledObjectRef)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.ScaledObjectRef: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.ScaledObjectRef();
+   if (object.name != null)
+    if (typeof object.name !== "string" || object.name.length)
+     message.name = $String(object.name);
+   if (object.namespace != null)
+    if (typeof object.namespace !== "string" || object.namespace.length)
+     message.namespace = $String(object.namespace);
+   if (object.scalerMetadata) {
+    if (!$util.isObject(object.scalerMetadata))
+     throw $TypeError(".externalscaler.ScaledObjectRef.scalerMetadata: object expected");
+    message.scalerMetadata = {};
+    for (let keys = $Object.keys(object.scalerMetadata), i = 0; i < keys.length; ++i) {
+     if (keys[i] === "__proto__")
+      $util.makeProp(message.scalerMetadata, keys[i]);
+     message.scalerMetadata[keys[i]] = $String(object.scalerMetadata[keys[i]]);
+    }
+   }
+   return message;
+  };
+
+  ScaledObjectRef.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.objects || options.defaults)
+    object.scalerMetadata = {};
+   if (options.defaults) {
+    object.name = "";
+    object.namespace = "";
+   }
+   if (message.name != null && $Object.hasOwnProperty.call(message, "name"))
+    object.name = message.name;
+   if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace"))
+    object.namespace = message.namespace;
+   let keys2;
+   if (message.scalerMetadata && (keys2 = $Object.keys(message.scalerMetadata)).length) {
+    object.scalerMetadata = {};
+    for (let j = 0; j < keys2.length; ++j) {
+     if (keys2[j] === "__proto__")
+      $util.makeProp(object.scalerMetadata, keys2[j]);
+     object.scalerMetadata[keys2[j]] = message.scalerMetadata[keys2[j]];
+    }
+   }
+   return object;
+  };
+
+  ScaledObjectRef.prototype.toJSON = function() {
+   return ScaledObjectRef.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return ScaledObjectRef;
+ })();
+
+ externalscaler.IsActiveResponse = (function() {
+
+  const IsActiveResponse = function (properties) {
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  IsActiveResponse.prototype.result = false;
+
+  IsActiveResponse.create = function(properties) {
+   return new IsActiveResponse(properties);
+  };
+
+  IsActiveResponse.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.result != null && $Object.hasOwnProperty.call(message, "result") && message.result !== false)
+    writer.uint32(8).bool(message.result);
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  IsActiveResponse.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message, value;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.IsActiveResponse();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 0)
+       break;
+      if (value = reader.bool())
+       message.result = value;
+      else
+       delete message.result;
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  IsActiveResponse.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.IsActiveResponse)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.IsActiveResponse: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.IsActiveResponse();
+   if (object.result != null)
+    if (object.result)
+     message.result = $Boolean(object.result);
+   return message;
+  };
+
+  IsActiveResponse.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.defaults)
+    object.result = false;
+   if (message.result != null && $Object.hasOwnProperty.call(message, "result"))
+    object.result = message.result;
+   return object;
+  };
+
+  IsActiveResponse.prototype.toJSON = function() {
+   return IsActiveResponse.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return IsActiveResponse;
+ })();
+
+ externalscaler.GetMetricSpecResponse = (function() {
+
+  const GetMetricSpecResponse = function (properties) {
+   this.metricSpecs = [];
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  GetMetricSpecResponse.prototype.metricSpecs = $util.emptyArray;
+
+  GetMetricSpecResponse.create = function(properties) {
+   return new GetMetricSpecResponse(properties);
+  };
+
+  GetMetricSpecResponse.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.metricSpecs != null && message.metricSpecs.length)
+    for (let i = 0; i < message.metricSpecs.length; ++i)
+     $root.externalscaler.MetricSpec.encode(message.metricSpecs[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  GetMetricSpecResponse.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.GetMetricSpecResponse();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 2)
+       break;
+      if (!(message.metricSpecs && message.metricSpecs.length))
+       message.metricSpecs = [];
+      message.metricSpecs.push($root.externalscaler.MetricSpec.decode(reader, reader.size(), $undefined, _depth + 1));
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  GetMetricSpecResponse.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.GetMetricSpecResponse)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.GetMetricSpecResponse: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.GetMetricSpecResponse();
+   if (object.metricSpecs) {
+    if (!$Array.isArray(object.metricSpecs))
+     throw $TypeError(".externalscaler.GetMetricSpecResponse.metricSpecs: array expected");
+    message.metricSpecs = $Array(object.metricSpecs.length);
+    for (let i = 0; i < object.metricSpecs.length; ++i) {
+     if (!$util.isObject(object.metricSpecs[i]))
+      throw $TypeError(".externalscaler.GetMetricSpecResponse.metricSpecs: object expected");
+     message.metricSpecs[i] = $root.externalscaler.MetricSpec.fromObject(object.metricSpecs[i], _depth + 1);
+    }
+   }
+   return message;
+  };
+
+  GetMetricSpecResponse.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.arrays || options.defaults)
+    object.metricSpecs = [];
+   if (message.metricSpecs && message.metricSpecs.length) {
+    object.metricSpecs = $Array(message.metricSpecs.length);
+    for (let j = 0; j < message.metricSpecs.length; ++j)
+     object.metricSpecs[j] = $root.externalscaler.MetricSpec.toObject(message.metricSpecs[j], options, _depth + 1);
+   }
+   return object;
+  };
+
+  GetMetricSpecResponse.prototype.toJSON = function() {
+   return GetMetricSpecResponse.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return GetMetricSpecResponse;
+ })();
+
+ externalscaler.MetricSpec = (function() {
+
+  const MetricSpec = function (properties) {
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  MetricSpec.prototype.metricName = "";
+  MetricSpec.prototype.targetSize = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
+  MetricSpec.prototype.targetSizeFloat = 0;
+
+  MetricSpec.create = function(properties) {
+   return new MetricSpec(properties);
+  };
+
+  MetricSpec.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.metricName != null && $Object.hasOwnProperty.call(message, "metricName") && message.metricName !== "")
+    writer.uint32(10).string(message.metricName);
+   if (message.targetSize != null && $Object.hasOwnProperty.call(message, "targetSize") && (typeof message.targetSize === "object" ? message.targetSize.low || message.targetSize.high : message.targetSize !== 0))
+    writer.uint32(16).int64(message.targetSize);
+   if (message.targetSizeFloat != null && $Object.hasOwnProperty.call(message, "targetSizeFloat") && !$Object.is(message.targetSizeFloat, 0))
+    writer.uint32(25).double(message.targetSizeFloat);
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  MetricSpec.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message, value;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.MetricSpec();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 2)
+       break;
+      if ((value = reader.stringVerify()).length)
+       message.metricName = value;
+      else
+       delete message.metricName;
+      continue;
+     }
+    case 2: {
+      if (wireType !== 0)
+       break;
+      if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
+       message.targetSize = value;
+      else
+       delete message.targetSize;
+      continue;
+     }
+    case 3: {
+      if (wireType !== 1)
+       break;
+      if (!$Object.is(value = reader.double(), 0))
+       message.targetSizeFloat = value;
+      else
+       delete message.targetSizeFloat;
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  MetricSpec.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.MetricSpec)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.MetricSpec: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.MetricSpec();
+   if (object.metricName != null)
+    if (typeof object.metricName !== "string" || object.metricName.length)
+     message.metricName = $String(object.metricName);
+   if (object.targetSize != null)
+    if (typeof object.targetSize === "object" ? object.targetSize.low || object.targetSize.high : $Number(object.targetSize) !== 0)
+     if ($util.Long)
+      message.targetSize = $util.Long.fromValue(object.targetSize, false);
+     else if (typeof object.targetSize === "string")
+      message.targetSize = $parseInt(object.targetSize, 10);
+     else if (typeof object.targetSize === "number")
+      message.targetSize = object.targetSize;
+     else if (typeof object.targetSize === "object")
+      message.targetSize = new $util.LongBits(object.targetSize.low >>> 0, object.targetSize.high >>> 0).toNumber();
+   if (object.targetSizeFloat != null)
+    if (!$Object.is($Number(object.targetSizeFloat), 0))
+     message.targetSizeFloat = $Number(object.targetSizeFloat);
+   return message;
+  };
+
+  MetricSpec.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.defaults) {
+    object.metricName = "";
+    if ($util.Long) {
+     let long = new $util.Long(0, 0, false);
+     object.targetSize = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+    } else
+     object.targetSize = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    object.targetSizeFloat = 0;
+   }
+   if (message.metricName != null && $Object.hasOwnProperty.call(message, "metricName"))
+    object.metricName = message.metricName;
+   if (message.targetSize != null && $Object.hasOwnProperty.call(message, "targetSize"))
+    if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+     object.targetSize = typeof message.targetSize === "number" ? $BigInt(message.targetSize) : $util.Long.fromBits(message.targetSize.low >>> 0, message.targetSize.high >>> 0, false).toBigInt();
+    else if (typeof message.targetSize === "number")
+     object.targetSize = options.longs === $String ? $String(message.targetSize) : message.targetSize;
+    else
+     object.targetSize = options.longs === $String ? $util.Long.prototype.toString.call(message.targetSize) : options.longs === $Number ? new $util.LongBits(message.targetSize.low >>> 0, message.targetSize.high >>> 0).toNumber() : message.targetSize;
+   if (message.targetSizeFloat != null && $Object.hasOwnProperty.call(message, "targetSizeFloat"))
+    object.targetSizeFloat = options.json && !$isFinite(message.targetSizeFloat) ? $String(message.targetSizeFloat) : message.targetSizeFloat;
+   return object;
+  };
+
+  MetricSpec.prototype.toJSON = function() {
+   return MetricSpec.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return MetricSpec;
+ })();
+
+ externalscaler.GetMetricsRequest = (function() {
+
+  const GetMetricsRequest = function (properties) {
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  GetMetricsRequest.prototype.scaledObjectRef = null;
+  GetMetricsRequest.prototype.metricName = "";
+
+  GetMetricsRequest.create = function(properties) {
+   return new GetMetricsRequest(properties);
+  };
+
+  GetMetricsRequest.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.scaledObjectRef != null && $Object.hasOwnProperty.call(message, "scaledObjectRef"))
+    $root.externalscaler.ScaledObjectRef.encode(message.scaledObjectRef, writer.uint32(10).fork(), _depth + 1).ldelim();
+   if (message.metricName != null && $Object.hasOwnProperty.call(message, "metricName") && message.metricName !== "")
+    writer.uint32(18).string(message.metricName);
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  GetMetricsRequest.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message, value;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.GetMetricsRequest();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 2)
+       break;
+      message.scaledObjectRef = $root.externalscaler.ScaledObjectRef.decode(reader, reader.size(), $undefined, _depth + 1, message.scaledObjectRef);
+      continue;
+     }
+    case 2: {
+      if (wireType !== 2)
+       break;
+      if ((value = reader.stringVerify()).length)
+       message.metricName = value;
+      else
+       delete message.metricName;
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  GetMetricsRequest.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.GetMetricsRequest)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.GetMetricsRequest: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.GetMetricsRequest();
+   if (object.scaledObjectRef != null) {
+    if (!$util.isObject(object.scaledObjectRef))
+     throw $TypeError(".externalscaler.GetMetricsRequest.scaledObjectRef: object expected");
+    message.scaledObjectRef = $root.externalscaler.ScaledObjectRef.fromObject(object.scaledObjectRef, _depth + 1);
+   }
+   if (object.metricName != null)
+    if (typeof object.metricName !== "string" || object.metricName.length)
+     message.metricName = $String(object.metricName);
+   return message;
+  };
+
+  GetMetricsRequest.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.defaults) {
+    object.scaledObjectRef = null;
+    object.metricName = "";
+   }
+   if (message.scaledObjectRef != null && $Object.hasOwnProperty.call(message, "scaledObjectRef"))
+    object.scaledObjectRef = $root.externalscaler.ScaledObjectRef.toObject(message.scaledObjectRef, options, _depth + 1);
+   if (message.metricName != null && $Object.hasOwnProperty.call(message, "metricName"))
+    object.metricName = message.metricName;
+   return object;
+  };
+
+  GetMetricsRequest.prototype.toJSON = function() {
+   return GetMetricsRequest.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return GetMetricsRequest;
+ })();
+
+ externalscaler.GetMetricsResponse = (function() {
+
+  const GetMetricsResponse = function (properties) {
+   this.metricValues = [];
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  GetMetricsResponse.prototype.metricValues = $util.emptyArray;
+
+  GetMetricsResponse.create = function(properties) {
+   return new GetMetricsResponse(properties);
+  };
+
+  GetMetricsResponse.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.metricValues != null && message.metricValues.length)
+    for (let i = 0; i < message.metricValues.length; ++i)
+     $root.externalscaler.MetricValue.encode(message.metricValues[i], writer.uint32(10).fork(), _depth + 1).ldelim();
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  GetMetricsResponse.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.GetMetricsResponse();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 2)
+       break;
+      if (!(message.metricValues && message.metricValues.length))
+       message.metricValues = [];
+      message.metricValues.push($root.externalscaler.MetricValue.decode(reader, reader.size(), $undefined, _depth + 1));
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  GetMetricsResponse.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.GetMetricsResponse)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.GetMetricsResponse: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.GetMetricsResponse();
+   if (object.metricValues) {
+    if (!$Array.isArray(object.metricValues))
+     throw $TypeError(".externalscaler.GetMetricsResponse.metricValues: array expected");
+    message.metricValues = $Array(object.metricValues.length);
+    for (let i = 0; i < object.metricValues.length; ++i) {
+     if (!$util.isObject(object.metricValues[i]))
+      throw $TypeError(".externalscaler.GetMetricsResponse.metricValues: object expected");
+     message.metricValues[i] = $root.externalscaler.MetricValue.fromObject(object.metricValues[i], _depth + 1);
+    }
+   }
+   return message;
+  };
+
+  GetMetricsResponse.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.arrays || options.defaults)
+    object.metricValues = [];
+   if (message.metricValues && message.metricValues.length) {
+    object.metricValues = $Array(message.metricValues.length);
+    for (let j = 0; j < message.metricValues.length; ++j)
+     object.metricValues[j] = $root.externalscaler.MetricValue.toObject(message.metricValues[j], options, _depth + 1);
+   }
+   return object;
+  };
+
+  GetMetricsResponse.prototype.toJSON = function() {
+   return GetMetricsResponse.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return GetMetricsResponse;
+ })();
+
+ externalscaler.MetricValue = (function() {
+
+  const MetricValue = function (properties) {
+   if (properties)
+    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+     if (properties[keys[i]] != null && keys[i] !== "__proto__")
+      this[keys[i]] = properties[keys[i]];
+  };
+
+  MetricValue.prototype.metricName = "";
+  MetricValue.prototype.metricValue = $util.Long ? $util.Long.fromBits(0,0,false) : 0;
+  MetricValue.prototype.metricValueFloat = 0;
+
+  MetricValue.create = function(properties) {
+   return new MetricValue(properties);
+  };
+
+  MetricValue.encode = function (message, writer, _depth) {
+   if (!writer)
+    writer = $Writer.create();
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   if (message.metricName != null && $Object.hasOwnProperty.call(message, "metricName") && message.metricName !== "")
+    writer.uint32(10).string(message.metricName);
+   if (message.metricValue != null && $Object.hasOwnProperty.call(message, "metricValue") && (typeof message.metricValue === "object" ? message.metricValue.low || message.metricValue.high : message.metricValue !== 0))
+    writer.uint32(16).int64(message.metricValue);
+   if (message.metricValueFloat != null && $Object.hasOwnProperty.call(message, "metricValueFloat") && !$Object.is(message.metricValueFloat, 0))
+    writer.uint32(25).double(message.metricValueFloat);
+   if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+    for (let i = 0; i < message.$unknowns.length; ++i)
+     writer.raw(message.$unknowns[i]);
+   return writer;
+  };
+
+  MetricValue.decode = function (reader, length, _end, _depth, _target) {
+   if (!(reader instanceof $Reader))
+    reader = $Reader.create(reader);
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $Reader.recursionLimit)
+    throw $Error("max depth exceeded");
+   let end, message, value;
+   if (length === $undefined)
+    end = reader.len;
+   else {
+    end = reader.pos + length;
+    if (end > reader.len)
+     throw $RangeError("index out of range");
+    length = reader.len;
+    reader.len = end;
+   }
+   message = _target || new $root.externalscaler.MetricValue();
+   while (reader.pos < end) {
+    let start = reader.pos;
+    let tag = reader.tag();
+    if (tag === _end) {
+     _end = $undefined;
+     break;
+    }
+    let wireType = tag & 7;
+    switch (tag >>>= 3) {
+    case 1: {
+      if (wireType !== 2)
+       break;
+      if ((value = reader.stringVerify()).length)
+       message.metricName = value;
+      else
+       delete message.metricName;
+      continue;
+     }
+    case 2: {
+      if (wireType !== 0)
+       break;
+      if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
+       message.metricValue = value;
+      else
+       delete message.metricValue;
+      continue;
+     }
+    case 3: {
+      if (wireType !== 1)
+       break;
+      if (!$Object.is(value = reader.double(), 0))
+       message.metricValueFloat = value;
+      else
+       delete message.metricValueFloat;
+      continue;
+     }
+    }
+    reader.skipType(wireType, _depth, tag);
+    if (!reader.discardUnknown) {
+     $util.makeProp(message, "$unknowns", false);
+     (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+    }
+   }
+   if (length !== $undefined) {
+    if (reader.pos !== end)
+     throw $RangeError("index out of range");
+    reader.len = length;
+   }
+   if (_end !== $undefined)
+    throw $Error("missing end group");
+   return message;
+  };
+
+  MetricValue.fromObject = function (object, _depth) {
+   if (object instanceof $root.externalscaler.MetricValue)
+    return object;
+   if (!$util.isObject(object))
+    throw $TypeError(".externalscaler.MetricValue: object expected");
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let message = new $root.externalscaler.MetricValue();
+   if (object.metricName != null)
+    if (typeof object.metricName !== "string" || object.metricName.length)
+     message.metricName = $String(object.metricName);
+   if (object.metricValue != null)
+    if (typeof object.metricValue === "object" ? object.metricValue.low || object.metricValue.high : $Number(object.metricValue) !== 0)
+     if ($util.Long)
+      message.metricValue = $util.Long.fromValue(object.metricValue, false);
+     else if (typeof object.metricValue === "string")
+      message.metricValue = $parseInt(object.metricValue, 10);
+     else if (typeof object.metricValue === "number")
+      message.metricValue = object.metricValue;
+     else if (typeof object.metricValue === "object")
+      message.metricValue = new $util.LongBits(object.metricValue.low >>> 0, object.metricValue.high >>> 0).toNumber();
+   if (object.metricValueFloat != null)
+    if (!$Object.is($Number(object.metricValueFloat), 0))
+     message.metricValueFloat = $Number(object.metricValueFloat);
+   return message;
+  };
+
+  MetricValue.toObject = function (message, options, _depth) {
+   if (!options)
+    options = {};
+   if (_depth === $undefined)
+    _depth = 0;
+   if (_depth > $util.recursionLimit)
+    throw $Error("max depth exceeded");
+   let object = {};
+   if (options.defaults) {
+    object.metricName = "";
+    if ($util.Long) {
+     let long = new $util.Long(0, 0, false);
+     object.metricValue = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
+    } else
+     object.metricValue = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+    object.metricValueFloat = 0;
+   }
+   if (message.metricName != null && $Object.hasOwnProperty.call(message, "metricName"))
+    object.metricName = message.metricName;
+   if (message.metricValue != null && $Object.hasOwnProperty.call(message, "metricValue"))
+    if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
+     object.metricValue = typeof message.metricValue === "number" ? $BigInt(message.metricValue) : $util.Long.fromBits(message.metricValue.low >>> 0, message.metricValue.high >>> 0, false).toBigInt();
+    else if (typeof message.metricValue === "number")
+     object.metricValue = options.longs === $String ? $String(message.metricValue) : message.metricValue;
+    else
+     object.metricValue = options.longs === $String ? $util.Long.prototype.toString.call(message.metricValue) : options.longs === $Number ? new $util.LongBits(message.metricValue.low >>> 0, message.metricValue.high >>> 0).toNumber() : message.metricValue;
+   if (message.metricValueFloat != null && $Object.hasOwnProperty.call(message, "metricValueFloat"))
+    object.metricValueFloat = options.json && !$isFinite(message.metricValueFloat) ? $String(message.metricValueFloat) : message.metricValueFloat;
+   return object;
+  };
+
+  MetricValue.prototype.toJSON = function() {
+   return MetricValue.toObject(this, $protobuf.util.toJSONOptions);
+  };
+
+  return MetricValue;
+ })();
+
+ return externalscaler;
+})();
 
 export const flowmesh = $root.flowmesh = (() => {
 
@@ -43372,429 +44453,443 @@ export {
   $root as default
 };
 
-const $0 = flowmesh.v1.Ack;
-const $1 = flowmesh.v1.AckRange;
-const $2 = flowmesh.v1.AdminChange;
-const $3 = flowmesh.v1.AssignedPartition;
-const $4 = flowmesh.v1.Assignment;
-const $5 = flowmesh.v1.Backoff;
-const $6 = flowmesh.v1.CancelJobRequest;
-const $7 = flowmesh.v1.CancelJobResponse;
-const $8 = flowmesh.v1.CancelRedriveRequest;
-const $9 = flowmesh.v1.Cause;
-const $10 = flowmesh.v1.ChildCounts;
-const $11 = flowmesh.v1.Cluster;
-const $12 = flowmesh.v1.CommitOffset;
-const $13 = flowmesh.v1.CommitRequest;
-const $14 = flowmesh.v1.CommitResponse;
-const $15 = flowmesh.v1.ConsumeCommit;
-const $16 = flowmesh.v1.ConsumeCommitted;
-const $17 = flowmesh.v1.ConsumeHeartbeat;
-const $18 = flowmesh.v1.ConsumeHello;
-const $19 = flowmesh.v1.ConsumeLeave;
-const $20 = flowmesh.v1.ConsumeRequest;
-const $21 = flowmesh.v1.ConsumeResponse;
-const $22 = flowmesh.v1.ConsumeRevoked;
-const $23 = flowmesh.v1.ConsumeWelcome;
-const $24 = flowmesh.v1.ConsumerGroupSpec;
-const $25 = flowmesh.v1.DeclareQueueRequest;
-const $26 = flowmesh.v1.DeclareQueueResponse;
-const $27 = flowmesh.v1.DeclareSchemaRequest;
-const $28 = flowmesh.v1.DeclareSchemaResponse;
-const $29 = flowmesh.v1.DeclareStreamRequest;
-const $30 = flowmesh.v1.DeclareStreamResponse;
-const $31 = flowmesh.v1.DeleteQueueRequest;
-const $32 = flowmesh.v1.DeleteQueueResponse;
-const $33 = flowmesh.v1.DeleteSchemaRequest;
-const $34 = flowmesh.v1.DeleteSchemaResponse;
-const $35 = flowmesh.v1.DeleteStreamRequest;
-const $36 = flowmesh.v1.DeleteStreamResponse;
-const $37 = flowmesh.v1.Delivery;
-const $38 = flowmesh.v1.Effect;
-const $39 = flowmesh.v1.EndSessionRequest;
-const $40 = flowmesh.v1.EndSessionResponse;
-const $41 = flowmesh.v1.EnqueueBatch;
-const $42 = flowmesh.v1.EnqueueBatchReply;
-const $43 = flowmesh.v1.EnqueueFlowRequest;
-const $44 = flowmesh.v1.EnqueueFlowResponse;
-const $45 = flowmesh.v1.EnqueueRequest;
-const $46 = flowmesh.v1.EnqueueResponse;
-const $47 = flowmesh.v1.EnqueuedJob;
-const $48 = flowmesh.v1.Envelope;
-const $49 = flowmesh.v1.Error;
-const $50 = flowmesh.v1.Extend;
-const $51 = flowmesh.v1.FieldChange;
-const $52 = flowmesh.v1.FlowChild;
-const $53 = flowmesh.v1.FlowNode;
-const $54 = flowmesh.v1.FlowParent;
-const $55 = flowmesh.v1.FollowRequest;
-const $56 = flowmesh.v1.GetClusterRequest;
-const $57 = flowmesh.v1.GetGroupRequest;
-const $58 = flowmesh.v1.GetJobRequest;
-const $59 = flowmesh.v1.GetQueueAtRequest;
-const $60 = flowmesh.v1.GetQueueRequest;
-const $61 = flowmesh.v1.GetRedriveRequest;
-const $62 = flowmesh.v1.GetScalingRequest;
-const $63 = flowmesh.v1.GetScalingResponse;
-const $64 = flowmesh.v1.GetSchemaRequest;
-const $65 = flowmesh.v1.GetStreamRequest;
-const $66 = flowmesh.v1.Group;
-const $67 = flowmesh.v1.GroupMember;
-const $68 = flowmesh.v1.GroupPartition;
-const $69 = flowmesh.v1.GroupSummary;
-const $70 = flowmesh.v1.HashDelete;
-const $71 = flowmesh.v1.HashField;
-const $72 = flowmesh.v1.HashGet;
-const $73 = flowmesh.v1.HashIncrement;
-const $74 = flowmesh.v1.HashScan;
-const $75 = flowmesh.v1.HashSet;
-const $76 = flowmesh.v1.Job;
-const $77 = flowmesh.v1.JobAttempt;
-const $78 = flowmesh.v1.JobCounters;
-const $79 = flowmesh.v1.JobHistoryResponse;
-const $80 = flowmesh.v1.JobLogLine;
-const $81 = flowmesh.v1.JobTransition;
-const $82 = flowmesh.v1.Keyspace;
-const $83 = flowmesh.v1.KeyspaceSpec;
-const $84 = flowmesh.v1.KvAsOf;
-const $85 = flowmesh.v1.KvChange;
-const $86 = flowmesh.v1.KvCheck;
-const $87 = flowmesh.v1.KvDelete;
-const $88 = flowmesh.v1.KvEntry;
-const $89 = flowmesh.v1.KvExpire;
-const $90 = flowmesh.v1.KvGet;
-const $91 = flowmesh.v1.KvIncrement;
-const $92 = flowmesh.v1.KvInspect;
-const $93 = flowmesh.v1.KvOp;
-const $94 = flowmesh.v1.KvRequest;
-const $95 = flowmesh.v1.KvResponse;
-const $96 = flowmesh.v1.KvResult;
-const $97 = flowmesh.v1.KvScan;
-const $98 = flowmesh.v1.KvSet;
-const $99 = flowmesh.v1.KvWatchRequest;
-const $100 = flowmesh.v1.KvWatchResponse;
-const $101 = flowmesh.v1.LeaseRequest;
-const $102 = flowmesh.v1.LeaseResponse;
-const $103 = flowmesh.v1.LeasedJob;
-const $104 = flowmesh.v1.ListChildrenRequest;
-const $105 = flowmesh.v1.ListChildrenResponse;
-const $106 = flowmesh.v1.ListEffectsRequest;
-const $107 = flowmesh.v1.ListEffectsResponse;
-const $108 = flowmesh.v1.ListFiguresRequest;
-const $109 = flowmesh.v1.ListFiguresResponse;
-const $110 = flowmesh.v1.ListGroupsRequest;
-const $111 = flowmesh.v1.ListGroupsResponse;
-const $112 = flowmesh.v1.ListJobsAtRequest;
-const $113 = flowmesh.v1.ListJobsAtResponse;
-const $114 = flowmesh.v1.ListJobsRequest;
-const $115 = flowmesh.v1.ListJobsResponse;
-const $116 = flowmesh.v1.ListKeyspacesRequest;
-const $117 = flowmesh.v1.ListKeyspacesResponse;
-const $118 = flowmesh.v1.ListQueuesRequest;
-const $119 = flowmesh.v1.ListQueuesResponse;
-const $120 = flowmesh.v1.ListSchemasRequest;
-const $121 = flowmesh.v1.ListSchemasResponse;
-const $122 = flowmesh.v1.ListStreamsRequest;
-const $123 = flowmesh.v1.ListStreamsResponse;
-const $124 = flowmesh.v1.Mutation;
-const $125 = flowmesh.v1.Nack;
-const $126 = flowmesh.v1.NewJob;
-const $127 = flowmesh.v1.NewRecord;
-const $128 = flowmesh.v1.Owner;
-const $129 = flowmesh.v1.PartitionFigures;
-const $130 = flowmesh.v1.PartitionOffset;
-const $131 = flowmesh.v1.PublishBatch;
-const $132 = flowmesh.v1.PublishBatchReply;
-const $133 = flowmesh.v1.PublishRequest;
-const $134 = flowmesh.v1.PublishResponse;
-const $135 = flowmesh.v1.PurgeRequest;
-const $136 = flowmesh.v1.PurgeResponse;
-const $137 = flowmesh.v1.Queue;
-const $138 = flowmesh.v1.QueueAt;
-const $139 = flowmesh.v1.QueueFigures;
-const $140 = flowmesh.v1.QueueLimits;
-const $141 = flowmesh.v1.QueueSpec;
-const $142 = flowmesh.v1.QueueSummary;
-const $143 = flowmesh.v1.Rate;
-const $144 = flowmesh.v1.ReadRequest;
-const $145 = flowmesh.v1.ReadResponse;
-const $146 = flowmesh.v1.Record;
-const $147 = flowmesh.v1.RecordChunk;
-const $148 = flowmesh.v1.RecordPlace;
-const $149 = flowmesh.v1.RedriveRequest;
-const $150 = flowmesh.v1.RedriveResponse;
-const $151 = flowmesh.v1.RedriveTask;
-const $152 = flowmesh.v1.RefusedRecord;
-const $153 = flowmesh.v1.ReleaseOwnerRequest;
-const $154 = flowmesh.v1.ReleaseOwnerResponse;
-const $155 = flowmesh.v1.RenewSessionRequest;
-const $156 = flowmesh.v1.RenewSessionResponse;
-const $157 = flowmesh.v1.ReportRequest;
-const $158 = flowmesh.v1.ReportResponse;
-const $159 = flowmesh.v1.Scaling;
-const $160 = flowmesh.v1.ScalingAdvice;
-const $161 = flowmesh.v1.ScalingSignals;
-const $162 = flowmesh.v1.Schedule;
-const $163 = flowmesh.v1.ScheduleState;
-const $164 = flowmesh.v1.Schema;
-const $165 = flowmesh.v1.SchemaRef;
-const $166 = flowmesh.v1.SchemaSpec;
-const $167 = flowmesh.v1.SchemaSummary;
-const $168 = flowmesh.v1.SchemaVersion;
-const $169 = flowmesh.v1.ScoredMember;
-const $170 = flowmesh.v1.SeekRequest;
-const $171 = flowmesh.v1.SeekResponse;
-const $172 = flowmesh.v1.SetAdd;
-const $173 = flowmesh.v1.SetContains;
-const $174 = flowmesh.v1.SetDrainingRequest;
-const $175 = flowmesh.v1.SetDrainingResponse;
-const $176 = flowmesh.v1.SetPausedRequest;
-const $177 = flowmesh.v1.SetPausedResponse;
-const $178 = flowmesh.v1.SetRemove;
-const $179 = flowmesh.v1.SetScan;
-const $180 = flowmesh.v1.SettleRequest;
-const $181 = flowmesh.v1.SettleResponse;
-const $182 = flowmesh.v1.Settlement;
-const $183 = flowmesh.v1.ShardFigures;
-const $184 = flowmesh.v1.SortedSetAdd;
-const $185 = flowmesh.v1.SortedSetIncrement;
-const $186 = flowmesh.v1.SortedSetRange;
-const $187 = flowmesh.v1.SortedSetRemove;
-const $188 = flowmesh.v1.SortedSetScore;
-const $189 = flowmesh.v1.StartRedriveRequest;
-const $190 = flowmesh.v1.Stream;
-const $191 = flowmesh.v1.StreamSpec;
-const $192 = flowmesh.v1.StreamSummary;
-const $193 = flowmesh.v1.TransactionOp;
-const $194 = flowmesh.v1.TransactionRequest;
-const $195 = flowmesh.v1.TransactionResponse;
-const $196 = flowmesh.v1.TransactionResult;
-const $197 = flowmesh.v1.WatchAdminRequest;
-const $198 = flowmesh.v1.WatchAdminResponse;
-const $199 = flowmesh.v1.Window;
-const $200 = flowmesh.v1.WorkExtend;
-const $201 = flowmesh.v1.WorkHello;
-const $202 = flowmesh.v1.WorkLost;
-const $203 = flowmesh.v1.WorkNack;
-const $204 = flowmesh.v1.WorkRequest;
-const $205 = flowmesh.v1.WorkResponse;
-const $206 = flowmesh.v1.WorkResult;
-const $207 = flowmesh.v1.WorkSettle;
-const $208 = flowmesh.v1.WorkSettled;
-const $209 = flowmesh.v1.WorkWelcome;
-const $210 = flowmesh.v1.WorkerFigures;
-const $211 = flowmesh.v1.Durability;
+const $0 = externalscaler.GetMetricSpecResponse;
+const $1 = externalscaler.GetMetricsRequest;
+const $2 = externalscaler.GetMetricsResponse;
+const $3 = externalscaler.IsActiveResponse;
+const $4 = externalscaler.MetricSpec;
+const $5 = externalscaler.MetricValue;
+const $6 = externalscaler.ScaledObjectRef;
+const $7 = flowmesh.v1.Ack;
+const $8 = flowmesh.v1.AckRange;
+const $9 = flowmesh.v1.AdminChange;
+const $10 = flowmesh.v1.AssignedPartition;
+const $11 = flowmesh.v1.Assignment;
+const $12 = flowmesh.v1.Backoff;
+const $13 = flowmesh.v1.CancelJobRequest;
+const $14 = flowmesh.v1.CancelJobResponse;
+const $15 = flowmesh.v1.CancelRedriveRequest;
+const $16 = flowmesh.v1.Cause;
+const $17 = flowmesh.v1.ChildCounts;
+const $18 = flowmesh.v1.Cluster;
+const $19 = flowmesh.v1.CommitOffset;
+const $20 = flowmesh.v1.CommitRequest;
+const $21 = flowmesh.v1.CommitResponse;
+const $22 = flowmesh.v1.ConsumeCommit;
+const $23 = flowmesh.v1.ConsumeCommitted;
+const $24 = flowmesh.v1.ConsumeHeartbeat;
+const $25 = flowmesh.v1.ConsumeHello;
+const $26 = flowmesh.v1.ConsumeLeave;
+const $27 = flowmesh.v1.ConsumeRequest;
+const $28 = flowmesh.v1.ConsumeResponse;
+const $29 = flowmesh.v1.ConsumeRevoked;
+const $30 = flowmesh.v1.ConsumeWelcome;
+const $31 = flowmesh.v1.ConsumerGroupSpec;
+const $32 = flowmesh.v1.DeclareQueueRequest;
+const $33 = flowmesh.v1.DeclareQueueResponse;
+const $34 = flowmesh.v1.DeclareSchemaRequest;
+const $35 = flowmesh.v1.DeclareSchemaResponse;
+const $36 = flowmesh.v1.DeclareStreamRequest;
+const $37 = flowmesh.v1.DeclareStreamResponse;
+const $38 = flowmesh.v1.DeleteQueueRequest;
+const $39 = flowmesh.v1.DeleteQueueResponse;
+const $40 = flowmesh.v1.DeleteSchemaRequest;
+const $41 = flowmesh.v1.DeleteSchemaResponse;
+const $42 = flowmesh.v1.DeleteStreamRequest;
+const $43 = flowmesh.v1.DeleteStreamResponse;
+const $44 = flowmesh.v1.Delivery;
+const $45 = flowmesh.v1.Effect;
+const $46 = flowmesh.v1.EndSessionRequest;
+const $47 = flowmesh.v1.EndSessionResponse;
+const $48 = flowmesh.v1.EnqueueBatch;
+const $49 = flowmesh.v1.EnqueueBatchReply;
+const $50 = flowmesh.v1.EnqueueFlowRequest;
+const $51 = flowmesh.v1.EnqueueFlowResponse;
+const $52 = flowmesh.v1.EnqueueRequest;
+const $53 = flowmesh.v1.EnqueueResponse;
+const $54 = flowmesh.v1.EnqueuedJob;
+const $55 = flowmesh.v1.Envelope;
+const $56 = flowmesh.v1.Error;
+const $57 = flowmesh.v1.Extend;
+const $58 = flowmesh.v1.FieldChange;
+const $59 = flowmesh.v1.FlowChild;
+const $60 = flowmesh.v1.FlowNode;
+const $61 = flowmesh.v1.FlowParent;
+const $62 = flowmesh.v1.FollowRequest;
+const $63 = flowmesh.v1.GetClusterRequest;
+const $64 = flowmesh.v1.GetGroupRequest;
+const $65 = flowmesh.v1.GetJobRequest;
+const $66 = flowmesh.v1.GetQueueAtRequest;
+const $67 = flowmesh.v1.GetQueueRequest;
+const $68 = flowmesh.v1.GetRedriveRequest;
+const $69 = flowmesh.v1.GetScalingRequest;
+const $70 = flowmesh.v1.GetScalingResponse;
+const $71 = flowmesh.v1.GetSchemaRequest;
+const $72 = flowmesh.v1.GetStreamRequest;
+const $73 = flowmesh.v1.Group;
+const $74 = flowmesh.v1.GroupMember;
+const $75 = flowmesh.v1.GroupPartition;
+const $76 = flowmesh.v1.GroupSummary;
+const $77 = flowmesh.v1.HashDelete;
+const $78 = flowmesh.v1.HashField;
+const $79 = flowmesh.v1.HashGet;
+const $80 = flowmesh.v1.HashIncrement;
+const $81 = flowmesh.v1.HashScan;
+const $82 = flowmesh.v1.HashSet;
+const $83 = flowmesh.v1.Job;
+const $84 = flowmesh.v1.JobAttempt;
+const $85 = flowmesh.v1.JobCounters;
+const $86 = flowmesh.v1.JobHistoryResponse;
+const $87 = flowmesh.v1.JobLogLine;
+const $88 = flowmesh.v1.JobTransition;
+const $89 = flowmesh.v1.Keyspace;
+const $90 = flowmesh.v1.KeyspaceSpec;
+const $91 = flowmesh.v1.KvAsOf;
+const $92 = flowmesh.v1.KvChange;
+const $93 = flowmesh.v1.KvCheck;
+const $94 = flowmesh.v1.KvDelete;
+const $95 = flowmesh.v1.KvEntry;
+const $96 = flowmesh.v1.KvExpire;
+const $97 = flowmesh.v1.KvGet;
+const $98 = flowmesh.v1.KvIncrement;
+const $99 = flowmesh.v1.KvInspect;
+const $100 = flowmesh.v1.KvOp;
+const $101 = flowmesh.v1.KvRequest;
+const $102 = flowmesh.v1.KvResponse;
+const $103 = flowmesh.v1.KvResult;
+const $104 = flowmesh.v1.KvScan;
+const $105 = flowmesh.v1.KvSet;
+const $106 = flowmesh.v1.KvWatchRequest;
+const $107 = flowmesh.v1.KvWatchResponse;
+const $108 = flowmesh.v1.LeaseRequest;
+const $109 = flowmesh.v1.LeaseResponse;
+const $110 = flowmesh.v1.LeasedJob;
+const $111 = flowmesh.v1.ListChildrenRequest;
+const $112 = flowmesh.v1.ListChildrenResponse;
+const $113 = flowmesh.v1.ListEffectsRequest;
+const $114 = flowmesh.v1.ListEffectsResponse;
+const $115 = flowmesh.v1.ListFiguresRequest;
+const $116 = flowmesh.v1.ListFiguresResponse;
+const $117 = flowmesh.v1.ListGroupsRequest;
+const $118 = flowmesh.v1.ListGroupsResponse;
+const $119 = flowmesh.v1.ListJobsAtRequest;
+const $120 = flowmesh.v1.ListJobsAtResponse;
+const $121 = flowmesh.v1.ListJobsRequest;
+const $122 = flowmesh.v1.ListJobsResponse;
+const $123 = flowmesh.v1.ListKeyspacesRequest;
+const $124 = flowmesh.v1.ListKeyspacesResponse;
+const $125 = flowmesh.v1.ListQueuesRequest;
+const $126 = flowmesh.v1.ListQueuesResponse;
+const $127 = flowmesh.v1.ListSchemasRequest;
+const $128 = flowmesh.v1.ListSchemasResponse;
+const $129 = flowmesh.v1.ListStreamsRequest;
+const $130 = flowmesh.v1.ListStreamsResponse;
+const $131 = flowmesh.v1.Mutation;
+const $132 = flowmesh.v1.Nack;
+const $133 = flowmesh.v1.NewJob;
+const $134 = flowmesh.v1.NewRecord;
+const $135 = flowmesh.v1.Owner;
+const $136 = flowmesh.v1.PartitionFigures;
+const $137 = flowmesh.v1.PartitionOffset;
+const $138 = flowmesh.v1.PublishBatch;
+const $139 = flowmesh.v1.PublishBatchReply;
+const $140 = flowmesh.v1.PublishRequest;
+const $141 = flowmesh.v1.PublishResponse;
+const $142 = flowmesh.v1.PurgeRequest;
+const $143 = flowmesh.v1.PurgeResponse;
+const $144 = flowmesh.v1.Queue;
+const $145 = flowmesh.v1.QueueAt;
+const $146 = flowmesh.v1.QueueFigures;
+const $147 = flowmesh.v1.QueueLimits;
+const $148 = flowmesh.v1.QueueSpec;
+const $149 = flowmesh.v1.QueueSummary;
+const $150 = flowmesh.v1.Rate;
+const $151 = flowmesh.v1.ReadRequest;
+const $152 = flowmesh.v1.ReadResponse;
+const $153 = flowmesh.v1.Record;
+const $154 = flowmesh.v1.RecordChunk;
+const $155 = flowmesh.v1.RecordPlace;
+const $156 = flowmesh.v1.RedriveRequest;
+const $157 = flowmesh.v1.RedriveResponse;
+const $158 = flowmesh.v1.RedriveTask;
+const $159 = flowmesh.v1.RefusedRecord;
+const $160 = flowmesh.v1.ReleaseOwnerRequest;
+const $161 = flowmesh.v1.ReleaseOwnerResponse;
+const $162 = flowmesh.v1.RenewSessionRequest;
+const $163 = flowmesh.v1.RenewSessionResponse;
+const $164 = flowmesh.v1.ReportRequest;
+const $165 = flowmesh.v1.ReportResponse;
+const $166 = flowmesh.v1.Scaling;
+const $167 = flowmesh.v1.ScalingAdvice;
+const $168 = flowmesh.v1.ScalingSignals;
+const $169 = flowmesh.v1.Schedule;
+const $170 = flowmesh.v1.ScheduleState;
+const $171 = flowmesh.v1.Schema;
+const $172 = flowmesh.v1.SchemaRef;
+const $173 = flowmesh.v1.SchemaSpec;
+const $174 = flowmesh.v1.SchemaSummary;
+const $175 = flowmesh.v1.SchemaVersion;
+const $176 = flowmesh.v1.ScoredMember;
+const $177 = flowmesh.v1.SeekRequest;
+const $178 = flowmesh.v1.SeekResponse;
+const $179 = flowmesh.v1.SetAdd;
+const $180 = flowmesh.v1.SetContains;
+const $181 = flowmesh.v1.SetDrainingRequest;
+const $182 = flowmesh.v1.SetDrainingResponse;
+const $183 = flowmesh.v1.SetPausedRequest;
+const $184 = flowmesh.v1.SetPausedResponse;
+const $185 = flowmesh.v1.SetRemove;
+const $186 = flowmesh.v1.SetScan;
+const $187 = flowmesh.v1.SettleRequest;
+const $188 = flowmesh.v1.SettleResponse;
+const $189 = flowmesh.v1.Settlement;
+const $190 = flowmesh.v1.ShardFigures;
+const $191 = flowmesh.v1.SortedSetAdd;
+const $192 = flowmesh.v1.SortedSetIncrement;
+const $193 = flowmesh.v1.SortedSetRange;
+const $194 = flowmesh.v1.SortedSetRemove;
+const $195 = flowmesh.v1.SortedSetScore;
+const $196 = flowmesh.v1.StartRedriveRequest;
+const $197 = flowmesh.v1.Stream;
+const $198 = flowmesh.v1.StreamSpec;
+const $199 = flowmesh.v1.StreamSummary;
+const $200 = flowmesh.v1.TransactionOp;
+const $201 = flowmesh.v1.TransactionRequest;
+const $202 = flowmesh.v1.TransactionResponse;
+const $203 = flowmesh.v1.TransactionResult;
+const $204 = flowmesh.v1.WatchAdminRequest;
+const $205 = flowmesh.v1.WatchAdminResponse;
+const $206 = flowmesh.v1.Window;
+const $207 = flowmesh.v1.WorkExtend;
+const $208 = flowmesh.v1.WorkHello;
+const $209 = flowmesh.v1.WorkLost;
+const $210 = flowmesh.v1.WorkNack;
+const $211 = flowmesh.v1.WorkRequest;
+const $212 = flowmesh.v1.WorkResponse;
+const $213 = flowmesh.v1.WorkResult;
+const $214 = flowmesh.v1.WorkSettle;
+const $215 = flowmesh.v1.WorkSettled;
+const $216 = flowmesh.v1.WorkWelcome;
+const $217 = flowmesh.v1.WorkerFigures;
+const $218 = flowmesh.v1.Durability;
 export {
-  $0 as Ack,
-  $1 as AckRange,
-  $2 as AdminChange,
-  $3 as AssignedPartition,
-  $4 as Assignment,
-  $5 as Backoff,
-  $6 as CancelJobRequest,
-  $7 as CancelJobResponse,
-  $8 as CancelRedriveRequest,
-  $9 as Cause,
-  $10 as ChildCounts,
-  $11 as Cluster,
-  $12 as CommitOffset,
-  $13 as CommitRequest,
-  $14 as CommitResponse,
-  $15 as ConsumeCommit,
-  $16 as ConsumeCommitted,
-  $17 as ConsumeHeartbeat,
-  $18 as ConsumeHello,
-  $19 as ConsumeLeave,
-  $20 as ConsumeRequest,
-  $21 as ConsumeResponse,
-  $22 as ConsumeRevoked,
-  $23 as ConsumeWelcome,
-  $24 as ConsumerGroupSpec,
-  $25 as DeclareQueueRequest,
-  $26 as DeclareQueueResponse,
-  $27 as DeclareSchemaRequest,
-  $28 as DeclareSchemaResponse,
-  $29 as DeclareStreamRequest,
-  $30 as DeclareStreamResponse,
-  $31 as DeleteQueueRequest,
-  $32 as DeleteQueueResponse,
-  $33 as DeleteSchemaRequest,
-  $34 as DeleteSchemaResponse,
-  $35 as DeleteStreamRequest,
-  $36 as DeleteStreamResponse,
-  $37 as Delivery,
-  $38 as Effect,
-  $39 as EndSessionRequest,
-  $40 as EndSessionResponse,
-  $41 as EnqueueBatch,
-  $42 as EnqueueBatchReply,
-  $43 as EnqueueFlowRequest,
-  $44 as EnqueueFlowResponse,
-  $45 as EnqueueRequest,
-  $46 as EnqueueResponse,
-  $47 as EnqueuedJob,
-  $48 as Envelope,
-  $49 as Error,
-  $50 as Extend,
-  $51 as FieldChange,
-  $52 as FlowChild,
-  $53 as FlowNode,
-  $54 as FlowParent,
-  $55 as FollowRequest,
-  $56 as GetClusterRequest,
-  $57 as GetGroupRequest,
-  $58 as GetJobRequest,
-  $59 as GetQueueAtRequest,
-  $60 as GetQueueRequest,
-  $61 as GetRedriveRequest,
-  $62 as GetScalingRequest,
-  $63 as GetScalingResponse,
-  $64 as GetSchemaRequest,
-  $65 as GetStreamRequest,
-  $66 as Group,
-  $67 as GroupMember,
-  $68 as GroupPartition,
-  $69 as GroupSummary,
-  $70 as HashDelete,
-  $71 as HashField,
-  $72 as HashGet,
-  $73 as HashIncrement,
-  $74 as HashScan,
-  $75 as HashSet,
-  $76 as Job,
-  $77 as JobAttempt,
-  $78 as JobCounters,
-  $79 as JobHistoryResponse,
-  $80 as JobLogLine,
-  $81 as JobTransition,
-  $82 as Keyspace,
-  $83 as KeyspaceSpec,
-  $84 as KvAsOf,
-  $85 as KvChange,
-  $86 as KvCheck,
-  $87 as KvDelete,
-  $88 as KvEntry,
-  $89 as KvExpire,
-  $90 as KvGet,
-  $91 as KvIncrement,
-  $92 as KvInspect,
-  $93 as KvOp,
-  $94 as KvRequest,
-  $95 as KvResponse,
-  $96 as KvResult,
-  $97 as KvScan,
-  $98 as KvSet,
-  $99 as KvWatchRequest,
-  $100 as KvWatchResponse,
-  $101 as LeaseRequest,
-  $102 as LeaseResponse,
-  $103 as LeasedJob,
-  $104 as ListChildrenRequest,
-  $105 as ListChildrenResponse,
-  $106 as ListEffectsRequest,
-  $107 as ListEffectsResponse,
-  $108 as ListFiguresRequest,
-  $109 as ListFiguresResponse,
-  $110 as ListGroupsRequest,
-  $111 as ListGroupsResponse,
-  $112 as ListJobsAtRequest,
-  $113 as ListJobsAtResponse,
-  $114 as ListJobsRequest,
-  $115 as ListJobsResponse,
-  $116 as ListKeyspacesRequest,
-  $117 as ListKeyspacesResponse,
-  $118 as ListQueuesRequest,
-  $119 as ListQueuesResponse,
-  $120 as ListSchemasRequest,
-  $121 as ListSchemasResponse,
-  $122 as ListStreamsRequest,
-  $123 as ListStreamsResponse,
-  $124 as Mutation,
-  $125 as Nack,
-  $126 as NewJob,
-  $127 as NewRecord,
-  $128 as Owner,
-  $129 as PartitionFigures,
-  $130 as PartitionOffset,
-  $131 as PublishBatch,
-  $132 as PublishBatchReply,
-  $133 as PublishRequest,
-  $134 as PublishResponse,
-  $135 as PurgeRequest,
-  $136 as PurgeResponse,
-  $137 as Queue,
-  $138 as QueueAt,
-  $139 as QueueFigures,
-  $140 as QueueLimits,
-  $141 as QueueSpec,
-  $142 as QueueSummary,
-  $143 as Rate,
-  $144 as ReadRequest,
-  $145 as ReadResponse,
-  $146 as Record,
-  $147 as RecordChunk,
-  $148 as RecordPlace,
-  $149 as RedriveRequest,
-  $150 as RedriveResponse,
-  $151 as RedriveTask,
-  $152 as RefusedRecord,
-  $153 as ReleaseOwnerRequest,
-  $154 as ReleaseOwnerResponse,
-  $155 as RenewSessionRequest,
-  $156 as RenewSessionResponse,
-  $157 as ReportRequest,
-  $158 as ReportResponse,
-  $159 as Scaling,
-  $160 as ScalingAdvice,
-  $161 as ScalingSignals,
-  $162 as Schedule,
-  $163 as ScheduleState,
-  $164 as Schema,
-  $165 as SchemaRef,
-  $166 as SchemaSpec,
-  $167 as SchemaSummary,
-  $168 as SchemaVersion,
-  $169 as ScoredMember,
-  $170 as SeekRequest,
-  $171 as SeekResponse,
-  $172 as SetAdd,
-  $173 as SetContains,
-  $174 as SetDrainingRequest,
-  $175 as SetDrainingResponse,
-  $176 as SetPausedRequest,
-  $177 as SetPausedResponse,
-  $178 as SetRemove,
-  $179 as SetScan,
-  $180 as SettleRequest,
-  $181 as SettleResponse,
-  $182 as Settlement,
-  $183 as ShardFigures,
-  $184 as SortedSetAdd,
-  $185 as SortedSetIncrement,
-  $186 as SortedSetRange,
-  $187 as SortedSetRemove,
-  $188 as SortedSetScore,
-  $189 as StartRedriveRequest,
-  $190 as Stream,
-  $191 as StreamSpec,
-  $192 as StreamSummary,
-  $193 as TransactionOp,
-  $194 as TransactionRequest,
-  $195 as TransactionResponse,
-  $196 as TransactionResult,
-  $197 as WatchAdminRequest,
-  $198 as WatchAdminResponse,
-  $199 as Window,
-  $200 as WorkExtend,
-  $201 as WorkHello,
-  $202 as WorkLost,
-  $203 as WorkNack,
-  $204 as WorkRequest,
-  $205 as WorkResponse,
-  $206 as WorkResult,
-  $207 as WorkSettle,
-  $208 as WorkSettled,
-  $209 as WorkWelcome,
-  $210 as WorkerFigures,
-  $211 as Durability,
+  $0 as GetMetricSpecResponse,
+  $1 as GetMetricsRequest,
+  $2 as GetMetricsResponse,
+  $3 as IsActiveResponse,
+  $4 as MetricSpec,
+  $5 as MetricValue,
+  $6 as ScaledObjectRef,
+  $7 as Ack,
+  $8 as AckRange,
+  $9 as AdminChange,
+  $10 as AssignedPartition,
+  $11 as Assignment,
+  $12 as Backoff,
+  $13 as CancelJobRequest,
+  $14 as CancelJobResponse,
+  $15 as CancelRedriveRequest,
+  $16 as Cause,
+  $17 as ChildCounts,
+  $18 as Cluster,
+  $19 as CommitOffset,
+  $20 as CommitRequest,
+  $21 as CommitResponse,
+  $22 as ConsumeCommit,
+  $23 as ConsumeCommitted,
+  $24 as ConsumeHeartbeat,
+  $25 as ConsumeHello,
+  $26 as ConsumeLeave,
+  $27 as ConsumeRequest,
+  $28 as ConsumeResponse,
+  $29 as ConsumeRevoked,
+  $30 as ConsumeWelcome,
+  $31 as ConsumerGroupSpec,
+  $32 as DeclareQueueRequest,
+  $33 as DeclareQueueResponse,
+  $34 as DeclareSchemaRequest,
+  $35 as DeclareSchemaResponse,
+  $36 as DeclareStreamRequest,
+  $37 as DeclareStreamResponse,
+  $38 as DeleteQueueRequest,
+  $39 as DeleteQueueResponse,
+  $40 as DeleteSchemaRequest,
+  $41 as DeleteSchemaResponse,
+  $42 as DeleteStreamRequest,
+  $43 as DeleteStreamResponse,
+  $44 as Delivery,
+  $45 as Effect,
+  $46 as EndSessionRequest,
+  $47 as EndSessionResponse,
+  $48 as EnqueueBatch,
+  $49 as EnqueueBatchReply,
+  $50 as EnqueueFlowRequest,
+  $51 as EnqueueFlowResponse,
+  $52 as EnqueueRequest,
+  $53 as EnqueueResponse,
+  $54 as EnqueuedJob,
+  $55 as Envelope,
+  $56 as Error,
+  $57 as Extend,
+  $58 as FieldChange,
+  $59 as FlowChild,
+  $60 as FlowNode,
+  $61 as FlowParent,
+  $62 as FollowRequest,
+  $63 as GetClusterRequest,
+  $64 as GetGroupRequest,
+  $65 as GetJobRequest,
+  $66 as GetQueueAtRequest,
+  $67 as GetQueueRequest,
+  $68 as GetRedriveRequest,
+  $69 as GetScalingRequest,
+  $70 as GetScalingResponse,
+  $71 as GetSchemaRequest,
+  $72 as GetStreamRequest,
+  $73 as Group,
+  $74 as GroupMember,
+  $75 as GroupPartition,
+  $76 as GroupSummary,
+  $77 as HashDelete,
+  $78 as HashField,
+  $79 as HashGet,
+  $80 as HashIncrement,
+  $81 as HashScan,
+  $82 as HashSet,
+  $83 as Job,
+  $84 as JobAttempt,
+  $85 as JobCounters,
+  $86 as JobHistoryResponse,
+  $87 as JobLogLine,
+  $88 as JobTransition,
+  $89 as Keyspace,
+  $90 as KeyspaceSpec,
+  $91 as KvAsOf,
+  $92 as KvChange,
+  $93 as KvCheck,
+  $94 as KvDelete,
+  $95 as KvEntry,
+  $96 as KvExpire,
+  $97 as KvGet,
+  $98 as KvIncrement,
+  $99 as KvInspect,
+  $100 as KvOp,
+  $101 as KvRequest,
+  $102 as KvResponse,
+  $103 as KvResult,
+  $104 as KvScan,
+  $105 as KvSet,
+  $106 as KvWatchRequest,
+  $107 as KvWatchResponse,
+  $108 as LeaseRequest,
+  $109 as LeaseResponse,
+  $110 as LeasedJob,
+  $111 as ListChildrenRequest,
+  $112 as ListChildrenResponse,
+  $113 as ListEffectsRequest,
+  $114 as ListEffectsResponse,
+  $115 as ListFiguresRequest,
+  $116 as ListFiguresResponse,
+  $117 as ListGroupsRequest,
+  $118 as ListGroupsResponse,
+  $119 as ListJobsAtRequest,
+  $120 as ListJobsAtResponse,
+  $121 as ListJobsRequest,
+  $122 as ListJobsResponse,
+  $123 as ListKeyspacesRequest,
+  $124 as ListKeyspacesResponse,
+  $125 as ListQueuesRequest,
+  $126 as ListQueuesResponse,
+  $127 as ListSchemasRequest,
+  $128 as ListSchemasResponse,
+  $129 as ListStreamsRequest,
+  $130 as ListStreamsResponse,
+  $131 as Mutation,
+  $132 as Nack,
+  $133 as NewJob,
+  $134 as NewRecord,
+  $135 as Owner,
+  $136 as PartitionFigures,
+  $137 as PartitionOffset,
+  $138 as PublishBatch,
+  $139 as PublishBatchReply,
+  $140 as PublishRequest,
+  $141 as PublishResponse,
+  $142 as PurgeRequest,
+  $143 as PurgeResponse,
+  $144 as Queue,
+  $145 as QueueAt,
+  $146 as QueueFigures,
+  $147 as QueueLimits,
+  $148 as QueueSpec,
+  $149 as QueueSummary,
+  $150 as Rate,
+  $151 as ReadRequest,
+  $152 as ReadResponse,
+  $153 as Record,
+  $154 as RecordChunk,
+  $155 as RecordPlace,
+  $156 as RedriveRequest,
+  $157 as RedriveResponse,
+  $158 as RedriveTask,
+  $159 as RefusedRecord,
+  $160 as ReleaseOwnerRequest,
+  $161 as ReleaseOwnerResponse,
+  $162 as RenewSessionRequest,
+  $163 as RenewSessionResponse,
+  $164 as ReportRequest,
+  $165 as ReportResponse,
+  $166 as Scaling,
+  $167 as ScalingAdvice,
+  $168 as ScalingSignals,
+  $169 as Schedule,
+  $170 as ScheduleState,
+  $171 as Schema,
+  $172 as SchemaRef,
+  $173 as SchemaSpec,
+  $174 as SchemaSummary,
+  $175 as SchemaVersion,
+  $176 as ScoredMember,
+  $177 as SeekRequest,
+  $178 as SeekResponse,
+  $179 as SetAdd,
+  $180 as SetContains,
+  $181 as SetDrainingRequest,
+  $182 as SetDrainingResponse,
+  $183 as SetPausedRequest,
+  $184 as SetPausedResponse,
+  $185 as SetRemove,
+  $186 as SetScan,
+  $187 as SettleRequest,
+  $188 as SettleResponse,
+  $189 as Settlement,
+  $190 as ShardFigures,
+  $191 as SortedSetAdd,
+  $192 as SortedSetIncrement,
+  $193 as SortedSetRange,
+  $194 as SortedSetRemove,
+  $195 as SortedSetScore,
+  $196 as StartRedriveRequest,
+  $197 as Stream,
+  $198 as StreamSpec,
+  $199 as StreamSummary,
+  $200 as TransactionOp,
+  $201 as TransactionRequest,
+  $202 as TransactionResponse,
+  $203 as TransactionResult,
+  $204 as WatchAdminRequest,
+  $205 as WatchAdminResponse,
+  $206 as Window,
+  $207 as WorkExtend,
+  $208 as WorkHello,
+  $209 as WorkLost,
+  $210 as WorkNack,
+  $211 as WorkRequest,
+  $212 as WorkResponse,
+  $213 as WorkResult,
+  $214 as WorkSettle,
+  $215 as WorkSettled,
+  $216 as WorkWelcome,
+  $217 as WorkerFigures,
+  $218 as Durability,
 };

@@ -65,6 +65,12 @@ import type {
   GetGroupRequestInput,
   GetJobRequest,
   GetJobRequestInput,
+  GetMetricSpecResponse,
+  GetMetricSpecResponseInput,
+  GetMetricsRequest,
+  GetMetricsRequestInput,
+  GetMetricsResponse,
+  GetMetricsResponseInput,
   GetQueueAtRequest,
   GetQueueAtRequestInput,
   GetQueueRequest,
@@ -81,6 +87,8 @@ import type {
   GetStreamRequestInput,
   Group,
   GroupInput,
+  IsActiveResponse,
+  IsActiveResponseInput,
   Job,
   JobInput,
   JobHistoryResponse,
@@ -183,6 +191,8 @@ import type {
   ReportRequestInput,
   ReportResponse,
   ReportResponseInput,
+  ScaledObjectRef,
+  ScaledObjectRefInput,
   Schema,
   SchemaInput,
   SchemaSpec,
@@ -264,6 +274,37 @@ export type BidiStreamingClient<Request, Response> = {
   (options?: grpc.CallOptions): grpc.ClientDuplexStream<Request, Response>;
   (metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<Request, Response>;
 };
+
+export type ExternalScalerHandlers = {
+  /** Whether one worker at least has something to do. KEDA decides between none and one by it. */
+  isActive: grpc.handleUnaryCall<ScaledObjectRef, IsActiveResponseInput>;
+  /** The same: now, and whenever it changes. Of `external-push`; KEDA acts on true at once, and on false by polling. */
+  streamIsActive: grpc.handleServerStreamingCall<ScaledObjectRef, IsActiveResponseInput>;
+  /** What one worker stands for. */
+  getMetricSpec: grpc.handleUnaryCall<ScaledObjectRef, GetMetricSpecResponseInput>;
+  getMetrics: grpc.handleUnaryCall<GetMetricsRequest, GetMetricsResponseInput>;
+  /** The same as GetMetricSpec: now, and whenever it changes. Of `external-push`, since KEDA 2.21. */
+  streamMetricSpec: grpc.handleServerStreamingCall<ScaledObjectRef, GetMetricSpecResponseInput>;
+};
+export const ExternalScalerService: {
+  readonly isActive: CallDefinition<ScaledObjectRef, IsActiveResponseInput, ScaledObjectRefInput, IsActiveResponse>;
+  readonly streamIsActive: CallDefinition<ScaledObjectRef, IsActiveResponseInput, ScaledObjectRefInput, IsActiveResponse>;
+  readonly getMetricSpec: CallDefinition<ScaledObjectRef, GetMetricSpecResponseInput, ScaledObjectRefInput, GetMetricSpecResponse>;
+  readonly getMetrics: CallDefinition<GetMetricsRequest, GetMetricsResponseInput, GetMetricsRequestInput, GetMetricsResponse>;
+  readonly streamMetricSpec: CallDefinition<ScaledObjectRef, GetMetricSpecResponseInput, ScaledObjectRefInput, GetMetricSpecResponse>;
+};
+export interface ExternalScalerClient extends grpc.Client {
+  /** Whether one worker at least has something to do. KEDA decides between none and one by it. */
+  isActive: UnaryClient<ScaledObjectRefInput, IsActiveResponse>;
+  /** The same: now, and whenever it changes. Of `external-push`; KEDA acts on true at once, and on false by polling. */
+  streamIsActive: ServerStreamingClient<ScaledObjectRefInput, IsActiveResponse>;
+  /** What one worker stands for. */
+  getMetricSpec: UnaryClient<ScaledObjectRefInput, GetMetricSpecResponse>;
+  getMetrics: UnaryClient<GetMetricsRequestInput, GetMetricsResponse>;
+  /** The same as GetMetricSpec: now, and whenever it changes. Of `external-push`, since KEDA 2.21. */
+  streamMetricSpec: ServerStreamingClient<ScaledObjectRefInput, GetMetricSpecResponse>;
+}
+export const ExternalScalerClient: ClientConstructor<ExternalScalerClient>;
 
 export type AdminHandlers = {
   /** Creates or changes a queue. Idempotent. */
@@ -590,6 +631,7 @@ export const TransactionsClient: ClientConstructor<TransactionsClient>;
 
 /** Every service by its full name. */
 export const services: {
+  readonly 'externalscaler.ExternalScaler': typeof ExternalScalerService;
   readonly 'flowmesh.v1.Admin': typeof AdminService;
   readonly 'flowmesh.v1.History': typeof HistoryService;
   readonly 'flowmesh.v1.Kv': typeof KvService;

@@ -35,6 +35,9 @@ const FollowRequest = { serialize: (message) => pb.FollowRequest.encode(message)
 const GetClusterRequest = { serialize: (message) => pb.GetClusterRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetClusterRequest.decode(bytes) };
 const GetGroupRequest = { serialize: (message) => pb.GetGroupRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetGroupRequest.decode(bytes) };
 const GetJobRequest = { serialize: (message) => pb.GetJobRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetJobRequest.decode(bytes) };
+const GetMetricSpecResponse = { serialize: (message) => pb.GetMetricSpecResponse.encode(message).finish(true), deserialize: (bytes) => pb.GetMetricSpecResponse.decode(bytes) };
+const GetMetricsRequest = { serialize: (message) => pb.GetMetricsRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetMetricsRequest.decode(bytes) };
+const GetMetricsResponse = { serialize: (message) => pb.GetMetricsResponse.encode(message).finish(true), deserialize: (bytes) => pb.GetMetricsResponse.decode(bytes) };
 const GetQueueAtRequest = { serialize: (message) => pb.GetQueueAtRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueAtRequest.decode(bytes) };
 const GetQueueRequest = { serialize: (message) => pb.GetQueueRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetQueueRequest.decode(bytes) };
 const GetRedriveRequest = { serialize: (message) => pb.GetRedriveRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetRedriveRequest.decode(bytes) };
@@ -43,6 +46,7 @@ const GetScalingResponse = { serialize: (message) => pb.GetScalingResponse.encod
 const GetSchemaRequest = { serialize: (message) => pb.GetSchemaRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetSchemaRequest.decode(bytes) };
 const GetStreamRequest = { serialize: (message) => pb.GetStreamRequest.encode(message).finish(true), deserialize: (bytes) => pb.GetStreamRequest.decode(bytes) };
 const Group = { serialize: (message) => pb.Group.encode(message).finish(true), deserialize: (bytes) => pb.Group.decode(bytes) };
+const IsActiveResponse = { serialize: (message) => pb.IsActiveResponse.encode(message).finish(true), deserialize: (bytes) => pb.IsActiveResponse.decode(bytes) };
 const Job = { serialize: (message) => pb.Job.encode(message).finish(true), deserialize: (bytes) => pb.Job.decode(bytes) };
 const JobHistoryResponse = { serialize: (message) => pb.JobHistoryResponse.encode(message).finish(true), deserialize: (bytes) => pb.JobHistoryResponse.decode(bytes) };
 const Keyspace = { serialize: (message) => pb.Keyspace.encode(message).finish(true), deserialize: (bytes) => pb.Keyspace.decode(bytes) };
@@ -94,6 +98,7 @@ const RenewSessionRequest = { serialize: (message) => pb.RenewSessionRequest.enc
 const RenewSessionResponse = { serialize: (message) => pb.RenewSessionResponse.encode(message).finish(true), deserialize: (bytes) => pb.RenewSessionResponse.decode(bytes) };
 const ReportRequest = { serialize: (message) => pb.ReportRequest.encode(message).finish(true), deserialize: (bytes) => pb.ReportRequest.decode(bytes) };
 const ReportResponse = { serialize: (message) => pb.ReportResponse.encode(message).finish(true), deserialize: (bytes) => pb.ReportResponse.decode(bytes) };
+const ScaledObjectRef = { serialize: (message) => pb.ScaledObjectRef.encode(message).finish(true), deserialize: (bytes) => pb.ScaledObjectRef.decode(bytes) };
 const Schema = { serialize: (message) => pb.Schema.encode(message).finish(true), deserialize: (bytes) => pb.Schema.decode(bytes) };
 const SchemaSpec = { serialize: (message) => pb.SchemaSpec.encode(message).finish(true), deserialize: (bytes) => pb.SchemaSpec.decode(bytes) };
 const SeekRequest = { serialize: (message) => pb.SeekRequest.encode(message).finish(true), deserialize: (bytes) => pb.SeekRequest.decode(bytes) };
@@ -113,6 +118,61 @@ const WatchAdminRequest = { serialize: (message) => pb.WatchAdminRequest.encode(
 const WatchAdminResponse = { serialize: (message) => pb.WatchAdminResponse.encode(message).finish(true), deserialize: (bytes) => pb.WatchAdminResponse.decode(bytes) };
 const WorkRequest = { serialize: (message) => pb.WorkRequest.encode(message).finish(true), deserialize: (bytes) => pb.WorkRequest.decode(bytes) };
 const WorkResponse = { serialize: (message) => pb.WorkResponse.encode(message).finish(true), deserialize: (bytes) => pb.WorkResponse.decode(bytes) };
+
+export const ExternalScalerService = {
+  isActive: {
+    path: '/externalscaler.ExternalScaler/IsActive',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ScaledObjectRef.serialize,
+    requestDeserialize: ScaledObjectRef.deserialize,
+    responseSerialize: IsActiveResponse.serialize,
+    responseDeserialize: IsActiveResponse.deserialize,
+    originalName: 'IsActive',
+  },
+  streamIsActive: {
+    path: '/externalscaler.ExternalScaler/StreamIsActive',
+    requestStream: false,
+    responseStream: true,
+    requestSerialize: ScaledObjectRef.serialize,
+    requestDeserialize: ScaledObjectRef.deserialize,
+    responseSerialize: IsActiveResponse.serialize,
+    responseDeserialize: IsActiveResponse.deserialize,
+    originalName: 'StreamIsActive',
+  },
+  getMetricSpec: {
+    path: '/externalscaler.ExternalScaler/GetMetricSpec',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: ScaledObjectRef.serialize,
+    requestDeserialize: ScaledObjectRef.deserialize,
+    responseSerialize: GetMetricSpecResponse.serialize,
+    responseDeserialize: GetMetricSpecResponse.deserialize,
+    originalName: 'GetMetricSpec',
+  },
+  getMetrics: {
+    path: '/externalscaler.ExternalScaler/GetMetrics',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: GetMetricsRequest.serialize,
+    requestDeserialize: GetMetricsRequest.deserialize,
+    responseSerialize: GetMetricsResponse.serialize,
+    responseDeserialize: GetMetricsResponse.deserialize,
+    originalName: 'GetMetrics',
+  },
+  streamMetricSpec: {
+    path: '/externalscaler.ExternalScaler/StreamMetricSpec',
+    requestStream: false,
+    responseStream: true,
+    requestSerialize: ScaledObjectRef.serialize,
+    requestDeserialize: ScaledObjectRef.deserialize,
+    responseSerialize: GetMetricSpecResponse.serialize,
+    responseDeserialize: GetMetricSpecResponse.deserialize,
+    originalName: 'StreamMetricSpec',
+  },
+};
+export const ExternalScalerClient = grpc.makeGenericClientConstructor(
+  ExternalScalerService, 'externalscaler.ExternalScaler');
 
 export const AdminService = {
   applyQueue: {
@@ -735,6 +795,7 @@ export const TransactionsClient = grpc.makeGenericClientConstructor(
   TransactionsService, 'flowmesh.v1.Transactions');
 
 export const services = {
+  'externalscaler.ExternalScaler': ExternalScalerService,
   'flowmesh.v1.Admin': AdminService,
   'flowmesh.v1.History': HistoryService,
   'flowmesh.v1.Kv': KvService,

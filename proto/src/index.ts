@@ -1,5 +1,6 @@
 export * from './errors.ts';
 export * from './flow-error.ts';
+export * from './identities.ts';
 export * from './limits.ts';
 export * from './partitioner.ts';
 export {

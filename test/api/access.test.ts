@@ -20,6 +20,7 @@ const VERBS: Verb[] = [
   'publish',
   'consume',
   'replay',
+  'scale',
   'admin',
 ];
 

@@ -35,6 +35,8 @@ const serviceOf: Record<string, string> = {
 test('every unary rpc reaches the method of its name, with the caller', async () => {
   const { fabric, client } = await startFake();
   for (const [service, definition] of Object.entries(services)) {
+    // Answers by itself: test/scaling.
+    if (service === 'externalscaler.ExternalScaler') continue;
     const stub = client<grpc.Client>(clients[service as keyof typeof clients]);
     for (const [name, { requestStream, responseStream }] of Object.entries(definition)) {
       if (requestStream || responseStream) continue;

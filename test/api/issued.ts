@@ -38,9 +38,8 @@ export class Authority {
     return { name: this.#name, ...this.#keys };
   }
 
-  issue(subject: string, lastsMs?: number): Issued {
+  issue(subject: string, lastsMs?: number, names = ['localhost', '127.0.0.1']): Issued {
     const { publicKey, privateKey } = newKeys();
-    const names = ['localhost', '127.0.0.1'];
     const cert = signCertificate({
       subject,
       publicKey,

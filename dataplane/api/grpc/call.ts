@@ -6,6 +6,7 @@
 import type { FlowError } from '@flowmesh/protocol';
 import type grpc from '@grpc/grpc-js';
 import type { Runtime } from '../../runtime.ts';
+import type { ExternalScaler } from '../../scaling/external-scaler.ts';
 import type { Fabric } from '../../services.ts';
 import type { Caller } from '../../shard/state-machine.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -16,6 +17,7 @@ import { statusOf } from './status.ts';
 
 export interface GrpcContext {
   readonly fabric: Fabric;
+  readonly scaler: ExternalScaler;
   readonly access: Access;
   readonly runtime: Runtime;
   readonly log: Log;

@@ -8,6 +8,7 @@ import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { services } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
 import type { Runtime } from '../../runtime.ts';
+import { createExternalScaler } from '../../scaling/external-scaler.ts';
 import type { Fabric } from '../../services.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -18,7 +19,7 @@ import { addBuiltinServices } from './builtin.ts';
 import type { GrpcContext } from './call.ts';
 import { guarded } from './codec.ts';
 import { type ReplyProtocol, replyHandler, WINDOW } from './replies.ts';
-import { consumeProtocol, feedHandler, sessionHandler, workProtocol } from './sessions.ts';
+import { consumeProtocol, type Feed, feedHandler, sessionHandler, workProtocol } from './sessions.ts';
 import { unaryHandler, unaryMethods } from './unary.ts';
 
 export interface GrpcOptions {
@@ -43,6 +44,7 @@ const OPTIONS: grpc.ServerOptions = {
   // A record batch of 3 MiB and its frame.
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
   'grpc.max_send_message_length': -1,
+  // Of them scaling/external-scaler.ts leaves some for calls.
   'grpc.max_concurrent_streams': 100,
   // A peer that is gone without goodbye is noticed after 30 + 10 s.
   'grpc.keepalive_time_ms': 30_000,
@@ -57,6 +59,7 @@ export async function startGrpc(options: GrpcOptions): Promise<Listener> {
   let isClosing = false;
   const context: GrpcContext = {
     fabric,
+    scaler: createExternalScaler(fabric.scaling),
     access,
     log,
     metrics,
@@ -99,6 +102,7 @@ function bind(server: grpc.Server, address: string, credentials: grpc.ServerCred
 
 /** Handlers of streams by rpc path; everything else is unary. */
 function streamHandlers(context: GrpcContext): Map<string, unknown> {
+  const { scaler } = context;
   const { kv, queues, streams, admin } = context.fabric;
 
   const enqueue: ReplyProtocol<pb.EnqueueBatch, pb.EnqueueBatchReplyInput> = {
@@ -121,7 +125,14 @@ function streamHandlers(context: GrpcContext): Map<string, unknown> {
   };
 
   const path = (name: string) => `/flowmesh.v1.${name}`;
+  // KEDA takes an end for one, and asks again soon; after an error it waits for up to a minute.
+  const scaling = <Request, Response>(name: string, open: Feed<Request, Response>) => {
+    const full = `/externalscaler.ExternalScaler/${name}`;
+    return [full, feedHandler(context, full, open, (stream) => stream.finish())] as const;
+  };
   return new Map<string, unknown>([
+    scaling('StreamIsActive', scaler.openIsActive),
+    scaling('StreamMetricSpec', scaler.openMetricSpec),
     [pipelinePath, replyHandler(context, pipelinePath, pipeline)],
     [path('Queues/EnqueueStream'), replyHandler(context, path('Queues/EnqueueStream'), enqueue)],
     [path('Queues/Work'), sessionHandler(context, path('Queues/Work'), workProtocol(context))],
@@ -134,7 +145,7 @@ function streamHandlers(context: GrpcContext): Map<string, unknown> {
 }
 
 function addServices(server: grpc.Server, context: GrpcContext): void {
-  const unary: Record<string, Record<string, unknown>> = { ...unaryMethods(context.fabric) };
+  const unary: Record<string, Record<string, unknown>> = { ...unaryMethods(context) };
   const streaming = streamHandlers(context);
   for (const [service, definition] of Object.entries(services)) {
     const handlers: Record<string, unknown> = {};

@@ -181,21 +181,25 @@ interface FeedSession {
   close(): void;
 }
 
-type Feed<Request, Response> = (
+export type Feed<Request, Response> = (
   caller: Caller,
   request: Request,
   send: (message: Response) => boolean,
   fail: (error: FlowError) => void,
+  /** Address and port of the client: one connection. */
+  peer: string,
 ) => Promise<FeedSession>;
 
-/** One request, then messages until somebody has enough: Streams.Follow and Kv.Watch. */
+/** One request, then messages until somebody has enough: Streams.Follow and Kv.Watch. `atClosing` ends it. */
 export function feedHandler<Request, Response>(
   context: GrpcContext,
   path: string,
   open: Feed<Request, Response>,
+  atClosing: (stream: StreamCall<Response>) => void = (stream) => stream.fail(closing()),
 ): (call: grpc.ServerWritableStream<Received<Request>, Response>) => void {
   return (call) => {
     const stream = new StreamCall<Response>(context, path, call);
+    stream.onClosing = () => atClosing(stream);
     stream.guard(() => {
       const { caller } = admit(context, path, call);
       const { message, error } = call.request;
@@ -205,6 +209,7 @@ export function feedHandler<Request, Response>(
         message,
         (each) => stream.write(each),
         (failure) => stream.fail(failure),
+        call.getPeer(),
       )
         .then((session) => {
           if (!stream.isOpen) return session.close();

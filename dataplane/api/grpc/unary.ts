@@ -3,7 +3,6 @@
 
 import type * as gen from '@flowmesh/protocol/gen/services.js';
 import type grpc from '@grpc/grpc-js';
-import type { Fabric } from '../../services.ts';
 import type { Caller } from '../../shard/state-machine.ts';
 import { closing } from '../refusals.ts';
 import { admit, type GrpcContext } from './call.ts';
@@ -26,6 +25,7 @@ type UnaryMethods<Handlers> = {
 };
 
 interface AllUnary {
+  readonly 'externalscaler.ExternalScaler': UnaryMethods<gen.ExternalScalerHandlers>;
   readonly 'flowmesh.v1.Admin': UnaryMethods<gen.AdminHandlers>;
   readonly 'flowmesh.v1.History': UnaryMethods<gen.HistoryHandlers>;
   readonly 'flowmesh.v1.Kv': UnaryMethods<gen.KvHandlers>;
@@ -34,8 +34,14 @@ interface AllUnary {
   readonly 'flowmesh.v1.Transactions': UnaryMethods<gen.TransactionsHandlers>;
 }
 
-export function unaryMethods({ kv, queues, streams, transactions, history, admin }: Fabric): AllUnary {
+export function unaryMethods({ fabric, scaler }: Pick<GrpcContext, 'fabric' | 'scaler'>): AllUnary {
+  const { kv, queues, streams, transactions, history, admin } = fabric;
   return {
+    'externalscaler.ExternalScaler': {
+      isActive: (caller, ref) => scaler.isActive(caller, ref),
+      getMetricSpec: (caller, ref) => scaler.getMetricSpec(caller, ref),
+      getMetrics: (caller, request) => scaler.getMetrics(caller, request),
+    },
     'flowmesh.v1.Admin': {
       applyQueue: (caller, spec) => admin.applyQueue(caller, spec),
       getQueue: (caller, request) => admin.getQueue(caller, request),
