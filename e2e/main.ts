@@ -9,15 +9,17 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { flowmeshImage } from '../scripts/image/contents.ts';
-import { writeImage } from '../scripts/image/oci.ts';
-import { cacheDir, ensureBinaries } from './build/cache.ts';
-import { home, searchPath } from './build/machine.ts';
+import { type Image, writeImage } from '../scripts/image/oci.ts';
+import { type Binaries, cacheDir, ensureBinaries } from './build/cache.ts';
+import { home, MachineLacks, searchPath } from './build/machine.ts';
 import { candidates, drivers, firstThatFits, partsOf } from './drivers/choose.ts';
-import type { Driver, DriverName } from './drivers/driver.ts';
+import type { Abilities, Driver, DriverName } from './drivers/driver.ts';
+import { kedaImage } from './local/keda-image.ts';
 import { installImage } from './specs/support/installed.ts';
 
 const repository = resolve(import.meta.dirname, '..');
 const IMAGE = 'e2e.local/flowmesh:test';
+const KEDA_SPECS = 'e2e/specs/keda.e2e.ts';
 const SPECS_MAX_MS = 20 * 60_000;
 const startedMs = performance.now();
 const stages: [string, number][] = [];
@@ -61,14 +63,16 @@ async function chosen(): Promise<Driver> {
 
 async function main(driver: Driver): Promise<number> {
   const kubeconfig = await driver.up();
-  await timed('image', () => loadImage(driver));
+  const { keda, lacks } = await withKeda(driver.abilities);
+  await timed('image', () => loadImages(driver, keda));
   const kubectl = partsOf[driver.name].includes('kubectl')
     ? (await ensureBinaries(['kubectl']))('kubectl')
     : undefined;
   const env = {
     KUBECONFIG: kubeconfig,
     PATH: [...(kubectl === undefined ? [] : [dirname(kubectl)]), searchPath].join(':'),
-    FLOWMESH_E2E_ABILITIES: JSON.stringify(driver.abilities),
+    FLOWMESH_E2E_ABILITIES: JSON.stringify({ ...driver.abilities, lacks }),
+    ...(keda === undefined ? {} : { FLOWMESH_E2E_KEDA: keda('keda', 'config') }),
   };
   if (values.run !== undefined) return driver.run(['sh', '-c', values.run], env);
   const timer = setTimeout(() => {
@@ -96,15 +100,32 @@ function vitest(): string[] {
   ];
 }
 
-async function loadImage(driver: Driver): Promise<void> {
-  mkdirSync(cacheDir, { recursive: true });
-  const tar = join(cacheDir, `flowmesh-${process.pid}.tar`);
+/** KEDA is built and loaded only for specs that are run. */
+async function withKeda({ lacks, only }: Abilities): Promise<{ keda?: Binaries; lacks: Abilities['lacks'] }> {
+  const isAsked = positionals.length === 0 || positionals.some((filter) => KEDA_SPECS.includes(filter));
+  if (!isAsked || only !== undefined || values.run !== undefined) return { lacks };
   try {
-    // Also by the name that install.yaml has, so that it can be applied as it is.
-    writeImage(tar, { ...flowmeshImage(repository, IMAGE), alsoNamed: [installImage] });
-    await driver.loadImage(tar);
-  } finally {
-    rmSync(tar, { force: true });
+    return { keda: await timed('KEDA', () => ensureBinaries(['keda'], observer.log)), lacks };
+  } catch (error) {
+    if (!(error instanceof MachineLacks)) throw error;
+    console.log(`  without KEDA: ${error.message}`);
+    return { lacks: { ...lacks, 'needs:keda': error.message } };
+  }
+}
+
+async function loadImages(driver: Driver, keda?: Binaries): Promise<void> {
+  mkdirSync(cacheDir, { recursive: true });
+  // Also by the name that install.yaml has, so that it can be applied as it is.
+  const images: Image[] = [{ ...flowmeshImage(repository, IMAGE), alsoNamed: [installImage] }];
+  if (keda !== undefined) images.push(kedaImage(keda('keda', 'operator'), keda('keda', 'adapter')));
+  for (const image of images) {
+    const tar = join(cacheDir, `image-${process.pid}.tar`);
+    try {
+      writeImage(tar, image);
+      await driver.loadImage(tar);
+    } finally {
+      rmSync(tar, { force: true });
+    }
   }
 }
 

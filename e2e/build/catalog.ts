@@ -12,7 +12,8 @@ export type Part =
   | 'runc'
   | 'cni'
   | 'nft'
-  | 'helm';
+  | 'helm'
+  | 'keda';
 
 export type Recipe = { readonly version: string; readonly files: readonly string[] } & (
   | {
@@ -20,6 +21,8 @@ export type Recipe = { readonly version: string; readonly files: readonly string
       readonly module: string;
       readonly packages: readonly string[];
       readonly ldflags: string;
+      /** A folder of its sources that is wanted, too: `config` of github.com/... */
+      readonly sources?: { readonly of: string; readonly folder: string };
     }
   | {
       readonly how: 'debian';
@@ -46,6 +49,8 @@ const kubernetes = {
 const containerd = 'github.com/containerd/containerd/v2';
 const HELM = 'v4.3.1';
 const helm = 'helm.sh/helm/v4';
+const KEDA = 'v2.21.0';
+const keda = 'github.com/kedacore/keda/v2';
 
 export const catalog: Readonly<Record<Part, Recipe>> = {
   'control-plane': { ...kubernetes, packages: ['./control-plane'], files: ['control-plane'] },
@@ -100,6 +105,16 @@ export const catalog: Readonly<Record<Part, Recipe>> = {
     libraries: ['libnftables1', 'libnftnl11', 'libmnl0', 'libjansson4', 'libedit2', 'libxtables12'],
     from: 'usr/sbin',
     files: ['nft'],
+  },
+  // Last: it takes as long as a node, and only the specs of scaling need it.
+  keda: {
+    version: KEDA,
+    how: 'go',
+    module: 'keda',
+    packages: ['operator', 'adapter'].map((name) => `${keda}/cmd/${name}`),
+    ldflags: `${STRIP} -X ${keda}/version.Version=${KEDA.slice(1)}`,
+    sources: { of: keda, folder: 'config' },
+    files: ['operator', 'adapter', 'config'],
   },
 };
 

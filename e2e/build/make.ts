@@ -8,12 +8,14 @@ import { once } from 'node:events';
 import {
   chmodSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -66,6 +68,15 @@ async function compile(recipe: Recipe & { how: 'go' }, out: string): Promise<voi
   await run('go', ['list', '-deps', ...flags, ...recipe.packages], options).catch(lacking);
   const link = ['-ldflags', recipe.ldflags, '-o', `${out}/`];
   await run('go', ['build', ...flags, ...link, ...recipe.packages], options);
+  if (recipe.sources === undefined) return;
+  const { of, folder } = recipe.sources;
+  const dir = await run('go', ['list', '-m', '-mod=readonly', '-f', '{{.Dir}}', of], options);
+  const copy = join(out, folder);
+  // Of the module cache, which is read-only.
+  cpSync(join(dir.trim(), folder), copy, { recursive: true });
+  for (const name of ['', ...readdirSync(copy, { recursive: true, encoding: 'utf8' })]) {
+    chmodSync(join(copy, name), statSync(join(copy, name)).isDirectory() ? 0o755 : 0o644);
+  }
 }
 
 function lacking(error: Error): never {
@@ -101,20 +112,25 @@ function withLibraries(unpacked: string, out: string, programs: readonly string[
   }
 }
 
+/** Answers what it wrote to standard output. */
 async function run(
   command: string,
   args: string[],
   { cwd, env = {} }: { cwd: string; env?: Record<string, string> },
-): Promise<void> {
+): Promise<string> {
   if (current === undefined) throw new Error('only a part runs programs');
   // A group of its own, so that what it started ends with it; and it ends with us.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', command, ...args], {
     cwd,
     env: { ...process.env, HOME: home, PATH: searchPath, ...env },
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
   });
   current.child = child;
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
   const leftMs = current.startedMs + buildLimitMs - performance.now();
   let isLate = false;
   const timer = setTimeout(() => {
@@ -124,6 +140,7 @@ async function run(
   const [code] = await once(child, 'close').finally(() => clearTimeout(timer));
   if (isLate) throw new MachineLacks(`not done within ${buildLimitMs / 60_000} min`);
   if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
+  return output;
 }
 
 function killGroup({ pid }: ChildProcess): void {

@@ -23,6 +23,7 @@ export type Label =
   | 'needs:kubelet'
   | 'needs:pv'
   | 'needs:expansion'
+  | 'needs:keda'
   | 'needs:multinode'
   | 'needs:networkpolicy';
 

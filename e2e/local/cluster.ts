@@ -76,6 +76,8 @@ try {
       dir: join(dir, 'plane'),
       controllers: true,
       scheduler: true,
+      // A test waits for it; by itself, a quarter of a minute.
+      controllerFlags: ['--horizontal-pod-autoscaler-sync-period=2s'],
       place: { advertise: NODE_IP },
       log,
     }),
