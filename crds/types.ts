@@ -156,8 +156,8 @@ export interface FlowMeshClusterSpec {
   /** Which traffic reaches the pods. */
   networkPolicy?: {
     /**
-     * Whether a NetworkPolicy is made that admits the operator, the pods themselves, and clients of the
-     * namespaces that allowedNamespaces admits. Default false.
+     * Whether a NetworkPolicy is made that admits the operator, the pods themselves, clients of the
+     * namespaces that allowedNamespaces admits, and KEDA. Default false.
      */
     enabled?: boolean;
   };

@@ -103,6 +103,23 @@ test('the schema finds a field that does not exist and a value that does not fit
   expect(await schemaProblems(wrong)).toHaveLength(1);
 });
 
+test('a network policy lets KEDA come to the port where it asks, and to no other', () => {
+  interface Policy {
+    readonly spec: { readonly ingress: readonly { readonly from: object[]; readonly ports: object[] }[] };
+  }
+  const found = CASES.flatMap((each) => {
+    const [policy] = objectsOf(each).filter(({ kind }) => kind === 'NetworkPolicy') as unknown as Policy[];
+    const { listeners } = resolveCluster(each.cluster, DEFAULTS);
+    const grpc = listeners.find(({ name }) => name === 'grpc');
+    return policy === undefined ? [] : [{ policy, port: grpc?.port }];
+  });
+  expect(found.length).toBeGreaterThan(0);
+  for (const { policy, port } of found) {
+    const rules = policy.spec.ingress.filter(({ from }) => JSON.stringify(from).includes('keda'));
+    expect(rules.flatMap(({ ports }) => ports)).toEqual([{ port, protocol: 'TCP' }]);
+  }
+});
+
 test('names fit their places, and two clusters share none', () => {
   const name = fc
     .stringMatching(/^[a-z0-9]([-.a-z0-9]{0,250}[a-z0-9])?$/)
