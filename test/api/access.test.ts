@@ -41,7 +41,10 @@ const commands = operations.filter((operation) => operation.startsWith('redis ')
 
 const passThrough = (bytes: Buffer) => bytes;
 
-/** Sends one empty message to any rpc, whatever its kind, and waits for the status. */
+/**
+ * Sends one empty message to any rpc, whatever its kind. Answers the status, or CANCELLED for one that goes
+ * on: Watch, reflection and open streams do not end by themselves.
+ */
 async function statusOfRpc(
   address: string,
   path: string,
@@ -52,10 +55,13 @@ async function statusOfRpc(
   const { status } = collect(call);
   call.write(Buffer.alloc(0));
   call.end();
-  // Watch, reflection and open streams do not end by themselves.
-  const timer = setTimeout(() => call.cancel(), 300);
+  // Who is refused is refused at once, so before the answer to a call that comes after it on the connection.
+  const health = '/grpc.health.v1.Health/Check';
+  await new Promise((resolve) => {
+    client.makeUnaryRequest(health, passThrough, passThrough, Buffer.alloc(0), resolve);
+  });
+  call.cancel();
   const ended = await status;
-  clearTimeout(timer);
   client.close();
   return ended;
 }
