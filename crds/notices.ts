@@ -15,18 +15,13 @@ const PAUSED = 'flowmesh.io/paused';
 
 export function unserved(resource: Resource): FieldProblem[] {
   switch (resource.kind) {
-    case 'Queue': {
-      const { scaling } = resource.spec;
-      return notYet(['scaling'], scaling, 'workers are not scaled');
-    }
+    case 'Queue':
+      return [];
     case 'Stream': {
       const { consumerGroups = [] } = resource.spec;
-      return consumerGroups.flatMap(({ scaling, startFrom }, index) => {
+      return consumerGroups.flatMap(({ startFrom }, index) => {
         const latest = startFrom === 'Latest' || undefined;
-        return [
-          ...notYet(['consumerGroups', index, 'startFrom'], latest, 'its first member decides'),
-          ...notYet(['consumerGroups', index, 'scaling'], scaling, 'members are not scaled'),
-        ];
+        return notYet(['consumerGroups', index, 'startFrom'], latest, 'its first member decides');
       });
     }
     case 'Schema':
@@ -57,8 +52,19 @@ export function clusterOnly(resource: Resource): FieldProblem[] {
     ...elsewhere(['spec', 'clusterRef', 'namespace'], clusterRef?.namespace),
     ...elsewhere(['spec', 'deletionPolicy'], deletionPolicy),
     ...elsewhere(['spec', 'adoptionPolicy'], adoptionPolicy),
+    ...scaledWorkloads(resource),
     ...pause,
   ];
+}
+
+/** How many are wanted is computed everywhere. */
+function scaledWorkloads(resource: Resource): FieldProblem[] {
+  if (resource.kind === 'Queue')
+    return elsewhere(['spec', 'scaling', 'targetRef'], resource.spec.scaling?.targetRef);
+  if (resource.kind !== 'Stream') return [];
+  return (resource.spec.consumerGroups ?? []).flatMap(({ scaling }, index) =>
+    elsewhere(['spec', 'consumerGroups', index, 'scaling', 'targetRef'], scaling?.targetRef),
+  );
 }
 
 const harmless = 'it does no harm here';

@@ -497,6 +497,17 @@ export interface QueueStatus {
     /** Workers that the fabric computes to be needed. */
     workersWanted?: number;
   };
+  /** How many workers are wanted, and why. */
+  scaling?: {
+    /** Who sets the number: KEDA, HPA or Direct. Unset while nobody does. */
+    by?: string;
+    /** Workers that the fabric computes to be needed. Unset while it is not known. */
+    wanted?: number;
+    /** Why so many, as one word for programs. */
+    reason?: string;
+    /** Why so many, with the figures of the moment when the number or its reason changed. */
+    why?: string;
+  };
   /** What is in force, with every default resolved. */
   effective?: {
     /** The FlowMeshCluster that serves it. */
@@ -854,6 +865,10 @@ export interface StreamStatus {
     bytes?: number;
     /** Unread records of the group that is furthest behind. */
     lag?: number;
+    /** Members of all groups that are connected. */
+    members?: number;
+    /** Members that the fabric computes to be needed, of all groups that are scaled. */
+    membersWanted?: number;
     /** Its consumer groups; of many, those that are furthest behind. */
     groups?: {
       /** Its name. */
@@ -868,6 +883,19 @@ export interface StreamStatus {
       membersWanted?: number;
     }[];
   };
+  /** How many members each consumer group wants, and why. */
+  scaling?: {
+    /** Its name. */
+    group: string;
+    /** Who sets the number: KEDA, HPA or Direct. Unset while nobody does. */
+    by?: string;
+    /** Workers that the fabric computes to be needed. Unset while it is not known. */
+    wanted?: number;
+    /** Why so many, as one word for programs. */
+    reason?: string;
+    /** Why so many, with the figures of the moment when the number or its reason changed. */
+    why?: string;
+  }[];
   /** What is in force, with every default resolved. */
   effective?: {
     /** The FlowMeshCluster that serves it. */

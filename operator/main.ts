@@ -3,19 +3,14 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { startWebhook } from './admission/webhook.ts';
-import { clusterController, clusterDefaults } from './controllers/cluster/controller.ts';
-import { dataPlanes, declaredControllers } from './controllers/declared/controller.ts';
+import { registerControllers } from './controllers/register.ts';
 import type { Register, StartService } from './operator.ts';
 import { runProcess } from './process.ts';
 import { realKeys } from './resources/key-source.ts';
 import { realRuntime } from './runtime.ts';
 
 const controllers: readonly Register[] = [
-  (host, options) => {
-    const planes = dataPlanes(host);
-    clusterController(host, { defaults: clusterDefaults(options), keys: realKeys, planes });
-    declaredControllers(host, { planes });
-  },
+  (host, options) => registerControllers(host, { told: options, keys: realKeys }),
 ];
 
 const services: readonly StartService[] = [

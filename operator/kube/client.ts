@@ -54,7 +54,13 @@ export interface DeleteOptions {
 }
 
 export interface Client {
-  get<T extends KubeObject>(resource: Resource<T>, at: Name, signal?: AbortSignal): Promise<T | undefined>;
+  /** `subresource` such as `scale`. */
+  get<T extends KubeObject>(
+    resource: Resource<T>,
+    at: Name,
+    signal?: AbortSignal,
+    subresource?: string,
+  ): Promise<T | undefined>;
   pages<T extends KubeObject>(resource: Resource<T>, options?: ListOptions): AsyncGenerator<Page<T>, void>;
   list<T extends KubeObject>(resource: Resource<T>, options?: ListOptions): Promise<T[]>;
   watch<T extends KubeObject>(
@@ -85,9 +91,9 @@ const PATCH_TYPES = {
 
 export function createClient(transport: Transport): Client {
   return {
-    async get(resource, at, signal) {
+    async get(resource, at, signal, subresource) {
       try {
-        return await transport.call({ method: 'GET', path: pathOf(resource, at), signal });
+        return await transport.call({ method: 'GET', path: pathOf(resource, at, subresource), signal });
       } catch (error) {
         if (error instanceof KubeError && error.status === 404) return undefined;
         throw error;

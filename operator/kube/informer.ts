@@ -48,6 +48,7 @@ export class Informer<T extends KubeObject = KubeObject> {
   #aborter = new AbortController();
   #running: Promise<unknown> | undefined;
   #isServed = false;
+  readonly #served = new Set<() => void>();
 
   constructor(options: InformerOptions<T>, context: InformerContext) {
     this.resource = options.resource;
@@ -99,6 +100,12 @@ export class Informer<T extends KubeObject = KubeObject> {
   /** Hears of everything that is there first, then of every change. Answers how to stop. */
   onChange(handler: ChangeHandler<T>): () => void {
     return this.#cache.onChange(handler);
+  }
+
+  /** The API of an optional kind has come or gone. Answers how to stop. */
+  onServed(handler: () => void): () => void {
+    this.#served.add(handler);
+    return () => void this.#served.delete(handler);
   }
 
   /** Answers what it keeps of it. */
@@ -157,11 +164,17 @@ export class Informer<T extends KubeObject = KubeObject> {
     if (this.#unlisted.size === 0) this.#resolveSynced();
   }
 
+  #serve(isServed: boolean): void {
+    if (this.#isServed === isServed) return;
+    this.#isServed = isServed;
+    for (const handler of this.#served) handler();
+  }
+
   #tell(event: ReflectorEvent, namespace: string): void {
     const { log, onRelist } = this.#context;
-    if (event.kind === 'listed') this.#isServed = true;
+    if (event.kind === 'listed') this.#serve(true);
     if (event.kind === 'absent') {
-      this.#isServed = false;
+      this.#serve(false);
       return;
     }
     const at = { resource: this.resource.plural, ...(namespace !== '' && { namespace }) };

@@ -15,6 +15,7 @@ import {
   LEAF_DAYS,
   type Pair,
   planCertificates,
+  readPair,
   type SecretText,
   unique,
 } from './certificate-plan.ts';
@@ -67,6 +68,26 @@ export function renewCertificates(
     renewAtMs: after.renewAtMs,
     notAfterMs: after.notAfterMs,
   };
+}
+
+/**
+ * A leaf that names no server: who calls is its subject. Undefined: the authority cannot sign now, and
+ * whoever keeps it has to come first.
+ */
+export function renewClient(
+  input: Omit<CertificateInput, 'names'> & { readonly name: string },
+  keys: KeySource,
+): { readonly leaf: SecretText; readonly hasChanged: boolean } | undefined {
+  const plan = planCertificates({ ...input, names: [] });
+  const bundle = input.authority?.['ca.crt'];
+  if (plan.current === undefined || plan.authority === 'create' || bundle === undefined) return undefined;
+  const pair = readPair(input.leaf?.['tls.crt'], input.leaf?.['tls.key']);
+  const isOther = pair !== undefined && pair.certificate.subject !== `CN=${input.name}`;
+  // An authority that is about to be promoted has not been by who keeps it: until then the present one signs.
+  const isDue = plan.authority === 'promote' ? pair === undefined : plan.leaf === 'issue';
+  if (!isDue && !isOther) return { leaf: input.leaf ?? {}, hasChanged: false };
+  const authority = { current: plan.current, next: plan.next, bundle };
+  return { leaf: issueLeaf(authority, { ...input, names: [] }, keys), hasChanged: true };
 }
 
 interface Authority {

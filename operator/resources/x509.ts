@@ -16,6 +16,7 @@ export interface CertificateRequest {
   readonly notAfterMs: number;
   /** An authority signs and serves nobody. */
   readonly isAuthority: boolean;
+  /** Of a leaf: without any it serves nobody, and only says who calls. */
   readonly names?: readonly string[];
 }
 
@@ -64,11 +65,12 @@ function extensions({ isAuthority, publicKey, issuer, names = [] }: CertificateR
       ...common,
     ];
   }
+  const usages = [...(names.length > 0 ? [OIDS.serverAuth] : []), OIDS.clientAuth];
   return [
     extension(OIDS.basicConstraints, sequence(), 'critical'),
     // digitalSignature
     extension(OIDS.keyUsage, bits(Uint8Array.of(0b1000_0000), 7), 'critical'),
-    extension(OIDS.extendedKeyUsage, sequence(oid(OIDS.serverAuth), oid(OIDS.clientAuth))),
+    extension(OIDS.extendedKeyUsage, sequence(...usages.map(oid))),
     ...(names.length > 0 ? [extension(OIDS.subjectAltName, sequence(...names.map(alternativeName)))] : []),
     ...common,
   ];

@@ -238,7 +238,7 @@ spec:
   cleanup: { policy: Both, minCompactionLag: 10m, tombstoneRetention: 2d }
   schemaRef: { name: order, version: 2 }
   consumerGroups:
-    - { name: billing, scaling: { targetRef: { kind: Deployment, name: w }, scaleFrom: 2 } }
+    - { name: billing, scaling: { targetRef: { kind: Deployment, name: w }, scaleFrom: 2, scaleTo: 5 } }
     - { name: audit }
 `) as Stream;
   const spec = toStreamSpec(stream);
@@ -253,7 +253,7 @@ spec:
     minCompactionLagMs: 600_000,
     tombstoneRetentionMs: 172_800_000,
     schemaRef: { name: 'order', version: 2 },
-    consumerGroups: [{ name: 'billing', scaling: { scaleFrom: 2 } }, { name: 'audit' }],
+    consumerGroups: [{ name: 'billing', scaling: { scaleFrom: 2, scaleTo: 5 } }, { name: 'audit' }],
   });
 });
 

@@ -196,10 +196,7 @@ test('fields that are not served are accepted with a notice that points at them'
       `${head('Schema')}spec: { versions: [{ version: 1, fields: { a: string }, migrate: [] }] }\n`,
   );
   expect(resources).toHaveLength(2);
-  expect(notices.map(({ line, field }) => `${line} ${field}`)).toEqual([
-    '6 spec.scaling',
-    '13 spec.versions[0].migrate',
-  ]);
+  expect(notices.map(({ line, field }) => `${line} ${field}`)).toEqual(['13 spec.versions[0].migrate']);
 });
 
 test('what only an operator reads is accepted, and told apart from what nobody serves', () => {
@@ -208,15 +205,20 @@ test('what only an operator reads is accepted, and told apart from what nobody s
       `${head('Queue')}  annotations: { flowmesh.io/paused: "true" }\nspec:\n  deletionPolicy: Delete\n` +
         '  adoptionPolicy: Never\n  clusterRef: { name: main, namespace: data }\n',
       `${head('FlowMeshCluster')}spec: { tls: { mode: Disabled } }\n`,
+      `${head('Queue')}spec:\n  scaling: { targetRef: { kind: Job, name: w }, scaleTo: 2 }\n`,
+      `${head('Stream')}spec:\n  consumerGroups:\n  - name: a\n` +
+        '    scaling: { targetRef: { kind: Job, name: w }, scaleTo: 2 }\n',
     ].join('---\n'),
   );
-  expect([resources.length, notices]).toEqual([2, []]);
+  expect([resources.length, notices]).toEqual([4, []]);
   expect(clusterOnly.map(({ line, subject, field }) => `${line} ${subject} ${field}`)).toEqual([
     '9 Queue x spec.clusterRef.namespace',
     '7 Queue x spec.deletionPolicy',
     '8 Queue x spec.adoptionPolicy',
     '5 Queue x metadata.annotations.flowmesh.io/paused',
     '11 FlowMeshCluster x ',
+    '22 Queue x spec.scaling.targetRef',
+    '31 Stream x spec.consumerGroups[0].scaling.targetRef',
   ]);
 });
 

@@ -337,6 +337,8 @@ describe('kubectl', () => {
       'RECORDS',
       'LAG',
       'OLDEST',
+      'MEMBERS',
+      'WANTED',
       'AGE',
     ]);
     const { out } = await kubectl(plane, 'get', 'flowmesh', '-o', 'name');

@@ -17,7 +17,7 @@ test('the API server takes all of it, without a warning', async () => {
 
 const OPERATOR = 'system:serviceaccount:flowmesh-system:flowmesh-operator';
 
-async function may(verb: string, { group, resource: full, namespace }: Target): Promise<boolean> {
+async function may(verb: string, { group, resource: full, namespace, name }: Target): Promise<boolean> {
   const [resource = '', subresource] = full.split('/');
   const { body } = await plane.api('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', {
     apiVersion: 'authorization.k8s.io/v1',
@@ -25,7 +25,14 @@ async function may(verb: string, { group, resource: full, namespace }: Target): 
     spec: {
       user: OPERATOR,
       groups: ['system:serviceaccounts', 'system:serviceaccounts:flowmesh-system', 'system:authenticated'],
-      resourceAttributes: { verb, group, resource, ...(subresource && { subresource }), namespace },
+      resourceAttributes: {
+        verb,
+        group,
+        resource,
+        ...(subresource && { subresource }),
+        namespace,
+        ...(name && { name }),
+      },
     },
   });
   return body.status.allowed;
@@ -35,6 +42,7 @@ interface Target {
   group: string;
   resource: string;
   namespace: string;
+  name?: string | undefined;
 }
 
 const VERBS: Verb[] = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete'];
@@ -42,9 +50,11 @@ const homeOf = { watched: 'default', own: 'flowmesh-system', cluster: '' };
 const granted = PERMISSIONS.filter(({ when }) => when === undefined);
 
 test('the operator may do exactly what the table says', async () => {
-  for (const { group, resources, scope } of granted) {
+  for (const { group, resources, scope, names: [name] = [] } of granted) {
     for (const resource of resources) {
       const namespace = homeOf[scope];
+      // What is granted of one object is not of others.
+      if (name !== undefined) expect(await may('list', { group, resource, namespace })).toBe(false);
       for (const verb of [...VERBS, 'deletecollection', '*']) {
         const isGranted = granted.some(
           (each: Permission) =>
@@ -53,9 +63,10 @@ test('the operator may do exactly what the table says', async () => {
             each.resources.includes(resource) &&
             (each.verbs as readonly string[]).includes(verb),
         );
-        expect(await may(verb, { group, resource, namespace }), `${verb} ${resource} in ${namespace}`).toBe(
-          isGranted,
-        );
+        expect(
+          await may(verb, { group, resource, namespace, name }),
+          `${verb} ${resource} in ${namespace}`,
+        ).toBe(isGranted);
       }
     }
   }

@@ -2,13 +2,18 @@
 // operator-process.ts '<Options as JSON>' FLAGS... The file `endpoints` holds namespace/name of a cluster ->
 // host:port and may change at any time. Prints `leading` when it leads; answers `memory` over IPC.
 import { readFileSync } from 'node:fs';
+import { clusterDefaults } from '../../operator/controllers/cluster/controller.ts';
+import { SECRETS } from '../../operator/controllers/cluster/kinds.ts';
+import { PARTS } from '../../operator/controllers/cluster/world.ts';
 import { declaredControllers } from '../../operator/controllers/declared/controller.ts';
 import type { PlaneTimes } from '../../operator/controllers/declared/plane.ts';
+import { scalingControllers } from '../../operator/controllers/scaling/controller.ts';
 import { loadCredentials } from '../../operator/kube/credentials.ts';
 import { keyOf } from '../../operator/kube/objects.ts';
 import { createLog } from '../../operator/log.ts';
 import { startOperator } from '../../operator/operator.ts';
 import { readOptions } from '../../operator/options.ts';
+import { realKeys } from '../../operator/resources/key-source.ts';
 import { realRuntime } from '../../operator/runtime.ts';
 
 export interface Options {
@@ -28,8 +33,8 @@ const operator = await startOperator({
   version: 'test',
   identity: `operator-test-${process.pid}`,
   controllers: [
-    (host) =>
-      declaredControllers(host, {
+    (host) => {
+      const declared = declaredControllers(host, {
         ...own,
         resolve: async ({ metadata }) => {
           const known = JSON.parse(readFileSync(endpoints, 'utf8')) as Record<string, string>;
@@ -37,7 +42,13 @@ const operator = await startOperator({
           if (address === undefined) throw new Error(`${metadata.name} has no address`);
           return { address };
         },
-      }),
+      });
+      scalingControllers(host, {
+        ...declared,
+        ...{ defaults: clusterDefaults(options), keys: realKeys, resyncMs: own.resyncMs },
+        secrets: host.informer({ resource: SECRETS, labelSelector: PARTS }),
+      });
+    },
   ],
 });
 process.on('message', (message) => {

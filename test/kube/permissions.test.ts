@@ -16,6 +16,9 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'get flowmesh.io/schemas': 'as queues',
   'get /namespaces': 'kube-system, once a data plane is there: test/kube/queues.test.ts',
   'patch events.k8s.io/events': 'the count of an event that repeats: test/operator/kube',
+  'create autoscaling/horizontalpodautoscalers': 'without KEDA: test/kube/external-metrics.test.ts',
+  'patch autoscaling/horizontalpodautoscalers': 'as create',
+  'delete autoscaling/horizontalpodautoscalers': 'as create',
   'update flowmesh.io/flowmeshclusters/finalizers': 'asked by an admission plugin that is off here',
 };
 
@@ -29,12 +32,14 @@ beforeAll(async () => {
   plane = await startControlPlane({ controllers: true });
   client = clientOf(plane, 'default');
   await applyInstall(plane);
-  for (const [group, kind] of [
-    ['cert-manager.io', 'Certificate'],
-    ['monitoring.coreos.com', 'ServiceMonitor'],
-    ['monitoring.coreos.com', 'PrometheusRule'],
+  for (const [group, kind, version] of [
+    ['cert-manager.io', 'Certificate', 'v1'],
+    ['keda.sh', 'ScaledObject', 'v1alpha1'],
+    ['keda.sh', 'TriggerAuthentication', 'v1alpha1'],
+    ['monitoring.coreos.com', 'ServiceMonitor', 'v1'],
+    ['monitoring.coreos.com', 'PrometheusRule', 'v1'],
   ] as const) {
-    await defineAnything(group, kind);
+    await defineAnything(group, kind, version);
   }
   const groups = ['system:serviceaccounts', 'system:serviceaccounts:flowmesh-system', 'system:authenticated'];
   const kubeconfig = await plane.kubeconfigFor(OPERATOR, groups);
@@ -54,7 +59,7 @@ afterAll(async () => {
 });
 
 /** Whatever it holds: the real definitions are not needed to see what is asked. */
-async function defineAnything(group: string, kind: string): Promise<void> {
+async function defineAnything(group: string, kind: string, version: string): Promise<void> {
   const [plural, singular] = [`${kind.toLowerCase()}s`, kind.toLowerCase()];
   const openAPIV3Schema = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
   const { status } = await plane.api('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
@@ -65,7 +70,7 @@ async function defineAnything(group: string, kind: string): Promise<void> {
       group,
       scope: 'Namespaced',
       names: { plural, singular, kind, listKind: `${kind}List` },
-      versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema } }],
+      versions: [{ name: version, served: true, storage: true, schema: { openAPIV3Schema } }],
     },
   });
   expect(status).toBe(201);
@@ -140,6 +145,7 @@ test('clusters, queues and streams need each permission of the operator, and no 
   await change('none', { storage: { size: '2Gi' } });
 
   for (const kind of ['Queue', 'Stream', 'Schema']) await declare(kind);
+  await stopScaling();
   await client.remove('Service', 'main-flowmesh');
 
   const unused = () => granted.filter((each) => !asked().has(each) && !Object.hasOwn(ELSEWHERE, each));
@@ -149,10 +155,24 @@ test('clusters, queues and streams need each permission of the operator, and no 
   expect(Object.keys(ELSEWHERE).filter((each) => !granted.includes(each))).toEqual([]);
 });
 
+/** A ScaledObject is made for it, then taken away. */
+async function stopScaling(): Promise<void> {
+  const made = async () => {
+    const { body } = await plane.api('GET', '/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects');
+    return body.items.length;
+  };
+  await expect.poll(made, within).toBe(1);
+  const path = '/apis/flowmesh.io/v1alpha1/namespaces/default/queues/orders';
+  await plane.api('PATCH', path, { spec: { scaling: null } }, 'application/merge-patch+json');
+  await expect.poll(made, within).toBe(0);
+}
+
 async function declare(kind: string): Promise<void> {
+  const scaled = (workload: string, name: string) => ({ targetRef: { kind: workload, name }, scaleTo: 2 });
+  const group = { name: 'billing', scaling: scaled('Deployment', 'missing') };
   const specs: Record<string, Any> = {
-    Queue: { clusterRef: { name: 'main' } },
-    Stream: { clusterRef: { name: 'main' }, partitions: 1 },
+    Queue: { clusterRef: { name: 'main' }, scaling: scaled('StatefulSet', 'main-flowmesh') },
+    Stream: { clusterRef: { name: 'main' }, partitions: 1, consumerGroups: [group] },
     Schema: { clusterRef: { name: 'main' }, versions: [{ version: 1, fields: { id: 'string' } }] },
   };
   const path = `/apis/flowmesh.io/v1alpha1/namespaces/default/${kind.toLowerCase()}s`;

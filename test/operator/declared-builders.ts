@@ -20,13 +20,13 @@ export const aCluster = (spec: ClusterObject['spec'] = {}): ClusterObject => ({
   spec,
 });
 
-export const FACTS = {
+export const FACTS: World['facts'] = {
   always: { queueName: 'emails' },
   figures: undefined,
   oldestReadyAtMs: 0,
   isOurs: false,
   isListed: false,
-  scales: false,
+  scaling: { isAsked: false, report: undefined },
 };
 export const aWorld = (world: Partial<World> = {}): World => ({
   ...{ name: 'emails', clusterKey: 'infra/main', view: { kind: 'serving', cluster: aCluster() } },

@@ -209,7 +209,7 @@ describe('a stream', () => {
   test('lags as its last group does, and shows since when each of them has something to read', () => {
     const seen = summary(group('a', 3, NOW - 20_000), group('b', 70, NOW - 600_000), group('c', 0, 0));
     expect(STREAM.figures(seen, undefined, NOW)).toEqual({
-      ...{ records: 9, bytes: 90, lag: 70 },
+      ...{ records: 9, bytes: 90, lag: 70, members: 3 },
       groups: [
         { name: 'a', lag: 3, members: 1 },
         { name: 'b', lag: 70, members: 1, oldestReadyAt: '2026-11-26T11:50:00Z' },
@@ -218,6 +218,16 @@ describe('a stream', () => {
     });
     expect(STREAM.oldestReadyAtMs(seen)).toBe(NOW - 600_000);
     expect(STREAM.oldestReadyAtMs(summary(group('c', 0, 0)))).toBe(0);
+  });
+
+  test('wants what its groups want, as far as they are scaled', () => {
+    const wants = (name: string, workersWanted: number | null) => ({ ...group(name, 0, 0), workersWanted });
+    const figures = STREAM.figures(summary(wants('a', 3), wants('b', 2), wants('c', null)), undefined, NOW);
+    expect(figures).toMatchObject({
+      membersWanted: 5,
+      groups: [{ membersWanted: 3 }, { membersWanted: 2 }, {}],
+    });
+    expect(STREAM.figures(summary(wants('c', null)), undefined, NOW)).not.toHaveProperty('membersWanted');
   });
 
   test('a group that works off its lag moves its date seldom', () => {

@@ -13,7 +13,7 @@ const CUSTOM: Readonly<Record<string, string>> = {
 
 export async function schemaProblems(object: { apiVersion?: string; kind?: string }): Promise<string[]> {
   const { apiVersion = '', kind = '' } = object;
-  const [group = ''] = apiVersion.includes('/') ? apiVersion.split('/') : [''];
+  const [group = '', version = apiVersion] = apiVersion.includes('/') ? apiVersion.split('/') : [''];
   const home = CUSTOM[group] ?? 'kubernetes-models';
   const module = (await import(`${home}/${apiVersion}/${kind}`)) as Record<
     string,
@@ -23,7 +23,8 @@ export async function schemaProblems(object: { apiVersion?: string; kind?: strin
   >;
   const Model = module[kind];
   if (Model === undefined) throw new Error(`no schema of ${apiVersion} ${kind}`);
-  const problems = home === 'kubernetes-models' ? unknownFields(object, `V1${kind}`, '') : [];
+  const problems =
+    home === 'kubernetes-models' ? unknownFields(object, `V${version.slice(1)}${kind}`, '') : [];
   try {
     new Model(object).validate();
   } catch (error) {

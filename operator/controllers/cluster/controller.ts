@@ -56,7 +56,11 @@ export function clusterDefaults(told: {
   return { image, clusterDomain, operatorNamespace: leaseNamespace };
 }
 
-export function clusterController(host: ControllerHost, o: ClusterControllerOptions): void {
+/** Answers the informers of what clusters own, by plural and group. */
+export function clusterController(
+  host: ControllerHost,
+  o: ClusterControllerOptions,
+): ReadonlyMap<string, Informer> {
   const { defaults, keys, engines = ENGINES, planes } = o;
   const clusters = host.informer({ resource: CLUSTERS });
   const parts = { labelSelector: PARTS };
@@ -110,6 +114,7 @@ export function clusterController(host: ControllerHost, o: ClusterControllerOpti
       act: (action, object, context) => hands.carryOut(action, object, context),
     }),
   });
+  return sources.owned;
 }
 
 /** Pods and claims belong to the StatefulSet, or to nobody; their labels say which cluster they are for. */

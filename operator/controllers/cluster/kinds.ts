@@ -8,6 +8,7 @@ import type {
 } from '@kubernetes/client-node';
 import type { FlowMeshClusterSpec, FlowMeshClusterStatus } from '../../../crds/types.ts';
 import { apiVersionOf, type KubeObject, lean, type Resource } from '../../kube/objects.ts';
+import type { SecretText } from '../../resources/certificate-plan.ts';
 import type { Wire } from '../../resources/objects.ts';
 
 /** An object as the API server has it. */
@@ -90,4 +91,10 @@ export function leanPod(pod: Pod): Pod {
       },
     }),
   };
+}
+
+export function textOf({ data = {} }: Secret): SecretText {
+  return Object.fromEntries(
+    Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]),
+  );
 }

@@ -37,6 +37,7 @@ import {
   STATEFUL_SETS,
   type StatefulSet,
   type StorageClass,
+  textOf,
 } from './kinds.ts';
 import { isReady } from './pods.ts';
 import { ordinalOf } from './restart.ts';
@@ -230,10 +231,4 @@ async function secretsOf(
     bindingSecret(cluster, { token, authorities: certificates.authority['ca.crt'] }),
   ];
   return { objects, certificates };
-}
-
-function textOf({ data = {} }: Secret): SecretText {
-  return Object.fromEntries(
-    Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]),
-  );
 }

@@ -11,6 +11,9 @@ import type { Informer } from '../../kube/informer.ts';
 import { type KubeObject, keyOf, type Resource } from '../../kube/objects.ts';
 import { reconciler } from '../../kube/reconciler.ts';
 import { QUEUE } from '../queue/kind.ts';
+import { ScalingReports } from '../scaling/report.ts';
+import type { ScalableKind } from '../scaling/sources.ts';
+import { workloadsOf } from '../scaling/targets.ts';
 import { SCHEMA } from '../schema/kind.ts';
 import { linkSources, type Objects, schemasIn, usersOf } from '../schema/links.ts';
 import { usedSchemas, viewSchema } from '../schema/reference.ts';
@@ -19,9 +22,16 @@ import { declare, type Place, remove } from './act.ts';
 import { type Action, DELETION_WAIT_MS, decide, FINALIZER, type Reason, type World } from './decide.ts';
 import { fromBinding, type ResolveEndpoint } from './endpoint.ts';
 import type { DeclaredKind, DeclaredObject, DeclaredStatus } from './kinds.ts';
-import { PLANE_TIMES, type PlaneTimes } from './plane.ts';
+import { type Kind, PLANE_TIMES, type PlaneTimes } from './plane.ts';
 import { Planes } from './planes.ts';
-import { type ClusterObject, clusterKeyOf, type Labels, rivalOf, viewCluster } from './reference.ts';
+import {
+  type ClusterObject,
+  type ClusterView,
+  clusterKeyOf,
+  type Labels,
+  rivalOf,
+  viewCluster,
+} from './reference.ts';
 
 const CLUSTERS: Resource<ClusterObject> = {
   ...{ group: 'flowmesh.io', version: 'v1alpha1', plural: 'flowmeshclusters', kind: 'FlowMeshCluster' },
@@ -52,6 +62,7 @@ interface Shared {
   readonly namespaces: Informer;
   readonly objects: Objects;
   readonly planes: Planes;
+  readonly reports: Readonly<Record<Kind, ScalingReports>>;
   readonly clusterUid: () => Promise<string>;
   readonly resyncMs: number | undefined;
   readonly deletionWaitMs: number;
@@ -69,7 +80,14 @@ export function dataPlanes(host: ControllerHost, o: PlanesOptions = {}): Planes 
   });
 }
 
-export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): void {
+/** For the scaling of what is declared. */
+export interface Declared {
+  readonly planes: Planes;
+  readonly kinds: readonly ScalableKind[];
+  viewOf(object: DeclaredObject): ClusterView;
+}
+
+export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {}): Declared {
   const namespaces = host.informer({ resource: NAMESPACES, metadataOnly: true });
   const planes = o.planes ?? dataPlanes(host, o);
   const { clusters } = planes;
@@ -83,10 +101,21 @@ export function declaredControllers(host: ControllerHost, o: DeclaredOptions = {
     namespaces,
     objects: Object.fromEntries(KINDS.map((kind) => [kind.kind, informerOf(host, kind)])) as Objects,
     planes,
+    reports: Object.fromEntries(
+      KINDS.map(({ kind }) => [kind, new ScalingReports(host.runtime.monotonicMs)]),
+    ) as Shared['reports'],
     clusterUid,
     ...{ resyncMs: o.resyncMs, deletionWaitMs: o.deletionWaitMs ?? DELETION_WAIT_MS },
   };
   for (const kind of KINDS) register(shared, kind);
+  const scalable = KINDS.filter(({ scaled }) => scaled !== undefined);
+  return {
+    planes,
+    viewOf: (object) => viewOf(shared, object),
+    kinds: scalable.map((kind) => ({
+      ...{ kind, objects: shared.objects[kind.kind], reports: shared.reports[kind.kind] },
+    })),
+  };
 }
 
 const claimOf = (object: DeclaredObject, kind: DeclaredKind) =>
@@ -100,6 +129,7 @@ function informerOf(host: ControllerHost, kind: DeclaredKind): Informer<Declared
       claim: (object) => [claimOf(object, kind)],
       namespace: ({ metadata }) => [metadata.namespace ?? ''],
       schema: usedSchemas,
+      workload: workloadsOf(kind),
     },
   });
 }
@@ -127,7 +157,11 @@ function register(shared: Shared, kind: DeclaredKind): void {
   host.controller({
     name: kind.kind,
     primary: informer,
-    sources: [...sourcesOf(shared, kind, informer, rivals), ...linkSources(objects, kind.kind)],
+    sources: [
+      ...sourcesOf(shared, kind, informer, rivals),
+      ...linkSources(objects, kind.kind),
+      shared.reports[kind.kind].source(),
+    ],
     concerns: beyondStatus,
     workersMax: WORKERS_MAX,
     backoff: BACKOFF,
@@ -193,28 +227,29 @@ function sourcesOf(
   ];
 }
 
+function viewOf({ clusters, namespaces }: Shared, object: DeclaredObject): ClusterView {
+  const { namespace = '' } = object.metadata;
+  const known = namespaces.get(keyOf({ name: namespace }))?.metadata.labels;
+  const labels: Labels = { 'kubernetes.io/metadata.name': namespace, ...known };
+  return viewCluster(object, clusters.get(clusterKeyOf(object)), labels);
+}
+
 function gather(
   object: DeclaredObject,
   shared: Shared,
   kind: DeclaredKind,
   others: readonly DeclaredObject[],
 ): World {
-  const { host, clusters, namespaces, objects, planes, deletionWaitMs } = shared;
+  const { host, objects, planes, deletionWaitMs } = shared;
   const nowMs = host.runtime.wallMs();
-  const labelsOf = (namespace = ''): Labels => {
-    const known = namespaces.get(keyOf({ name: namespace }))?.metadata.labels;
-    return { 'kubernetes.io/metadata.name': namespace, ...known };
-  };
-  const viewOf = (each: DeclaredObject) =>
-    viewCluster(each, clusters.get(clusterKeyOf(each)), labelsOf(each.metadata.namespace));
-  const view = viewOf(object);
+  const view = viewOf(shared, object);
   const name = kind.nameOf(object);
   const plane = view.kind === 'serving' ? planes.of(view.cluster) : undefined;
   const summary = plane?.summary(kind.kind, name);
   const isOurs = summary !== undefined && summary.ownerUid === object.metadata.uid;
   const rival = rivalOf(
     object,
-    others.filter((each) => viewOf(each).kind !== 'denied'),
+    others.filter((each) => viewOf(shared, each).kind !== 'denied'),
   );
   const users = kind.kind === 'schema' ? usersOf(object, objects) : [];
   const isAsDeclared = plane !== undefined && planes.isAsDeclared(object, kind.kind, name, plane);
@@ -235,7 +270,10 @@ function gather(
       oldestReadyAtMs: (isOurs && kind.oldestReadyAtMs?.(summary)) || 0,
       isOurs,
       isListed: summary !== undefined,
-      scales: kind.scales?.(object),
+      scaling: kind.scaled && {
+        isAsked: kind.scaled(object).length > 0,
+        report: shared.reports[kind.kind].of(object),
+      },
     },
   };
 }

@@ -2,6 +2,8 @@
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Condition } from '../../kube/conditions.ts';
 import type { KubeObject, Resource } from '../../kube/objects.ts';
+import type { Scaling } from '../../resources/scaling/target.ts';
+import type { ScalingShown } from '../scaling/report.ts';
 import type { Connection } from './connection.ts';
 import type { Kind, Summaries } from './plane.ts';
 
@@ -23,6 +25,8 @@ export interface DeclaredStatus {
   oldestReadyAt?: string;
   figures?: object;
   latestVersion?: number;
+  /** Of a stream, by group. */
+  scaling?: ScalingShown | readonly ScalingShown[];
   effective?: { clusterRef?: object; schemaRef?: { name?: string } };
 }
 
@@ -61,8 +65,8 @@ export interface DeclaredKind<T extends DeclaredObject = DeclaredObject, K exten
   figures?(summary: Summaries[K], shown: object | undefined, nowMs: number): object;
   /** 0: nothing waits. */
   oldestReadyAtMs?(summary: Summaries[K]): number;
-  /** Whether it asks for scaling. */
-  scales?(object: T): boolean;
+  /** What it asks to be scaled; of a stream, by consumer group. */
+  scaled?(object: T): readonly { readonly group?: string; readonly scaling: Scaling }[];
 }
 
 /** Counts to two significant digits, as ListFigures gives them. */

@@ -3,6 +3,7 @@
 //   S2. What is not known now stays as it was last known: figures and effective values of an unreachable data
 //       plane are the last ones, and Ready says that they are.
 import { conditionOf, nextConditions, type WantedCondition } from '../../kube/conditions.ts';
+import type { ScalingReport } from '../scaling/report.ts';
 import { dateOfOldest } from './age.ts';
 import type { Reason } from './decide.ts';
 import type { Declaration, DeclaredObject, DeclaredStatus } from './kinds.ts';
@@ -32,8 +33,14 @@ export interface Facts {
   readonly isOurs: boolean;
   /** It is in the list, whoever has it. */
   readonly isListed: boolean;
-  /** Whether it asks for scaling; unset: its kind cannot. */
-  readonly scales: boolean | undefined;
+  /** Unset: its kind cannot be scaled. */
+  readonly scaling: ScalingFacts | undefined;
+}
+
+export interface ScalingFacts {
+  readonly isAsked: boolean;
+  /** About this generation; unset: nothing yet. */
+  readonly report: ScalingReport | undefined;
 }
 
 export const reasonOf = (object: DeclaredObject, type: string): string | undefined =>
@@ -54,8 +61,8 @@ export function verdictStatus(
     syncedOf(verdict),
     readyOf(object, verdict, facts),
     driftedOf(object, verdict, latestVersion, nowMs),
-    ...scalingOf(facts),
   ].map((each): WantedCondition => ({ ...each, observedGeneration: generation }));
+  const scaling = scalingOf(before, facts, generation);
   const oldest =
     facts.figures === undefined
       ? before?.oldestReadyAt
@@ -64,11 +71,12 @@ export function verdictStatus(
   const effective = declaration?.effective ?? before?.effective;
   return {
     observedGeneration: generation,
-    conditions: nextConditions(before?.conditions, wanted, nowMs),
+    conditions: nextConditions(before?.conditions, [...wanted, ...scaling.conditions], nowMs),
     ...facts.always,
     ...(oldest !== undefined && { oldestReadyAt: oldest }),
     ...(figures !== undefined && { figures }),
     ...(latestVersion !== undefined && { latestVersion }),
+    ...(scaling.shown !== undefined && { scaling: scaling.shown }),
     ...(effective !== undefined && { effective }),
   };
 }
@@ -149,9 +157,34 @@ export function changesText({ changes }: Pick<Declaration, 'changes'>): string {
   return shown.join(', ') || 'nothing that matters';
 }
 
-function scalingOf({ scales }: Facts): Saying[] {
-  if (scales === undefined) return [];
-  const asked = 'workers are not scaled in this version; remove scaling or wait';
-  if (scales) return [say('ScalingReady', 'Unknown', 'NotServed', asked)];
-  return [say('ScalingReady', 'False', 'NotConfigured', 'spec does not ask for it')];
+interface ScalingStatus {
+  readonly conditions: readonly WantedCondition[];
+  readonly shown?: DeclaredStatus['scaling'];
+}
+
+/** S2: until something is told of this generation, what was told before, and of which. */
+function scalingOf(
+  before: DeclaredStatus | undefined,
+  { scaling }: Facts,
+  generation: number,
+): ScalingStatus {
+  if (scaling === undefined) return { conditions: [] };
+  const about = (said: Saying) => [{ ...said, observedGeneration: generation }];
+  if (!scaling.isAsked)
+    return { conditions: about(say('ScalingReady', 'False', 'NotConfigured', 'spec does not ask for it')) };
+  const { report } = scaling;
+  if (report !== undefined) {
+    const { status, reason, message } = report.verdict;
+    const said = { conditions: about(say('ScalingReady', status, reason, message)) };
+    const shown = report.shown.find(({ group }) => group === undefined) ?? report.shown;
+    // Of an empty map that an apply leaves without fields the API server makes a null, and refuses it.
+    return Object.keys(shown).length === 0 ? said : { ...said, shown };
+  }
+  const was = conditionOf(before?.conditions, 'ScalingReady');
+  if (was !== undefined && was.reason !== 'NotConfigured') {
+    const { lastTransitionTime: _, ...said } = was;
+    return { conditions: [said], ...(before?.scaling && { shown: before.scaling }) };
+  }
+  const message = 'the operator has not looked at its scaling yet';
+  return { conditions: about(say('ScalingReady', 'Unknown', 'Pending', message)) };
 }

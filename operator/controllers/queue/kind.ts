@@ -23,11 +23,12 @@ export const QUEUE: DeclaredKind<QueueObject, 'queue'> = {
     return { ...answer, effective, figures: firstFigures(queue?.figures) };
   },
   remove: (connection, request, signal) => connection.deleteQueue(request, signal),
-  figures: ({ waiting, delayed, blocked, waitingChildren, leased, dead, workers }) => ({
+  figures: ({ waiting, delayed, blocked, waitingChildren, leased, dead, workers, workersWanted }) => ({
     ...{ waiting, delayed, blocked, waitingChildren, leased, dead, workers },
+    ...(workersWanted !== null && { workersWanted }),
   }),
   oldestReadyAtMs: ({ oldestReadyAtMs }) => oldestReadyAtMs,
-  scales: ({ spec }) => spec.scaling !== undefined,
+  scaled: ({ spec: { scaling } }) => (scaling === undefined ? [] : [{ scaling }]),
 };
 
 function firstFigures(figures: pb.QueueFigures | null | undefined): object {

@@ -42,9 +42,15 @@ export const STREAM = {
     return {
       ...{ records, bytes },
       lag: most[0]?.lag ?? 0,
-      groups: first.map(({ group, lag, members, oldestUncommittedAtMs }) => {
+      members: groups.reduce((all, { members }) => all + members, 0),
+      ...wantedOf(groups),
+      groups: first.map(({ group, lag, members, oldestUncommittedAtMs, workersWanted }) => {
         const oldestReadyAt = dateOfOldest(before.get(group)?.oldestReadyAt, oldestUncommittedAtMs, nowMs);
-        return { name: group, lag, members, ...(oldestReadyAt !== undefined && { oldestReadyAt }) };
+        return {
+          ...{ name: group, lag, members },
+          ...(oldestReadyAt !== undefined && { oldestReadyAt }),
+          ...(workersWanted !== null && { membersWanted: workersWanted }),
+        };
       }),
     };
   },
@@ -52,8 +58,15 @@ export const STREAM = {
     const waiting = groups.map((each) => each.oldestUncommittedAtMs).filter((atMs) => atMs > 0);
     return waiting.length === 0 ? 0 : Math.min(...waiting);
   },
-  scales: ({ spec }) => spec.consumerGroups?.some(({ scaling }) => scaling !== undefined) ?? false,
+  scaled: ({ spec: { consumerGroups = [] } }) =>
+    consumerGroups.flatMap(({ name: group, scaling }) => (scaling === undefined ? [] : [{ group, scaling }])),
 } satisfies DeclaredKind<StreamObject, 'stream'>;
+
+/** Of those that are scaled, if there are any. */
+function wantedOf(groups: readonly pb.GroupSummary[]): { membersWanted?: number } {
+  const known = groups.flatMap(({ workersWanted }) => (workersWanted === null ? [] : [workersWanted]));
+  return known.length === 0 ? {} : { membersWanted: known.reduce((all, each) => all + each, 0) };
+}
 
 function firstFigures(stream: pb.Stream | null): object {
   const partitions = stream?.partitions ?? [];
@@ -62,7 +75,7 @@ function firstFigures(stream: pb.Stream | null): object {
   return {
     records: sum(({ end, logStart }) => end - logStart),
     bytes: sum(({ bytes }) => bytes),
-    lag: 0,
+    ...{ lag: 0, members: 0 },
     groups: [],
   };
 }

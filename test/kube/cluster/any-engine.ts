@@ -2,8 +2,7 @@
 // data plane that serves it, and only a replicated journal has several pods.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { clusterController, clusterDefaults } from '../../../operator/controllers/cluster/controller.ts';
-import { declaredControllers } from '../../../operator/controllers/declared/controller.ts';
+import { registerControllers } from '../../../operator/controllers/register.ts';
 import { runProcess } from '../../../operator/process.ts';
 import { realKeys } from '../../../operator/resources/key-source.ts';
 import { realRuntime } from '../../../operator/runtime.ts';
@@ -11,12 +10,7 @@ import { realRuntime } from '../../../operator/runtime.ts';
 await runProcess({
   controllers: [
     (host, options) =>
-      clusterController(host, {
-        defaults: clusterDefaults(options),
-        keys: realKeys,
-        engines: ['Embedded', 'JetStream'],
-      }),
-    (host) => declaredControllers(host),
+      registerControllers(host, { told: options, keys: realKeys, engines: ['Embedded', 'JetStream'] }),
   ],
   services: [],
   args: process.argv.slice(2),

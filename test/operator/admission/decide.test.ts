@@ -15,10 +15,9 @@ const FINE = nightly('0 3 * * *');
 const scheduled = (...schedules: object[]): Spec => ({
   schedules: schedules.map((each, index) => ({ ...each, name: `s${index}` })),
 });
-/** Accepted, and of no effect in this version. */
-const UNSERVED: Spec = {
-  scaling: { targetRef: { kind: 'Deployment', name: 'workers' }, scaleTo: 2, basedOn: ['queue_lag > 100'] },
-};
+/** Of a Schema: accepted, and of no effect in this version; and with a type that there is not. */
+const UNSERVED: Spec = { versions: [{ version: 1, fields: { id: 'string' }, migrate: [] }] };
+const MISTAKEN: Spec = { versions: [{ version: 1, fields: { id: 'strin' } }] };
 
 const objectOf = (kind: string, spec: unknown, metadata: object = {}) => ({
   apiVersion: 'flowmesh.io/v1alpha1',
@@ -117,9 +116,9 @@ describe('a new object', () => {
 
   test('that is fine is told what has no effect in this version', () => {
     const after = UNSERVED;
-    const { notices } = parseManifests(JSON.stringify(objectOf('Queue', after)), 'a.json');
+    const { notices } = parseManifests(JSON.stringify(objectOf('Schema', after)), 'a.json');
     expect(notices).toHaveLength(1);
-    const { read, decision } = ask({ after });
+    const { read, decision } = ask({ kind: 'Schema', after });
     expect(decision.warnings).toEqual(notices.map(({ field, message }) => `${field} ${message}`));
     expect(reviewOf(read, decision)).toMatchObject({ response: { uid: 'u1', allowed: true } });
   });
@@ -173,14 +172,14 @@ describe('a change', () => {
   });
 
   test('[D3] what was wrong before is a warning, and hides no notice forever', () => {
-    const wrong = { before: scheduled(NEVER), after: { ...scheduled(NEVER), ...UNSERVED } };
+    const wrong = { before: scheduled(NEVER), after: { ...scheduled(NEVER), delivery: { maxAttempts: 2 } } };
     const { allowed, warnings } = ask(wrong).decision;
     expect(allowed).toBe(true);
     expect(warnings).toEqual([
       expect.stringMatching(/^spec\.schedules\[0\]\.cron "0 3 31 2 \*" is not a cron .*so before\)$/),
     ]);
-    const corrected = { before: scheduled(NEVER), after: UNSERVED };
-    expect(ask(corrected).decision.warnings).toEqual([expect.stringContaining('spec.scaling')]);
+    const corrected = { kind: 'Schema', before: MISTAKEN, after: UNSERVED };
+    expect(ask(corrected).decision.warnings).toEqual([expect.stringContaining('migrate')]);
   });
 
   test('warnings are few and short, whatever the object', () => {

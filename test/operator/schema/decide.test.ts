@@ -74,7 +74,7 @@ describe('a queue or stream that names a schema', () => {
 });
 
 describe('a schema', () => {
-  const facts = { always: { users: 2 }, figures: undefined, oldestReadyAtMs: 0, scales: undefined };
+  const facts = { always: { users: 2 }, figures: undefined, oldestReadyAtMs: 0, scaling: undefined };
   const declaration = {
     result: 'created',
     changes: [],
@@ -112,7 +112,7 @@ describe('a version that spec does not have', () => {
   const versions = (...numbers: number[]) => ({
     spec: { versions: numbers.map((version) => ({ version })) },
   });
-  const facts = { ...FACTS, scales: undefined };
+  const facts = { ...FACTS, scaling: undefined };
   const inForce = (latestVersion: number): Declaration => ({
     ...{ result: 'unchanged', changes: [], drifted: false, effective: {}, latestVersion },
   });

@@ -1,0 +1,31 @@
+// All controllers of the operator, and what they share: the data planes, and the Secrets of clusters.
+import type { Engine } from '../../crds/notices.ts';
+import type { ControllerHost } from '../kube/host.ts';
+import type { Informer } from '../kube/informer.ts';
+import type { Resource } from '../kube/objects.ts';
+import type { KeySource } from '../resources/certificates.ts';
+import { clusterController, clusterDefaults } from './cluster/controller.ts';
+import { CERTIFICATES, SECRETS, type Secret } from './cluster/kinds.ts';
+import { idOf } from './cluster/world.ts';
+import { dataPlanes, declaredControllers } from './declared/controller.ts';
+import { scalingControllers } from './scaling/controller.ts';
+
+export interface ControllersOptions {
+  readonly told: Parameters<typeof clusterDefaults>[0];
+  readonly keys: KeySource;
+  /** Journals that the data plane starts with. */
+  readonly engines?: readonly Engine[];
+}
+
+export function registerControllers(host: ControllerHost, { told, keys, engines }: ControllersOptions): void {
+  const planes = dataPlanes(host);
+  const defaults = clusterDefaults(told);
+  const owned = clusterController(host, { defaults, keys, planes, ...(engines && { engines }) });
+  const declared = declaredControllers(host, { planes });
+  scalingControllers(host, {
+    ...declared,
+    ...{ defaults, keys },
+    secrets: owned.get(idOf(SECRETS as Resource)) as unknown as Informer<Secret>,
+    certificates: owned.get(idOf(CERTIFICATES)),
+  });
+}

@@ -1,0 +1,303 @@
+// Scaling by kubectl apply: a real API server with real controllers and the definitions of KEDA, data planes
+// on loopback, the operator between them. What carries the number comes and goes while it runs.
+import { X509Certificate } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { until } from '../../e2e/parts/process.ts';
+import { renewCertificates } from '../../operator/resources/certificates.ts';
+import { realKeys } from '../../operator/resources/key-source.ts';
+import { labelsOf, namesOf } from '../../operator/resources/names.ts';
+import { kubectl } from './definitions.ts';
+import { Fleet } from './fleet.ts';
+import { installKedaDefinitions, removeKedaDefinitions } from './keda-definitions.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: objects of any kind
+type Any = any;
+
+/** The operator looks for an API that is not there once a minute. */
+const A_LOOK_MS = 90_000;
+
+let fleet: Fleet;
+const authority = renewCertificates({ name: 'main', nowMs: Date.now(), names: ['main'] }, realKeys).authority;
+
+beforeAll(async () => {
+  fleet = await Fleet.start({ controllers: true });
+  await fleet.dataPlane('default/main');
+  const data = Object.entries(authority).flatMap(([key, text]) =>
+    text === undefined ? [] : [[key, Buffer.from(text).toString('base64')]],
+  );
+  await make('/api/v1/namespaces/default/secrets', {
+    metadata: { name: namesOf('main').authoritySecret, labels: labelsOf('main') },
+    data: Object.fromEntries(data),
+  });
+  await fleet.create('FlowMeshCluster', 'default/main');
+  await fleet.operator({ times: { figuresMs: 1000, graceMs: 1000 } });
+});
+afterAll(() => fleet?.stop());
+
+const AUTOSCALERS = '/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers';
+const SCALED_OBJECTS = '/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects';
+const DEPLOYMENTS = '/apis/apps/v1/namespaces/default/deployments';
+
+async function make(path: string, object: object): Promise<Any> {
+  const { status, body } = await fleet.plane.api('POST', path, object);
+  if (status !== 201) throw new Error(`${path}: ${body.message}`);
+  return body;
+}
+
+async function read(path: string): Promise<Any> {
+  const { status, body } = await fleet.plane.api('GET', path);
+  return status === 200 ? body : undefined;
+}
+
+function deployment(name: string): Promise<Any> {
+  const labels = { app: name };
+  const container = { name: 'main', image: 'example.org/none' };
+  return make(DEPLOYMENTS, {
+    metadata: { name },
+    spec: {
+      replicas: 1,
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { containers: [container] } },
+    },
+  });
+}
+
+const scaling = (name: string, more: object = {}) => ({
+  scaling: {
+    targetRef: { kind: 'Deployment', name },
+    scaleFrom: 2,
+    scaleTo: 9,
+    basedOn: ['queue_lag > 100'],
+    ...more,
+  },
+});
+
+const says = (name: string, wanted: string, timeoutMs?: number) =>
+  fleet.condition('Queue', `default/${name}`, `ScalingReady=${wanted}`, timeoutMs);
+
+const messageOf = (object: Any) =>
+  object.status.conditions.find(({ type }: Any) => type === 'ScalingReady').message as string;
+
+const madeFor = (name: string) => read(`${SCALED_OBJECTS}/${name}-flowmesh-queue`);
+
+/** As KEDA's operator would. */
+async function kedaSays(
+  name: string,
+  status: 'True' | 'False',
+  reason: string,
+  message: string,
+): Promise<void> {
+  const change = { status: { conditions: [{ type: 'Ready', status, reason, message }] } };
+  const path = `${SCALED_OBJECTS}/${name}-flowmesh-queue/status`;
+  const type = 'application/merge-patch+json';
+  const { status: code, body } = await fleet.plane.api('PATCH', path, change, type);
+  if (code !== 200) throw new Error(body.message);
+}
+
+describe('without KEDA and without external metrics', () => {
+  test('it says what to do, and declares the queue all the same', async () => {
+    await deployment('early');
+    await fleet.create('Queue', 'default/early', scaling('early'));
+    await fleet.condition('Queue', 'default/early', 'Ready=True');
+    const object = await says('early', 'False/NoScaler');
+    expect(messageOf(object)).toMatch(/install KEDA.*scaling.mode: Direct/);
+  });
+
+  test(
+    'KEDA that appears is used without a restart',
+    async () => {
+      await installKedaDefinitions(fleet.plane);
+      await says('early', 'Unknown/Pending', A_LOOK_MS);
+      expect(await madeFor('early')).toMatchObject({
+        spec: {
+          scaleTargetRef: { kind: 'Deployment', name: 'early' },
+          minReplicaCount: 2,
+          maxReplicaCount: 9,
+        },
+      });
+    },
+    A_LOOK_MS,
+  );
+});
+
+describe('with KEDA', () => {
+  test('the ScaledObject belongs to the queue, and KEDA gets a certificate of the cluster', async () => {
+    await deployment('emails');
+    await fleet.create('Queue', 'default/emails', { queueName: 'emails.send', ...scaling('emails') });
+    const { metadata } = await says('emails', 'Unknown/Pending');
+    const made = await madeFor('emails');
+    expect(made.metadata.ownerReferences).toEqual([
+      { apiVersion: 'flowmesh.io/v1alpha1', kind: 'Queue', name: 'emails', uid: metadata.uid },
+    ]);
+    expect(made.metadata.managedFields[0].manager).toBe('flowmesh-scaling');
+    expect(
+      made.spec.triggers.map(({ type, name, metadata: about }: Any) => [type, name, about.queue]),
+    ).toEqual([
+      ['external', 'lag', 'emails.send'],
+      ['external', 'demand', 'emails.send'],
+    ]);
+    const name = made.spec.triggers[0].authenticationRef.name;
+    const access = await read(`/apis/keda.sh/v1alpha1/namespaces/default/triggerauthentications/${name}`);
+    expect(access.spec.secretTargetRef.map(({ name: secret }: Any) => secret)).toEqual([name, name, name]);
+    const { data } = await read(`/api/v1/namespaces/default/secrets/${name}`);
+    const certificate = new X509Certificate(Buffer.from(data['tls.crt'], 'base64'));
+    const signer = new X509Certificate(authority['tls.crt'] ?? '');
+    expect([certificate.subject, certificate.verify(signer.publicKey)]).toEqual(['CN=flowmesh-scaler', true]);
+    expect(data).not.toHaveProperty('authority.key');
+  });
+
+  test('its state is told in its own words', async () => {
+    await kedaSays('emails', 'True', 'ScaledObjectReady', 'ready');
+    const object = await says('emails', 'True/Scaled');
+    expect(object.status?.scaling?.by).toBe('KEDA');
+    await kedaSays('emails', 'False', 'TriggerError', 'no answer from the scaler');
+    expect(messageOf(await says('emails', 'False/KedaNotReady'))).toMatch(
+      /TriggerError: no answer from the scaler/,
+    );
+    await kedaSays('emails', 'True', 'ScaledObjectReady', 'ready');
+    await says('emails', 'True/Scaled');
+    const { out } = await kubectl(fleet.plane, 'get', 'queue', 'emails', '-o', 'wide');
+    expect(out).toMatch(/WANTED.*SCALING/s);
+  });
+
+  test('a change of spec is carried over, and what others change is set back', async () => {
+    await fleet.patch('Queue', 'default/emails', { spec: scaling('emails', { scaleFrom: 3, scaleTo: 30 }) });
+    const spec = async () => (await madeFor('emails'))?.spec;
+    await expect.poll(spec).toMatchObject({ minReplicaCount: 3, maxReplicaCount: 30 });
+    const type = 'application/merge-patch+json';
+    const meddled = {
+      metadata: { annotations: { 'autoscaling.keda.sh/paused': 'true' } },
+      spec: { maxReplicaCount: 5 },
+    };
+    await fleet.plane.api('PATCH', `${SCALED_OBJECTS}/emails-flowmesh-queue`, meddled, type);
+    await expect.poll(spec).toMatchObject({ maxReplicaCount: 30 });
+    expect((await madeFor('emails')).metadata.annotations).toMatchObject({
+      'autoscaling.keda.sh/paused': 'true',
+    });
+    await fleet.plane.api('DELETE', `${SCALED_OBJECTS}/emails-flowmesh-queue`);
+    await expect.poll(spec).toMatchObject({ minReplicaCount: 3 });
+  });
+
+  test('it goes when spec asks for it no more, and comes back', async () => {
+    await fleet.patch('Queue', 'default/emails', { spec: { scaling: null } });
+    await says('emails', 'False/NotConfigured');
+    await until('the ScaledObject is gone', async () => (await madeFor('emails')) === undefined);
+    expect((await fleet.get('Queue', 'default/emails'))?.status).not.toHaveProperty('scaling');
+    await fleet.patch('Queue', 'default/emails', { spec: scaling('emails') });
+    await says('emails', 'Unknown/Pending');
+    expect(await madeFor('emails')).toBeDefined();
+  });
+
+  test('it goes with the queue', async () => {
+    await fleet.delete('Queue', 'default/emails');
+    await fleet.gone('Queue', 'default/emails');
+    await until('the ScaledObject is gone', async () => (await madeFor('emails')) === undefined);
+  });
+
+  test('a workload that is not there is waited for', async () => {
+    await fleet.create('Queue', 'default/late', scaling('late'));
+    expect(messageOf(await says('late', 'False/TargetNotFound'))).toContain('there is no Deployment late');
+    expect(await madeFor('late')).toBeUndefined();
+    await deployment('late');
+    await says('late', 'Unknown/Pending');
+  });
+
+  test('groups of a stream are scaled each by itself', async () => {
+    for (const name of ['billing', 'audit']) await deployment(name);
+    const group = (name: string, scaleFrom: number) => ({
+      name,
+      scaling: { targetRef: { kind: 'Deployment', name }, scaleFrom, scaleTo: 4 },
+    });
+    const consumerGroups = [group('billing', 0), group('audit', 1), { name: 'other' }];
+    await fleet.create('Stream', 'default/orders', { partitions: 4, consumerGroups });
+    const { status } = await fleet.condition('Stream', 'default/orders', 'ScalingReady=Unknown/Pending');
+    expect((status as Any)?.scaling).toEqual([
+      { group: 'billing', by: 'KEDA' },
+      { group: 'audit', by: 'KEDA' },
+    ]);
+    const { items } = await read(SCALED_OBJECTS);
+    const made = items.filter(({ metadata }: Any) => metadata.ownerReferences?.[0]?.name === 'orders');
+    const triggers = made.flatMap(({ spec }: Any) =>
+      spec.triggers.map(({ type, metadata }: Any) => [type, metadata.group]),
+    );
+    expect(triggers.sort()).toEqual([
+      ['external', 'audit'],
+      ['external-push', 'billing'],
+    ]);
+  });
+});
+
+describe('somebody else', () => {
+  const other = (name: string, target: string) => ({
+    metadata: { name },
+    spec: {
+      scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: target },
+      ...{ minReplicas: 1, maxReplicas: 3 },
+    },
+  });
+
+  test('who scales the workload keeps it, until it is gone', async () => {
+    await deployment('contested');
+    await fleet.create('Queue', 'default/contested', scaling('contested'));
+    await says('contested', 'Unknown/Pending');
+    await make(AUTOSCALERS, other('theirs', 'contested'));
+    const object = await says('contested', 'False/TargetTaken');
+    expect(messageOf(object)).toContain('HorizontalPodAutoscaler theirs scales Deployment contested already');
+    await until('ours is gone', async () => (await madeFor('contested')) === undefined);
+    expect((await read(`${AUTOSCALERS}/theirs`)).spec.maxReplicas).toBe(3);
+    await fleet.plane.api('DELETE', `${AUTOSCALERS}/theirs`);
+    await says('contested', 'Unknown/Pending');
+  });
+
+  test('of two queues the older has the workload, then the other one', async () => {
+    await deployment('shared');
+    await fleet.create('Queue', 'default/shared', scaling('shared'));
+    await says('shared', 'Unknown/Pending');
+    await new Promise((resolve) => setTimeout(resolve, 1100)); // dates have seconds
+    await fleet.create('Queue', 'default/younger', scaling('shared'));
+    expect(messageOf(await says('younger', 'False/TargetTaken'))).toContain('Queue shared');
+    await fleet.delete('Queue', 'default/shared');
+    await says('younger', 'Unknown/Pending');
+  });
+
+  test('who has the name keeps it', async () => {
+    await deployment('named');
+    const { spec } = await madeFor('early');
+    await make(SCALED_OBJECTS, {
+      ...{ apiVersion: 'keda.sh/v1alpha1', kind: 'ScaledObject' },
+      metadata: { name: 'named-flowmesh-queue' },
+      spec: { ...spec, scaleTargetRef: { name: 'elsewhere' } },
+    });
+    await fleet.create('Queue', 'default/named', scaling('named'));
+    await says('named', 'False/NameTaken');
+    expect((await madeFor('named')).spec.scaleTargetRef).toEqual({ name: 'elsewhere' });
+  });
+});
+
+test('a steady half minute has no write about it', async () => {
+  const versions = async () => {
+    const lists = [
+      SCALED_OBJECTS,
+      AUTOSCALERS,
+      fleet.path('Queue', 'default'),
+      fleet.path('Stream', 'default'),
+    ];
+    const found = await Promise.all(lists.map(read));
+    return found.flatMap(({ items }) =>
+      items.map(({ metadata }: Any) => `${metadata.name} ${metadata.resourceVersion}`),
+    );
+  };
+  const before = await versions();
+  await new Promise((resolve) => setTimeout(resolve, 30_000));
+  expect(await versions()).toEqual(before);
+}, 60_000);
+
+test(
+  'KEDA that goes takes nothing with it but the scaling',
+  async () => {
+    await removeKedaDefinitions(fleet.plane);
+    await says('early', 'False/NoScaler', A_LOOK_MS);
+    await fleet.condition('Queue', 'default/early', 'Ready=True');
+  },
+  A_LOOK_MS,
+);
