@@ -36,14 +36,29 @@ export interface Signals {
   readonly stalledPartitions: number;
 }
 
+/** What decided, as one word for programs. docs/autoscaling.md says what each means and what to do. */
+export type Reason =
+  | 'Idle'
+  | 'KeepUp'
+  | 'Lag'
+  | 'Age'
+  | 'ColdStart'
+  | 'Slow'
+  | 'Stalled'
+  | 'Held'
+  | 'Settling'
+  | 'Busy'
+  | 'Least'
+  | 'Most'
+  | 'Partitions';
+
 /** What is asked for now, and why. */
 export interface Advice {
   /** Workers wanted, between `from` and `to`. */
   readonly wanted: number;
   /** Whether one worker at least has something to do: lag or jobs in flight. */
   readonly active: boolean;
-  /** Stable, such as `KeepUp`, `Lag`, `Age`, `Busy`, `ColdStart`, `Stalled`, `Idle`, `Least`, `Most`. */
-  readonly reason: string;
+  readonly reason: Reason;
   /** One sentence for people, with the figures that decided. */
   readonly why: string;
 }
