@@ -6,7 +6,7 @@
 import type { ResolvedCluster } from '../cluster.ts';
 import type { KubernetesObject } from '../objects.ts';
 import { serviceHost } from '../services.ts';
-import { behavior, DOWN } from './behavior.ts';
+import { behavior } from './behavior.ts';
 import { accessName, KEDA_API } from './scaler-access.ts';
 import { lagTarget, type ScalingTarget, scalerMetadata } from './target.ts';
 
@@ -15,6 +15,8 @@ export interface ScaledObjectSpec {
   readonly [field: string]: unknown;
 }
 
+/** From the last job to nobody: KEDA asks for activity, which has not settled as the advice has. */
+const COOLDOWN_SECONDS = 300;
 const POLL_SECONDS = 15;
 const FAILURES = 3;
 
@@ -33,7 +35,7 @@ export function scaledObject(
       minReplicaCount: from,
       maxReplicaCount: to,
       pollingInterval: POLL_SECONDS,
-      cooldownPeriod: DOWN.windowSeconds,
+      cooldownPeriod: COOLDOWN_SECONDS,
       fallback: {
         ...{ failureThreshold: FAILURES, replicas: Math.max(from, 1), behavior: 'currentReplicasIfHigher' },
       },
