@@ -6,6 +6,7 @@
 //       stays, says nothing, and goes on when it is known again.
 //   E4. All targets of one KEDA share a connection, and that has 100 streams: those that stay leave some for
 //       calls, which would wait for good. KEDA polls what it has no stream for.
+//   E5. A group has no use for more members than partitions, however much waits: lag beyond that is not told.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller } from '../shard/state-machine.ts';
@@ -117,8 +118,8 @@ export function createExternalScaler(board: ScalingBoard): ExternalScaler {
         const message = `the trigger is for the metric ${metric}, not for ${JSON.stringify(metricName)}`;
         throw new FlowError('INVALID_ARGUMENT', message);
       }
-      const { signals, advice } = known(target);
-      return { metricValues: [metricOf(metric, metric === 'lag' ? signals.lag : advice.wanted)] };
+      const reading = known(target);
+      return { metricValues: [metricOf(metric, metric === 'lag' ? lagOf(reading) : reading.advice.wanted)] };
     },
     async openIsActive({ tenant }, ref, send, fail, peer) {
       const { target } = scalerTarget(tenant, ref);
@@ -181,6 +182,13 @@ function sizeOf(target: ScalingTarget, metric: ScalerMetric, { lagTarget }: Read
     'INVALID_ARGUMENT',
     `scaling of ${nameOf(target)} has no condition on lag: remove this trigger, or add "${condition}"`,
   );
+}
+
+/** E5, in the thousandths that KEDA keeps: the share of one worker may not come out above 1. */
+function lagOf({ signals: { lag, partitions }, lagTarget }: Reading): number {
+  if (partitions === 0 || lagTarget === 0) return lag;
+  const share = Math.floor(Math.max(lagTarget, TARGET_MIN) / TARGET_MIN) * TARGET_MIN;
+  return Math.min(lag, share * partitions);
 }
 
 const specOf = (metricName: ScalerMetric, size: number): pb.GetMetricSpecResponseInput => ({

@@ -76,6 +76,24 @@ test('a consumer group by the names of its stream and itself', async () => {
   expect(await isActive(ofGroup('lag'))).toEqual({ result: true });
 });
 
+test('lag calls for at most one member per partition, whatever the autoscaler divides', async () => {
+  const { board, specOf, valuesOf } = await start();
+  /** As the HPA does it, of thousandths: ceil(usage / target). */
+  const members = async () => {
+    const [{ targetSizeFloat = 0 } = {}] = await specOf(ofGroup('lag'));
+    const [{ metricValueFloat = 0 } = {}] = await valuesOf(ofGroup('lag'), 'lag');
+    return Math.ceil(Math.floor(metricValueFloat * 1000) / Math.floor(targetSizeFloat * 1000));
+  };
+  for (const partitions of [1, 2, 3, 7, 12, 99, 1000]) {
+    for (const lagTarget of [20, 20 / 3, 10_000 / 7, 1 / 3, 0.0001]) {
+      board.put(billing, aReading({ signals: { lag: 1e9, partitions }, lagTarget }));
+      expect([partitions, lagTarget, await members()]).toEqual([partitions, lagTarget, partitions]);
+    }
+  }
+  board.put(billing, aReading({ signals: { lag: 30, partitions: 12 }, lagTarget: 20 }));
+  expect(await valuesOf(ofGroup('lag'), 'lag')).toMatchObject([{ metricValue: 30 }]);
+});
+
 test('a target is never 0, not even where KEDA reads the integer', async () => {
   const { board, specOf } = await start();
   board.put(orders, aReading({ lagTarget: 0.000_01 }));
