@@ -151,6 +151,7 @@ function api({ admin, kv, queues, streams, history }: Stubs, metadata: grpc.Meta
     applyKeyspace: a(admin.applyKeyspace),
     listKeyspaces: a(admin.listKeyspaces),
     getCluster: a(admin.getCluster),
+    getScaling: a(admin.getScaling),
   };
 }
 

@@ -47,6 +47,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'queue flow': ['flowmesh queue flow order.yaml'],
   'queue ls': ['flowmesh queue ls'],
+  scaling: ['flowmesh scaling'],
   'queue get': ['flowmesh queue get emails.send'],
   'queue schedules': ['flowmesh queue schedules emails.send'],
   'queue peek': ['flowmesh queue peek emails.send --limit 3'],

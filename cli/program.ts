@@ -6,6 +6,7 @@ import { addCompletionCommand } from './commands/completion.ts';
 import { addDevCommand } from './commands/dev.ts';
 import { addKvCommands } from './commands/kv.ts';
 import { addQueueCommands } from './commands/queue.ts';
+import { addScalingCommands } from './commands/scaling.ts';
 import { addSchemaCommands } from './commands/schema.ts';
 import { addServeCommand } from './commands/serve.ts';
 import { addStatusCommands } from './commands/status.ts';
@@ -62,6 +63,7 @@ export function createProgram(host: Host & DevHost, onContext: (context: Context
   addKvCommands(program, action);
   addQueueCommands(program, action);
   addStreamCommands(program, action);
+  addScalingCommands(program, action);
   addSchemaCommands(program, action);
   addStatusCommands(program, action, host);
   addCompletionCommand(program, action);

@@ -25,6 +25,16 @@ export function span(ms: number): string {
   return rest === 0 ? head : `${head} ${rest}${smallerUnit}`;
 }
 
+/** `1,250/s`, `12.5/s`, `0.031/s`: three digits. */
+export function perSecond(rate: number): string {
+  const maximumSignificantDigits = Math.max(3, Math.ceil(Math.log10(rate + 1)));
+  return `${rate.toLocaleString('en-US', { maximumSignificantDigits })}/s`;
+}
+
+/** `2/5`: so many busy, of so many. */
+export const workersText = (of: { busyWorkers: number; workers: number } | null | undefined): string =>
+  `${count(of?.busyWorkers ?? 0)}/${count(of?.workers ?? 0)}`;
+
 /** `3m 5s ago`, `in 12s`; `-` for a time that is not set. */
 export function relative(timeMs: number, nowMs: number): string {
   if (timeMs === 0) return '-';

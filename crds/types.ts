@@ -599,7 +599,7 @@ export interface QueueStatus {
       mode?: string;
       /** As in spec. */
       scaleFrom?: number;
-      /** As in spec. Unset there, it is 100 or scaleFrom, whichever is more. */
+      /** As in spec. */
       scaleTo?: number;
       /** As in spec. */
       basedOn?: string[];
@@ -951,7 +951,7 @@ export interface StreamStatus {
         mode?: string;
         /** As in spec. */
         scaleFrom?: number;
-        /** As in spec. Unset there, it is 100 or scaleFrom, whichever is more. */
+        /** As in spec. */
         scaleTo?: number;
         /** As in spec. */
         basedOn?: string[];

@@ -7,12 +7,14 @@ import { createKvService } from './kv/service.ts';
 import { createKvView, type KvView } from './kv/view.ts';
 import { createQueueAdmin } from './queue/admin.ts';
 import { declaredQueues } from './queue/declared.ts';
+import { queueScaling } from './queue/scaling.ts';
 import { Queues } from './queue/service.ts';
 import { createQueueView, type QueueView } from './queue/view.ts';
 import { createHistory } from './replay/history.ts';
 import type { Runtime } from './runtime.ts';
-import { getScaling, LiveBoard } from './scaling/live-board.ts';
-import { scalingViews } from './scaling/targets.ts';
+import { type ScalingTarget, wantedOf } from './scaling/board.ts';
+import { LiveBoard } from './scaling/live-board.ts';
+import { FRESH, type ScalingMemory, workersWanted } from './scaling/wanted.ts';
 import { createSchemaAdmin } from './schema/admin.ts';
 import { Checkers } from './schema/checkers.ts';
 import { SchemaRegistry } from './schema/registry.ts';
@@ -125,12 +127,26 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       for (const view of streamViews) yield* view.referrers(tenant);
     },
   });
+  const wanted = (target: ScalingTarget) => wantedOf(scaling, target);
   const streams = createStreamService({
     shards: ports,
     views: streamViews,
     schemas: registry,
     autoCreate: o.autoCreate,
     random: runtime.random,
+    wanted,
+  });
+  const scaling: LiveBoard<ScalingMemory> = new LiveBoard({
+    queues: queueScaling(
+      ports.map((port, i) => ({ view: queueViews[i] as QueueView, nowMs: () => port.nowMs() })),
+      (queue) => queues.at(queue).view,
+    ),
+    groups: streams.scaling,
+    isServing: () => state !== 'starting' && state !== 'draining' && state !== 'failed',
+    decide: workersWanted,
+    fresh: FRESH,
+    runtime,
+    log: o.log,
   });
   await registry.reconcile();
   await streams.reconcile();
@@ -140,7 +156,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
     release: releaseQueue,
     figures: queueFigures,
     ...queueAdmin
-  } = createQueueAdmin(queues, queueViews, registry);
+  } = createQueueAdmin(queues, queueViews, registry, wanted);
   const { release: releaseSchema, figures: schemaFigures, ...schemaAdmin } = createSchemaAdmin(registry);
   const { release: releaseStream, figures: streamFigures, ...streamAdmin } = streams.admin;
   const declarations = createDeclarations({
@@ -165,21 +181,12 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
       settled: () => Promise.all(ports.map((port) => port.settled())),
     },
   });
-  const scalingTargets = scalingViews({
-    queue: (tenant, name) => queues.at(name).view.state.cell(tenant, name),
-    stream: (tenant, name) => streams.scaled(tenant, name),
-  });
-  const scaling = new LiveBoard({
-    views: scalingTargets,
-    isServing: () => state !== 'starting' && state !== 'draining' && state !== 'failed',
-    nowMs: () => runtime.wallMs(),
-  });
   const admin: AdminService = {
     ...queueAdmin,
     ...schemaAdmin,
     ...streamAdmin,
     ...declarations,
-    getScaling: async (caller, request) => getScaling(scaling, scalingTargets, caller, request),
+    getScaling: async ({ tenant }, request) => scaling.answer(tenant, request),
     applyKeyspace: (caller, spec) => kv.applyKeyspace(caller, spec),
     listKeyspaces: (caller) => kv.listKeyspaces(caller),
     async getCluster() {
@@ -204,6 +211,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   const poke = () => {
     for (const shard of shards) shard.poke();
     showShortage();
+    scaling.look();
     cancelPoke = runtime.after(POKE_MS, poke);
   };
   poke();

@@ -7,7 +7,7 @@ import { jsonField, plain, plainWithout } from '../json.ts';
 import { duration, rate, schemaRef, size, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { type Column, details, table } from '../table.ts';
-import { count, counted, printable, relative } from '../text.ts';
+import { count, counted, perSecond, printable, relative, span, workersText } from '../text.ts';
 import { addJobEffects } from './effects.ts';
 import { addFlowCommand } from './flow.ts';
 import { addJobCommands } from './jobs.ts';
@@ -108,6 +108,10 @@ const emptyFigures: pb.QueueFigures = {
   completionsPerSecond: 0,
   processingMs: 0,
   workersWanted: null,
+  processingP50Ms: 0,
+  processingP95Ms: 0,
+  processingP99Ms: 0,
+  throughputPerWorker: 0,
 };
 
 async function list(context: Context): Promise<void> {
@@ -141,8 +145,16 @@ function queueTable(queues: pb.Queue[], { terminal }: Context): string {
       value: ({ figures }) => relative(busy(figures).oldestReadyAtMs, terminal.nowMs()).replace(' ago', ''),
       align: 'right',
     },
-    { ...figure('WORKERS', ({ workers }) => workers), optional: true },
+    {
+      ...{ title: 'BUSY', value: ({ figures }) => workersText(busy(figures)) },
+      ...{ align: 'right', optional: true },
+    },
   ];
+  if (queues.some(({ figures }) => busy(figures).workersWanted !== null)) {
+    const wanted = ({ workersWanted }: pb.QueueFigures) =>
+      workersWanted === null ? '-' : count(workersWanted);
+    columns.push({ title: 'WANTED', value: ({ figures }) => wanted(busy(figures)), align: 'right' });
+  }
   if (queues.some(({ paused }) => paused)) {
     columns.push({
       title: '',
@@ -185,7 +197,8 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
       ['waiting for children', figures.waitingChildren > 0 ? count(figures.waitingChildren) : ''],
       ['blocked', count(figures.blocked)],
       ['leased', count(figures.leased)],
-      ['workers', count(figures.workers)],
+      ['workers', workersWords(figures)],
+      ['traffic', trafficText(figures)],
       ['completed', `${count(figures.completedTotal)} of ${count(figures.enqueuedTotal)} enqueued`],
       ['failed', `${counted(figures.failedTotal, 'attempt')}, ${counted(figures.deadTotal, 'job')} dead`],
       ['lease', formatDuration(spec?.visibilityTimeoutMs ?? 0)],
@@ -205,6 +218,16 @@ function queueDetails(queue: pb.Queue, { terminal }: Context): string {
     ],
     terminal,
   );
+}
+
+function workersWords({ workers, busyWorkers, workersWanted }: pb.QueueFigures): string {
+  const wanted = workersWanted === null ? '' : `, ${count(workersWanted)} wanted (flowmesh scaling says why)`;
+  return `${count(workers)}, ${count(busyWorkers)} busy${wanted}`;
+}
+
+function trafficText({ arrivalsPerSecond, completionsPerSecond, processingMs }: pb.QueueFigures): string {
+  const handling = processingMs > 0 ? `, ${span(processingMs)} each` : '';
+  return `${perSecond(arrivalsPerSecond)} in, ${perSecond(completionsPerSecond)} done${handling}`;
 }
 
 function limitsText(spec: pb.QueueSpec | null): string {

@@ -8,7 +8,7 @@ import { plain, plainWithout } from '../json.ts';
 import { duration, durationOrNone, schemaRef, size, timestamp, whole } from '../parsing.ts';
 import { confirm } from '../prompt.ts';
 import { details, table } from '../table.ts';
-import { count, counted, dataSize, printable, relative, span } from '../text.ts';
+import { count, counted, dataSize, perSecond, printable, relative, span, workersText } from '../text.ts';
 import { addRecordEffects } from './effects.ts';
 import { addDisownCommand, ownerJson, ownerText } from './owner.ts';
 import { schemaText } from './schema.ts';
@@ -194,8 +194,28 @@ async function groups(context: Context, _: unknown, stream: string): Promise<voi
               value: (row) => stateWords(row, context),
               paint: (text) => text.replace(/\S+/, (state) => stateText(state, context)),
             },
-            { title: 'MEMBERS', value: ({ members }) => count(members.length), align: 'right' },
+            {
+              title: 'BUSY',
+              value: ({ members, figures }) =>
+                workersText({ workers: members.length, busyWorkers: figures?.busyWorkers ?? 0 }),
+              align: 'right',
+            },
+            ...(found.some(({ figures }) => wantedOf(figures) !== null)
+              ? [
+                  {
+                    title: 'WANTED',
+                    value: ({ figures }: pb.Group) => String(wantedOf(figures) ?? '-'),
+                    align: 'right' as const,
+                  },
+                ]
+              : []),
             { title: 'LAG', value: ({ lag }) => count(lag), align: 'right' },
+            {
+              title: 'OLDEST',
+              value: ({ figures }) =>
+                relative(figures?.oldestUncommittedAtMs ?? 0, context.terminal.nowMs()).replace(' ago', ''),
+              align: 'right',
+            },
             {
               title: 'COMMITTED',
               value: ({ committedAtMs }) => relative(committedAtMs, context.terminal.nowMs()),
@@ -209,6 +229,20 @@ async function groups(context: Context, _: unknown, stream: string): Promise<voi
     context.hint('idle: no members for a week. Offsets are kept; nothing expires by itself');
   }
   if (found.length === 0) context.hint(`nobody reads ${stream} yet`);
+}
+
+const wantedOf = (figures: pb.GroupSummary | null) => figures?.workersWanted ?? null;
+
+/** What is written and committed, and how many members that takes. */
+function figuresText(figures: pb.GroupSummary | null): [string, string][] {
+  if (figures === null) return [];
+  const { arrivalsPerSecond, completionsPerSecond, processingMs, busyWorkers, workersWanted } = figures;
+  const handling = processingMs > 0 ? `, ${span(processingMs)} each` : '';
+  const wanted = workersWanted === null ? '' : `, ${count(workersWanted)} wanted (flowmesh scaling says why)`;
+  return [
+    ['traffic', `${perSecond(arrivalsPerSecond)} in, ${perSecond(completionsPerSecond)} done${handling}`],
+    ['busy', `${counted(busyWorkers, 'member')}${wanted}`],
+  ];
 }
 
 async function group(context: Context, _: unknown, stream: string, name: string): Promise<void> {
@@ -225,6 +259,7 @@ function groupDetails(found: pb.Group, context: Context): string {
       ['group', `${printable(found.group)} of ${printable(found.stream)}`],
       ['state', `${stateText(found.state, context)}, ${counted(found.members.length, 'member')}`],
       ['lag', counted(found.lag, 'record')],
+      ...figuresText(found.figures),
       ['committed', relative(found.committedAtMs, terminal.nowMs())],
       ...(found.idleSinceMs === 0
         ? []

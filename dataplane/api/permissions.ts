@@ -226,6 +226,7 @@ const ROUTES: Record<string, Need> = {
   'GET /v1/queues': need('get queue'),
   'PUT /v1/queues/:queue': need('admin queue'),
   'GET /v1/queues/:queue': need('get queue'),
+  'GET /v1/queues/:queue/scaling': need('get queue'),
   'POST /v1/queues/:queue/pause': need('admin queue'),
   'POST /v1/queues/:queue/drain': need('admin queue'),
   'POST /v1/queues/:queue/resume': need('admin queue'),
@@ -258,6 +259,7 @@ const ROUTES: Record<string, Need> = {
   'GET /v1/streams/:stream/partitions/:partition/records': need('consume stream'),
   'GET /v1/streams/:stream/groups': need('get group'),
   'GET /v1/streams/:stream/groups/:group': need('get group'),
+  'GET /v1/streams/:stream/groups/:group/scaling': need('get group'),
   'POST /v1/streams/:stream/groups/:group/seek': need('admin group'),
 };
 

@@ -23,6 +23,7 @@ import { declaredQueues } from './declared.ts';
 import { checkName } from './messages.ts';
 import { oldestReadyAt } from './oldest.ts';
 import { resolveSpec, specMessage } from './policy.ts';
+import { type QueueTarget, speedFigures, workerFigures } from './scaling.ts';
 import type { Schedule } from './schedule-spec.ts';
 import type { Queues } from './service.ts';
 import { queueSummary } from './summary.ts';
@@ -40,10 +41,11 @@ export function createQueueAdmin(
   queues: Queues,
   views: readonly QueueView[],
   schemas: SchemaHolder,
+  wanted: (target: QueueTarget) => number | null,
 ): QueueAdmin {
   const describe = async (caller: Caller, name: string): Promise<pb.QueueInput> => {
     const { shard, view } = queues.at(name);
-    const message = await queueMessage(view, view.cell(caller.tenant, name));
+    const message = await queueMessage(view, view.cell(caller.tenant, name), wanted);
     // Looked at first, then settled: what is shown is durable when it leaves.
     await shard.settled();
     return message;
@@ -103,7 +105,7 @@ export function createQueueAdmin(
       summary(tenant, name) {
         const { view } = queues.at(name);
         const cell = view.state.cell(tenant, name);
-        return cell && queueSummary(view, cell);
+        return cell && queueSummary(view, cell, wanted);
       },
     },
     getQueue: (caller, request) => describe(caller, request.name),
@@ -111,7 +113,7 @@ export function createQueueAdmin(
       const found: pb.QueueInput[] = [];
       for (const view of views) {
         const cells = [...view.state.byName.values()].filter((cell) => cell.tenant === caller.tenant);
-        for (const cell of cells) found.push(await queueMessage(view, cell));
+        for (const cell of cells) found.push(await queueMessage(view, cell, wanted));
       }
       await queues.settled();
       return { queues: found.sort((a, b) => ((a.spec?.name ?? '') < (b.spec?.name ?? '') ? -1 : 1)) };
@@ -145,7 +147,11 @@ function checkDeadLetters({ name, deadLetterQueue: dead }: pb.QueueSpec, shard: 
   );
 }
 
-async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueInput> {
+async function queueMessage(
+  view: QueueView,
+  cell: QueueCell,
+  wanted: (target: QueueTarget) => number | null,
+): Promise<pb.QueueInput> {
   const oldestReadyAtMs = await oldestReadyAt(view, cell);
   const s = cell.state;
   return {
@@ -167,7 +173,8 @@ async function queueMessage(view: QueueView, cell: QueueCell): Promise<pb.QueueI
       failedTotal: s.failedTotal,
       deadTotal: s.deadTotal,
       oldestReadyAtMs,
-      workers: view.workers(cell),
+      ...workerFigures(cell, wanted),
+      ...speedFigures(cell),
       waitingChildren: s.awaiting,
     },
   };

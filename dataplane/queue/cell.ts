@@ -4,8 +4,10 @@
 //   C2. A job is finished exactly if the cursor has passed it or its entry is flagged as indexed, and it is
 //       neither leased nor an exception row.
 import type { Ownership } from '../admin/ownership.ts';
+import { Meter } from '../scaling/meter.ts';
 import type { PartitionLog, Rows, Window } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
+import { type Holder, Holders } from './holders.ts';
 import { LimitKeys, PARKED, RING } from './key-tables.ts';
 import { LifeKeys } from './life-tables.ts';
 import { limitKeyOf } from './limits.ts';
@@ -34,6 +36,8 @@ export interface Grant {
   readonly leasedAtMs: number;
   /** Set for jobs with a history or a key; such grants hold one job. */
   readonly meta: JobMeta | null;
+  /** Its worker. */
+  readonly holder: Holder;
   /** Leases of the grant that are still held. */
   left: number;
 }
@@ -100,6 +104,8 @@ export class QueueCell {
   /** Limit keys at their concurrency, and perhaps others with leases: they return when one of these ends. */
   readonly full = new Set<string>();
   readonly leases = new Map<number, Grant>();
+  readonly holders = new Holders();
+  readonly meter = new Meter();
   readonly sessions = new Map<string, SessionRecord>();
   readonly exceptions = new Map<number, number>();
   /** Epochs under which single jobs were acked lately: a repeated ack is answered as done. */
@@ -170,6 +176,13 @@ export class QueueCell {
   held(offset: number, epoch: number): Grant | undefined {
     const grant = this.leases.get(offset);
     return grant !== undefined && grant.firstEpoch + offset - grant.firstOffset === epoch ? grant : undefined;
+  }
+
+  hold(grant: Grant): void {
+    const end = grant.firstOffset + grant.count;
+    for (let offset = grant.firstOffset; offset < end; offset++) this.leases.set(offset, grant);
+    this.countRunning(grant.meta, 1);
+    this.holders.take(grant.holder, grant.count);
   }
 
   /** Renewals of its session push it on, but not for ever. */

@@ -57,6 +57,7 @@ export class QueueState {
     const cell = this.byNumber.get(e.queueNo);
     assert(cell !== undefined, `queue ${e.queueNo} of event ${e.type} exists`);
     cell.isDirty = true;
+    cell.holders.nowMs = at.nowMs;
     const before = { ...cell.state };
     this.context.rows.onRollback(() => {
       cell.state = before;
@@ -72,7 +73,7 @@ export class QueueState {
         this.#lease(cell, e, at);
         return;
       case ev.ACKED:
-        this.#ack(cell, e);
+        this.#ack(cell, e, at);
         return;
       case ev.RETURNED:
         this.#return(cell, e, at);
@@ -213,6 +214,7 @@ export class QueueState {
       sessionId: e.sessionId,
       worker: e.worker,
       leasedAtMs: at.nowMs,
+      holder: cell.holders.of(e.sessionId, e.worker),
     };
     for (const { offset, epoch, count } of e.runs) {
       state.plain -= count;
@@ -232,19 +234,18 @@ export class QueueState {
   }
 
   #hold(cell: QueueCell, grant: Grant): void {
-    const end = grant.firstOffset + grant.count;
-    for (let offset = grant.firstOffset; offset < end; offset++) cell.leases.set(offset, grant);
-    cell.countRunning(grant.meta, 1);
+    cell.hold(grant);
     this.leaseClock.add(cell, grant);
     const next = grant.firstEpoch + grant.count;
     if (next > this.nextEpoch) this.nextEpoch = next;
   }
 
-  #ack(cell: QueueCell, e: ev.Acked): void {
+  #ack(cell: QueueCell, e: ev.Acked, at: Moment): void {
     let count = 0;
     for (const run of e.ranges) {
       for (let i = 0; i < run.count; i++) {
-        const { meta } = this.letGo(cell, run.offset + i);
+        const { meta, leasedAtMs } = this.letGo(cell, run.offset + i);
+        cell.meter.times.note(at.nowMs - leasedAtMs, 1);
         if (meta === null || meta.parent === null) continue;
         childEnded(this.context.rows, cell, run.offset + i, meta.parent, { state: 'completed', error: '' });
       }
@@ -269,12 +270,14 @@ export class QueueState {
     assert(grant !== undefined, `offset ${offset} is leased`);
     cell.leases.delete(offset);
     grant.left--;
+    cell.holders.give(grant.holder, 1);
     this.leaseClock.released();
     leaseEnded(this.context.rows, cell, grant.meta);
     if (this.context.rows.isStaging) {
       this.context.rows.onRollback(() => {
         cell.leases.set(offset, grant);
         grant.left++;
+        cell.holders.take(grant.holder, 1);
         cell.countRunning(grant.meta, 1);
       });
     }
@@ -308,13 +311,12 @@ export class QueueState {
     const grant = cell.leases.get(e.offset);
     assert(grant !== undefined, `offset ${e.offset} is leased`);
     this.letGo(cell, e.offset);
-    this.#hold(cell, {
-      ...grant,
-      firstOffset: e.offset,
-      firstEpoch: e.epoch,
-      count: 1,
-      deadlineMs: e.deadlineMs,
-      left: 1,
+    const { offset: firstOffset, epoch: firstEpoch, deadlineMs } = e;
+    this.#hold(cell, { ...grant, firstOffset, firstEpoch, count: 1, deadlineMs, left: 1 });
+    // Behind this, what was let go of is taken back.
+    this.context.rows.onRollback(() => {
+      cell.countRunning(grant.meta, -1);
+      cell.holders.give(grant.holder, 1);
     });
   }
 

@@ -66,7 +66,7 @@ export function resolveSpec(spec: QueueSpec): ResolvedSpec {
     timeoutMs: spec.timeoutMs || d.timeoutMs,
     ...resolveDispatch(spec),
     ...(spec.schemaRef === null ? {} : { schemaRef: readSchemaRef(spec.schemaRef) }),
-    ...(spec.scaling === null ? {} : { scaling: readScaling(spec.scaling) }),
+    ...(spec.scaling === null ? {} : { scaling: readScaling('Queue', spec.scaling) }),
     ...(spec.schedules.length > 0 ? { schedules: resolveSchedules(spec.schedules) } : {}),
   };
   if (resolved.visibilityTimeoutMs > VISIBILITY_MS_MAX) {

@@ -2,12 +2,14 @@
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { QueueCell } from './cell.ts';
 import { oldestReadyAt } from './oldest.ts';
+import { type QueueTarget, workerFigures } from './scaling.ts';
 import type { QueueView } from './view.ts';
 
 /** Undefined: it has gone meanwhile. As evolved, so maybe not durable. */
 export async function queueSummary(
   view: QueueView,
   cell: QueueCell,
+  wanted: (target: QueueTarget) => number | null,
 ): Promise<pb.QueueSummaryInput | undefined> {
   const isThere = () => view.state.cell(cell.tenant, cell.name) === cell;
   const oldestReadyAtMs = await oldestReadyAt(view, cell).catch((error: unknown) => {
@@ -25,7 +27,7 @@ export async function queueSummary(
     waitingChildren: s.awaiting,
     dead: view.state.cell(cell.tenant, spec.deadLetterQueue || `${name}.dead`)?.depth ?? 0,
     oldestReadyAtMs,
-    workers: view.workers(cell),
+    ...workerFigures(cell, wanted),
     enqueuedTotal: s.enqueuedTotal,
     completedTotal: s.completedTotal,
     failedTotal: s.failedTotal,

@@ -89,6 +89,7 @@ export class QueueView implements View {
       this.#lines.set(cell.queueNo, line);
     }
     line.waiters.push(waiter);
+    cell.holders.came(waiter.sessionId, waiter.worker);
     this.context.wake();
   }
 
@@ -98,7 +99,7 @@ export class QueueView implements View {
         yield { what: `queue ${name}`, schema: spec.schemaRef.name };
   }
 
-  /** The session has a new connection: nothing may be granted to the old one any more. */
+  /** The session ends or has a new connection: nothing may be granted to the old one any more. */
   removeSession(cell: QueueCell, sessionId: string): void {
     const old = this.waiterOf(cell, sessionId);
     if (old !== undefined) this.removeWaiter(cell, old);
@@ -109,6 +110,7 @@ export class QueueView implements View {
     const index = line?.waiters.indexOf(waiter) ?? -1;
     if (line === undefined || index < 0) return;
     line.waiters.splice(index, 1);
+    cell.holders.left(waiter.sessionId, waiter.worker);
     if (line.waiters.length > 0) return;
     if (!line.isWorthKeeping) {
       this.#closeLine(cell.queueNo);
@@ -157,23 +159,13 @@ export class QueueView implements View {
       const cell = this.state.byNumber.get(readU32be(key, 5));
       if (cell === undefined) continue;
       const offset = readU53be(key, 9);
-      const { epoch, deadlineMs, sessionId, worker, leasedAtMs, meta } = value;
-      const grant: Grant = {
-        firstOffset: offset,
-        firstEpoch: epoch,
-        count: 1,
-        left: 1,
-        deadlineMs,
-        sessionId,
-        worker,
-        leasedAtMs,
-        meta,
-      };
-      cell.leases.set(offset, grant);
+      const { epoch: firstEpoch, ...lease } = value;
+      const holder = cell.holders.of(lease.sessionId, lease.worker);
+      const grant: Grant = { firstOffset: offset, firstEpoch, count: 1, left: 1, ...lease, holder };
+      cell.hold(grant);
       cell.persistedLeases.set(offset, grant);
       this.#leaseClock.add(cell, grant);
-      cell.countRunning(meta, 1);
-      if (meta !== null) cell.full.add(limitKeyOf(meta));
+      if (lease.meta !== null) cell.full.add(limitKeyOf(lease.meta));
     }
     for (const cell of this.state.byNumber.values()) {
       this.#upkeep.note(cell);
@@ -259,6 +251,8 @@ export class QueueView implements View {
       case 'renew':
         return decideRenew(cell, c, at, random, emit);
       case 'end-session':
+        // What it gives back must not come to it again.
+        this.removeSession(cell, c.sessionId);
         return releaseSession(cell, c.sessionId, () => false, at, random, emit);
       case 'purge': {
         const purged = cell.depth - cell.leases.size;

@@ -23,6 +23,7 @@ export class WorkerSession implements WorkSession, Waiter {
   credits: number;
   readonly isOnce = false;
   isCongested = false;
+  #isDraining = false;
   #caller: Caller;
   #shard: ShardPort;
   #view: QueueView;
@@ -59,7 +60,10 @@ export class WorkerSession implements WorkSession, Waiter {
 
   receive(message: pb.WorkRequest): void {
     if (message.settle) this.#settle(message.settle);
-    else if (message.credits) {
+    else if (message.drain) {
+      this.credits = 0;
+      this.#isDraining = true;
+    } else if (message.credits && !this.#isDraining) {
       this.credits = Math.min(CREDITS_MAX, this.credits + message.credits);
       this.#view.context.wake();
     }

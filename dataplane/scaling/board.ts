@@ -14,6 +14,12 @@ export interface Reading {
   readonly lagTarget: number;
 }
 
+/** Workers wanted; null: nothing asks for it, or it is not known. */
+export function wantedOf(board: Pick<ScalingBoard, 'read'>, target: ScalingTarget): number | null {
+  const reading = board.read(target);
+  return typeof reading === 'string' ? null : reading.advice.wanted;
+}
+
 export interface ScalingBoard {
   /**
    * `not-found`: there is no such target, or its declaration asks for no scaling. `unknown`: it is not known

@@ -1,58 +1,179 @@
-// The board of a running data plane: which queues and groups ask for scaling, and the newest reading of each.
+// The board of a running data plane: once a second every target that asks for scaling is measured, and what
+// is wanted of it decided.
 //   L1. A reading that is older than FRESH_MS is `unknown`: what does not move any more must not be believed.
+//   L2. Targets do not wait for each other: one whose figures must be read from a slow disk is late alone.
+//   L3. What is remembered of a target goes with its declaration.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { Caller } from '../shard/state-machine.ts';
+import { readPolicy, type Scaled } from '../../crds/based-on.ts';
+import type { Runtime } from '../runtime.ts';
 import type { Reading, ScalingBoard, ScalingTarget } from './board.ts';
-import { type ScalingSpec, scalingMessage } from './spec.ts';
+import type { Advice, ScalingPolicy, Signals } from './signals.ts';
+import type { ScaledTarget, ScalingSource } from './source.ts';
+import type { ScalingSpec } from './spec.ts';
 
-export interface ScalingView {
-  /** What its declaration asks; null: nothing. Throws if there is no such queue, stream or group. */
-  specOf(target: ScalingTarget): ScalingSpec | null;
-}
+type QueueTarget = Extract<ScalingTarget, { readonly queue: string }>;
+type GroupTarget = Exclude<ScalingTarget, QueueTarget>;
 
-export interface LiveBoardParts {
-  readonly views: ScalingView;
+export interface LiveBoardParts<Memory> {
+  readonly queues: ScalingSource<QueueTarget>;
+  readonly groups: ScalingSource<GroupTarget>;
   /** Figures mean something: the fabric serves. */
   readonly isServing: () => boolean;
-  readonly nowMs: () => number;
+  readonly runtime: Pick<Runtime, 'monotonicMs'>;
+  readonly log: (event: string, fields: Record<string, unknown>) => void;
+  /** What is remembered of a target that was never decided. */
+  readonly fresh: Memory;
+  readonly decide: (
+    signals: Signals,
+    policy: ScalingPolicy,
+    memory: Memory,
+  ) => { advice: Advice; memory: Memory };
 }
 
+const RETRY_MS = 1000;
 const FRESH_MS = 10_000;
 
-type Listener = Parameters<ScalingBoard['follow']>[1];
+type Read = ReturnType<ScalingBoard['read']>;
+type Listener = (reading: Read) => void;
 
-export class LiveBoard implements ScalingBoard {
-  readonly #parts: LiveBoardParts;
-  readonly #readings = new Map<string, Reading>();
-  readonly #followers = new Map<string, Set<Listener>>();
+interface Kept<Memory> {
+  readonly spec: ScalingSpec;
+  readonly policy: ScalingPolicy;
+  memory: Memory;
+  reading: Reading | undefined;
+  readAtMs: number;
+  isMeasuring: boolean;
+}
 
-  constructor(parts: LiveBoardParts) {
+export class LiveBoard<Memory> implements ScalingBoard {
+  readonly #parts: LiveBoardParts<Memory>;
+  #kept = new Map<string, Kept<Memory>>();
+  readonly #followers = new Map<string, { target: ScalingTarget; listeners: Set<Listener> }>();
+
+  constructor(parts: LiveBoardParts<Memory>) {
     this.#parts = parts;
   }
 
-  read(target: ScalingTarget): Reading | 'unknown' | 'not-found' {
-    const { views, isServing, nowMs } = this.#parts;
-    if (!isServing()) return 'unknown';
-    if (declared(views, target) === null) return 'not-found';
-    const reading = this.#readings.get(keyOf(target));
-    return reading !== undefined && nowMs() - reading.signals.atMs <= FRESH_MS ? reading : 'unknown';
+  /** Once a second. */
+  look(): void {
+    const { queues, groups, isServing } = this.#parts;
+    queues.look();
+    groups.look();
+    const kept = new Map<string, Kept<Memory>>();
+    const targets = isServing() ? [...this.#scaledOf(queues), ...this.#scaledOf(groups)] : [];
+    for (const { kind, scaled } of targets) {
+      const key = keyOf(scaled.target);
+      const one = this.#keep(kind, scaled.spec, this.#kept.get(key));
+      if (one === undefined) continue;
+      kept.set(key, one);
+      void this.#measure(one, scaled, key);
+    }
+    this.#kept = kept; // L3
+    for (const [key, { target }] of this.#followers) if (!kept.has(key)) this.#tell(key, this.read(target));
+  }
+
+  read(target: ScalingTarget): Read {
+    if (!this.#parts.isServing()) return 'unknown';
+    if (orNull(() => this.#specOf(target)) === null) return 'not-found';
+    const kept = this.#kept.get(keyOf(target));
+    if (kept?.reading === undefined) return 'unknown';
+    return this.#parts.runtime.monotonicMs() - kept.readAtMs <= FRESH_MS ? kept.reading : 'unknown';
   }
 
   follow(target: ScalingTarget, listener: Listener): () => void {
     const key = keyOf(target);
-    const followers = this.#followers.get(key) ?? new Set();
-    this.#followers.set(key, followers.add(listener));
+    const followed = this.#followers.get(key) ?? { target, listeners: new Set() };
+    this.#followers.set(key, followed);
+    followed.listeners.add(listener);
     return () => {
-      followers.delete(listener);
-      if (followers.size === 0) this.#followers.delete(key);
+      followed.listeners.delete(listener);
+      if (followed.listeners.size === 0) this.#followers.delete(key);
     };
+  }
+
+  /** GetScaling: what the board says, or which error. */
+  answer(tenant: number, { queue, stream, group }: pb.GetScalingRequest): pb.GetScalingResponseInput {
+    const isQueue = queue !== '' && stream === '' && group === '';
+    if (!isQueue && (queue !== '' || stream === '' || group === ''))
+      throw new FlowError('INVALID_ARGUMENT', 'name either a queue, or a stream and a consumer group of it');
+    const target: ScalingTarget = isQueue ? { tenant, queue } : { tenant, stream, group };
+    const what = isQueue ? `queue ${queue}` : `consumer group ${group} of stream ${stream}`;
+    const scaling = this.#specOf(target);
+    if (scaling === null)
+      throw new FlowError('SCALING_NOT_DECLARED', `the declaration of ${what} asks for no scaling`);
+    const reading = this.read(target);
+    if (typeof reading === 'string') {
+      const message = `the signals of ${what} are not known yet`;
+      throw new FlowError('SCALING_UNKNOWN', message, { retryAfterMs: RETRY_MS });
+    }
+    const { signals, advice, lagTarget } = reading;
+    const { wanted, active, reason, why } = advice;
+    return {
+      signals,
+      advice: { workersWanted: wanted, active, reason, why },
+      lagTarget,
+      workers: 'queue' in target ? this.#parts.queues.workers(target) : this.#parts.groups.workers(target),
+      scaling: { ...scaling, basedOn: [...scaling.basedOn] },
+    };
+  }
+
+  #specOf(target: ScalingTarget): ScalingSpec | null {
+    const { queues, groups } = this.#parts;
+    return 'queue' in target ? queues.specOf(target) : groups.specOf(target);
+  }
+
+  *#scaledOf(source: Pick<ScalingSource<never>, 'kind' | 'scaled'>) {
+    for (const scaled of source.scaled()) yield { kind: source.kind, scaled };
+  }
+
+  /** A declaration that says something else begins anew. */
+  #keep(kind: Scaled, spec: ScalingSpec, known: Kept<Memory> | undefined): Kept<Memory> | undefined {
+    if (known?.spec === spec) return known;
+    const { policy } = readPolicy(kind, spec);
+    // A condition that only a newer version knows: better no advice than one that leaves it out.
+    if (policy === undefined) return undefined;
+    const memory = known?.memory ?? this.#parts.fresh;
+    return {
+      spec,
+      policy,
+      memory,
+      reading: known?.reading,
+      readAtMs: known?.readAtMs ?? 0,
+      isMeasuring: false,
+    };
+  }
+
+  async #measure(kept: Kept<Memory>, { measure }: ScaledTarget, key: string): Promise<void> {
+    if (kept.isMeasuring) return; // L2
+    kept.isMeasuring = true;
+    try {
+      const signals = await measure();
+      if (signals !== null && this.#kept.get(key) === kept) this.#decide(kept, signals, key);
+    } catch (error) {
+      this.#parts.log('scaling failed', { target: key.replaceAll('\0', ' '), error: String(error) });
+    } finally {
+      kept.isMeasuring = false;
+    }
+  }
+
+  #decide(kept: Kept<Memory>, signals: Signals, key: string): void {
+    const { policy } = kept;
+    const { advice, memory } = this.#parts.decide(signals, policy, kept.memory);
+    kept.memory = memory;
+    kept.reading = { signals, advice, lagTarget: policy.lagMax / Math.max(policy.from, 1) };
+    kept.readAtMs = this.#parts.runtime.monotonicMs();
+    this.#tell(key, kept.reading);
+  }
+
+  #tell(key: string, reading: Read): void {
+    for (const listener of this.#followers.get(key)?.listeners ?? []) listener(reading);
   }
 }
 
-function declared(views: ScalingView, target: ScalingTarget): ScalingSpec | null {
+function orNull<T>(read: () => T): T | null {
   try {
-    return views.specOf(target);
+    return read();
   } catch (error) {
     if (error instanceof FlowError) return null;
     throw error;
@@ -64,34 +185,3 @@ const keyOf = (target: ScalingTarget): string =>
   'queue' in target
     ? `${target.tenant}\0${target.queue}`
     : `${target.tenant}\0${target.stream}\0${target.group}`;
-
-/** GetScaling: what the board says, or which error. */
-export function getScaling(
-  board: ScalingBoard,
-  views: ScalingView,
-  { tenant }: Caller,
-  { queue, stream, group }: pb.GetScalingRequest,
-): pb.GetScalingResponseInput {
-  const isQueue = queue !== '' && stream === '' && group === '';
-  if (!isQueue && (queue !== '' || stream === '' || group === ''))
-    throw new FlowError('INVALID_ARGUMENT', 'name either a queue, or a stream and a consumer group of it');
-  const target: ScalingTarget = isQueue ? { tenant, queue } : { tenant, stream, group };
-  const what = isQueue ? `queue ${queue}` : `consumer group ${group} of stream ${stream}`;
-  const spec = views.specOf(target);
-  const reading = board.read(target);
-  if (spec === null || reading === 'not-found')
-    throw new FlowError('SCALING_NOT_DECLARED', `the declaration of ${what} asks for no scaling`);
-  if (reading === 'unknown')
-    throw new FlowError('SCALING_UNKNOWN', `the signals of ${what} are not known yet`, {
-      retryAfterMs: 1000,
-    });
-  const { signals, advice, lagTarget } = reading;
-  const { wanted, active, reason, why } = advice;
-  return {
-    signals: { ...signals },
-    advice: { workersWanted: wanted, active, reason, why },
-    lagTarget,
-    workers: [],
-    scaling: scalingMessage(spec),
-  };
-}

@@ -3,6 +3,7 @@
 //   P1. What is kept is as it was written: conditions stay text, so that a newer version reads its own.
 import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { DEFAULT_FROM, readPolicy, type Scaled } from '../../crds/based-on.ts';
 import type { ByteReader, ByteWriter } from '../storage/bytes.ts';
 
 export interface ScalingSpec {
@@ -18,25 +19,14 @@ export interface ConsumerGroupSpec {
   readonly scaling: ScalingSpec | null;
 }
 
-const SCALE_FROM_DEFAULT = 1;
-const SCALE_TO_DEFAULT = 100;
-const WORKERS_MAX = 100_000;
-const CONDITIONS_MAX = 16;
-const CONDITION_LENGTH_MAX = 128;
 const GROUPS_MAX = 100;
 
-export function readScaling({ scaleFrom, scaleTo, basedOn }: pb.Scaling): ScalingSpec {
-  const from = scaleFrom ?? SCALE_FROM_DEFAULT;
-  const to = scaleTo || Math.max(from, SCALE_TO_DEFAULT);
-  if (Math.max(from, to) > WORKERS_MAX)
-    throw invalid(`scaleFrom and scaleTo are at most ${WORKERS_MAX}, not ${Math.max(from, to)}`);
-  if (from > to) throw invalid(`scaleFrom ${from} is above scaleTo ${to}: swap them or raise scaleTo`);
-  if (basedOn.length > CONDITIONS_MAX)
-    throw invalid(`basedOn has ${basedOn.length} conditions: at most ${CONDITIONS_MAX} are accepted`);
-  const long = basedOn.find((each) => each.length > CONDITION_LENGTH_MAX);
-  if (long !== undefined)
-    throw invalid(`a condition of basedOn has ${long.length} characters: at most ${CONDITION_LENGTH_MAX}`);
-  return { scaleFrom: from, scaleTo: to, basedOn };
+/** Refuses what no policy can be read from, in the words that manifests are refused with. */
+export function readScaling(scaled: Scaled, { scaleFrom, scaleTo, basedOn }: pb.Scaling): ScalingSpec {
+  const spec = { scaleFrom: scaleFrom ?? DEFAULT_FROM, scaleTo, basedOn };
+  const [problem] = readPolicy(scaled, spec).problems ?? [];
+  if (problem !== undefined) throw invalid(`scaling: ${problem.message}; ${problem.cure}`);
+  return spec;
 }
 
 export function readConsumerGroups(groups: readonly pb.ConsumerGroupSpec[]): ConsumerGroupSpec[] {
@@ -49,7 +39,7 @@ export function readConsumerGroups(groups: readonly pb.ConsumerGroupSpec[]): Con
       throw invalid(`consumer group name of ${size} bytes; 1 to ${LIMITS.nameBytes} are accepted`);
     if (names.has(name)) throw invalid(`consumer group ${name} is declared twice`);
     names.add(name);
-    return { name, scaling: scaling === null ? null : readScaling(scaling) };
+    return { name, scaling: scaling === null ? null : readScaling('Stream', scaling) };
   });
 }
 

@@ -4,6 +4,7 @@
 //   C2. Every cell of a stream is in `stream.cells`, so that a deleted stream can be swept in slices.
 import assert from 'node:assert/strict';
 import type { PartitionLog, Rows, Table } from '../storage/contract.ts';
+import type { GroupMeter } from './group-meter.ts';
 import type { AssignmentRow, CursorRow, GroupRow, MemberRow, PartitionRow, StreamRow } from './tables.ts';
 
 export interface Cell<V> {
@@ -48,6 +49,8 @@ export interface GroupCell {
   readonly assignments: Map<number, Cell<AssignmentRow>>;
   /** By partition: when the record was appended that is to be read next. In memory only. */
   readonly fronts: Map<number, { readonly offset: number; readonly atMs: number }>;
+  /** How fast it goes; in memory only. */
+  readonly meter: GroupMeter;
 }
 
 export interface MemberCell {

@@ -32,10 +32,16 @@ export interface MemberPort {
   release(partitions: readonly number[]): void;
   leave(): void;
   disconnected(): void;
+  nowMs(): number;
+  /** Something that was sent has been committed, this long after. */
+  handled(ms: number): void;
 }
 
 interface Running extends Assigned {
   readonly feed: Feed;
+  /** One record that is on the way, and since when; -1: none is watched. */
+  watched: number;
+  watchedSinceMs: number;
 }
 
 export class Consumer implements ConsumeSession {
@@ -73,7 +79,8 @@ export class Consumer implements ConsumeSession {
       this.#creditBytes = Math.min(this.#creditBytes + message.creditBytes, CREDIT_BYTES_MAX);
       this.#pump();
     } else if (message.message === 'commit') {
-      const { seq } = message.commit;
+      const { seq, offsets } = message.commit;
+      for (const { partition, offset } of offsets) this.#noteHandled(partition, offset);
       this.#port.commit(message.commit, (results) => this.tell({ committed: { seq, results } }));
     } else if (message.message === 'revoked') this.#port.release(message.revoked.partitions);
     else if (message.message === 'leave') {
@@ -137,7 +144,24 @@ export class Consumer implements ConsumeSession {
     if (this.#running.get(partition.partition)?.epoch === epoch) return; // C3
     this.#stop(partition.partition);
     const feed = new Feed(partition, offset, this.#wake, (error) => this.end(error));
-    this.#running.set(partition.partition, { ...assigned, feed });
+    this.#running.set(partition.partition, { ...assigned, feed, watched: -1, watchedSinceMs: 0 });
+  }
+
+  /** Its partitions of which something is on the way. */
+  onTheWay(group: string): number {
+    let count = 0;
+    for (const { partition, feed } of this.#running.values()) {
+      const committed = partition.cursors.get(group)?.value.offset ?? -1;
+      if (feed.next > Math.max(committed, partition.log.startOffset)) count++;
+    }
+    return count;
+  }
+
+  #noteHandled(partition: number, offset: number): void {
+    const running = this.#running.get(partition);
+    if (running === undefined || running.watched === -1 || offset <= running.watched) return;
+    running.watched = -1;
+    this.#port.handled(this.#port.nowMs() - running.watchedSinceMs);
   }
 
   #stop(partition: number): void {
@@ -163,6 +187,9 @@ export class Consumer implements ConsumeSession {
       idle = 0;
       this.#creditBytes -= chunk.bytes.length;
       this.tell({ chunk: chunkMessage(each.partition, chunk) });
+      if (each.watched !== -1) continue;
+      each.watched = chunk.firstOffset;
+      each.watchedSinceMs = this.#port.nowMs();
     }
     this.#turn %= Math.max(1, running.length);
   }

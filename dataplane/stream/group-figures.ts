@@ -30,7 +30,7 @@ export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput 
   };
 }
 
-export function partitionFigures(group: GroupCell, partition: PartitionCell) {
+export function partitionFigures(group: Pick<GroupCell, 'group' | 'assignments'>, partition: PartitionCell) {
   const { log, visibleEnd: end } = partition;
   const cursor = partition.cursors.get(group.group)?.value;
   const assignment = group.assignments.get(partition.partition)?.value;

@@ -121,6 +121,17 @@ export class Groups {
     });
   }
 
+  /** Members that have records on the way, and of how many partitions. */
+  onTheWay({ stream, group }: Pick<GroupCell, 'stream' | 'group'>): Map<string, number> {
+    const busy = new Map<string, number>();
+    const live = this.#live.get(idOf({ tenant: stream.tenant, stream: stream.cell.value.name, group }));
+    for (const session of live?.sessions.values() ?? []) {
+      const partitions = session.onTheWay(group);
+      if (partitions > 0) busy.set(session.member, partitions);
+    }
+    return busy;
+  }
+
   /** The stream is gone. */
   deleted(tenant: number, stream: string): void {
     for (const live of [...this.#live.values()]) {
@@ -165,6 +176,8 @@ export class Groups {
         submit({ kind: 'leave' });
       },
       disconnected: forget,
+      nowMs: () => home.nowMs(),
+      handled: (ms) => this.#find(name)?.meter.meter.times.note(ms, 1),
     };
   }
 

@@ -83,11 +83,21 @@ export interface LocatorParts {
   readonly schemas: SchemaHolder;
   readonly autoCreate: boolean;
   readonly random: () => number;
+  /** Members wanted; null: nothing asks for it, or it is not known. */
+  readonly wanted: (target: GroupTarget) => number | null;
+}
+
+/** A consumer group by its names. */
+export interface GroupTarget {
+  readonly tenant: number;
+  readonly stream: string;
+  readonly group: string;
 }
 
 export class Locator {
   readonly shards: readonly ShardPort[];
   readonly views: readonly StreamView[];
+  readonly wanted: LocatorParts['wanted'];
   readonly #schemas: SchemaHolder;
   readonly #autoCreate: boolean;
   readonly #random: () => number;
@@ -99,6 +109,7 @@ export class Locator {
   constructor(parts: LocatorParts) {
     this.shards = parts.shards;
     this.views = parts.views;
+    this.wanted = parts.wanted;
     this.#schemas = parts.schemas;
     this.#autoCreate = parts.autoCreate;
     this.#random = parts.random;

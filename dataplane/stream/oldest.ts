@@ -6,9 +6,11 @@ import { FlowError } from '@flowmesh/protocol';
 import type { GroupCell, PartitionCell } from './cells.ts';
 import { partitionFigures } from './group-figures.ts';
 
+type Fronted = Pick<GroupCell, 'group' | 'assignments' | 'fronts'>;
+
 /** Milliseconds of shard time; 0: it has committed all there is. */
 export async function oldestUncommittedAt(
-  group: GroupCell,
+  group: Fronted,
   partitions: readonly PartitionCell[],
 ): Promise<number> {
   const times = await Promise.all(partitions.map((each) => frontOf(group, each)));
@@ -16,7 +18,7 @@ export async function oldestUncommittedAt(
   return Number.isFinite(oldest) ? oldest : 0;
 }
 
-async function frontOf(group: GroupCell, partition: PartitionCell): Promise<number> {
+async function frontOf(group: Fronted, partition: PartitionCell): Promise<number> {
   const { committed, logStart, lag } = partitionFigures(group, partition);
   if (lag === 0) return 0;
   const offset = Math.max(committed, logStart);

@@ -2,11 +2,11 @@
 // its own but sessions: what must survive is in the views.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { ScaledStream } from '../scaling/targets.ts';
+import type { ScalingSource } from '../scaling/source.ts';
 import type { StreamService } from '../services.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import { createStreamAdmin, type StreamAdmin } from './admin.ts';
-import type { StreamCell } from './cells.ts';
+import type { GroupCell, StreamCell } from './cells.ts';
 import { type Commit, type CommittedReply, commitCommand, type Publish, type Published } from './commands.ts';
 import { commitOffsets } from './commits.ts';
 import { groupNotFound } from './coordinator.ts';
@@ -14,10 +14,12 @@ import { streamNotFound } from './declare.ts';
 import { Follow } from './follow-session.ts';
 import { groupFigures, partitionFigures } from './group-figures.ts';
 import { Groups } from './groups.ts';
-import { Locator, type LocatorParts } from './locator.ts';
+import { type GroupTarget, Locator, type LocatorParts } from './locator.ts';
 import { Publisher } from './publish.ts';
 import { checkOffset, readRecords } from './read.ts';
+import { groupScaling } from './scaling.ts';
 import { seekGroup } from './seek.ts';
+import { groupSummary } from './summary.ts';
 
 export type { StreamAdmin } from './admin.ts';
 export { STREAM_DEFAULTS } from './locator.ts';
@@ -40,8 +42,7 @@ export interface Streams {
   readonly transactions: StreamTransactions;
   /** Removes what a crash in the middle of a declaration or deletion left. Once, after the start. */
   reconcile(): Promise<void>;
-  /** What is known of its groups; undefined: there is no such stream. */
-  scaled(tenant: number, name: string): ScaledStream | undefined;
+  readonly scaling: ScalingSource<GroupTarget>;
 }
 
 /** The shards must have recovered: from now on their views are live. */
@@ -79,6 +80,11 @@ export function createStreamService(parts: LocatorParts): Streams {
     return answer;
   };
 
+  const shownGroup = async (group: GroupCell): Promise<pb.GroupInput> => ({
+    ...groupFigures(locator, group),
+    figures: await groupSummary(locator, groups, group),
+  });
+
   const service: StreamService = {
     publish: (caller, request) => publisher.publish(caller, request),
     publishBatch: (caller, request, done) => publisher.publishBatch(caller, request, done),
@@ -115,28 +121,23 @@ export function createStreamService(parts: LocatorParts): Streams {
 
     async getGroup(caller, request) {
       const group = needGroup(caller, request);
-      return shown(group.stream, groupFigures(locator, group));
+      return shown(group.stream, await shownGroup(group));
     },
 
     async listGroups(caller, request) {
       const stream = needStream(locator, caller, request.stream);
       const names = [...stream.groups.keys()].sort();
       const cells = names.flatMap((name) => stream.groups.get(name) ?? []);
-      return shown(stream, { groups: cells.map((group) => groupFigures(locator, group)) });
+      return shown(stream, { groups: await Promise.all(cells.map(shownGroup)) });
     },
   };
 
   return {
     service,
-    admin: createStreamAdmin(locator, onDeleted),
+    admin: createStreamAdmin(locator, groups, onDeleted),
     transactions: transactionsOf(locator, publisher),
     reconcile: () => locator.reconcile(),
-    scaled(tenant, name) {
-      const stream = locator.find(tenant, name);
-      if (stream === undefined) return undefined;
-      const { consumerGroups } = stream.cell.value;
-      return { consumerGroups, hasGroup: (group) => stream.groups.has(group) };
-    },
+    scaling: groupScaling(locator, groups),
   };
 }
 

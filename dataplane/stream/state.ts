@@ -28,6 +28,7 @@ import type {
   Trimmed,
 } from './events.ts';
 import { STREAM_EVENT } from './events.ts';
+import { GroupMeter } from './group-meter.ts';
 import * as t from './tables.ts';
 import { VisibleEnds } from './visible-ends.ts';
 
@@ -372,6 +373,7 @@ export function addGroup(stream: StreamCell, group: string, cell: Cell<t.GroupRo
     members: new Map(),
     assignments: new Map(),
     fronts: new Map(),
+    meter: new GroupMeter(),
   });
   register(stream, cell);
 }

@@ -1,14 +1,19 @@
 // A stream in one line: sums over its partitions, and how far each group is behind, in records and in time.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { StreamCell } from './cells.ts';
+import type { GroupCell, StreamCell } from './cells.ts';
 import { partitionFigures } from './group-figures.ts';
+import type { Groups } from './groups.ts';
 import type { Locator } from './locator.ts';
 import { oldestUncommittedAt } from './oldest.ts';
 
 const GROUPS_MAX = 1000;
 
 /** As evolved, so maybe not durable. */
-export async function streamSummary(locator: Locator, stream: StreamCell): Promise<pb.StreamSummaryInput> {
+export async function streamSummary(
+  locator: Locator,
+  live: Groups,
+  stream: StreamCell,
+): Promise<pb.StreamSummaryInput> {
   const { name, partitions: count, ownership } = stream.cell.value;
   const partitions = [...locator.partitions(stream)];
   let records = 0;
@@ -18,18 +23,32 @@ export async function streamSummary(locator: Locator, stream: StreamCell): Promi
     bytes += log.byteLength;
   }
   const shown = [...stream.groups.values()].sort((a, b) => (a.group < b.group ? -1 : 1)).slice(0, GROUPS_MAX);
-  const groups = await Promise.all(
-    shown.map(async (group) => ({
-      group: group.group,
-      lag: partitions.reduce((sum, partition) => sum + partitionFigures(group, partition).lag, 0),
-      members: group.members.size,
-      oldestUncommittedAtMs: await oldestUncommittedAt(group, partitions),
-    })),
-  );
+  const groups = await Promise.all(shown.map((group) => groupSummary(locator, live, group)));
   return {
     ...{ name, partitions: count, records, bytes, groups },
     ownerUid: ownership?.owner.uid ?? '',
     generation: ownership?.generation ?? 0,
     drifted: ownership?.isDrifted ?? false,
+  };
+}
+
+/** The same numbers as in Signals, for people and metrics. */
+export async function groupSummary(
+  locator: Locator,
+  live: Groups,
+  group: GroupCell,
+): Promise<pb.GroupSummaryInput> {
+  const { stream, members, meter } = group;
+  const partitions = [...locator.partitions(stream)];
+  return {
+    group: group.group,
+    lag: partitions.reduce((sum, partition) => sum + partitionFigures(group, partition).lag, 0),
+    members: members.size,
+    busyWorkers: live.onTheWay(group).size,
+    workersWanted: locator.wanted({
+      ...{ tenant: stream.tenant, stream: stream.cell.value.name, group: group.group },
+    }),
+    ...meter.meter.figures,
+    oldestUncommittedAtMs: await oldestUncommittedAt(group, partitions),
   };
 }

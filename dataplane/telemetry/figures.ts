@@ -4,6 +4,7 @@
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { createGroupFigures } from './group-figures.ts';
+import { createSpeedFigures } from './speed-figures.ts';
 
 interface Asker {
   readonly identity: string;
@@ -72,7 +73,8 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
     'When the oldest ready job became ready; 0: none.',
     ['queue'],
   );
-  const workers = figure('queue_workers', 'Workers connected.', ['queue']);
+  const workers = figure('queue_workers', 'Workers that are connected or hold jobs.', ['queue']);
+  const speed = createSpeedFigures(figure, 'queue', 'worker', ['queue']);
   const paused = figure('queue_paused', '1 while the queue is paused.', ['queue']);
 
   const partition = ['stream', 'partition'];
@@ -103,6 +105,7 @@ export function createFigures(source: FiguresSource, registry: Registry): Figure
     dead(figures?.deadTotal, { queue });
     oldest((figures?.oldestReadyAtMs ?? 0) / 1000, { queue });
     workers(figures?.workers, { queue });
+    speed(figures, { queue });
     paused(isPaused ? 1 : 0, { queue });
   }
 

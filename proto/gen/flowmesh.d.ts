@@ -1124,6 +1124,8 @@ export interface Group {
   idleSinceMs: number;
   /** The newest commit or seek in any partition; 0: none yet. */
   committedAtMs: number;
+  /** As in ListFigures. */
+  figures: GroupSummary | null;
 }
 export interface GroupInput {
   stream?: string | null | undefined;
@@ -1138,6 +1140,8 @@ export interface GroupInput {
   idleSinceMs?: number | null | undefined;
   /** The newest commit or seek in any partition; 0: none yet. */
   committedAtMs?: number | null | undefined;
+  /** As in ListFigures. */
+  figures?: GroupSummaryInput | null | undefined;
 }
 export const Group: MessageType<Group, GroupInput>;
 
@@ -1196,6 +1200,10 @@ export interface GroupSummary {
   processingMs: number;
   /** Unset: the declaration asks for no scaling, or it is not known yet. */
   workersWanted: number | null;
+  processingP50Ms: number;
+  processingP95Ms: number;
+  processingP99Ms: number;
+  throughputPerWorker: number;
 }
 export interface GroupSummaryInput {
   group?: string | null | undefined;
@@ -1210,6 +1218,10 @@ export interface GroupSummaryInput {
   processingMs?: number | null | undefined;
   /** Unset: the declaration asks for no scaling, or it is not known yet. */
   workersWanted?: number | null | undefined;
+  processingP50Ms?: number | null | undefined;
+  processingP95Ms?: number | null | undefined;
+  processingP99Ms?: number | null | undefined;
+  throughputPerWorker?: number | null | undefined;
 }
 export const GroupSummary: MessageType<GroupSummary, GroupSummaryInput>;
 
@@ -2593,6 +2605,10 @@ export interface QueueFigures {
   processingMs: number;
   /** Unset: its declaration asks for no scaling, or it is not known yet. */
   workersWanted: number | null;
+  processingP50Ms: number;
+  processingP95Ms: number;
+  processingP99Ms: number;
+  throughputPerWorker: number;
 }
 export interface QueueFiguresInput {
   /** Ready now: plain, prioritised, or back from a retry. */
@@ -2619,6 +2635,10 @@ export interface QueueFiguresInput {
   processingMs?: number | null | undefined;
   /** Unset: its declaration asks for no scaling, or it is not known yet. */
   workersWanted?: number | null | undefined;
+  processingP50Ms?: number | null | undefined;
+  processingP95Ms?: number | null | undefined;
+  processingP99Ms?: number | null | undefined;
+  throughputPerWorker?: number | null | undefined;
 }
 export const QueueFigures: MessageType<QueueFigures, QueueFiguresInput>;
 
@@ -3060,17 +3080,17 @@ export const ReportResponse: MessageType<ReportResponse, ReportResponseInput>;
 export interface Scaling {
   /** Workers at least; unset: 1. */
   scaleFrom: number | null;
-  /** Workers at most; 0: 100, or scale_from if that is more. */
+  /** Workers at most, 1 to 100,000. */
   scaleTo: number;
-  /** Such as "queue_lag > 10_000", "message_age > 30s". */
+  /** Such as "queue_lag > 10_000", "message_age > 30s"; none: "message_age > 30s". */
   basedOn: string[];
 }
 export interface ScalingInput {
   /** Workers at least; unset: 1. */
   scaleFrom?: number | null | undefined;
-  /** Workers at most; 0: 100, or scale_from if that is more. */
+  /** Workers at most, 1 to 100,000. */
   scaleTo?: number | null | undefined;
-  /** Such as "queue_lag > 10_000", "message_age > 30s". */
+  /** Such as "queue_lag > 10_000", "message_age > 30s"; none: "message_age > 30s". */
   basedOn?: readonly string[] | null | undefined;
 }
 export const Scaling: MessageType<Scaling, ScalingInput>;
@@ -3817,6 +3837,12 @@ export interface WindowInput {
 }
 export const Window: MessageType<Window, WindowInput>;
 
+export interface WorkDrain {
+}
+export interface WorkDrainInput {
+}
+export const WorkDrain: MessageType<WorkDrain, WorkDrainInput>;
+
 export interface WorkExtend {
   offset: number;
   epoch: number;
@@ -3894,17 +3920,22 @@ export type WorkRequest = {
   /** More jobs that may be in flight to this worker. */
   credits: number | null;
   settle: WorkSettle | null;
+  /** The worker takes no more jobs on this stream: what credits are left are void. It still settles. */
+  drain: WorkDrain | null;
 } & (
   | { message: 'hello'; hello: WorkHello }
   | { message: 'credits'; credits: number }
   | { message: 'settle'; settle: WorkSettle }
-  | { message: undefined; hello: null; credits: null; settle: null }
+  | { message: 'drain'; drain: WorkDrain }
+  | { message: undefined; hello: null; credits: null; settle: null; drain: null }
 );
 export interface WorkRequestInput {
   hello?: WorkHelloInput | null | undefined;
   /** More jobs that may be in flight to this worker. */
   credits?: number | null | undefined;
   settle?: WorkSettleInput | null | undefined;
+  /** The worker takes no more jobs on this stream: what credits are left are void. It still settles. */
+  drain?: WorkDrainInput | null | undefined;
 }
 export const WorkRequest: MessageType<WorkRequest, WorkRequestInput>;
 

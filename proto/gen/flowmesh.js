@@ -4599,6 +4599,10 @@ export const flowmesh = $root.flowmesh = (() => {
    GroupSummary.prototype.completionsPerSecond = 0;
    GroupSummary.prototype.processingMs = 0;
    GroupSummary.prototype.workersWanted = null;
+   GroupSummary.prototype.processingP50Ms = 0;
+   GroupSummary.prototype.processingP95Ms = 0;
+   GroupSummary.prototype.processingP99Ms = 0;
+   GroupSummary.prototype.throughputPerWorker = 0;
 
    let $oneOfFields;
 
@@ -4637,6 +4641,14 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(65).double(message.processingMs);
     if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
      writer.uint32(72).uint32(message.workersWanted);
+    if (message.processingP50Ms != null && $Object.hasOwnProperty.call(message, "processingP50Ms") && !$Object.is(message.processingP50Ms, 0))
+     writer.uint32(81).double(message.processingP50Ms);
+    if (message.processingP95Ms != null && $Object.hasOwnProperty.call(message, "processingP95Ms") && !$Object.is(message.processingP95Ms, 0))
+     writer.uint32(89).double(message.processingP95Ms);
+    if (message.processingP99Ms != null && $Object.hasOwnProperty.call(message, "processingP99Ms") && !$Object.is(message.processingP99Ms, 0))
+     writer.uint32(97).double(message.processingP99Ms);
+    if (message.throughputPerWorker != null && $Object.hasOwnProperty.call(message, "throughputPerWorker") && !$Object.is(message.throughputPerWorker, 0))
+     writer.uint32(105).double(message.throughputPerWorker);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -4749,6 +4761,42 @@ export const flowmesh = $root.flowmesh = (() => {
        message._workersWanted = "workersWanted";
        continue;
       }
+     case 10: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP50Ms = value;
+       else
+        delete message.processingP50Ms;
+       continue;
+      }
+     case 11: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP95Ms = value;
+       else
+        delete message.processingP95Ms;
+       continue;
+      }
+     case 12: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP99Ms = value;
+       else
+        delete message.processingP99Ms;
+       continue;
+      }
+     case 13: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.throughputPerWorker = value;
+       else
+        delete message.throughputPerWorker;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -4816,6 +4864,18 @@ export const flowmesh = $root.flowmesh = (() => {
       message.processingMs = $Number(object.processingMs);
     if (object.workersWanted != null)
      message.workersWanted = object.workersWanted >>> 0;
+    if (object.processingP50Ms != null)
+     if (!$Object.is($Number(object.processingP50Ms), 0))
+      message.processingP50Ms = $Number(object.processingP50Ms);
+    if (object.processingP95Ms != null)
+     if (!$Object.is($Number(object.processingP95Ms), 0))
+      message.processingP95Ms = $Number(object.processingP95Ms);
+    if (object.processingP99Ms != null)
+     if (!$Object.is($Number(object.processingP99Ms), 0))
+      message.processingP99Ms = $Number(object.processingP99Ms);
+    if (object.throughputPerWorker != null)
+     if (!$Object.is($Number(object.throughputPerWorker), 0))
+      message.throughputPerWorker = $Number(object.throughputPerWorker);
     return message;
    };
 
@@ -4844,6 +4904,10 @@ export const flowmesh = $root.flowmesh = (() => {
      object.arrivalsPerSecond = 0;
      object.completionsPerSecond = 0;
      object.processingMs = 0;
+     object.processingP50Ms = 0;
+     object.processingP95Ms = 0;
+     object.processingP99Ms = 0;
+     object.throughputPerWorker = 0;
     }
     if (message.group != null && $Object.hasOwnProperty.call(message, "group"))
      object.group = message.group;
@@ -4873,6 +4937,14 @@ export const flowmesh = $root.flowmesh = (() => {
      object.processingMs = options.json && !$isFinite(message.processingMs) ? $String(message.processingMs) : message.processingMs;
     if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
      object.workersWanted = message.workersWanted;
+    if (message.processingP50Ms != null && $Object.hasOwnProperty.call(message, "processingP50Ms"))
+     object.processingP50Ms = options.json && !$isFinite(message.processingP50Ms) ? $String(message.processingP50Ms) : message.processingP50Ms;
+    if (message.processingP95Ms != null && $Object.hasOwnProperty.call(message, "processingP95Ms"))
+     object.processingP95Ms = options.json && !$isFinite(message.processingP95Ms) ? $String(message.processingP95Ms) : message.processingP95Ms;
+    if (message.processingP99Ms != null && $Object.hasOwnProperty.call(message, "processingP99Ms"))
+     object.processingP99Ms = options.json && !$isFinite(message.processingP99Ms) ? $String(message.processingP99Ms) : message.processingP99Ms;
+    if (message.throughputPerWorker != null && $Object.hasOwnProperty.call(message, "throughputPerWorker"))
+     object.throughputPerWorker = options.json && !$isFinite(message.throughputPerWorker) ? $String(message.throughputPerWorker) : message.throughputPerWorker;
     return object;
    };
 
@@ -8907,6 +8979,10 @@ export const flowmesh = $root.flowmesh = (() => {
    QueueFigures.prototype.completionsPerSecond = 0;
    QueueFigures.prototype.processingMs = 0;
    QueueFigures.prototype.workersWanted = null;
+   QueueFigures.prototype.processingP50Ms = 0;
+   QueueFigures.prototype.processingP95Ms = 0;
+   QueueFigures.prototype.processingP99Ms = 0;
+   QueueFigures.prototype.throughputPerWorker = 0;
 
    let $oneOfFields;
 
@@ -8961,6 +9037,14 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(281).double(message.processingMs);
     if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
      writer.uint32(288).uint32(message.workersWanted);
+    if (message.processingP50Ms != null && $Object.hasOwnProperty.call(message, "processingP50Ms") && !$Object.is(message.processingP50Ms, 0))
+     writer.uint32(297).double(message.processingP50Ms);
+    if (message.processingP95Ms != null && $Object.hasOwnProperty.call(message, "processingP95Ms") && !$Object.is(message.processingP95Ms, 0))
+     writer.uint32(305).double(message.processingP95Ms);
+    if (message.processingP99Ms != null && $Object.hasOwnProperty.call(message, "processingP99Ms") && !$Object.is(message.processingP99Ms, 0))
+     writer.uint32(313).double(message.processingP99Ms);
+    if (message.throughputPerWorker != null && $Object.hasOwnProperty.call(message, "throughputPerWorker") && !$Object.is(message.throughputPerWorker, 0))
+     writer.uint32(321).double(message.throughputPerWorker);
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -9145,6 +9229,42 @@ export const flowmesh = $root.flowmesh = (() => {
        message._workersWanted = "workersWanted";
        continue;
       }
+     case 37: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP50Ms = value;
+       else
+        delete message.processingP50Ms;
+       continue;
+      }
+     case 38: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP95Ms = value;
+       else
+        delete message.processingP95Ms;
+       continue;
+      }
+     case 39: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.processingP99Ms = value;
+       else
+        delete message.processingP99Ms;
+       continue;
+      }
+     case 40: {
+       if (wireType !== 1)
+        break;
+       if (!$Object.is(value = reader.double(), 0))
+        message.throughputPerWorker = value;
+       else
+        delete message.throughputPerWorker;
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -9299,6 +9419,18 @@ export const flowmesh = $root.flowmesh = (() => {
       message.processingMs = $Number(object.processingMs);
     if (object.workersWanted != null)
      message.workersWanted = object.workersWanted >>> 0;
+    if (object.processingP50Ms != null)
+     if (!$Object.is($Number(object.processingP50Ms), 0))
+      message.processingP50Ms = $Number(object.processingP50Ms);
+    if (object.processingP95Ms != null)
+     if (!$Object.is($Number(object.processingP95Ms), 0))
+      message.processingP95Ms = $Number(object.processingP95Ms);
+    if (object.processingP99Ms != null)
+     if (!$Object.is($Number(object.processingP99Ms), 0))
+      message.processingP99Ms = $Number(object.processingP99Ms);
+    if (object.throughputPerWorker != null)
+     if (!$Object.is($Number(object.throughputPerWorker), 0))
+      message.throughputPerWorker = $Number(object.throughputPerWorker);
     return message;
    };
 
@@ -9371,6 +9503,10 @@ export const flowmesh = $root.flowmesh = (() => {
      object.arrivalsPerSecond = 0;
      object.completionsPerSecond = 0;
      object.processingMs = 0;
+     object.processingP50Ms = 0;
+     object.processingP95Ms = 0;
+     object.processingP99Ms = 0;
+     object.throughputPerWorker = 0;
     }
     if (message.waiting != null && $Object.hasOwnProperty.call(message, "waiting"))
      if (typeof $BigInt !== "undefined" && options.longs === $BigInt)
@@ -9461,6 +9597,14 @@ export const flowmesh = $root.flowmesh = (() => {
      object.processingMs = options.json && !$isFinite(message.processingMs) ? $String(message.processingMs) : message.processingMs;
     if (message.workersWanted != null && $Object.hasOwnProperty.call(message, "workersWanted"))
      object.workersWanted = message.workersWanted;
+    if (message.processingP50Ms != null && $Object.hasOwnProperty.call(message, "processingP50Ms"))
+     object.processingP50Ms = options.json && !$isFinite(message.processingP50Ms) ? $String(message.processingP50Ms) : message.processingP50Ms;
+    if (message.processingP95Ms != null && $Object.hasOwnProperty.call(message, "processingP95Ms"))
+     object.processingP95Ms = options.json && !$isFinite(message.processingP95Ms) ? $String(message.processingP95Ms) : message.processingP95Ms;
+    if (message.processingP99Ms != null && $Object.hasOwnProperty.call(message, "processingP99Ms"))
+     object.processingP99Ms = options.json && !$isFinite(message.processingP99Ms) ? $String(message.processingP99Ms) : message.processingP99Ms;
+    if (message.throughputPerWorker != null && $Object.hasOwnProperty.call(message, "throughputPerWorker"))
+     object.throughputPerWorker = options.json && !$isFinite(message.throughputPerWorker) ? $String(message.throughputPerWorker) : message.throughputPerWorker;
     return object;
    };
 
@@ -28495,11 +28639,12 @@ export const flowmesh = $root.flowmesh = (() => {
    WorkRequest.prototype.hello = null;
    WorkRequest.prototype.credits = null;
    WorkRequest.prototype.settle = null;
+   WorkRequest.prototype.drain = null;
 
    let $oneOfFields;
 
    $Object.defineProperty(WorkRequest.prototype, "message", {
-    get: $util.oneOfGetter($oneOfFields = ["hello", "credits", "settle"]),
+    get: $util.oneOfGetter($oneOfFields = ["hello", "credits", "settle", "drain"]),
     set: $util.oneOfSetter($oneOfFields)
    });
 
@@ -28520,6 +28665,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(16).uint32(message.credits);
     if (message.settle != null && $Object.hasOwnProperty.call(message, "settle"))
      $root.flowmesh.v1.WorkSettle.encode(message.settle, writer.uint32(26).fork(), _depth + 1).ldelim();
+    if (message.drain != null && $Object.hasOwnProperty.call(message, "drain"))
+     $root.flowmesh.v1.WorkDrain.encode(message.drain, writer.uint32(34).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -28574,6 +28721,13 @@ export const flowmesh = $root.flowmesh = (() => {
        message.message = "settle";
        continue;
       }
+     case 4: {
+       if (wireType !== 2)
+        break;
+       message.drain = $root.flowmesh.v1.WorkDrain.decode(reader, reader.size(), $undefined, _depth + 1, message.drain);
+       message.message = "drain";
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -28613,6 +28767,11 @@ export const flowmesh = $root.flowmesh = (() => {
       throw $TypeError(".flowmesh.v1.WorkRequest.settle: object expected");
      message.settle = $root.flowmesh.v1.WorkSettle.fromObject(object.settle, _depth + 1);
     }
+    if (object.drain != null) {
+     if (!$util.isObject(object.drain))
+      throw $TypeError(".flowmesh.v1.WorkRequest.drain: object expected");
+     message.drain = $root.flowmesh.v1.WorkDrain.fromObject(object.drain, _depth + 1);
+    }
     return message;
    };
 
@@ -28639,6 +28798,11 @@ export const flowmesh = $root.flowmesh = (() => {
      if (options.oneofs)
       object.message = "settle";
     }
+    if (message.drain != null && $Object.hasOwnProperty.call(message, "drain")) {
+     object.drain = $root.flowmesh.v1.WorkDrain.toObject(message.drain, options, _depth + 1);
+     if (options.oneofs)
+      object.message = "drain";
+    }
     return object;
    };
 
@@ -28647,6 +28811,96 @@ export const flowmesh = $root.flowmesh = (() => {
    };
 
    return WorkRequest;
+  })();
+
+  v1.WorkDrain = (function() {
+
+   const WorkDrain = function (properties) {
+    if (properties)
+     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+      if (properties[keys[i]] != null && keys[i] !== "__proto__")
+       this[keys[i]] = properties[keys[i]];
+   };
+
+   WorkDrain.create = function(properties) {
+    return new WorkDrain(properties);
+   };
+
+   WorkDrain.encode = function (message, writer, _depth) {
+    if (!writer)
+     writer = $Writer.create();
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+     for (let i = 0; i < message.$unknowns.length; ++i)
+      writer.raw(message.$unknowns[i]);
+    return writer;
+   };
+
+   WorkDrain.decode = function (reader, length, _end, _depth, _target) {
+    if (!(reader instanceof $Reader))
+     reader = $Reader.create(reader);
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $Reader.recursionLimit)
+     throw $Error("max depth exceeded");
+    let end, message;
+    if (length === $undefined)
+     end = reader.len;
+    else {
+     end = reader.pos + length;
+     if (end > reader.len)
+      throw $RangeError("index out of range");
+     length = reader.len;
+     reader.len = end;
+    }
+    message = _target || new $root.flowmesh.v1.WorkDrain();
+    while (reader.pos < end) {
+     let start = reader.pos;
+     let tag = reader.tag();
+     if (tag === _end) {
+      _end = $undefined;
+      break;
+     }
+     reader.skipType(tag & 7, _depth, tag);
+     if (!reader.discardUnknown) {
+      $util.makeProp(message, "$unknowns", false);
+      (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+     }
+    }
+    if (length !== $undefined) {
+     if (reader.pos !== end)
+      throw $RangeError("index out of range");
+     reader.len = length;
+    }
+    if (_end !== $undefined)
+     throw $Error("missing end group");
+    return message;
+   };
+
+   WorkDrain.fromObject = function (object, _depth) {
+    if (object instanceof $root.flowmesh.v1.WorkDrain)
+     return object;
+    if (!$util.isObject(object))
+     throw $TypeError(".flowmesh.v1.WorkDrain: object expected");
+    if (_depth === $undefined)
+     _depth = 0;
+    if (_depth > $util.recursionLimit)
+     throw $Error("max depth exceeded");
+    return new $root.flowmesh.v1.WorkDrain();
+   };
+
+   WorkDrain.toObject = function () {
+    return {};
+   };
+
+   WorkDrain.prototype.toJSON = function() {
+    return WorkDrain.toObject(this, $protobuf.util.toJSONOptions);
+   };
+
+   return WorkDrain;
   })();
 
   v1.WorkHello = (function() {
@@ -42550,6 +42804,7 @@ export const flowmesh = $root.flowmesh = (() => {
    Group.prototype.lag = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Group.prototype.idleSinceMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
    Group.prototype.committedAtMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+   Group.prototype.figures = null;
 
    Group.create = function(properties) {
     return new Group(properties);
@@ -42582,6 +42837,8 @@ export const flowmesh = $root.flowmesh = (() => {
      writer.uint32(64).uint64(message.idleSinceMs);
     if (message.committedAtMs != null && $Object.hasOwnProperty.call(message, "committedAtMs") && (typeof message.committedAtMs === "object" ? message.committedAtMs.low || message.committedAtMs.high : message.committedAtMs !== 0))
      writer.uint32(72).uint64(message.committedAtMs);
+    if (message.figures != null && $Object.hasOwnProperty.call(message, "figures"))
+     $root.flowmesh.v1.GroupSummary.encode(message.figures, writer.uint32(82).fork(), _depth + 1).ldelim();
     if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
      for (let i = 0; i < message.$unknowns.length; ++i)
       writer.raw(message.$unknowns[i]);
@@ -42694,6 +42951,12 @@ export const flowmesh = $root.flowmesh = (() => {
         delete message.committedAtMs;
        continue;
       }
+     case 10: {
+       if (wireType !== 2)
+        break;
+       message.figures = $root.flowmesh.v1.GroupSummary.decode(reader, reader.size(), $undefined, _depth + 1, message.figures);
+       continue;
+      }
      }
      reader.skipType(wireType, _depth, tag);
      if (!reader.discardUnknown) {
@@ -42790,6 +43053,11 @@ export const flowmesh = $root.flowmesh = (() => {
        message.committedAtMs = object.committedAtMs;
       else if (typeof object.committedAtMs === "object")
        message.committedAtMs = new $util.LongBits(object.committedAtMs.low >>> 0, object.committedAtMs.high >>> 0).toNumber(true);
+    if (object.figures != null) {
+     if (!$util.isObject(object.figures))
+      throw $TypeError(".flowmesh.v1.Group.figures: object expected");
+     message.figures = $root.flowmesh.v1.GroupSummary.fromObject(object.figures, _depth + 1);
+    }
     return message;
    };
 
@@ -42829,6 +43097,7 @@ export const flowmesh = $root.flowmesh = (() => {
       object.committedAtMs = options.longs === $String ? long.toString() : options.longs === $Number ? long.toNumber() : typeof $BigInt !== "undefined" && options.longs === $BigInt ? long.toBigInt() : long;
      } else
       object.committedAtMs = options.longs === $String ? "0" : typeof $BigInt !== "undefined" && options.longs === $BigInt ? $BigInt("0") : 0;
+     object.figures = null;
     }
     if (message.stream != null && $Object.hasOwnProperty.call(message, "stream"))
      object.stream = message.stream;
@@ -42874,6 +43143,8 @@ export const flowmesh = $root.flowmesh = (() => {
       object.committedAtMs = options.longs === $String ? $String(message.committedAtMs) : message.committedAtMs;
      else
       object.committedAtMs = options.longs === $String ? $util.Long.prototype.toString.call(message.committedAtMs) : options.longs === $Number ? new $util.LongBits(message.committedAtMs.low >>> 0, message.committedAtMs.high >>> 0).toNumber(true) : message.committedAtMs;
+    if (message.figures != null && $Object.hasOwnProperty.call(message, "figures"))
+     object.figures = $root.flowmesh.v1.GroupSummary.toObject(message.figures, options, _depth + 1);
     return object;
    };
 
@@ -44660,18 +44931,19 @@ const $203 = flowmesh.v1.TransactionResult;
 const $204 = flowmesh.v1.WatchAdminRequest;
 const $205 = flowmesh.v1.WatchAdminResponse;
 const $206 = flowmesh.v1.Window;
-const $207 = flowmesh.v1.WorkExtend;
-const $208 = flowmesh.v1.WorkHello;
-const $209 = flowmesh.v1.WorkLost;
-const $210 = flowmesh.v1.WorkNack;
-const $211 = flowmesh.v1.WorkRequest;
-const $212 = flowmesh.v1.WorkResponse;
-const $213 = flowmesh.v1.WorkResult;
-const $214 = flowmesh.v1.WorkSettle;
-const $215 = flowmesh.v1.WorkSettled;
-const $216 = flowmesh.v1.WorkWelcome;
-const $217 = flowmesh.v1.WorkerFigures;
-const $218 = flowmesh.v1.Durability;
+const $207 = flowmesh.v1.WorkDrain;
+const $208 = flowmesh.v1.WorkExtend;
+const $209 = flowmesh.v1.WorkHello;
+const $210 = flowmesh.v1.WorkLost;
+const $211 = flowmesh.v1.WorkNack;
+const $212 = flowmesh.v1.WorkRequest;
+const $213 = flowmesh.v1.WorkResponse;
+const $214 = flowmesh.v1.WorkResult;
+const $215 = flowmesh.v1.WorkSettle;
+const $216 = flowmesh.v1.WorkSettled;
+const $217 = flowmesh.v1.WorkWelcome;
+const $218 = flowmesh.v1.WorkerFigures;
+const $219 = flowmesh.v1.Durability;
 export {
   $0 as GetMetricSpecResponse,
   $1 as GetMetricsRequest,
@@ -44880,16 +45152,17 @@ export {
   $204 as WatchAdminRequest,
   $205 as WatchAdminResponse,
   $206 as Window,
-  $207 as WorkExtend,
-  $208 as WorkHello,
-  $209 as WorkLost,
-  $210 as WorkNack,
-  $211 as WorkRequest,
-  $212 as WorkResponse,
-  $213 as WorkResult,
-  $214 as WorkSettle,
-  $215 as WorkSettled,
-  $216 as WorkWelcome,
-  $217 as WorkerFigures,
-  $218 as Durability,
+  $207 as WorkDrain,
+  $208 as WorkExtend,
+  $209 as WorkHello,
+  $210 as WorkLost,
+  $211 as WorkNack,
+  $212 as WorkRequest,
+  $213 as WorkResponse,
+  $214 as WorkResult,
+  $215 as WorkSettle,
+  $216 as WorkSettled,
+  $217 as WorkWelcome,
+  $218 as WorkerFigures,
+  $219 as Durability,
 };

@@ -28,6 +28,17 @@ test('ls fits 80 columns and leaves out columns rather than cutting names', asyn
   );
 });
 
+test('ls says how many workers are wanted where scaling asks for it', async () => {
+  const scaled = queue('emails.send', { workers: 12, busyWorkers: 3, workersWanted: 5 });
+  const { out } = await flowmesh('queue ls', { listQueues: () => ({ queues: [scaled, queue('plain')] }) });
+  expect(out.split('\n').map((line) => line.slice(-14).trim())).toEqual([
+    'BUSY  WANTED',
+    '3/12       5',
+    '0/0       -',
+    '',
+  ]);
+});
+
 test('ls in a narrow terminal cuts names in the end, and in a pipe nothing', async () => {
   const narrow = await flowmesh('queue ls', queues(), { ...terminal, columns: 56 });
   expect(narrow.out).toBe(
@@ -37,7 +48,7 @@ test('ls in a narrow terminal cuts names in the end, and in a pipe nothing', asy
   );
   const piped = await flowmesh('queue ls', queues(), { columns: 20 });
   expect(piped.out.split('\n')[2]).toBe(
-    '{tenant-42}.invoices.render  1,234,567        0        0       0       0     0   2h 1m        0',
+    '{tenant-42}.invoices.render  1,234,567        0        0       0       0     0   2h 1m   0/0',
   );
 });
 

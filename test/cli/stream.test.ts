@@ -182,6 +182,10 @@ test('groups and group say who reads what, how far behind, and since when nobody
   const group = received(pb.Group, {
     ...{ group: 'billing', stream: 'orders.events', state: 'stable', lag: 1200 },
     committedAtMs: noonMs - 90_000,
+    figures: {
+      ...{ busyWorkers: 1, workersWanted: 4, arrivalsPerSecond: 12.5, completionsPerSecond: 1250.04 },
+      ...{ processingMs: 40, oldestUncommittedAtMs: noonMs - 130_000 },
+    },
     members: [{ memberId: 'm1', client: 'worker\u001b[2J' }],
     partitions: [
       { partition: 0, committed: 5, end: 1205, lag: 1200, memberId: 'm1', committedAtMs: noonMs - 90_000 },
@@ -196,14 +200,16 @@ test('groups and group say who reads what, how far behind, and since when nobody
     listGroups: () => ({ groups: [group, old] }),
   });
   expect(listed.out).toBe(
-    'GROUP    STATE    MEMBERS    LAG   COMMITTED\n' +
-      'audit    idle 8d        0      3           -\n' +
-      'billing  stable         1  1,200  1m 30s ago\n',
+    'GROUP    STATE    BUSY  WANTED    LAG  OLDEST   COMMITTED\n' +
+      'audit    idle 8d   0/0       -      3       -           -\n' +
+      'billing  stable    1/1       4  1,200  2m 10s  1m 30s ago\n',
   );
   expect(listed.err).toContain('Offsets are kept');
   const { out } = await flowmesh('stream group orders.events billing', { getGroup: () => group }, terminal);
   expect(out).toBe(
     'group      billing of orders.events\nstate      stable, 1 member\nlag        1,200 records\n' +
+      'traffic    12.5/s in, 1,250/s done, 40ms each\n' +
+      'busy       1 member, 4 wanted (flowmesh scaling says why)\n' +
       'committed  1m 30s ago\n\n' +
       'PARTITION  COMMITTED   END    LAG        WHEN  MEMBER\n' +
       '        0          5  1205  1,200  1m 30s ago  worker\\e[2J\n' +

@@ -76,17 +76,22 @@ test('the schema in force of a queue and of a stream, with its version if it is 
 });
 
 test('how workers are scaled is what is served, and what is scaled is what the manifest says', () => {
-  const scaling = { targetRef: { kind: 'Deployment', name: 'w' }, scaleFrom: 0, basedOn: ['queue_lag > 5'] };
+  const scaling = {
+    targetRef: { kind: 'Deployment', name: 'w' },
+    scaleFrom: 0,
+    scaleTo: 9,
+    basedOn: ['message_age > 5s'],
+  };
   const queue = parsed<Queue>('Queue', { scaling });
   const stream = parsed<Stream>('Stream', { consumerGroups: [{ name: 'g', scaling }, { name: 'h' }] });
   if (queue === undefined || stream === undefined) throw new Error('they are valid');
   const effective = {
     targetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: 'w' },
-    ...{ mode: 'Auto', scaleFrom: 0, scaleTo: 100, basedOn: ['queue_lag > 5'] },
+    ...{ mode: 'Auto', scaleFrom: 0, scaleTo: 9, basedOn: ['message_age > 5s'] },
   };
   expect(effectiveQueue(queue, served(queue)).scaling).toEqual(effective);
   const answer = {
-    consumerGroups: [{ name: 'g', scaling: { scaleFrom: 0, scaleTo: 100, basedOn: ['queue_lag > 5'] } }],
+    consumerGroups: [{ name: 'g', scaling: { scaleFrom: 0, scaleTo: 9, basedOn: ['message_age > 5s'] } }],
   };
   expect(effectiveStream(stream, answer).consumerGroups).toEqual([
     { name: 'g', startFrom: 'Earliest', scaling: effective },

@@ -203,6 +203,7 @@ describe('a stream', () => {
   const group = (name: string, lag: number, oldestUncommittedAtMs: number): pb.GroupSummary => ({
     ...{ group: name, lag, members: 1, oldestUncommittedAtMs, workersWanted: null },
     ...{ busyWorkers: 0, arrivalsPerSecond: 0, completionsPerSecond: 0, processingMs: 0 },
+    ...{ processingP50Ms: 0, processingP95Ms: 0, processingP99Ms: 0, throughputPerWorker: 0 },
   });
   const summary = (...groups: pb.GroupSummary[]) => ({ records: 9, bytes: 90, groups }) as never;
 

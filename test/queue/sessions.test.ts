@@ -68,6 +68,32 @@ test('[Q14] leases that end all at once are returned in as many entries as it ta
   expect(await bench.totals('q')).toMatchObject({ failedTotal: 400_000 });
 }, 120_000);
 
+test('[Q224] what a session gives back when it ends does not come to it again', async () => {
+  await enqueue('a', 'b');
+  const worker = await Worker.open('q', 's', 100);
+  expect(worker.payloads).toEqual(['a', 'b']);
+  expect(await bench.queues.endSession(caller, { queue: 'q', sessionId: 's' })).toEqual({ released: 2 });
+  await bench.idle();
+  expect(await bench.figures('q')).toMatchObject({ leased: 0, waiting: 2 });
+  await worker.tell({ credits: 5 });
+  await enqueue('c');
+  expect([worker.payloads.length, await bench.figures('q')]).toMatchObject([2, { leased: 0, waiting: 3 }]);
+});
+
+test('[Q224] a worker that drains gets nothing more, and settles what it has', async () => {
+  await enqueue('a');
+  const worker = await Worker.open('q', 's', 100);
+  await worker.tell({ drain: {} });
+  await enqueue('b');
+  await worker.tell({ credits: 5 });
+  expect(worker.payloads).toEqual(['a']);
+  worker.ackSoon(worker.jobs[0] as Delivered);
+  await bench.advance(10);
+  expect(await bench.totals('q')).toMatchObject({ completedTotal: 1 });
+  const other = await Worker.open('q', 'other', 1);
+  expect(other.payloads).toEqual(['b']);
+});
+
 test('[Q14] a session that ends gives back all it held, however much that is', async () => {
   const key = 'k'.repeat(1000);
   for (let i = 0; i < 4000; i += 500) {

@@ -9,7 +9,8 @@ const SCALING: pb.Scaling = {
   scaleTo: 20,
   basedOn: ['queue_lag > 10_000', 'message_age > 30s'],
 };
-const UNSET: pb.Scaling = { scaleFrom: null, scaleTo: 0, basedOn: [] };
+const LEAST: pb.Scaling = { scaleFrom: null, scaleTo: 9, basedOn: [] };
+const GROUP: pb.Scaling = { ...SCALING, basedOn: ['stream_lag > 10_000'] };
 const codeOf = (asked: Promise<unknown>) =>
   asked.then(
     () => '',
@@ -38,21 +39,19 @@ describe.each([1, 3])('%i shards', (shards) => {
       await bench.restart({ clean });
       expect(await queueScaling()).toEqual(SCALING);
     }
-    await bench.declare('q', { scaling: UNSET });
-    expect(await queueScaling()).toEqual({ scaleFrom: 1, scaleTo: 100, basedOn: [] });
-    await bench.declare('q', { scaling: { ...UNSET, scaleFrom: 0 } });
+    await bench.declare('q', { scaling: LEAST });
+    expect(await queueScaling()).toEqual({ scaleFrom: 1, scaleTo: 9, basedOn: [] });
+    await bench.declare('q', { scaling: { ...LEAST, scaleFrom: 0 } });
     expect(await queueScaling()).toMatchObject({ scaleFrom: 0 });
-    await bench.declare('q', { scaling: { ...UNSET, scaleFrom: 300 } });
-    expect(await queueScaling()).toMatchObject({ scaleTo: 300 });
     await bench.declare('q');
     await bench.restart();
     expect(await queueScaling()).toBeNull();
   });
 
   test('[AD50] groups keep their scaling across restarts, until declared without', async () => {
-    await declareStream({ name: 'billing', scaling: SCALING }, { name: 'audit', scaling: null });
+    await declareStream({ name: 'billing', scaling: GROUP }, { name: 'audit', scaling: null });
     const expected = [
-      { name: 'billing', scaling: SCALING },
+      { name: 'billing', scaling: GROUP },
       { name: 'audit', scaling: null },
     ];
     for (const clean of [false, true]) {
@@ -68,7 +67,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     const owner = { uid: 'u', kind: 'Stream', namespace: 'n', name: 's', clusterUid: '' };
     const declare = (generation: number, scaleTo: number) =>
       bench.fabric.admin.declareStream(caller, {
-        spec: aSpec('s', 4, { consumerGroups: [{ name: 'billing', scaling: { ...SCALING, scaleTo } }] }),
+        spec: aSpec('s', 4, { consumerGroups: [{ name: 'billing', scaling: { ...GROUP, scaleTo } }] }),
         ...{ owner, generation, adoption: '' },
       });
     await declare(1, 20);
@@ -80,10 +79,12 @@ describe.each([1, 3])('%i shards', (shards) => {
   test.each<[string, Partial<pb.Scaling>]>([
     ['upside down', { scaleFrom: 3, scaleTo: 2 }],
     ['beyond all bounds', { scaleTo: 100_001 }],
-    ['with too many conditions', { basedOn: new Array(17).fill('queue_lag > 1') }],
-    ['with a condition that is too long', { basedOn: [`queue_lag > ${'1'.repeat(128)}`] }],
+    ['with too many conditions', { basedOn: new Array(17).fill('message_age > 30s') }],
+    ['with a condition that is too long', { basedOn: [`message_age > ${'1'.repeat(128)}`] }],
+    ['without an end', { scaleTo: 0 }],
+    ['by a signal that there is not', { basedOn: ['age > 30s'] }],
   ])('[AD51] scaling %s is refused', async (_, wrong) => {
-    const scaling = { ...UNSET, ...wrong };
+    const scaling = { ...LEAST, ...wrong };
     expect(await codeOf(bench.declare('q', { scaling }))).toBe('INVALID_ARGUMENT');
     expect(await codeOf(declareStream({ name: 'g', scaling }))).toBe('INVALID_ARGUMENT');
   });

@@ -135,6 +135,7 @@ export class World {
       views: this.nodes.map(({ view }) => view),
       schemas: noSchemas,
       autoCreate: this.#autoCreate,
+      wanted: () => null,
       random: this.time.random,
     });
   }

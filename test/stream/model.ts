@@ -239,7 +239,9 @@ export class Model {
 
   async #describe(): Promise<unknown> {
     const { service, admin } = this.#bed.streams;
-    return [await admin.listStreams(caller), await service.listGroups(caller, { stream: 's' })];
+    const { groups = [] } = await service.listGroups(caller, { stream: 's' });
+    // What the last seconds were like is of this life only.
+    return [await admin.listStreams(caller), (groups ?? []).map(({ figures: _, ...group }) => group)];
   }
 
   async #groupPartition(partition: number) {

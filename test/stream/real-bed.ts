@@ -36,6 +36,7 @@ export async function realBed(shards: number, dir: string): Promise<RealBed> {
       schemas: noSchemas,
       autoCreate: false,
       random: time.random,
+      wanted: () => null,
     });
   let opened = await openAll();
   let streams = serve();

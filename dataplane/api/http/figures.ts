@@ -2,7 +2,7 @@
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance } from 'fastify';
 import { messageFields } from './content.ts';
-import { count, flag, list, open, problems, text } from './schemas.ts';
+import { count, flag, list, open, problems, speed, text } from './schemas.ts';
 import type { HttpContext } from './server.ts';
 
 /** Of what is declared: who does. */
@@ -27,7 +27,12 @@ const queue = open({
   waitingChildren: count('Waiting for their children'),
   dead: count('Unfinished jobs of its dead-letter queue'),
   oldestReadyAtMs: count('When the oldest ready job became ready; 0: none'),
-  workers: count('Connected workers'),
+  workers: count('Workers that are connected or hold jobs'),
+  busyWorkers: speed.busyWorkers,
+  arrivalsPerSecond: speed.arrivalsPerSecond,
+  completionsPerSecond: speed.completionsPerSecond,
+  processingMs: speed.processingMs,
+  workersWanted: speed.workersWanted,
   enqueuedTotal: count('Ever enqueued'),
   completedTotal: count('Ever completed'),
   failedTotal: count('Attempts that failed or timed out'),
@@ -55,6 +60,7 @@ const stream = open({
       group: text('Group'),
       lag: count('Records to read'),
       members: count('Members'),
+      ...speed,
       oldestUncommittedAtMs: count('When the oldest record to read was written; 0: none'),
     }),
   ),

@@ -14,7 +14,9 @@ import {
   open,
   params,
   problems,
+  scaling,
   schemaRef,
+  speed,
   text,
 } from './schemas.ts';
 import type { HttpContext } from './server.ts';
@@ -71,6 +73,7 @@ const spec = {
   schedules: list(schedule, { maxItems: 100 }),
   onFull: text('At maxDepth: reject answers QUEUE_FULL, block waits for room', { enum: ['reject', 'block'] }),
   schemaRef: { ...schemaRef, description: 'What payloads must match' },
+  scaling: { ...scaling, description: 'Between which numbers workers are scaled, and on what' },
   failedHead: text('A failed job with a key: block tries it again before the others, skip buries it', {
     enum: ['block', 'skip'],
   }),
@@ -93,6 +96,7 @@ const queueSchema = open({
     backoff: { type: ['object', 'null'] },
     limits: { type: ['object', 'null'] },
     schemaRef: { type: ['object', 'null'] },
+    scaling: { type: ['object', 'null'] },
     schedules: list(open({})),
   }),
   schedules: list(
@@ -107,7 +111,7 @@ const queueSchema = open({
   ),
   paused: flag('Nothing is delivered while it is paused'),
   draining: flag('New jobs are refused while it drains'),
-  figures: open(figures),
+  figures: open({ ...figures, ...speed }),
   shard: count('Where it lives'),
   createdAtMs: count('When it was created'),
   ...ownership,
@@ -172,12 +176,13 @@ export function addQueueRoutes(app: FastifyInstance, { fabric }: HttpContext): v
       },
     },
     async (request) => {
-      const { backoff, limits, schedules, schemaRef, ...body } = request.body ?? {};
+      const { backoff, limits, schedules, schemaRef, scaling: scaled, ...body } = request.body ?? {};
       const message = pb.QueueSpec.create({
         ...body,
         name: request.params.queue,
         backoff: backoff ? pb.Backoff.create(backoff) : null,
         schemaRef: schemaRef ? pb.SchemaRef.create(schemaRef) : null,
+        scaling: scaled ? pb.Scaling.create(scaled) : null,
         limits: limits ? pb.QueueLimits.create(limits) : null,
         schedules: (schedules ?? []).map(newSchedule),
         mutation: mutationOf(request),

@@ -22,6 +22,8 @@ export const count = (description: string, more: JsonSchema = {}): JsonSchema =>
   ...more,
 });
 
+export const number = (description: string): JsonSchema => ({ type: 'number', minimum: 0, description });
+
 export const flag = (description: string): JsonSchema => ({ type: 'boolean', description });
 
 export const list = (items: JsonSchema, more: JsonSchema = {}): JsonSchema => ({
@@ -72,6 +74,32 @@ export const schemaRef = closed(
   },
   ['name'],
 );
+
+/** Of queues and consumer groups. */
+export const scaling = closed(
+  {
+    scaleFrom: count('Workers at least; default 1', { maximum: 100_000 }),
+    scaleTo: count('Workers at most', { minimum: 1, maximum: 100_000 }),
+    basedOn: list(text('A condition, such as message_age > 30s'), { maxItems: 16 }),
+  },
+  ['scaleTo'],
+);
+
+/** Of what the last seconds were like. */
+export const speed = {
+  busyWorkers: count('Workers that have something to do'),
+  arrivalsPerSecond: number('What became ready or was written'),
+  completionsPerSecond: number('What was completed or committed'),
+  processingMs: number('From lease to acknowledgement, moving average; 0: unknown'),
+  processingP50Ms: number('The same, within which half was done'),
+  processingP95Ms: number('The same, of 95 %'),
+  processingP99Ms: number('The same, of 99 %'),
+  throughputPerWorker: number('Completed per second by one worker that is busy; 0: unknown'),
+  workersWanted: {
+    type: ['integer', 'null'],
+    description: 'Workers that are needed; null: nothing asks for it, or it is not known',
+  },
+};
 
 export const durability = text('How safe the write is: fsync, os or memory');
 

@@ -29,6 +29,7 @@ import { rawProblem, sendProblem, translate } from './problem.ts';
 import { addQueuePastRoutes } from './queue-past.ts';
 import { addQueueRoutes } from './queues.ts';
 import { addRedriveRoutes } from './redrives.ts';
+import { addScalingRoutes } from './scaling.ts';
 import { anyBytes, problemSchema, useAjv } from './schemas.ts';
 import { addStreamRoutes } from './streams.ts';
 import { addSystemRoutes } from './system.ts';
@@ -155,6 +156,7 @@ export async function buildHttp(options: HttpOptions): Promise<BuiltHttp> {
   addFigureRoutes(app, context);
   await app.register(async (scope) => addKvRoutes(scope, context));
   addQueueRoutes(app, context);
+  addScalingRoutes(app, context);
   addJobRoutes(app, context);
   addFlowRoutes(app, context);
   addRedriveRoutes(app, context);

@@ -11,7 +11,9 @@ import {
   headersBase64,
   list,
   open,
+  scaling,
   schemaRef,
+  speed,
   text,
 } from './schemas.ts';
 
@@ -25,6 +27,16 @@ const spec = {
   minCompactionLagMs: count('Compaction leaves younger records alone'),
   tombstoneRetentionMs: count('How long a tombstone stays after it was cleaned first; 0: 24 h'),
   schemaRef: { ...schemaRef, description: 'What values must match' },
+  consumerGroups: list(
+    closed(
+      {
+        name: text('Of the group'),
+        scaling: { ...scaling, description: 'Between which numbers its members are scaled, and on what' },
+      },
+      ['name'],
+    ),
+    { maxItems: 100 },
+  ),
 };
 
 export const declaration = closed(spec);
@@ -35,6 +47,7 @@ export const stream = open({
     ...spec,
     partitions: { type: 'integer' },
     schemaRef: { type: ['object', 'null'] },
+    consumerGroups: list(open({ name: text('Of the group'), scaling: { type: ['object', 'null'] } })),
   }),
   partitions: list(
     open({
@@ -138,6 +151,13 @@ export const group = open({
   lag: count('Records still to read, in all partitions'),
   idleSinceMs: count('Since when nobody reads; 0: it has members'),
   committedAtMs: count('The newest commit or seek; 0: none yet'),
+  figures: open({
+    group: text('Group'),
+    lag: count('Records still to read'),
+    members: count('Members'),
+    oldestUncommittedAtMs: count('When the oldest record to read was written; 0: none'),
+    ...speed,
+  }),
 });
 
 export const seek = {

@@ -82,9 +82,13 @@ function addDeclarations(app: FastifyInstance, { fabric }: HttpContext): void {
     },
     async (request) => {
       const name = request.params.stream;
-      const { schemaRef, ...body } = request.body ?? {};
+      const { schemaRef, consumerGroups, ...body } = request.body ?? {};
       const ref = schemaRef ? pb.SchemaRef.create(schemaRef) : null;
-      const spec = pb.StreamSpec.create({ ...body, name, schemaRef: ref, mutation: mutationOf(request) });
+      const groups = (consumerGroups ?? []).map(newConsumerGroup);
+      const mutation = mutationOf(request);
+      const spec = pb.StreamSpec.create({
+        ...{ ...body, name, schemaRef: ref, consumerGroups: groups, mutation },
+      });
       return streamFields(await admin.applyStream(request.caller, spec));
     },
   );
@@ -104,6 +108,9 @@ function addDeclarations(app: FastifyInstance, { fabric }: HttpContext): void {
       streamFields(await admin.getStream(caller, pb.GetStreamRequest.create({ name: params.stream }))),
   );
 }
+
+const newConsumerGroup = ({ name, scaling }: pb.ConsumerGroupSpecInput) =>
+  pb.ConsumerGroupSpec.create({ name, scaling: scaling ? pb.Scaling.create(scaling) : null });
 
 function newRecord(body: RecordBody, traceparent: string | undefined): pb.NewRecord {
   const content = body.tombstone ? noContent(body) : readContent(body, 'value');

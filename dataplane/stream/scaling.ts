@@ -1,0 +1,126 @@
+// What is measured of consumer groups for scaling. Lag is what is there and not committed, without what was
+// trimmed and without partitions that stand still.
+//   S1. A group that is declared and has had no member yet counts with all that is there: else nothing would
+//       ever start its first worker.
+import type { Signals } from '../scaling/signals.ts';
+import { byName, orUnknown, type ScalingSource } from '../scaling/source.ts';
+import type { GroupCell, StreamCell } from './cells.ts';
+import { groupNotFound } from './coordinator.ts';
+import { streamNotFound } from './declare.ts';
+import { partitionFigures } from './group-figures.ts';
+import { GroupMeter } from './group-meter.ts';
+import type { Groups } from './groups.ts';
+import type { GroupTarget, Locator } from './locator.ts';
+import { oldestUncommittedAt } from './oldest.ts';
+
+/** What is measured: a group, or one that is only declared. */
+export type Measured = Pick<GroupCell, 'stream' | 'group' | 'members' | 'assignments' | 'fronts' | 'meter'>;
+
+export function groupScaling(locator: Locator, groups: Groups): ScalingSource<GroupTarget> {
+  const declared = new DeclaredOnly();
+  const need = ({ tenant, stream: name, group }: GroupTarget) => {
+    const stream = locator.find(tenant, name);
+    if (stream === undefined) throw streamNotFound(name);
+    const spec = stream.cell.value.consumerGroups.find((each) => each.name === group);
+    const cell = stream.groups.get(group);
+    if (spec === undefined && cell === undefined) throw groupNotFound(name, group);
+    return { stream, spec, cell };
+  };
+  const nowMs = ({ cell }: StreamCell) => locator.home(cell.value.name).nowMs();
+  return {
+    kind: 'Stream',
+    specOf: (target) => need(target).spec?.scaling ?? null,
+    look() {
+      declared.turn();
+      for (const stream of streamsOf(locator)) {
+        const scaled = new Set(
+          stream.cell.value.consumerGroups.flatMap(({ name, scaling }) => (scaling === null ? [] : [name])),
+        );
+        for (const name of scaled) if (!stream.groups.has(name)) look(declared.of(stream, name));
+        // Who has no members and is not scaled has rates that nobody asks for.
+        for (const group of stream.groups.values())
+          if (group.members.size > 0 || scaled.has(group.group)) look(group);
+      }
+    },
+    *scaled() {
+      for (const stream of streamsOf(locator)) {
+        const { tenant, cell } = stream;
+        for (const { name: group, scaling } of cell.value.consumerGroups) {
+          if (scaling === null) continue;
+          const target = { tenant, stream: cell.value.name, group };
+          const measured = stream.groups.get(group) ?? declared.of(stream, group);
+          yield { target, spec: scaling, measure: () => orUnknown(signalsOf(measured)) };
+        }
+      }
+    },
+    workers(target) {
+      const { cell } = need(target);
+      if (cell === undefined) return [];
+      const busy = groups.onTheWay(cell);
+      return byName(
+        Array.from(cell.members.values(), ({ member, cell: { value } }) => ({
+          name: value.client || member,
+          leased: busy.get(member) ?? 0,
+          build: '',
+        })),
+      );
+    },
+  };
+
+  function look(group: Measured): void {
+    const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));
+    group.meter.look(nowMs(group.stream), partitions, groups.onTheWay(group).size);
+  }
+
+  async function signalsOf(group: Measured): Promise<Signals | null> {
+    const { stream, members, meter } = group;
+    if (!meter.meter.isKnown) return null;
+    const atMs = nowMs(stream);
+    const all = [...locator.partitions(stream)];
+    const moving = all.filter(({ partition }) => !meter.isStalled(partition, atMs));
+    const stalledPartitions = all.length - moving.length;
+    return {
+      atMs,
+      lag: moving.reduce((sum, each) => sum + partitionFigures(group, each).lag, 0),
+      inFlight: 0,
+      oldestReadyAtMs: await oldestUncommittedAt(group, moving),
+      ...meter.meter.figures,
+      workers: members.size,
+      busyWorkers: groups.onTheWay(group).size,
+      stalled: stalledPartitions > 0 || meter.meter.stuckMs >= meter.meter.stallMs,
+      partitions: all.length,
+      stalledPartitions,
+    };
+  }
+}
+
+/** Of all tenants, each once, from its home shard. */
+function* streamsOf(locator: Locator): Generator<StreamCell> {
+  for (const view of locator.views) {
+    for (const stream of view.allStreams()) {
+      if (locator.find(stream.tenant, stream.cell.value.name) === stream) yield stream;
+    }
+  }
+}
+
+/** Stand-ins for groups that are declared and not there yet; forgotten when nobody asks for a second. */
+class DeclaredOnly {
+  #before = new Map<string, Measured>();
+  #now = new Map<string, Measured>();
+
+  turn(): void {
+    this.#before = this.#now;
+    this.#now = new Map();
+  }
+
+  of(stream: StreamCell, group: string): Measured {
+    const key = `${stream.tenant}\0${stream.cell.value.uid}\0${group}`;
+    const known = this.#now.get(key) ?? this.#before.get(key);
+    const one = known ?? {
+      ...{ stream, group, meter: new GroupMeter() },
+      ...{ members: new Map(), assignments: new Map(), fronts: new Map() },
+    };
+    this.#now.set(key, one);
+    return one;
+  }
+}
