@@ -21,31 +21,12 @@ import {
   type OwnerOptions,
   watchDeclarations,
 } from './declarations.ts';
-import { type Duration, optionalMs } from './durations.ts';
 import { decodeHeaders } from './headers.ts';
 import { type QueueSettings, queueSpec } from './queue-settings.ts';
-import type { SchemaRef } from './schemas.ts';
+import { type ScalingOf, scalingRequest } from './scaling.ts';
 import { envelopeFrom } from './stream-record.ts';
+import { type StreamSettings, streamSpec } from './stream-settings.ts';
 import { decodeValue, utf8 } from './values.ts';
-
-export interface StreamSettings {
-  partitions?: number | undefined;
-  retention?: Duration | undefined;
-  /** Per partition; 0: no limit. */
-  retentionBytes?: number | undefined;
-  /**
-   * `delete`: records past their retention go. `compact`: the last record of each key stays, for
-   * ever, and every record needs a key. `both`: compacted, and what is past its
-   * retention goes. Default: delete.
-   */
-  cleanup?: 'delete' | 'compact' | 'both' | undefined;
-  /** Compaction leaves younger records alone. Default: 0. */
-  minCompactionLag?: Duration | undefined;
-  /** How long the deletion of a key can still be read after it was cleaned. Default: 24 h. */
-  tombstoneRetention?: Duration | undefined;
-  /** What events must match: SCHEMA_VIOLATION. */
-  schemaRef?: SchemaRef | undefined;
-}
 
 export type KeyspaceSettings =
   | { mode: 'durable' }
@@ -286,6 +267,14 @@ export class Admin {
     return this.#admin((s) => s.getStream, { name }, options);
   }
 
+  /**
+   * How many workers a queue or a consumer group needs now, and why: signals, advice, and who works.
+   * @throws FlowError SCALING_NOT_DECLARED, SCALING_UNKNOWN (ask again, and change nothing until then)
+   */
+  scaling(of: ScalingOf, options?: CallOptions): Promise<pb.GetScalingResponse> {
+    return this.#admin((s) => s.getScaling, scalingRequest(of), options);
+  }
+
   async listStreams(options?: CallOptions): Promise<pb.Stream[]> {
     return (await this.#admin((s) => s.listStreams, {}, options)).streams;
   }
@@ -372,17 +361,6 @@ export class Admin {
     return this.#connection.call(streams, method(streams), request, options);
   }
 }
-
-const streamSpec = (name: string, settings: StreamSettings): pb.StreamSpecInput => ({
-  name,
-  partitions: settings.partitions,
-  retentionMs: optionalMs(settings.retention, 'retention'),
-  retentionBytes: settings.retentionBytes,
-  cleanup: settings.cleanup,
-  minCompactionLagMs: optionalMs(settings.minCompactionLag, 'minCompactionLag'),
-  tombstoneRetentionMs: optionalMs(settings.tombstoneRetention, 'tombstoneRetention'),
-  schemaRef: settings.schemaRef,
-});
 
 function jobView(job: pb.Job): JobView {
   const { payload, contentType, key, limitKey, headers, envelope, state } = job;

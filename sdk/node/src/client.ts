@@ -12,6 +12,7 @@ import { Queues } from './queues.ts';
 import { Renewal } from './renewal.ts';
 import { Schemas } from './schemas.ts';
 import { Streams } from './streams.ts';
+import { type Drainable, termination } from './termination.ts';
 import { Transaction, type TransactionResults } from './transaction.ts';
 
 export interface ConnectOptions {
@@ -38,11 +39,20 @@ export interface ConnectOptions {
   blockedTimeout?: Duration | undefined;
   /** Default of the worker option of that name. Default: true. */
   trackEffects?: boolean | undefined;
+  /**
+   * On SIGTERM, drain workers and consumers: take nothing more, let handlers that run finish within
+   * `drainTimeout`, give the rest back at once. Then, unless the program listens to SIGTERM itself, the
+   * process ends as it would have. Default: true.
+   */
+  drainOnSigterm?: boolean | undefined;
+  /** How long that may take: less than what the process is given. Default: 20 s (Kubernetes gives 30 s). */
+  drainTimeout?: Duration | undefined;
 }
 
 const DEFAULT_ADDRESS = 'localhost:7070';
 const DEFAULT_DEADLINE = '30s';
 const BLOCKED_TIMEOUT = '5m';
+const DRAIN_TIMEOUT = '20s';
 const PENDING_MAX = 50_000;
 const PENDING_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -67,7 +77,17 @@ export async function connect(options: ConnectOptions = {}): Promise<FlowMesh> {
     throw error;
   }
   const blockedTimeoutMs = durationMs(options.blockedTimeout ?? BLOCKED_TIMEOUT, 'blockedTimeout');
-  return new FlowMesh(connection, new Renewal(connection, blockedTimeoutMs), options.trackEffects ?? true);
+  return new FlowMesh(connection, new Renewal(connection, blockedTimeoutMs), {
+    tracksEffects: options.trackEffects ?? true,
+    drainTimeoutMs: durationMs(options.drainTimeout ?? DRAIN_TIMEOUT, 'drainTimeout'),
+    drainsOnSigterm: options.drainOnSigterm ?? true,
+  });
+}
+
+interface Habits {
+  readonly tracksEffects: boolean;
+  readonly drainTimeoutMs: number;
+  readonly drainsOnSigterm: boolean;
 }
 
 export class FlowMesh {
@@ -80,16 +100,25 @@ export class FlowMesh {
   readonly #connection: Connection;
   readonly #renewal: Renewal;
   readonly #kvRunner: KvRunner;
+  readonly #ending: Drainable;
   #closing: Promise<void> | undefined;
 
   /** @internal Use `connect`. */
-  constructor(connection: Connection, renewal: Renewal, tracksEffects: boolean) {
+  constructor(connection: Connection, renewal: Renewal, habits: Habits) {
+    const { tracksEffects, drainTimeoutMs, drainsOnSigterm } = habits;
+    this.#ending = {
+      drain: () => this.#drain(drainTimeoutMs),
+      close: () => this.close({ timeout: '5s' }),
+    };
+    const onWork = () => {
+      if (drainsOnSigterm && this.#closing === undefined) termination.add(this.#ending);
+    };
     this.#connection = connection;
     this.#renewal = renewal;
     this.#kvRunner = new KvRunner(connection);
     this.kv = new KeyValue(this.#kvRunner, '');
-    this.queue = new Queues(connection, renewal, tracksEffects);
-    this.stream = new Streams(connection);
+    this.queue = new Queues(connection, renewal, { tracksEffects, onWork });
+    this.stream = new Streams(connection, onWork);
     this.schema = new Schemas(connection);
     this.admin = new Admin(connection);
     this.history = new History(connection);
@@ -124,11 +153,29 @@ export class FlowMesh {
     return this.close();
   }
 
+  /**
+   * Takes no more work: workers give back what has not started and finish what runs, consumers end their
+   * loops behind the event in hand. After `timeout` (default: `drainTimeout`) handlers are told by their
+   * signals, and their jobs go to others. The client can still be used. On SIGTERM it is called for you.
+   */
+  drain(options: { timeout?: Duration } = {}): Promise<void> {
+    const { timeout } = options;
+    return timeout === undefined ? this.#ending.drain() : this.#drain(durationMs(timeout, 'timeout'));
+  }
+
+  async #drain(timeoutMs: number): Promise<void> {
+    const timeout = timeoutMs / 1000;
+    const workers = [...this.queue.workers].map((worker) => worker.drain({ timeout }));
+    const consumers = [...this.stream.consumers].map((consumer) => consumer.drain({ timeout }));
+    await Promise.allSettled([...workers, ...consumers]);
+  }
+
   async #close(timeoutMs: number): Promise<void> {
     const endMs = performance.now() + timeoutMs;
     const workers = [...this.queue.workers].map((worker) => worker.drain({ timeout: timeoutMs / 1000 }));
     const consumers = [...this.stream.consumers].map((consumer) => consumer.close());
     await Promise.all([...workers, ...consumers]);
+    termination.remove(this.#ending);
     const pipelines = [this.queue.enqueuer.pipeline, this.stream.publisher.pipeline, this.#kvRunner.pipeline];
     const giveUp = new AbortController();
     await Promise.race([

@@ -7,17 +7,19 @@
 //       given.
 //   C4. Bytes received and not handed out yet never exceed the credit.
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { pause } from './backoff.ts';
 import { Commits, OwnedPartition } from './commits.ts';
 import type { Connection } from './connection.ts';
 import { ConsumedEvent, type StreamEvent } from './consumed-event.ts';
+import { optionalMs } from './durations.ts';
 import { checkName } from './enqueue.ts';
 import { clientClosed, isWorthReconnecting } from './errors.ts';
+import { ownName } from './identity.ts';
 import { SessionStream } from './session-stream.ts';
 import { type Place, placesOf } from './stream-record.ts';
+import type { DrainOptions } from './worker-options.ts';
 
 export interface ConsumerOptions {
   /** Where the group starts if it has committed nothing. Default: earliest. */
@@ -34,7 +36,7 @@ export interface ConsumerOptions {
    * Hears of records that retention removed before this member had read them. Reading goes on behind them.
    */
   onSkipped?: ((skipped: SkippedRecords) => void) | undefined;
-  /** Shown in the group's members. Default: `<host>:<process id>`. */
+  /** Shown in the group's members. Default: POD_NAME, in a pod its host name, else `<host>:<process id>`. */
   name?: string | undefined;
 }
 
@@ -75,6 +77,8 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
   #heartbeat: NodeJS.Timeout | undefined;
   #failure: FlowError | undefined;
   #leaving: Promise<void> | undefined;
+  #isDraining = false;
+  #left: (() => void)[] = [];
 
   /** @internal Use `fm.stream.consumer`. */
   constructor(
@@ -124,7 +128,7 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     if (!this.#isStarted) this.#start();
     this.#release();
     if (this.#failure !== undefined) return this.#fail(this.#failure);
-    if (this.#leaving !== undefined || this.#options.signal?.aborted) return this.return();
+    if (this.isEnding) return this.return();
     const event = this.#take();
     if (event !== undefined) return Promise.resolve({ done: false, value: event });
     return new Promise((resolve, reject) => {
@@ -144,9 +148,21 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     return this.#leaving;
   }
 
+  /**
+   * Ends the loop when it asks for the next event: the one in hand is committed like every one before it.
+   * Resolves when the group is left. On SIGTERM it is called for you. Idempotent.
+   */
+  drain(options: DrainOptions = {}): Promise<void> {
+    const timeoutMs = optionalMs(options.timeout, 'timeout');
+    this.#isDraining = true;
+    if (this.#leaving !== undefined || this.#inHand === undefined) return this.close();
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => void this.close(), timeoutMs);
+    return new Promise<void>((resolve) => this.#left.push(resolve)).finally(() => clearTimeout(timer));
+  }
+
   /** @internal It hands out nothing more. */
   get isEnding(): boolean {
-    return this.#leaving !== undefined || this.#options.signal?.aborted === true;
+    return this.#leaving !== undefined || this.#isDraining || this.#options.signal?.aborted === true;
   }
 
   /** @internal The event in hand is not handled here: it is not committed. */
@@ -180,7 +196,7 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
       memberId: this.memberId,
       creditBytes: this.#creditBytes,
       startFrom: this.#options.from ?? 'earliest',
-      client: this.#options.name ?? `${hostname()}:${process.pid}`,
+      client: this.#options.name ?? ownName(),
     };
   }
 
@@ -350,6 +366,7 @@ export class Consumer<T = unknown> implements AsyncIterableIterator<StreamEvent<
     this.#commits.close(clientClosed());
     this.#buffer.length = 0;
     this.#onLeft(this);
+    for (const resolve of this.#left.splice(0)) resolve();
     this.#waiting?.resolve({ done: true, value: undefined });
     this.#waiting = undefined;
   }

@@ -6,7 +6,6 @@ export type {
   JobView,
   KeyspaceSettings,
   SeekTarget,
-  StreamSettings,
 } from './admin.ts';
 export type { BatchHandler, BatchOptions } from './batching.ts';
 export type { CallOptions } from './calls.ts';
@@ -57,6 +56,7 @@ export type { ChangedMember, KvChange, WatchOptions } from './kv-watch.ts';
 export type { WriteManyOptions, WriteOptions, WrittenRecord } from './publish.ts';
 export type { QueueLimits, QueueSettings, Rate, Schedule } from './queue-settings.ts';
 export type { Queues } from './queues.ts';
+export type { Scaling, ScalingOf } from './scaling.ts';
 export type {
   FieldType,
   JsonSchema,
@@ -68,6 +68,7 @@ export type {
   SchemaView,
 } from './schemas.ts';
 export type { StreamRecord } from './stream-record.ts';
+export type { ConsumerGroupSettings, StreamSettings } from './stream-settings.ts';
 export type { FollowOptions, ReadOptions, ReadPage, Streams } from './streams.ts';
 export type { Transaction, TransactionResults } from './transaction.ts';
 export type { Worker } from './worker.ts';

@@ -1,6 +1,7 @@
 // What a queue is declared to be, in the words of the SDK.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { type Duration, durationMs, optionalMs } from './durations.ts';
+import { type Scaling, scalingSpec } from './scaling.ts';
 import type { SchemaRef } from './schemas.ts';
 import { contentTypeOf, encodeValue } from './values.ts';
 
@@ -44,6 +45,8 @@ export interface QueueSettings {
   failedHead?: 'block' | 'skip' | undefined;
   /** What payloads must match: SCHEMA_VIOLATION. */
   schemaRef?: SchemaRef | undefined;
+  /** Lets the fabric compute how many workers are needed. */
+  scaling?: Scaling | undefined;
   /** Jobs that the queue enqueues by itself. What is not named here is scheduled no longer. */
   schedules?: readonly Schedule[] | undefined;
 }
@@ -126,6 +129,7 @@ export function queueSpec(name: string, settings: QueueSettings): pb.QueueSpecIn
     onFull: settings.onFull,
     failedHead: settings.failedHead,
     schemaRef: settings.schemaRef,
+    scaling: settings.scaling && scalingSpec(settings.scaling),
     schedules: settings.schedules?.map(scheduleOf),
   };
 }

@@ -15,6 +15,12 @@ import type { Renewal } from './renewal.ts';
 import { Worker } from './worker.ts';
 import type { JobHandler, WorkerOptions } from './worker-options.ts';
 
+interface Habits {
+  readonly tracksEffects: boolean;
+  /** There is a worker: the client has work to look after. */
+  readonly onWork: () => void;
+}
+
 /** Job queues. */
 export class Queues {
   /** @internal */
@@ -23,13 +29,13 @@ export class Queues {
   readonly workers = new Set<Worker>();
   readonly #connection: Connection;
   readonly #renewal: Renewal;
-  readonly #tracksEffects: boolean;
+  readonly #habits: Habits;
 
   /** @internal */
-  constructor(connection: Connection, renewal: Renewal, tracksEffects: boolean) {
+  constructor(connection: Connection, renewal: Renewal, habits: Habits) {
     this.#connection = connection;
     this.#renewal = renewal;
-    this.#tracksEffects = tracksEffects;
+    this.#habits = habits;
     this.enqueuer = new Enqueuer(connection);
   }
 
@@ -84,7 +90,8 @@ export class Queues {
 
   /**
    * Starts a worker. A handler that returns acks its job, one that throws nacks it (`Unrecoverable`
-   * dead-letters, `RetryAfter` sets the delay). Call `worker.drain()` before the process ends.
+   * dead-letters, `RetryAfter` sets the delay). On SIGTERM it is drained (see `drainOnSigterm`); before the
+   * process ends in other ways, call `worker.drain()`.
    */
   worker<T = unknown>(queue: string, handler: JobHandler<T>, options?: WorkerOptions): Worker<T>;
   /**
@@ -113,10 +120,11 @@ export class Queues {
 
   #start<T>(queue: string, handler: JobHandler<T>, options: WorkerOptions): Worker<T> {
     const worker = new Worker<T>(this.#connection, this.#renewal, queue, handler, {
-      trackEffects: this.#tracksEffects,
+      trackEffects: this.#habits.tracksEffects,
       ...options,
     });
     this.workers.add(worker as Worker);
+    this.#habits.onWork();
     worker.once('drained', () => this.workers.delete(worker as Worker));
     return worker;
   }

@@ -42,12 +42,14 @@ export class Streams {
   /** @internal */
   readonly publisher: Publisher;
   /** @internal */
-  readonly consumers = new Set<{ close(): Promise<void> }>();
+  readonly consumers = new Set<Pick<Consumer, 'close' | 'drain'>>();
   readonly #connection: Connection;
+  readonly #onWork: () => void;
 
   /** @internal */
-  constructor(connection: Connection) {
+  constructor(connection: Connection, onWork: () => void) {
     this.#connection = connection;
+    this.#onWork = onWork;
     this.publisher = new Publisher(connection);
   }
 
@@ -82,6 +84,7 @@ export class Streams {
       this.consumers.delete(left);
     });
     this.consumers.add(consumer);
+    this.#onWork();
     return consumer;
   }
 

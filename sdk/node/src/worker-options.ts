@@ -15,9 +15,9 @@ export interface WorkerOptions {
   prefetch?: number | undefined;
   /** How long a lease lasts without renewal. Default: the queue's. */
   visibility?: Duration | undefined;
-  /** Shown where leases are shown. Default: `<host>:<process id>`. */
+  /** Shown where leases are shown. Default: POD_NAME, in a pod its host name, else `<host>:<process id>`. */
   name?: string | undefined;
-  /** The version of the program that runs; kept with each attempt. */
+  /** The version of the program that runs; kept with each attempt. Default: FLOWMESH_BUILD. */
   build?: string | undefined;
   /**
    * Keep what handlers return with their finished jobs, at most 64 KiB of each. Default: only of children in

@@ -5,7 +5,6 @@
 //       reconnect, and the same delivery is not run twice.
 //   K4. One timer per worker: timeouts of running jobs and the prefetch are looked at every TICK_MS.
 import { EventEmitter } from 'node:events';
-import { hostname } from 'node:os';
 import { FlowError, readEntries, readHead } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { Call, isThenable } from './calls.ts';
@@ -14,6 +13,7 @@ import { Credits } from './credits.ts';
 import { optionalMs } from './durations.ts';
 import { checkName } from './enqueue.ts';
 import { attemptTimedOut, nackOf } from './errors.ts';
+import { ownBuild, ownName } from './identity.ts';
 import { HeldJob, type JobHolder } from './job.ts';
 import { type JobCalls, jobCalls, resultOf } from './job-reports.ts';
 import { LeaseSessions } from './lease-sessions.ts';
@@ -80,8 +80,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       receive: (message) => this.#receive(message),
       broken: (error) => this.#onBroken(error),
     });
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
-    this.#ticker.unref();
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
     this.#session.connect();
   }
 
@@ -97,7 +96,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   /**
    * Takes no more jobs, gives back those whose handler has not started, waits for the handlers that run and
-   * for their acks to be durable, says goodbye. Call it on SIGTERM. Idempotent.
+   * for their acks to be durable, says goodbye. On SIGTERM it is called for you. Idempotent.
    */
   drain(options: DrainOptions = {}): Promise<void> {
     const timeoutMs = optionalMs(options.timeout, 'timeout');
@@ -140,8 +139,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
       sessionId: this.#sessions.current.id,
       credits: this.#draining === undefined ? this.#credits.restart(this.#waiting.length + this.#running) : 0,
       visibilityMs: this.#visibilityMs,
-      worker: this.#options.name ?? `${hostname()}:${process.pid}`,
-      build: this.#options.build ?? '',
+      worker: this.#options.name ?? ownName(),
+      build: this.#options.build ?? ownBuild(),
       held: heldRanges(this.#held.values()),
       concurrency: this.concurrency,
     };
@@ -156,6 +155,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   #onWelcome(welcome: pb.WorkWelcome): void {
     this.#session.welcomed();
+    if (this.#draining !== undefined) this.#session.send({ drain: {} });
     this.#idPrefix = welcome.idPrefix;
     if (welcome.timeoutMs > 0) this.#timeoutMs = welcome.timeoutMs;
     this.#sessions.welcomed(welcome.visibilityMs || this.#visibilityMs || 30_000);
@@ -371,6 +371,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
   }
 
   async #drain(): Promise<void> {
+    // Else what is given back comes to this worker again, as long as it has credit.
+    this.#session.send({ drain: {} });
     this.#giveBackWaiting();
     await new Promise<void>((resolve) => {
       this.#isIdle = resolve;
