@@ -102,7 +102,10 @@ test('what has an effect in a cluster only is accepted; apply says so once, vali
   const applied = await flowmesh(['apply', '-f', path], having());
   expect(applied.code).toBe(0);
   expect(applied.err.trimEnd().split('\n')).toEqual([
-    expect.stringMatching(/a\.yaml:7:3 .* spec\.deletionPolicy: has an effect in a cluster only \(and at 5/),
+    expect.stringMatching(/a\.yaml:7:3 .* spec\.deletionPolicy: has an effect in a cluster only \(and at 2/),
+    expect.stringMatching(
+      /a\.yaml:8:14 .* spec\.scaling\.targetRef: has an effect in a cluster only \(and at 2/,
+    ),
   ]);
   const validated = await flowmesh(['validate', '-f', path]);
   expect(validated.out).toBe('valid: 3 resources in 1 file\n');
