@@ -1,5 +1,6 @@
 // Results as they are shown: a table in the terminal, a table and a plot in docs/benchmarks.md, raw data
 // beside it. Pure: figures in, text out.
+import { escaped, withSection } from '../support/section.ts';
 import { median, shown } from '../support/windows.ts';
 import type { Column } from './classes.ts';
 
@@ -69,9 +70,6 @@ export function markdownTable(result: Result): string {
   return lines.map((line) => `| ${line.join(' | ')} |`).join('\n');
 }
 
-const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const escaped = (text: string) => text.replace(/[&<>"]/g, (c) => ESCAPES[c] ?? c);
-
 const LABEL = 250;
 const BAR = 420;
 const LINE = 22;
@@ -131,22 +129,14 @@ const kindOf = ({ system, durability }: Row): string => {
   return durability === 'synced' ? 'synced' : 'loose';
 };
 
-const mark = (name: string, which: 'begin' | 'end') => `<!-- peers ${name} ${which} -->`;
-
 /** Replaces what stands between the marks of the class; appends it where there are none. */
 export function written(document: string, result: Result, machine: string): string {
-  const section = [
-    mark(result.name, 'begin'),
+  return withSection(document, `peers ${result.name}`, [
     `### ${result.title}`,
     `${result.how} ${machine}`,
     '',
     markdownTable(result),
     '',
     `![${result.title}](benchmarks/${result.name}.svg) ([raw data](benchmarks/${result.name}.json))`,
-    mark(result.name, 'end'),
-  ].join('\n');
-  const from = document.indexOf(mark(result.name, 'begin'));
-  if (from === -1) return `${document.trimEnd()}\n\n${section}\n`;
-  const to = document.indexOf(mark(result.name, 'end')) + mark(result.name, 'end').length;
-  return document.slice(0, from) + section + document.slice(to);
+  ]);
 }

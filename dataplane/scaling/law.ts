@@ -21,7 +21,7 @@ export interface Law {
 
 export const LAW: Law = {
   headRoom: 1.1,
-  ageShare: 0.5,
+  ageShare: 1 / 3,
   lagWindowMs: 60_000,
   settleMs: 180_000,
   catchUpSettleMs: 30_000,

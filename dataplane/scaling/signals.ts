@@ -1,5 +1,5 @@
 // What scaling is decided from: the signals of one target, a queue or a consumer group, at one moment.
-// Types only: who measures them, who decides and who serves the decision meet here (decision 0014).
+// Types and words only: who measures them, who decides and who serves the decision meet here (decision 0014).
 export type { ScalingPolicy } from '../../crds/based-on.ts';
 
 /** All figures are of the last seconds, held from the last busy period where nothing happens now. */
@@ -37,20 +37,12 @@ export interface Signals {
 }
 
 /** What decided, as one word for programs. docs/autoscaling.md says what each means and what to do. */
-export type Reason =
-  | 'Idle'
-  | 'KeepUp'
-  | 'Lag'
-  | 'Age'
-  | 'ColdStart'
-  | 'Slow'
-  | 'Stalled'
-  | 'Held'
-  | 'Settling'
-  | 'Busy'
-  | 'Least'
-  | 'Most'
-  | 'Partitions';
+export const REASONS = [
+  ...(['Idle', 'KeepUp', 'Age', 'Lag', 'ColdStart', 'Slow', 'Busy', 'Settling'] as const),
+  ...(['Least', 'Most', 'Partitions', 'Held', 'Stalled'] as const),
+] as const;
+
+export type Reason = (typeof REASONS)[number];
 
 /** What is asked for now, and why. */
 export interface Advice {

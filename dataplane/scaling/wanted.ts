@@ -90,8 +90,8 @@ function withTrial(need: Need, trial: Trial | undefined, signals: Signals, polic
 
 /** W4. `there`: what was asked for so far. */
 function braked(need: Need, signals: Signals, there: number, isHeld: boolean): Need {
-  const { stalled, workers, busyWorkers, lag } = signals;
-  if (stalled && need.total > there) {
+  const { workers, busyWorkers, lag } = signals;
+  if (standsStill(signals) && need.total > there) {
     const why = `${workers} workers complete nothing: ${need.total} would do no better than ${there}`;
     return { keepUp: Math.min(need.keepUp, there), total: there, reason: 'Stalled', why };
   }
@@ -105,6 +105,10 @@ function braked(need: Need, signals: Signals, there: number, isHeld: boolean): N
   return need;
 }
 
+/** As a whole: where some partitions still move, what they need is not in doubt. */
+const standsStill = ({ stalled, partitions, stalledPartitions }: Signals): boolean =>
+  stalled && (stalledPartitions === 0 || stalledPartitions >= partitions);
+
 /** W2: what is left of the last while, and the newest. What is not above it says nothing any more. */
 function remembered(peaks: readonly Peak[], newest: Peak, windowMs: number): Peak[] {
   const isLeft = ({ atMs, workers }: Peak) =>
@@ -113,13 +117,18 @@ function remembered(peaks: readonly Peak[], newest: Peak, windowMs: number): Pea
 }
 
 function bounded(settled: number, need: Need, signals: Signals, { from, to }: ScalingPolicy): Advice {
-  const { lag, inFlight, busyWorkers, partitions } = signals;
+  const { lag, inFlight, busyWorkers, partitions, stalledPartitions } = signals;
   const active = lag + inFlight > 0;
   const most = partitions > 0 ? Math.max(from, Math.min(to, partitions)) : to;
   const asked = Math.max(settled, busyWorkers, active ? 1 : 0);
   const wanted = Math.min(most, Math.max(from, asked)); // W1
   const say = (reason: Reason, why: string): Advice => ({ wanted, active, reason, why });
   if (need.reason === 'Stalled' || need.reason === 'Held') return say(need.reason, need.why);
+  if (stalledPartitions > 0)
+    return say(
+      'Stalled',
+      `${stalledPartitions} of ${partitions} partitions stand still; for the others ${need.why}`,
+    );
   if (asked > most && most < to)
     return say('Partitions', `${need.why}; beyond the ${partitions} partitions a member would be idle`);
   if (asked > most) return say('Most', `${need.why}; scaleTo allows ${to}`);
