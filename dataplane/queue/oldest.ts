@@ -2,10 +2,12 @@
 //   A1. The front of the log is read once for each place of the cursor: who polls a thousand queues that
 //       stand still reads nothing.
 import { ENTRY_INDEXED } from '@flowmesh/protocol';
+import type { Table } from '../storage/contract.ts';
 import { after } from '../storage/keys.ts';
 import type { QueueCell } from './cell.ts';
+import { KEYED } from './key-tables.ts';
 import { loadSource, type Source, spansOf } from './sources.ts';
-import { JOB } from './tables.ts';
+import { JOB, READY } from './tables.ts';
 import type { QueueView } from './view.ts';
 
 const OLDEST_ROWS = 64;
@@ -48,14 +50,25 @@ function hasWaiting({ holes }: QueueCell, source: Source, offset: number): boole
 }
 
 /**
- * Of the jobs that are ready with a priority, after a retry, or by limit key; by offset: exact unless many
- * delayed or blocked ones are older.
+ * Of the jobs that are ready with a priority, after a retry, or by limit key: exact unless more than
+ * OLDEST_ROWS of them come both before it in their turn and before it in the order of their enqueue.
  */
-async function oldestException({ context }: QueueView, { state, keys }: QueueCell): Promise<number> {
+async function oldestException(
+  { context: { rows } }: QueueView,
+  { state, keys, limitKeys }: QueueCell,
+): Promise<number> {
+  if (state.keyed + state.ready === 0) return Number.POSITIVE_INFINITY;
+  const first = <V>(table: Table<V>, from: string) =>
+    rows.scan(table, { from, to: after(from), limit: OLDEST_ROWS });
+  const [jobs, ready, keyed] = await Promise.all([
+    first(JOB, keys.job),
+    state.ready > 0 ? first(READY, keys.ready) : [],
+    state.keyed > 0 ? first(KEYED, limitKeys.keyed) : [],
+  ]);
   let oldest = Number.POSITIVE_INFINITY;
-  if (state.keyed + state.ready === 0) return oldest;
-  const rows = await context.rows.scan(JOB, { from: keys.job, to: after(keys.job), limit: OLDEST_ROWS });
-  for (const { value } of rows)
+  for (const { value } of jobs)
     if (value.state === 'keyed' || value.state === 'ready') oldest = Math.min(oldest, value.meta.readyAtMs);
+  // Those that are next do not lie behind others that are only waiting for their time.
+  for (const { value } of [...ready, ...keyed]) oldest = Math.min(oldest, value.readyAtMs);
   return oldest;
 }

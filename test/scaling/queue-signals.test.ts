@@ -50,6 +50,19 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await signals()).toMatchObject({ lag: 2, oldestReadyAtMs: atMs });
   });
 
+  test.each(['priority', 'limitKey'])(
+    '[Q210] [AD20] %s: any number of delayed jobs does not hide the age',
+    async (by) => {
+      if (by === 'limitKey') await bench.declare('q', { scaling: SCALING, fair: true });
+      await bench.enqueue('q', ...Array.from({ length: 500 }, () => aJob('late', { delayMs: 3_600_000 })));
+      const atMs = bench.time.now;
+      await bench.enqueue('q', aJob('ready', by === 'priority' ? { priority: 3 } : { limitKey: 'k' }));
+      await known();
+      await bench.checkpoint();
+      expect(await signals()).toMatchObject({ lag: 1, oldestReadyAtMs: atMs });
+    },
+  );
+
   test('[Q210] a paused queue has no lag: nobody would get anything', async () => {
     await bench.enqueue('q', aJob('a'), aJob('b'));
     await bench.queues.setPaused(caller, { queue: 'q', paused: true, mutation: null });
