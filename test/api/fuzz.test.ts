@@ -72,6 +72,8 @@ function requestTypeOf(path: string): string {
     ApplyKeyspace: 'KeyspaceSpec',
     Execute: 'KvRequest',
     JobHistory: 'GetJobRequest',
+    IsActive: 'ScaledObjectRef',
+    GetMetricSpec: 'ScaledObjectRef',
   };
   if (path.includes('Transactions')) return 'TransactionRequest';
   return special[rpc] ?? `${rpc}Request`;

@@ -84,7 +84,24 @@ const NESTED: Record<string, string> = {
   nack: 'Nack',
   extend: 'Extend',
   schedules: 'Schedule',
+  scaling: 'Scaling',
+  consumerGroups: 'ConsumerGroupSpec',
+  scaledObjectRef: 'ScaledObjectRef',
 };
+
+const CONDITIONS = [
+  'queue_lag > 10_000',
+  'stream_lag > 1',
+  'message_age > 30s',
+  'throughput < 0.5/s',
+  'x < 1',
+];
+const SCALERS: Record<string, string>[] = [
+  {},
+  { queue: 'q', metric: 'lag' },
+  { stream: 's', group: 'g', metric: 'demand' },
+  { queue: 'q', stream: 's', metric: '__proto__' },
+];
 
 const ONE_OF = [
   'get',
@@ -146,6 +163,7 @@ function nastyValue(message: string, field: string, { blank, random, depth }: Hi
         return { member: random.pick(BYTES), score: random.pick([Number.NaN, Infinity, -0, 1.5]) };
       }
       if (message === 'HashSet') return { field: random.pick(BYTES), value: random.pick(BYTES) };
+      if (field === 'basedOn') return random.pick([...CONDITIONS, ...TEXTS]);
       return field === 'tags' || field === 'log' ? random.pick(TEXTS) : random.pick(BYTES);
     });
   }
@@ -154,6 +172,7 @@ function nastyValue(message: string, field: string, { blank, random, depth }: Hi
   if (typeof blank === 'boolean') return random.chance(0.5);
   if (typeof blank === 'string') return random.pick(TEXTS);
   if (blank instanceof Uint8Array) return random.pick(BYTES);
+  if (field === 'scalerMetadata') return random.pick(SCALERS);
   if (field === 'headers') return { [random.pick(TEXTS)]: random.pick(BYTES) };
   return undefined;
 }

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { minimumsMissed, type Report, run, total } from './run.ts';
 
-const FIXED = [1, 2, 5, 7, 8, 13];
+const FIXED = [1, 2, 6, 7, 8, 13];
 const FRESH = 2;
 /** Of the whole; on a machine of one's own a run takes half a second. */
 const TIMEOUT_MS = 120_000;
