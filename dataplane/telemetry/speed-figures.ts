@@ -10,7 +10,7 @@ type Speed = pb.QueueFiguresInput | pb.GroupSummaryInput | null | undefined;
 
 /** Names begin with `of`. Who works is called `who`. */
 export function createSpeedFigures(figure: MakeFigure, of: string, who: string, names: string[]) {
-  const busy = figure(`${of}_busy_${who}s`, `Each ${who} that has something to do.`, names);
+  const busy = figure(`${of}_busy_${who}s`, 'How many have something to do.', names);
   const wanted = figure(
     `${of}_${who}s_wanted`,
     `How many are needed; absent: not asked for or unknown.`,
@@ -24,7 +24,7 @@ export function createSpeedFigures(figure: MakeFigure, of: string, who: string, 
   );
   const throughput = figure(
     `${of}_throughput_per_${who}`,
-    `Completions per second of one that is busy.`,
+    'Completions per second of one that is busy.',
     names,
   );
   const processing = figure(
