@@ -92,20 +92,28 @@ async function outcome(
 const nameOf = ({ kind, namespace, name, uid }: pb.OwnerInput): string =>
   [kind, [namespace, name].filter(Boolean).join('/')].filter(Boolean).join(' ') || `${uid}`;
 
-/** Fields that differ, with times and sizes as manifests write them. */
+/** Fields that differ, also those that are gone, with times and sizes as manifests write them. */
 function differences(before: object, after: object, prefix = ''): string[] {
-  const old = before as Record<string, unknown>;
-  return Object.entries(after).flatMap(([field, value]) => {
+  const [old, now] = [fieldsOf(before), fieldsOf(after)];
+  return [...new Set([...old.keys(), ...now.keys()])].flatMap((field) => {
     if (field === 'name' || field === 'mutation') return [];
-    const was = old[field];
+    const [was, value] = [old.get(field), now.get(field)];
     if (field === 'versions') return addedVersions(was, value);
-    if (typeof value === 'object' && value !== null) {
-      return differences((was as object | null | undefined) ?? {}, value, `${field}.`);
-    }
-    if ((was ?? zeroOf(value)) === (value ?? zeroOf(was))) return [];
+    if (isNested(was) || isNested(value))
+      return differences(isNested(was) ? was : {}, isNested(value) ? value : {}, `${prefix}${field}.`);
     const name = prefix + field.replace(/(?:Ms|Bytes)$/, '');
-    return [`${name} ${inWords(field, was)} -> ${inWords(field, value)}`];
+    const [from, to] = [inWords(field, was), inWords(field, value)];
+    return from === to ? [] : [`${name} ${from} -> ${to}`];
   });
+}
+
+const isNested = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
+
+/** What has a name goes by it, not by its place in a list. */
+function fieldsOf(value: object): Map<string, unknown> {
+  if (!Array.isArray(value)) return new Map(Object.entries(value));
+  return new Map(value.map((item, i) => [String((item as { name?: string } | null)?.name ?? i), item]));
 }
 
 /** Versions are only ever added. */
@@ -115,10 +123,9 @@ function addedVersions(before: unknown, after: unknown): string[] {
   return numbers(after).flatMap((version) => (known.has(version) ? [] : [`version ${version} added`]));
 }
 
-const zeroOf = (like: unknown): unknown => (typeof like === 'string' ? '' : 0);
-
 function inWords(field: string, value: unknown): string {
-  if (value === undefined || value === null || value === '' || value === 0) return 'unset';
+  if (value instanceof Uint8Array) value = Buffer.from(value).toString();
+  if (value === undefined || value === null || value === '' || value === 0 || value === false) return 'unset';
   if (typeof value === 'number' && field.endsWith('Ms')) return formatDuration(value);
   if (typeof value === 'number' && field.endsWith('Bytes')) return formatSize(value);
   return String(value);
