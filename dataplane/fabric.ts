@@ -150,6 +150,7 @@ export async function openFabric(o: FabricOptions): Promise<OpenedFabric> {
   });
   await registry.reconcile();
   await streams.reconcile();
+  scaling.recovered();
   queues.start();
 
   const {

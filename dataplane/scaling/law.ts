@@ -13,6 +13,8 @@ export interface Law {
   readonly catchUpSettleMs: number;
   /** Times the workers there are, where the age is over its threshold and nothing has been measured. */
   readonly coldGrowth: number;
+  /** How long workers may take to come back to a data plane that has started. */
+  readonly returnMs: number;
   /** How long half the workers must have been idle beside waiting work before that counts. */
   readonly idleMs: number;
   /** How long more workers have to show that jobs are done faster by them. */
@@ -26,6 +28,7 @@ export const LAW: Law = {
   settleMs: 180_000,
   catchUpSettleMs: 30_000,
   coldGrowth: 1.5,
+  returnMs: 60_000,
   idleMs: 30_000,
   trialMs: 60_000,
 };

@@ -3,6 +3,8 @@
 //   L1. A reading that is older than FRESH_MS is `unknown`: what does not move any more must not be believed.
 //   L2. Targets do not wait for each other: one whose figures must be read from a slow disk is late alone.
 //   L3. What is remembered of a target goes with its declaration.
+//   L4. After a start, targets that were declared before are unknown until their workers had time to come
+//       back: an advice without them would take them away.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { readPolicy, type Scaled } from '../../crds/based-on.ts';
@@ -33,6 +35,8 @@ export interface LiveBoardParts<Memory> {
 
 const RETRY_MS = 1000;
 const FRESH_MS = 10_000;
+/** Clients of all SDKs try to connect again within seconds. */
+const RETURN_MS = 30_000;
 
 type Read = ReturnType<ScalingBoard['read']>;
 type Listener = (reading: Read) => void;
@@ -44,15 +48,28 @@ interface Kept<Memory> {
   reading: Reading | undefined;
   readAtMs: number;
   isMeasuring: boolean;
+  /** L4: monotonic. */
+  readonly knownFromMs: number;
 }
 
 export class LiveBoard<Memory> implements ScalingBoard {
   readonly #parts: LiveBoardParts<Memory>;
   #kept = new Map<string, Kept<Memory>>();
+  /** L4: those whose workers may be on their way back, and until when. */
+  readonly #returning = new Set<string>();
+  #returnedMs = 0;
   readonly #followers = new Map<string, { target: ScalingTarget; listeners: Set<Listener> }>();
 
   constructor(parts: LiveBoardParts<Memory>) {
     this.#parts = parts;
+  }
+
+  /** Once, when all that was declared before this start has been read. */
+  recovered(): void {
+    const { queues, groups, runtime } = this.#parts;
+    this.#returnedMs = runtime.monotonicMs() + RETURN_MS;
+    for (const { scaled } of [...this.#scaledOf(queues), ...this.#scaledOf(groups)])
+      this.#returning.add(keyOf(scaled.target));
   }
 
   /** Once a second. */
@@ -64,7 +81,7 @@ export class LiveBoard<Memory> implements ScalingBoard {
     const targets = isServing() ? [...this.#scaledOf(queues), ...this.#scaledOf(groups)] : [];
     for (const { kind, scaled } of targets) {
       const key = keyOf(scaled.target);
-      const one = this.#keep(kind, scaled.spec, this.#kept.get(key));
+      const one = this.#keep(key, kind, scaled.spec);
       if (one === undefined) continue;
       kept.set(key, one);
       void this.#measure(one, scaled, key);
@@ -77,8 +94,9 @@ export class LiveBoard<Memory> implements ScalingBoard {
     if (!this.#parts.isServing()) return 'unknown';
     if (orNull(() => this.#specOf(target)) === null) return 'not-found';
     const kept = this.#kept.get(keyOf(target));
-    if (kept?.reading === undefined) return 'unknown';
-    return this.#parts.runtime.monotonicMs() - kept.readAtMs <= FRESH_MS ? kept.reading : 'unknown';
+    const nowMs = this.#parts.runtime.monotonicMs();
+    if (kept?.reading === undefined || nowMs < kept.knownFromMs) return 'unknown';
+    return nowMs - kept.readAtMs <= FRESH_MS ? kept.reading : 'unknown';
   }
 
   follow(target: ScalingTarget, listener: Listener): () => void {
@@ -128,7 +146,8 @@ export class LiveBoard<Memory> implements ScalingBoard {
   }
 
   /** A declaration that says something else begins anew. */
-  #keep(kind: Scaled, spec: ScalingSpec, known: Kept<Memory> | undefined): Kept<Memory> | undefined {
+  #keep(key: string, kind: Scaled, spec: ScalingSpec): Kept<Memory> | undefined {
+    const known = this.#kept.get(key);
     if (known?.spec === spec) return known;
     const { policy } = readPolicy(kind, spec);
     // A condition that only a newer version knows: better no advice than one that leaves it out.
@@ -141,6 +160,7 @@ export class LiveBoard<Memory> implements ScalingBoard {
       reading: known?.reading,
       readAtMs: known?.readAtMs ?? 0,
       isMeasuring: false,
+      knownFromMs: known?.knownFromMs ?? (this.#returning.delete(key) ? this.#returnedMs : 0), // L4
     };
   }
 
@@ -163,7 +183,7 @@ export class LiveBoard<Memory> implements ScalingBoard {
     kept.memory = memory;
     kept.reading = { signals, advice, lagTarget: policy.lagMax / Math.max(policy.from, 1) };
     kept.readAtMs = this.#parts.runtime.monotonicMs();
-    this.#tell(key, kept.reading);
+    if (kept.readAtMs >= kept.knownFromMs) this.#tell(key, kept.reading);
   }
 
   #tell(key: string, reading: Read): void {

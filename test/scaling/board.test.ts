@@ -64,6 +64,41 @@ beforeEach(() => {
   });
 });
 
+/** As when the process starts: what is declared was declared before. */
+const restarted = () =>
+  new LiveBoard({
+    ...{ queues, groups: noGroups, isServing: () => isServing, log: () => {}, fresh: 0 },
+    runtime: { monotonicMs: () => nowMs },
+    decide: (_, __, memory: number) => ({
+      advice: { wanted: 7, active: true, reason: 'Lag', why: `${memory}` },
+      memory: memory + 1,
+    }),
+  });
+
+test('[AD53] [L4] after a start, what was there is unknown until its workers may be back', async () => {
+  isServing = false;
+  board = restarted();
+  board.recovered();
+  const told: unknown[] = [];
+  board.follow(Q, (reading) => told.push(typeof reading));
+  await turn();
+  isServing = true;
+  await turn();
+  queues.specs.set('new', SPEC);
+  for (let i = 0; i < 27; i++) {
+    await turn();
+    expect(board.read(Q)).toBe('unknown');
+    // Nobody has taken away the workers of what has just been declared.
+    expect(board.read({ tenant: 1, queue: 'new' })).toMatchObject({ advice: { wanted: 7 } });
+  }
+  expect(told).not.toContain('object');
+  // A change of the declaration does not make it known earlier.
+  queues.specs.set('q', { ...SPEC, scaleFrom: 5 });
+  await turn();
+  expect(board.read(Q)).toMatchObject({ advice: { wanted: 7, why: '28' } });
+  expect(told.filter((each) => each === 'object')).toHaveLength(1);
+});
+
 test('[AD53] [B1] is unknown until measured, then what was decided last, with its memory', async () => {
   expect(board.read(Q)).toBe('unknown');
   await turn();

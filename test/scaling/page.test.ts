@@ -22,6 +22,8 @@ test('the figures are those of the law', () => {
   expect(text).toContain(`beyond \`queue_lag\` within ${formatDuration(LAW.lagWindowMs)},`);
   const [settle, catchUp] = [LAW.settleMs, LAW.catchUpSettleMs].map(formatDuration);
   expect(text).toContain(`called for in the last ${settle}, or arrivals and backlog in the last ${catchUp}.`);
-  expect(text).toContain(`who is there counts as needed for ${settle}.`);
+  expect(text).toContain(
+    `who is there or comes back within ${formatDuration(LAW.returnMs)} counts as needed for ${settle}.`,
+  );
   expect(LAW.coldGrowth).toBe(1.5);
 });

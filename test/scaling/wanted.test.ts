@@ -188,9 +188,12 @@ test('a step counts within seconds, noise does not', () => {
 
 test('who begins, after a restart for one, takes nobody away before it knows', () => {
   const asked = new Asked(usual);
+  asked.after(20);
+  // They come back one after the other.
+  expect(asked.once({ workers: 5, busyWorkers: 1, inFlight: 1 }).wanted).toBe(5);
   expect(asked.once({ workers: 12, busyWorkers: 1, inFlight: 1 }).wanted).toBe(12);
-  expect(asked.after(170, { workers: 12 }).wanted).toBe(12);
-  expect(asked.after(20, { workers: 12 }).wanted).toBe(2);
+  expect(asked.after(200, { workers: 12 }).wanted).toBe(12);
+  expect(asked.after(30, { workers: 12 }).wanted).toBe(2);
 });
 
 test('[S1] slow jobs: half as many workers again, taken back where that changes nothing', () => {
