@@ -136,9 +136,9 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     group: 'apps',
     resources: ['deployments/scale', 'statefulsets/scale'],
-    verbs: ['get'],
+    verbs: ['get', 'patch'],
     scope: 'watched',
-    why: 'whether the workload to scale is there',
+    why: 'whether the workload to scale is there; patch sets its replicas with scaling.mode Direct',
   },
   {
     group: 'events.k8s.io',

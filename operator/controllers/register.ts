@@ -8,6 +8,7 @@ import { clusterController, clusterDefaults } from './cluster/controller.ts';
 import { CERTIFICATES, SECRETS, type Secret } from './cluster/kinds.ts';
 import { idOf } from './cluster/world.ts';
 import { dataPlanes, declaredControllers } from './declared/controller.ts';
+import { AdviceDesk } from './scaling/advice.ts';
 import { scalingControllers } from './scaling/controller.ts';
 
 export interface ControllersOptions {
@@ -24,7 +25,7 @@ export function registerControllers(host: ControllerHost, { told, keys, engines 
   const declared = declaredControllers(host, { planes });
   scalingControllers(host, {
     ...declared,
-    ...{ defaults, keys },
+    ...{ defaults, keys, advice: new AdviceDesk(planes, host.runtime.monotonicMs) },
     secrets: owned.get(idOf(SECRETS as Resource)) as unknown as Informer<Secret>,
     certificates: owned.get(idOf(CERTIFICATES)),
   });

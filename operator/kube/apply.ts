@@ -10,7 +10,7 @@
 //       written.
 import type { Client } from './client.ts';
 import { isConflict, isNotFound, KubeError } from './errors.ts';
-import { apiVersionOf, type KubeObject, keyOf, type Resource } from './objects.ts';
+import { apiVersionOf, type KubeObject, keyOf, type Name, type Resource } from './objects.ts';
 import { canonical, fingerprint, project } from './shapes.ts';
 import type { KubeLog } from './telemetry.ts';
 
@@ -102,6 +102,23 @@ export class Writer {
     } catch (error) {
       if (isNotFound(error) || isConflict(error)) return false;
       throw error;
+    }
+  }
+
+  /** Some fields of an object that is somebody else's, such as `/scale`; of what is gone, nothing (A5). */
+  async merge<T extends KubeObject>(
+    resource: Resource<T>,
+    at: Name,
+    change: unknown,
+    { signal, subresource }: { signal?: AbortSignal; subresource?: string } = {},
+  ): Promise<void> {
+    this.#check();
+    const { fieldManager } = this.#o;
+    const options = { type: 'merge', fieldManager, signal, ...(subresource && { subresource }) } as const;
+    try {
+      await this.#o.client.patch(resource, at, change, options);
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
     }
   }
 

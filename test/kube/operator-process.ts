@@ -7,6 +7,7 @@ import { SECRETS } from '../../operator/controllers/cluster/kinds.ts';
 import { PARTS } from '../../operator/controllers/cluster/world.ts';
 import { declaredControllers } from '../../operator/controllers/declared/controller.ts';
 import type { PlaneTimes } from '../../operator/controllers/declared/plane.ts';
+import { AdviceDesk } from '../../operator/controllers/scaling/advice.ts';
 import { scalingControllers } from '../../operator/controllers/scaling/controller.ts';
 import { loadCredentials } from '../../operator/kube/credentials.ts';
 import { keyOf } from '../../operator/kube/objects.ts';
@@ -46,6 +47,7 @@ const operator = await startOperator({
       scalingControllers(host, {
         ...declared,
         ...{ defaults: clusterDefaults(options), keys: realKeys, resyncMs: own.resyncMs },
+        advice: new AdviceDesk(declared.planes, host.runtime.monotonicMs),
         secrets: host.informer({ resource: SECRETS, labelSelector: PARTS }),
       });
     },

@@ -7,7 +7,7 @@ import { renewCertificates } from '../../operator/resources/certificates.ts';
 import { realKeys } from '../../operator/resources/key-source.ts';
 import { labelsOf, namesOf } from '../../operator/resources/names.ts';
 import { kubectl } from './definitions.ts';
-import { Fleet } from './fleet.ts';
+import { type DataPlane, Fleet } from './fleet.ts';
 import { installKedaDefinitions, removeKedaDefinitions } from './keda-definitions.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: objects of any kind
@@ -17,11 +17,12 @@ type Any = any;
 const A_LOOK_MS = 90_000;
 
 let fleet: Fleet;
+let main: DataPlane;
 const authority = renewCertificates({ name: 'main', nowMs: Date.now(), names: ['main'] }, realKeys).authority;
 
 beforeAll(async () => {
   fleet = await Fleet.start({ controllers: true });
-  await fleet.dataPlane('default/main');
+  main = await fleet.dataPlane('default/main');
   const data = Object.entries(authority).flatMap(([key, text]) =>
     text === undefined ? [] : [[key, Buffer.from(text).toString('base64')]],
   );
@@ -271,6 +272,44 @@ describe('somebody else', () => {
     await fleet.create('Queue', 'default/named', scaling('named'));
     await says('named', 'False/NameTaken');
     expect((await madeFor('named')).spec.scaleTargetRef).toEqual({ name: 'elsewhere' });
+  });
+});
+
+describe('mode Direct', () => {
+  const replicasOf = async (name: string) => (await read(`${DEPLOYMENTS}/${name}`)).spec.replicas as number;
+  const direct = { mode: 'Direct', scaleFrom: 0, scaleTo: 5, basedOn: ['queue_lag > 10'] };
+
+  test('the operator writes the number, and what KEDA had is gone', async () => {
+    await deployment('straight');
+    await fleet.create('Queue', 'default/straight', scaling('straight'));
+    await says('straight', 'Unknown/Pending');
+    await fleet.patch('Queue', 'default/straight', { spec: scaling('straight', direct) });
+    const object = await says('straight', 'True/Scaled');
+    expect(object.status?.scaling).toMatchObject({ by: 'Direct' });
+    await until('the ScaledObject is gone', async () => (await madeFor('straight')) === undefined);
+    const jobs = Array.from({ length: 100 }, () => ({ payload: Buffer.from('x') }));
+    await main.api.enqueue({ queue: 'straight', jobs, mutation: main.api.mutation() });
+    await until('there are more workers', async () => (await replicasOf('straight')) > 1);
+    await until('it is told why', async () => {
+      const { status } = (await fleet.get('Queue', 'default/straight')) ?? {};
+      return status?.scaling?.why !== undefined && status.figures?.workersWanted !== undefined;
+    });
+    expect(await fleet.events('straight')).toContain('Scaled');
+  });
+
+  test('never while it is not known how many are wanted', async () => {
+    const before = await replicasOf('straight');
+    await main.kill('SIGKILL');
+    await says('straight', 'Unknown/AdviceUnknown');
+    expect(await replicasOf('straight')).toBe(before);
+    main = await fleet.dataPlane('default/main');
+    await says('straight', 'True/Scaled');
+  });
+
+  test('a kind that it does not scale is told', async () => {
+    const targetRef = { apiVersion: 'example.org/v1', kind: 'Rollout', name: 'straight' };
+    await fleet.create('Queue', 'default/strange', scaling('strange', { ...direct, targetRef }));
+    await says('strange', 'False/TargetNotSupported');
   });
 });
 

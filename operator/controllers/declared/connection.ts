@@ -26,6 +26,7 @@ export interface Connection {
   readonly releaseOwner: Call<pb.ReleaseOwnerRequestInput, pb.ReleaseOwnerResponse>;
   readonly listFigures: Call<pb.ListFiguresRequestInput, pb.ListFiguresResponse>;
   readonly getCluster: Call<pb.GetClusterRequestInput, pb.Cluster>;
+  readonly getScaling: Call<pb.GetScalingRequestInput, pb.GetScalingResponse>;
   /** Ends with an error when the connection does, in silence when `signal` aborts. */
   watch(signal: AbortSignal): AsyncIterable<pb.WatchAdminResponse>;
   close(): void;
@@ -71,6 +72,7 @@ export function dial({ address, token, authorities }: Endpoint, wallMs: () => nu
     releaseOwner: unary(client.releaseOwner),
     listFigures: unary(client.listFigures),
     getCluster: unary(client.getCluster),
+    getScaling: unary(client.getScaling),
     watch: (signal) => watch(client, metadata, signal),
     close: () => client.close(),
   };

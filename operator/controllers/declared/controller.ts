@@ -218,7 +218,7 @@ function sourcesOf(
       },
     ),
     planes.source({
-      kind: kind.kind,
+      ...{ kind: kind.kind, declares: true },
       objects: (clusterKey, name) =>
         name === undefined
           ? informer.byIndex('cluster', clusterKey)

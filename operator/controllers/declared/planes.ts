@@ -27,6 +27,8 @@ export interface Referring {
   readonly kind: Kind;
   /** Those of a cluster; of one name there, if there is one. */
   objects(clusterKey: Key, name?: string): readonly DeclaredObject[];
+  /** Who declares them hears of declarations as well, all others of figures only. */
+  readonly declares: boolean;
 }
 
 interface Declared {
@@ -37,7 +39,7 @@ interface Declared {
 export class Planes {
   readonly #p: PlanesParts;
   readonly #planes = new Map<Key, { plane: Plane; uid: string; generation: number }>();
-  readonly #referring = new Map<Kind, { of: Referring; add: (key: Key) => void }>();
+  readonly #referring = new Set<{ readonly of: Referring; readonly add: (key: Key) => void }>();
   readonly #declared = new Map<string, Declared>();
   /** Brings a cluster back. */
   #addCluster: ((key: Key) => void) | undefined;
@@ -65,9 +67,10 @@ export class Planes {
     return {
       synced: Promise.resolve(),
       start: (add) => {
-        this.#referring.set(of.kind, { of, add });
+        const one = { of, add };
+        this.#referring.add(one);
         return () => {
-          this.#referring.delete(of.kind);
+          this.#referring.delete(one);
           this.#closeUnlessUsed();
         };
       },
@@ -137,14 +140,14 @@ export class Planes {
   }
 
   #changed(clusterKey: Key, kind?: Kind, name?: string): void {
-    for (const { of, add } of this.#referring.values()) {
+    for (const { of, add } of this.#referring) {
       if (kind !== undefined && of.kind !== kind) continue;
       for (const { metadata } of of.objects(clusterKey, name)) add(keyOf(metadata));
     }
   }
 
   #told(clusterKey: Key, { change, kind, name, owner, generation, drifted }: pb.AdminChange): void {
-    const referring = this.#referring.get(kind as Kind);
+    const referring = [...this.#referring].find(({ of }) => of.declares && of.kind === kind);
     for (const { metadata } of referring?.of.objects(clusterKey, name) ?? []) {
       const known = this.#declared.get(metadata.uid ?? '');
       const isOwn = owner?.uid === metadata.uid && !drifted && change !== 'deleted';

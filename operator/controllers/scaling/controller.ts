@@ -4,6 +4,8 @@
 //       being declared, and a data plane that is away keeps none from being scaled.
 //   S2. What the API server refuses for good is told, and tried again when something changes or at the
 //       resync; everything else comes back with backoff.
+//   S3. A workload that the operator scales itself is looked at every LOOK_MS.
+import { FlowError } from '@flowmesh/protocol';
 import type { Writer } from '../../kube/apply.ts';
 import {
   beyondStatus,
@@ -24,6 +26,7 @@ import type { DeclaredKind, DeclaredObject } from '../declared/kinds.ts';
 import type { Planes } from '../declared/planes.ts';
 import { type ClusterView, clusterKeyOf } from '../declared/reference.ts';
 import { type AccessParts, keepAccess } from './access.ts';
+import type { Advice, AdviceDesk } from './advice.ts';
 import { decide, type ScalingWorld, type TargetPlan } from './decide.ts';
 import {
   API_SERVICES,
@@ -35,6 +38,7 @@ import {
   type ScaledObject,
   TRIGGER_AUTHENTICATIONS,
 } from './kinds.ts';
+import { Replicas } from './replicas.ts';
 import { type ScalingReports, type ScalingShown, type ScalingVerdict, worstOf } from './report.ts';
 import {
   gather,
@@ -56,6 +60,7 @@ export interface ScalingOptions {
   /** With the labels of clusters. */
   readonly secrets: Informer<Secret>;
   readonly certificates?: Informer | undefined;
+  readonly advice: AdviceDesk;
   readonly metricsService?: ScalingSources['metricsService'];
   readonly resyncMs?: number | undefined;
 }
@@ -92,8 +97,10 @@ export function scalingControllers(host: ControllerHost, o: ScalingOptions): voi
     triggerAuthentications: triggerAuthentications as Informer,
     readSecret: (at, signal) => client.get(SECRETS, at, signal),
   };
+  const recorder = host.recorder<'Scaled'>('flowmesh.io/scaling-controller');
+  const replicas = new Replicas({ writer, recorder, monotonicMs: runtime.monotonicMs });
   for (const scalable of o.kinds) {
-    const one = new Scaling(scalable, o, sources, access, writer);
+    const one = new Scaling(scalable, o, sources, access, writer, replicas);
     host.controller({
       name: `${scalable.kind.kind}-scaling`,
       primary: scalable.objects,
@@ -114,6 +121,7 @@ class Scaling {
   readonly #s: ScalingSources;
   readonly #access: AccessParts;
   readonly #writer: Writer;
+  readonly #replicas: Replicas;
 
   constructor(
     { kind, objects, reports }: ScalableKind,
@@ -121,7 +129,9 @@ class Scaling {
     s: ScalingSources,
     access: AccessParts,
     writer: Writer,
+    replicas: Replicas,
   ) {
+    this.#replicas = replicas;
     [this.#kind, this.#objects, this.#o, this.#s] = [kind, objects, o, s];
     [this.#reports, this.#access, this.#writer] = [reports, access, writer];
   }
@@ -158,31 +168,51 @@ class Scaling {
     const shown: ScalingShown[] = [];
     let failure: { error: unknown } | undefined;
     for (const each of plan.targets) {
-      let verdict = each.verdict;
       try {
-        verdict = (await this.#make(each, world, object, context.signal)) ?? verdict;
+        const advice = await this.#adviceOn(each, object);
+        const verdict = (await this.#make(each, world, object, advice, context.signal)) ?? each.verdict;
+        const { group } = each.target.subject;
+        const of = group === undefined ? {} : { group };
+        verdicts.push({ ...verdict, ...of });
+        shown.push({ ...of, ...(each.by !== undefined && { by: each.by }), ...shownOf(advice) });
       } catch (error) {
         failure ??= { error };
-        continue;
       }
-      const { group } = each.target.subject;
-      verdicts.push({ ...verdict, ...(group !== undefined && { group }) });
-      shown.push({ ...(group !== undefined && { group }), ...(each.by !== undefined && { by: each.by }) });
     }
     if (failure !== undefined) throw failure.error;
     const { generation = 1 } = object.metadata;
     if (plan.targets.length === 0) this.#reports.forget(keyOf(object.metadata));
     else this.#reports.tell(object, { generation, verdict: worstOf(verdicts), shown });
-    return { requeueAfterMs: verdicts.some(isAwaited) ? LOOK_MS : undefined };
+    const isSoon = verdicts.some(isAwaited) || plan.targets.some(({ by }) => by === 'Direct');
+    return { requeueAfterMs: isSoon ? LOOK_MS : undefined };
+  }
+
+  /** Or why it is not known. */
+  async #adviceOn(
+    { by, target }: TargetPlan,
+    object: DeclaredObject,
+  ): Promise<Advice | FlowError | undefined> {
+    const view = this.#o.viewOf(object);
+    if (by === undefined || view.kind !== 'serving') return undefined;
+    return this.#o.advice.of(view.cluster, target.subject).catch((error: unknown) => {
+      if (error instanceof FlowError) return error;
+      throw error;
+    });
   }
 
   /** What is otherwise than planned. */
   async #make(
     { wanted, by, target }: TargetPlan,
-    { cluster }: ScalingWorld,
+    { cluster, targets }: ScalingWorld,
     object: DeclaredObject,
+    advice: Advice | FlowError | undefined,
     signal: AbortSignal,
   ): Promise<ScalingVerdict | undefined> {
+    if (by === 'Direct') {
+      const scale = targets.find((each) => each.target === target)?.scale;
+      const about = { resource: this.#kind.resource, object };
+      return this.#replicas.set({ target, scale, advice, about }, signal);
+    }
     if (wanted === undefined || cluster === undefined) return undefined;
     try {
       if (by === 'KEDA') {
@@ -225,6 +255,15 @@ class Scaling {
       this.#scalers(autoscalers),
       watched(apiServices, all, (change) => change.kind !== 'updated' || beyondStatus(change)),
       whenServed(scaledObjects as unknown as Informer, all),
+      planes.source({
+        ...{ kind: this.#kind.kind, declares: false },
+        objects: (clusterKey, name) =>
+          this.#objects
+            .byIndex('cluster', clusterKey)
+            .filter(
+              (each) => this.#isScaled(each) && (name ?? this.#kind.nameOf(each)) === this.#kind.nameOf(each),
+            ),
+      }),
     ];
   }
 
@@ -251,6 +290,12 @@ class Scaling {
   #isScaled(object: DeclaredObject): boolean {
     return (this.#kind.scaled?.(object) ?? []).length > 0;
   }
+}
+
+function shownOf(advice: Advice | FlowError | undefined): ScalingShown {
+  if (advice === undefined || advice instanceof FlowError) return {};
+  const { wanted, reason, why } = advice;
+  return { wanted, reason, why };
 }
 
 const keys = (objects: readonly KubeObject[]) => objects.map(({ metadata }) => keyOf(metadata));

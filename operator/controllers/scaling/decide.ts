@@ -10,7 +10,14 @@ import type { ResolvedCluster } from '../../resources/cluster.ts';
 import { autoscaler } from '../../resources/scaling/autoscaler.ts';
 import { scaledObject } from '../../resources/scaling/scaled-object.ts';
 import { nameOfScaler, type ScalingTarget } from '../../resources/scaling/target.ts';
-import { AUTOSCALERS, type Autoscaler, SCALED_OBJECTS, type ScaledObject, WORKLOADS } from './kinds.ts';
+import {
+  AUTOSCALERS,
+  type Autoscaler,
+  SCALED_OBJECTS,
+  type Scale,
+  type ScaledObject,
+  WORKLOADS,
+} from './kinds.ts';
 import type { ScalingReason, ScalingVerdict } from './report.ts';
 
 /** Who serves external.metrics.k8s.io. */
@@ -23,6 +30,8 @@ export interface TargetWorld {
   readonly target: ScalingTarget;
   /** Of Deployments and StatefulSets; others are not looked at. */
   readonly workload: 'there' | 'missing' | 'not-looked-at';
+  /** Its `/scale`, where it is there. */
+  readonly scale: Scale | undefined;
   /** Who else scales it, such as `HorizontalPodAutoscaler web`. */
   readonly rival: string | undefined;
   /** Of the name that ours has; may be somebody else's. */
@@ -134,12 +143,17 @@ function planOf(
 
 type Nobody = (said: ScalingVerdict) => TargetPlan;
 
-function direct({ target }: TargetWorld, nobody: Nobody): TargetPlan {
+/** As autoscalers do, it leaves a workload alone that somebody has stopped. */
+function direct({ target, scale }: TargetWorld, nobody: Nobody): TargetPlan {
   if (WORKLOADS[`${target.workload.apiVersion} ${target.workload.kind}`] === undefined) {
     const message =
       `mode Direct scales Deployments and StatefulSets, not ${workloadText(target)}: ` +
       'set scaling.mode: Auto, for KEDA';
     return nobody(no('TargetNotSupported', message));
+  }
+  if (scale?.spec.replicas === 0 && target.from > 0) {
+    const message = `${workloadText(target)} was set to 0 by somebody: scale it up, and it goes on`;
+    return nobody(verdict('Unknown', 'Paused', message));
   }
   return { target, by: 'Direct', wanted: undefined, verdict: scaled(target, 'the operator') };
 }

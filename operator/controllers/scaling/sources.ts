@@ -114,7 +114,7 @@ async function targetWorld(
   const at = keyOf({ namespace, name });
   return {
     target,
-    workload: await workloadOf(s, target, signal),
+    ...(await workloadOf(s, target, signal)),
     rival: rivalText(s, target, object),
     scaledObject: s.scaledObjects.get(at),
     autoscaler: s.autoscalers.get(at),
@@ -126,11 +126,11 @@ async function workloadOf(
   s: ScalingSources,
   { workload, owner }: ScalingTarget,
   signal: AbortSignal,
-): Promise<TargetWorld['workload']> {
+): Promise<Pick<TargetWorld, 'workload' | 'scale'>> {
   const resource = WORKLOADS[`${workload.apiVersion} ${workload.kind}`];
-  if (resource === undefined) return 'not-looked-at';
+  if (resource === undefined) return { workload: 'not-looked-at', scale: undefined };
   const scale = await s.scaleOf(resource, { name: workload.name, namespace: owner.namespace }, signal);
-  return scale === undefined ? 'missing' : 'there';
+  return { workload: scale === undefined ? 'missing' : 'there', scale };
 }
 
 /** The one that was there first, among ours; whoever it is, among others. */

@@ -16,7 +16,7 @@ export const aResolved = (spec: ClusterObject['spec'] = {}, namespace = 'infra')
   resolveCluster({ metadata: { name: 'main', namespace, uid: 'c1' }, spec }, DEFAULTS);
 
 export const aTargetWorld = (world: Partial<TargetWorld> = {}): TargetWorld => ({
-  ...{ target: aTarget(), workload: 'there', rival: undefined },
+  ...{ target: aTarget(), workload: 'there', scale: undefined, rival: undefined },
   ...{ scaledObject: undefined, autoscaler: undefined, kedaAutoscaler: undefined },
   ...world,
 });

@@ -120,6 +120,12 @@ describe('what is in the way', () => {
       'False/NameTaken',
     ],
     [
+      'a workload that somebody has stopped',
+      {},
+      { target: aTarget({ mode: 'Direct' }), scale: { metadata: { name: 'w' }, spec: { replicas: 0 } } },
+      'Unknown/Paused',
+    ],
+    [
       'what KEDA has left behind',
       { hasKeda: false, ...OURS },
       { kedaAutoscaler: anAutoscaler() },
