@@ -18,7 +18,11 @@ import { type Answer, type SmallServer, serve } from './probes.ts';
 import type { Runtime } from './runtime.ts';
 
 /** Makes the informers and controllers of one kind. */
-export type Register = (host: ControllerHost, options: OperatorOptions) => void;
+export type Register = (
+  host: ControllerHost,
+  options: OperatorOptions,
+  told: { readonly namespace: string },
+) => void;
 
 /** What answers others, beside the controllers: with or without the lease. */
 export interface Service {
@@ -80,8 +84,8 @@ export async function startOperator(parts: OperatorParts): Promise<RunningOperat
     instance: options.instance,
     namespaces: options.namespaces,
   });
-  for (const register of parts.controllers) register(host, options);
   const namespace = options.leaseNamespace ?? parts.credentials.namespace ?? 'default';
+  for (const register of parts.controllers) register(host, options, { namespace });
   const services: Service[] = [];
   for (const start of parts.services ?? []) {
     const service = await start(host, options, { registry, namespace });

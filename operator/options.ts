@@ -18,6 +18,10 @@ export interface OperatorOptions {
   readonly webhook: Address | undefined;
   /** Its Service; its Secret and its configuration are named after that. */
   readonly webhookService: string;
+  /** Unset: no external metrics are served. */
+  readonly metricsApi: Address | undefined;
+  /** Its Service; its Secret is named after that. */
+  readonly metricsApiService: string;
   readonly logLevel: Level;
   readonly graceMs: number;
   /** Of the pods of a cluster that names none. */
@@ -57,6 +61,8 @@ const FLAGS = {
   'probe-address': { value: 'host:port|off', fallback: '0.0.0.0:8081', help: '/healthz and /readyz' },
   'webhook-address': { value: 'host:port|off', fallback: 'off', help: '/validate, for the API server' },
   'webhook-service': { value: 'name', fallback: 'flowmesh-operator-webhook', help: 'by which it asks' },
+  'metrics-api-address': { value: 'host:port|off', fallback: 'off', help: 'metrics for autoscalers' },
+  'metrics-api-service': { value: 'name', fallback: 'flowmesh-operator-metrics-api', help: 'of them' },
   'log-level': { value: 'level', fallback: 'info', help: LEVELS.join(', ') },
   image: { value: 'name', fallback: 'flowmesh:dev', help: 'of pods whose cluster names none' },
   'cluster-domain': { value: 'domain', fallback: 'cluster.local', help: 'of DNS names in the cluster' },
@@ -96,6 +102,8 @@ export function readOptions(args: readonly string[], env: Environment, hostname:
     probes: address('probe-address', text('probe-address')),
     webhook: address('webhook-address', text('webhook-address')),
     webhookService: text('webhook-service'),
+    metricsApi: address('metrics-api-address', text('metrics-api-address')),
+    metricsApiService: text('metrics-api-service'),
     logLevel: oneOf('log-level', text('log-level'), LEVELS),
     image: text('image'),
     clusterDomain: text('cluster-domain'),

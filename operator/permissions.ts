@@ -15,7 +15,7 @@ export interface Permission {
   /** Only these objects; OPERATOR stands for what the chart calls the operator. */
   readonly names?: readonly string[];
   /** Only with this value of the chart. */
-  readonly when?: 'webhook.enabled';
+  readonly when?: 'webhook.enabled' | 'metricsApi.enabled';
 }
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
@@ -191,6 +191,33 @@ export const PERMISSIONS: readonly Permission[] = [
     why: 'the certificate of the webhook',
     names: ['OPERATOR-webhook-tls'],
     when: 'webhook.enabled',
+  },
+  {
+    group: '',
+    resources: ['secrets'],
+    verbs: apply,
+    scope: 'own',
+    why: 'the certificate of the external metrics',
+    names: ['OPERATOR-metrics-api-tls'],
+    when: 'metricsApi.enabled',
+  },
+  {
+    group: 'apiregistration.k8s.io',
+    resources: ['apiservices'],
+    verbs: ['create', 'patch'],
+    scope: 'cluster',
+    why: 'registers the external metrics where nobody else has',
+    names: ['v1beta1.external.metrics.k8s.io'],
+    when: 'metricsApi.enabled',
+  },
+  {
+    group: 'rbac.authorization.k8s.io',
+    resources: ['clusterroles'],
+    verbs: ['get'],
+    scope: 'cluster',
+    why: 'the registration goes with this role, which goes with the chart',
+    names: ['OPERATOR-metrics-api'],
+    when: 'metricsApi.enabled',
   },
   {
     group: 'admissionregistration.k8s.io',

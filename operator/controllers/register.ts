@@ -10,23 +10,36 @@ import { idOf } from './cluster/world.ts';
 import { dataPlanes, declaredControllers } from './declared/controller.ts';
 import { AdviceDesk } from './scaling/advice.ts';
 import { scalingControllers } from './scaling/controller.ts';
+import { figuresOf } from './scaling/figures.ts';
 
 export interface ControllersOptions {
   readonly told: Parameters<typeof clusterDefaults>[0];
   readonly keys: KeySource;
   /** Journals that the data plane starts with. */
   readonly engines?: readonly Engine[];
+  /** Of our own external metrics; undefined: they are not served. */
+  readonly metricsService?: { readonly name: string; readonly namespace: string } | undefined;
 }
 
-export function registerControllers(host: ControllerHost, { told, keys, engines }: ControllersOptions): void {
+export interface Registered {
+  /** For whoever serves metrics to autoscalers. */
+  readonly figures: ReturnType<typeof figuresOf>;
+}
+
+export function registerControllers(
+  host: ControllerHost,
+  { told, keys, engines, metricsService }: ControllersOptions,
+): Registered {
   const planes = dataPlanes(host);
   const defaults = clusterDefaults(told);
   const owned = clusterController(host, { defaults, keys, planes, ...(engines && { engines }) });
   const declared = declaredControllers(host, { planes });
+  const advice = new AdviceDesk(planes, host.runtime.monotonicMs);
   scalingControllers(host, {
     ...declared,
-    ...{ defaults, keys, advice: new AdviceDesk(planes, host.runtime.monotonicMs) },
+    ...{ defaults, keys, advice, metricsService },
     secrets: owned.get(idOf(SECRETS as Resource)) as unknown as Informer<Secret>,
     certificates: owned.get(idOf(CERTIFICATES)),
   });
+  return { figures: figuresOf({ ...declared, advice }) };
 }

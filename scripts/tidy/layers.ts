@@ -1,7 +1,7 @@
 // Which part of the repository may import which. Arrows point downwards only:
 //   api -> views -> scaling -> cluster -> shard -> storage, journal
 // The data plane and the operator share only crds and proto. In the operator:
-//   main.ts -> controllers, admission, metrics-api -> resources, kube
+//   main.ts -> controllers, admission, metrics-api -> serving, resources, kube
 
 const base = ['proto', 'dataplane/runtime', 'dataplane/telemetry'];
 const disk = ['dataplane/storage', 'dataplane/journal'];
@@ -17,7 +17,7 @@ const scaling = ['dataplane/scaling', ...cluster, 'crds'];
 const service = [...views, services, ...scaling];
 const dataplane = ['dataplane/api', ...service];
 
-const operatorRooms = ['kube', 'resources', 'controllers', 'admission', 'metrics-api'].map(
+const operatorRooms = ['kube', 'resources', 'controllers', 'serving', 'admission', 'metrics-api'].map(
   (room) => `operator/${room}`,
 );
 const reconcilers = [...operatorRooms, 'operator/runtime', 'crds', 'proto'];
@@ -32,6 +32,7 @@ const allowed: Record<string, string[]> = {
   'operator/kube': ['operator/kube', 'operator/runtime'],
   'operator/resources': ['operator/resources', 'crds'],
   'operator/controllers': reconcilers,
+  'operator/serving': ['operator/serving', 'operator/resources', 'operator/kube', 'operator/runtime'],
   'operator/admission': reconcilers,
   'operator/metrics-api': reconcilers,
   cli: ['cli', 'sdk', 'crds', 'proto', 'dataplane/main.ts'],

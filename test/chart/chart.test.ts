@@ -34,6 +34,7 @@ const CASES: [name: string, args: string[]][] = [
     'monitoring',
     set('metrics.serviceMonitor.enabled=true', 'metrics.serviceMonitor.labels.release=prometheus'),
   ],
+  ['metrics for autoscalers', set('metricsApi.enabled=true')],
   ['a network policy', set('networkPolicy.enabled=true', 'webhook.enabled=true')],
   ['placement', set('nodeSelector.disk=ssd', 'priorityClassName=high', 'tolerations[0].operator=Exists')],
   [
@@ -161,6 +162,48 @@ describe('the webhook', () => {
       'shop',
     ]);
     expect(webhookOf('allNamespaces=true').namespaceSelector).toBeUndefined();
+  });
+});
+
+describe('metrics for autoscalers', () => {
+  const on = set('metricsApi.enabled=true', 'metricsApi.port=9998', 'networkPolicy.enabled=true');
+  const NAME = 'fm-flowmesh-operator-metrics-api';
+
+  test('are not there unless they are asked for', () => {
+    const text = JSON.stringify(render().filter(({ kind }) => kind !== 'CustomResourceDefinition'));
+    expect(text.toLowerCase()).not.toContain('metrics-api');
+  });
+
+  test('have one name in the Service, the roles and what the operator is told', () => {
+    const objects = render(...on);
+    const named = (kind: string) => ofKind(objects, kind).filter(({ metadata }) => metadata.name === NAME);
+    const [container] = ofKind(objects, 'Deployment')[0].spec.template.spec.containers;
+    expect(optionsOf(container.env)).toMatchObject({
+      metricsApiService: NAME,
+      metricsApi: { host: '0.0.0.0', port: 9998 },
+    });
+    expect(container.ports).toContainEqual({ name: 'metrics-api', containerPort: 9998, protocol: 'TCP' });
+    expect(named('Service')[0].spec.ports[0]).toMatchObject({ port: 443, targetPort: 'metrics-api' });
+    expect(named('ClusterRole')[0].rules[0].resources).toEqual(['flowmesh-demand', 'flowmesh-lag']);
+    expect(named('RoleBinding')[0]).toMatchObject({
+      metadata: { namespace: 'kube-system' },
+      roleRef: { kind: 'Role', name: 'extension-apiserver-authentication-reader' },
+    });
+    const [policy] = ofKind(objects, 'NetworkPolicy');
+    expect(policy.spec.ingress[0].ports).toContainEqual({ port: 9998, protocol: 'TCP' });
+    const rules = [...ofKind(objects, 'ClusterRole'), ...ofKind(objects, 'Role')].flatMap(
+      ({ rules }) => rules,
+    );
+    const about = (resource: string) => rules.filter((rule: Any) => rule.resources.includes(resource));
+    expect(about('clusterroles')).toMatchObject([{ resourceNames: [NAME], verbs: ['get'] }]);
+    expect(
+      about('apiservices')
+        .flatMap(({ verbs }: Any) => verbs)
+        .sort(),
+    ).toEqual(['create', 'list', 'patch', 'watch']);
+    expect(about('secrets').flatMap(({ resourceNames }: Any) => resourceNames ?? [])).toEqual([
+      `${NAME}-tls`,
+    ]);
   });
 });
 

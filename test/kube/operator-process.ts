@@ -9,9 +9,12 @@ import { declaredControllers } from '../../operator/controllers/declared/control
 import type { PlaneTimes } from '../../operator/controllers/declared/plane.ts';
 import { AdviceDesk } from '../../operator/controllers/scaling/advice.ts';
 import { scalingControllers } from '../../operator/controllers/scaling/controller.ts';
+import { figuresOf } from '../../operator/controllers/scaling/figures.ts';
 import { loadCredentials } from '../../operator/kube/credentials.ts';
 import { keyOf } from '../../operator/kube/objects.ts';
 import { createLog } from '../../operator/log.ts';
+import type { FindFigures } from '../../operator/metrics-api/answer.ts';
+import { startMetricsApi } from '../../operator/metrics-api/metrics-api.ts';
 import { startOperator } from '../../operator/operator.ts';
 import { readOptions } from '../../operator/options.ts';
 import { realKeys } from '../../operator/resources/key-source.ts';
@@ -22,9 +25,12 @@ export interface Options {
   readonly times?: PlaneTimes;
   readonly resyncMs?: number;
   readonly deletionWaitMs?: number;
+  /** Where metrics for autoscalers are served, and as which Service of `default`; unset: nowhere. */
+  readonly metricsApi?: { readonly port: number; readonly service: string };
 }
 
-const { endpoints, ...own } = JSON.parse(process.argv[2] ?? '{}') as Options;
+const { endpoints, metricsApi, ...own } = JSON.parse(process.argv[2] ?? '{}') as Options;
+let find: FindFigures = () => undefined;
 const options = readOptions(process.argv.slice(3), {}, 'operator-test');
 const operator = await startOperator({
   options,
@@ -44,12 +50,27 @@ const operator = await startOperator({
           return { address };
         },
       });
+      const advice = new AdviceDesk(declared.planes, host.runtime.monotonicMs);
+      find = figuresOf({ ...declared, advice });
       scalingControllers(host, {
         ...declared,
         ...{ defaults: clusterDefaults(options), keys: realKeys, resyncMs: own.resyncMs },
-        advice: new AdviceDesk(declared.planes, host.runtime.monotonicMs),
+        ...{ advice, metricsService: metricsApi && { name: metricsApi.service, namespace: 'default' } },
         secrets: host.informer({ resource: SECRETS, labelSelector: PARTS }),
       });
+    },
+  ],
+  services: [
+    async (host, { clusterDomain }) => {
+      if (metricsApi === undefined) return undefined;
+      const { port, service } = metricsApi;
+      const api = await startMetricsApi(host, {
+        ...{ address: { host: '127.0.0.1', port }, keys: realKeys, servicePort: port },
+        place: { namespace: 'default', service, clusterDomain },
+        find: (...asked) => find(...asked),
+        times: { settleMs: 1_000, aloneMs: 60_000, leavingMs: 100 },
+      });
+      return { name: 'metricsApi', ...api };
     },
   ],
 });

@@ -72,7 +72,9 @@ export class WebhookFleet {
   async #grant(): Promise<void> {
     const api = '/apis/rbac.authorization.k8s.io/v1';
     const subjects = [{ kind: 'ServiceAccount', name: 'flowmesh-operator', namespace: SYSTEM }];
-    for (const { scope, group, resources, verbs, names } of PERMISSIONS.filter(({ when }) => when)) {
+    for (const { scope, group, resources, verbs, names } of PERMISSIONS.filter(
+      ({ when }) => when === 'webhook.enabled',
+    )) {
       const kind = scope === 'cluster' ? 'ClusterRole' : 'Role';
       const at = kind === 'Role' ? `${api}/namespaces/${SYSTEM}/roles` : `${api}/clusterroles`;
       const resourceNames = names?.map((name) => name.replace('OPERATOR', 'flowmesh-operator'));

@@ -13,7 +13,7 @@ import { reconciler } from '../../kube/reconciler.ts';
 import { QUEUE } from '../queue/kind.ts';
 import { ScalingReports } from '../scaling/report.ts';
 import type { ScalableKind } from '../scaling/sources.ts';
-import { workloadsOf } from '../scaling/targets.ts';
+import { metricsOf, workloadsOf } from '../scaling/targets.ts';
 import { SCHEMA } from '../schema/kind.ts';
 import { linkSources, type Objects, schemasIn, usersOf } from '../schema/links.ts';
 import { usedSchemas, viewSchema } from '../schema/reference.ts';
@@ -130,6 +130,7 @@ function informerOf(host: ControllerHost, kind: DeclaredKind): Informer<Declared
       namespace: ({ metadata }) => [metadata.namespace ?? ''],
       schema: usedSchemas,
       workload: workloadsOf(kind),
+      metric: metricsOf(kind),
     },
   });
 }

@@ -4,7 +4,7 @@
 //       being declared, and a data plane that is away keeps none from being scaled.
 //   S2. What the API server refuses for good is told, and tried again when something changes or at the
 //       resync; everything else comes back with backoff.
-//   S3. A workload that the operator scales itself is looked at every LOOK_MS.
+//   S3. A workload that the operator scales itself, is looked at every LOOK_MS.
 import { FlowError } from '@flowmesh/protocol';
 import type { Writer } from '../../kube/apply.ts';
 import {
@@ -27,7 +27,7 @@ import type { Planes } from '../declared/planes.ts';
 import { type ClusterView, clusterKeyOf } from '../declared/reference.ts';
 import { type AccessParts, keepAccess } from './access.ts';
 import type { Advice, AdviceDesk } from './advice.ts';
-import { decide, type ScalingWorld, type TargetPlan } from './decide.ts';
+import { decide, refusal, type ScalingWorld, type TargetPlan } from './decide.ts';
 import {
   API_SERVICES,
   AUTOSCALERS,
@@ -69,7 +69,6 @@ const NAME = 'flowmesh-scaling';
 const BACKOFF = { baseMs: 500, maxMs: 30_000 };
 /** Until what is waited for is looked for again, such as a Deployment that is about to be created. */
 const LOOK_MS = 5_000;
-const REFUSALS: ReadonlySet<number> = new Set([400, 403, 409, 422]);
 
 export function scalingControllers(host: ControllerHost, o: ScalingOptions): void {
   const scaledObjects = host.informer({
@@ -98,9 +97,13 @@ export function scalingControllers(host: ControllerHost, o: ScalingOptions): voi
     readSecret: (at, signal) => client.get(SECRETS, at, signal),
   };
   const recorder = host.recorder<'Scaled'>('flowmesh.io/scaling-controller');
-  const replicas = new Replicas({ writer, recorder, monotonicMs: runtime.monotonicMs });
+  const { monotonicMs } = runtime;
+  const hands: Hands = {
+    ...{ access, writer },
+    replicas: new Replicas({ writer, recorder, monotonicMs }),
+  };
   for (const scalable of o.kinds) {
-    const one = new Scaling(scalable, o, sources, access, writer, replicas);
+    const one = new Scaling(scalable, o, sources, hands);
     host.controller({
       name: `${scalable.kind.kind}-scaling`,
       primary: scalable.objects,
@@ -113,27 +116,24 @@ export function scalingControllers(host: ControllerHost, o: ScalingOptions): voi
   }
 }
 
+/** What writes. */
+interface Hands {
+  readonly access: AccessParts;
+  readonly writer: Writer;
+  readonly replicas: Replicas;
+}
+
 class Scaling {
   readonly #kind: DeclaredKind;
   readonly #objects: Informer<DeclaredObject>;
   readonly #reports: ScalingReports;
   readonly #o: ScalingOptions;
   readonly #s: ScalingSources;
-  readonly #access: AccessParts;
-  readonly #writer: Writer;
-  readonly #replicas: Replicas;
+  readonly #hands: Hands;
 
-  constructor(
-    { kind, objects, reports }: ScalableKind,
-    o: ScalingOptions,
-    s: ScalingSources,
-    access: AccessParts,
-    writer: Writer,
-    replicas: Replicas,
-  ) {
-    this.#replicas = replicas;
-    [this.#kind, this.#objects, this.#o, this.#s] = [kind, objects, o, s];
-    [this.#reports, this.#access, this.#writer] = [reports, access, writer];
+  constructor({ kind, objects, reports }: ScalableKind, o: ScalingOptions, s: ScalingSources, hands: Hands) {
+    [this.#kind, this.#objects, this.#reports] = [kind, objects, reports];
+    [this.#o, this.#s, this.#hands] = [o, s, hands];
   }
 
   async reconcile(key: Key, context: ReconcileContext): Promise<ReconcileResult | undefined> {
@@ -162,14 +162,16 @@ class Scaling {
   ): Promise<ReconcileResult | undefined> {
     const plan = decide(world);
     for (const { resource, live } of plan.remove) {
-      await this.#writer.delete(resource, live, { signal: context.signal });
+      await this.#hands.writer.delete(resource, live, { signal: context.signal });
     }
     const verdicts: (ScalingVerdict & { group?: string })[] = [];
     const shown: ScalingShown[] = [];
     let failure: { error: unknown } | undefined;
+    let isSoon = false;
     for (const each of plan.targets) {
       try {
         const advice = await this.#adviceOn(each, object);
+        isSoon ||= each.by === 'Direct';
         const verdict = (await this.#make(each, world, object, advice, context.signal)) ?? each.verdict;
         const { group } = each.target.subject;
         const of = group === undefined ? {} : { group };
@@ -183,8 +185,7 @@ class Scaling {
     const { generation = 1 } = object.metadata;
     if (plan.targets.length === 0) this.#reports.forget(keyOf(object.metadata));
     else this.#reports.tell(object, { generation, verdict: worstOf(verdicts), shown });
-    const isSoon = verdicts.some(isAwaited) || plan.targets.some(({ by }) => by === 'Direct');
-    return { requeueAfterMs: isSoon ? LOOK_MS : undefined };
+    return { requeueAfterMs: isSoon || verdicts.some(isAwaited) ? LOOK_MS : undefined };
   }
 
   /** Or why it is not known. */
@@ -211,23 +212,24 @@ class Scaling {
     if (by === 'Direct') {
       const scale = targets.find((each) => each.target === target)?.scale;
       const about = { resource: this.#kind.resource, object };
-      return this.#replicas.set({ target, scale, advice, about }, signal);
+      return this.#hands.replicas.set({ target, scale, advice, about }, signal);
     }
     if (wanted === undefined || cluster === undefined) return undefined;
     try {
       if (by === 'KEDA') {
         const users = usersOf(this.#s, clusterKeyOf(object), target.owner.namespace);
-        const obstacle = await keepAccess(this.#access, cluster, users, signal);
+        const obstacle = await keepAccess(this.#hands.access, cluster, users, signal);
         if (obstacle !== undefined) {
           const message = `the certificate that KEDA shows cannot be made: ${obstacle}`;
           return { status: 'Unknown', reason: 'CertificatesPending', message };
         }
       }
-      await this.#writer.apply(wanted.resource, wanted.object, { live: wanted.live, signal });
+      await this.#hands.writer.apply(wanted.resource, wanted.object, { live: wanted.live, signal });
       return undefined;
     } catch (error) {
-      if (!(error instanceof KubeError) || !REFUSALS.has(error.status)) throw error;
-      return refusal(error, target.from);
+      const refused = error instanceof KubeError ? refusal(error, target.from) : undefined;
+      if (refused === undefined) throw error;
+      return refused;
     }
   }
 
@@ -321,11 +323,3 @@ function whenServed(informer: Informer, all: () => readonly Key[]): Source {
 /** What no watch tells of. */
 const AWAITED: ReadonlySet<string> = new Set(['CertificatesPending', 'TargetNotFound']);
 const isAwaited = ({ reason }: ScalingVerdict) => AWAITED.has(reason);
-
-/** S2. */
-function refusal({ message, causes }: KubeError, from: number): ScalingVerdict {
-  const isZero = from === 0 && causes.some(({ field }) => field === 'spec.minReplicas');
-  if (!isZero) return { status: 'False', reason: 'Refused', message };
-  const cure = 'this API server takes no autoscaler from 0: write scaleFrom: 1, or install KEDA';
-  return { status: 'False', reason: 'ScaleToZeroNotServed', message: cure };
-}

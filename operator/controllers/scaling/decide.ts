@@ -5,6 +5,7 @@
 //   D3. What is in the way of making anything anew leaves what is there: a cluster that is stopped or cannot
 //       be reached for a while must not end the scaling of its workers.
 
+import type { KubeError } from '../../kube/errors.ts';
 import type { KubeObject, Resource } from '../../kube/objects.ts';
 import type { ResolvedCluster } from '../../resources/cluster.ts';
 import { autoscaler } from '../../resources/scaling/autoscaler.ts';
@@ -151,10 +152,7 @@ function direct({ target, scale }: TargetWorld, nobody: Nobody): TargetPlan {
       'set scaling.mode: Auto, for KEDA';
     return nobody(no('TargetNotSupported', message));
   }
-  if (scale?.spec.replicas === 0 && target.from > 0) {
-    const message = `${workloadText(target)} was set to 0 by somebody: scale it up, and it goes on`;
-    return nobody(verdict('Unknown', 'Paused', message));
-  }
+  if (scale?.spec.replicas === 0 && target.from > 0) return nobody(stopped(target));
   return { target, by: 'Direct', wanted: undefined, verdict: scaled(target, 'the operator') };
 }
 
@@ -189,6 +187,13 @@ function byAutoscaler(world: TargetWorld, cluster: ResolvedCluster, nobody: Nobo
     verdict: saidByAutoscaler(target, live),
   };
 }
+
+const stopped = (target: ScalingTarget) =>
+  verdict(
+    'Unknown',
+    'Paused',
+    `${workloadText(target)} was set to 0 by somebody: scale it up, and it goes on`,
+  );
 
 const isOf = (live: KubeObject, { owner }: ScalingTarget) =>
   live.metadata.ownerReferences?.some(({ uid }) => uid === owner.uid) ?? false;
@@ -227,15 +232,33 @@ function saidByKeda(
 function saidByAutoscaler(target: ScalingTarget, live: Autoscaler | undefined): ScalingVerdict {
   if (conditionOf(live?.status, 'AbleToScale') === undefined)
     return pending('the controller of autoscalers', 'if that lasts, see kube-controller-manager');
+  // It wakes what it has put to rest itself, and nothing else.
+  if (conditionOf(live?.status, 'ScalingActive')?.reason === DISABLED) return stopped(target);
   const bad = inactive(live);
   if (bad === undefined) return scaled(target, 'the autoscaler');
   return no('HpaNotActive', `the number stays as it is. The autoscaler says ${bad.reason}: ${bad.message}`);
 }
 
-/** `ScalingDisabled`: the target has no replicas, and is woken otherwise. */
+const DISABLED = 'ScalingDisabled';
+
+/** Disabled it is while the target has no replicas, which KEDA wakes. */
 function inactive(live: Autoscaler | undefined) {
   const able = conditionOf(live?.status, 'AbleToScale');
   if (able?.status === 'False') return able;
   const active = conditionOf(live?.status, 'ScalingActive');
-  return active?.status === 'False' && active.reason !== 'ScalingDisabled' ? active : undefined;
+  return active?.status === 'False' && active.reason !== DISABLED ? active : undefined;
+}
+
+const REFUSALS: ReadonlySet<number> = new Set([400, 403, 409, 422]);
+
+/** What the API server, or a webhook of KEDA, does not take; undefined: trying again may help. */
+export function refusal(
+  { status, message, causes }: Pick<KubeError, 'status' | 'message' | 'causes'>,
+  from: number,
+): ScalingVerdict | undefined {
+  if (!REFUSALS.has(status)) return undefined;
+  const isZero = from === 0 && causes.some(({ field }) => field === 'spec.minReplicas');
+  if (!isZero) return no('Refused', message);
+  const cure = 'this API server takes no autoscaler from 0: write scaleFrom: 1, or install KEDA';
+  return no('ScaleToZeroNotServed', cure);
 }

@@ -27,11 +27,10 @@ export type Autoscaler = KubeObject & {
 
 export interface ApiService extends KubeObject {
   spec?: {
-    service?: { name?: string; namespace?: string } | null;
+    service?: { name?: string; namespace?: string; port?: number } | null;
     caBundle?: string;
     [field: string]: unknown;
   };
-  status?: { conditions?: ForeignCondition[] };
 }
 
 export interface Scale extends KubeObject {
@@ -55,6 +54,7 @@ export const API_SERVICES: Resource<ApiService> = {
   ...{ group: 'apiregistration.k8s.io', version: 'v1', plural: 'apiservices', kind: 'APIService' },
   namespaced: false,
 };
+/** Who serves metrics to autoscalers. */
 export const EXTERNAL_METRICS = 'v1beta1.external.metrics.k8s.io';
 
 /** Whose `/scale` the operator reads and writes. */

@@ -1,5 +1,6 @@
 // What a queue or stream asks to be scaled, as far as that can be read. Pure.
 import { readPolicy } from '../../../crds/based-on.ts';
+import { metricLabels } from '../../resources/scaling/autoscaler.ts';
 import type { ScalingTarget } from '../../resources/scaling/target.ts';
 import type { DeclaredKind, DeclaredObject } from '../declared/kinds.ts';
 
@@ -29,6 +30,18 @@ export const workloadKey = (
   namespace: string,
   { apiVersion = 'apps/v1', kind, name }: { apiVersion?: string; kind: string; name: string },
 ) => `${namespace} ${apiVersion.split('/')[0]} ${kind} ${name}`;
+
+/** Of a queue, or of a consumer group, by the labels of its metrics. */
+export const metricKey = (namespace: string, labels: Readonly<Record<string, string>>) =>
+  [namespace, labels['queue'], labels['stream'], labels['group']].join(' ');
+
+/** For an index of objects. */
+export const metricsOf =
+  (kind: DeclaredKind) =>
+  (object: DeclaredObject): string[] =>
+    targetsOf(object, kind).map(({ owner, subject }) =>
+      metricKey(owner.namespace, metricLabels(subject, '')),
+    );
 
 /** For an index of objects. */
 export const workloadsOf =

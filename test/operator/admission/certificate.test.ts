@@ -1,18 +1,17 @@
 // What is due with the webhook's Secret and configuration, over their life, and what of it is presented when.
 import { expect, test } from 'vitest';
+import { type Configuration, inConfiguration, trustedIn } from '../../../operator/admission/certificate.ts';
+import { namesOf as namesIn, readBundle } from '../../../operator/resources/certificate-plan.ts';
+import { realKeys } from '../../../operator/resources/key-source.ts';
 import {
-  type Configuration,
-  dueOf,
-  type Found,
+  dueSecret,
+  type FoundSecret,
   leafIn,
   namesOf,
   type Secret,
   secretNameOf,
-  trustedIn,
-} from '../../../operator/admission/certificate.ts';
-import { Presenter } from '../../../operator/admission/presenter.ts';
-import { namesOf as namesIn, readBundle } from '../../../operator/resources/certificate-plan.ts';
-import { realKeys } from '../../../operator/resources/key-source.ts';
+} from '../../../operator/serving/certificate.ts';
+import { Presenter } from '../../../operator/serving/presenter.ts';
 import { TestRuntime, testLog } from '../kube/support.ts';
 
 const DAY_MS = 86_400_000;
@@ -27,16 +26,19 @@ const aConfiguration = (...bundles: (string | undefined)[]): Configuration => ({
   })),
 });
 
-const due = (found: Partial<Found>) =>
-  dueOf(
-    { secret: undefined, configuration: undefined, presented: undefined, nowMs: START_MS, ...found },
-    PLACE,
-    realKeys,
-  );
+type Found = Omit<FoundSecret, 'owner'> & { readonly configuration: Configuration | undefined };
+const ENTRY = inConfiguration(PLACE);
+
+async function due(found: Partial<Found>) {
+  const { configuration, ...of } = { secret: undefined, presented: undefined, nowMs: START_MS, ...found };
+  const owner = await ENTRY.owner(configuration, new AbortController().signal);
+  const { bundle, ...what } = dueSecret({ ...of, owner }, { name: 'webhook', place: PLACE }, realKeys);
+  return { ...what, configuration: ENTRY.wanted(configuration, bundle, owner) };
+}
 
 /** As the API server has it after both were applied. */
-function settle(found: Partial<Found>) {
-  const { secret, configuration, renewAtMs, reasons } = due(found);
+async function settle(found: Partial<Found>) {
+  const { secret, configuration, renewAtMs, reasons } = await due(found);
   const now = {
     secret: secret ?? found.secret,
     configuration: found.configuration && { ...found.configuration, ...configuration },
@@ -47,8 +49,8 @@ function settle(found: Partial<Found>) {
   return { now: now as { secret: Secret; configuration: Configuration }, renewAtMs, reasons };
 }
 
-test('nothing there: one Secret with key, certificate and authority, and every entry trusts it', () => {
-  const { secret, configuration } = due({ configuration: aConfiguration(undefined, 'junk') });
+test('nothing there: one Secret with key, certificate and authority, and every entry trusts it', async () => {
+  const { secret, configuration } = await due({ configuration: aConfiguration(undefined, 'junk') });
   expect(secret?.metadata).toMatchObject({
     ...{ name: secretNameOf(PLACE), namespace: 'ops' },
     labels: { 'app.kubernetes.io/managed-by': 'flowmesh-operator' },
@@ -63,7 +65,6 @@ test('nothing there: one Secret with key, certificate and authority, and every e
   expect(certificate?.checkHost('fm-webhook.ops.svc')).toBeDefined();
   expect(certificate?.checkIP('127.0.0.1')).toBeDefined();
   expect(trustedIn(configuration)).toEqual([leaf['ca.crt'], leaf['ca.crt']]);
-  // [C3]
   expect(configuration).toEqual({
     metadata: { name: 'fm-webhook' },
     webhooks: ['v0.flowmesh.io', 'v1.flowmesh.io'].map((name) => ({
@@ -72,19 +73,19 @@ test('nothing there: one Secret with key, certificate and authority, and every e
   });
 });
 
-test('as it has to be: nothing is due, until a field is not', () => {
-  const { now } = settle({ configuration: aConfiguration(undefined) });
-  expect(due(now)).toMatchObject({ secret: undefined, configuration: undefined, reasons: [] });
-  expect(due({ ...now, configuration: undefined })).toMatchObject({
+test('as it has to be: nothing is due, until a field is not', async () => {
+  const { now } = await settle({ configuration: aConfiguration(undefined) });
+  expect(await due(now)).toMatchObject({ secret: undefined, configuration: undefined, reasons: [] });
+  expect(await due({ ...now, configuration: undefined })).toMatchObject({
     secret: undefined,
     configuration: undefined,
   });
-  const drifted = due({ ...now, configuration: aConfiguration('other') });
+  const drifted = await due({ ...now, configuration: aConfiguration('other') });
   expect(drifted.secret).toBeUndefined();
   expect(trustedIn(drifted.configuration)).toEqual([leafIn(now.secret)['ca.crt']]);
   // A configuration that was made anew owns the Secret from then on.
   const anew = { ...now.configuration, metadata: { name: 'fm-webhook', uid: 'c2' } };
-  const kept = due({
+  const kept = await due({
     ...now,
     secret: { ...now.secret, metadata: { ...now.secret.metadata, resourceVersion: '7' } },
     configuration: anew,
@@ -93,10 +94,10 @@ test('as it has to be: nothing is due, until a field is not', () => {
   expect(kept.secret?.data).toEqual(now.secret.data);
 });
 
-test('[C2] a Secret that was deleted is made anew, and what is presented stays trusted', () => {
-  const { now } = settle({ configuration: aConfiguration(undefined) });
+test('[C2] a Secret that was deleted is made anew, and what is presented stays trusted', async () => {
+  const { now } = await settle({ configuration: aConfiguration(undefined) });
   const presented = leafIn(now.secret);
-  const again = due({ configuration: now.configuration, presented });
+  const again = await due({ configuration: now.configuration, presented });
   const [old, fresh] = [
     readBundle(presented['tls.crt'])[0],
     readBundle(leafIn(again.secret as Secret)['tls.crt'])[0],
@@ -106,40 +107,43 @@ test('[C2] a Secret that was deleted is made anew, and what is presented stays t
   for (const leaf of [old, fresh]) expect(trusted.some((each) => leaf?.verify(each.publicKey))).toBe(true);
 });
 
-test('[C4] a Secret of somebody else is left alone', () => {
+test('[C3] a Secret of somebody else is left alone', async () => {
   const secret = { metadata: { name: secretNameOf(PLACE) }, data: { 'tls.crt': 'eA==' } };
-  expect(() => due({ secret })).toThrow(
+  await expect(due({ secret })).rejects.toThrow(
     "Secret ops/fm-webhook-tls is not the operator's: delete or rename it",
   );
 });
 
 test.each(['tls.crt', 'tls.key', 'authority.crt', 'authority.key', 'ca.crt'])(
   'a damaged %s is repaired',
-  (key) => {
-    const { now } = settle({ configuration: aConfiguration(undefined) });
+  async (key) => {
+    const { now } = await settle({ configuration: aConfiguration(undefined) });
     const secret = {
       ...now.secret,
       data: { ...now.secret.data, [key]: Buffer.from('x').toString('base64') },
     };
-    const repaired = settle({ ...now, secret });
+    const repaired = await settle({ ...now, secret });
     expect(repaired.now.secret.data?.[key]).not.toBe(secret.data[key]);
-    expect(due(repaired.now)).toMatchObject({ secret: undefined, configuration: undefined });
+    expect(await due(repaired.now)).toMatchObject({ secret: undefined, configuration: undefined });
   },
 );
 
-test('over the whole life of an authority, what a replica presents is trusted before', () => {
+test('over the whole life of an authority, what a replica presents is trusted before', async () => {
   const runtime = new TestRuntime();
   let wallMs = START_MS;
   runtime.wallMs = () => wallMs;
   const presented: string[] = [];
-  const presenter = new Presenter({ runtime, log: testLog(), present: ({ cert }) => presented.push(cert) });
-  let { now, renewAtMs } = settle({ configuration: aConfiguration(undefined) });
+  const presenter = new Presenter({
+    ...{ name: 'webhook', runtime, log: testLog() },
+    present: ({ cert }) => presented.push(cert),
+  });
+  let { now, renewAtMs } = await settle({ configuration: aConfiguration(undefined) });
   presenter.follow(leafIn(now.secret), trustedIn(now.configuration));
   const reasons = new Set<string>();
   let turns = 0;
   for (; renewAtMs < START_MS + 4000 * DAY_MS; turns++) {
     wallMs = renewAtMs;
-    const next = settle({ ...now, nowMs: wallMs, presented: presenter.presented });
+    const next = await settle({ ...now, nowMs: wallMs, presented: presenter.presented });
     for (const each of next.reasons) reasons.add(each);
     // The worst order: the Secret is seen long before the configuration.
     presenter.follow(leafIn(next.now.secret), trustedIn(now.configuration));

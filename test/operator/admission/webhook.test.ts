@@ -1,7 +1,7 @@
 // The webhook as a part of the operator, before a fake API server: who makes the certificate, who presents
 // it, and what is written when.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type Secret, trustedIn } from '../../../operator/admission/certificate.ts';
+import { trustedIn } from '../../../operator/admission/certificate.ts';
 import { startWebhook } from '../../../operator/admission/webhook.ts';
 import type { Credentials } from '../../../operator/kube/credentials.ts';
 import { type RunningOperator, startOperator } from '../../../operator/operator.ts';
@@ -9,6 +9,7 @@ import { readOptions } from '../../../operator/options.ts';
 import { readBundle } from '../../../operator/resources/certificate-plan.ts';
 import { realKeys } from '../../../operator/resources/key-source.ts';
 import type { Runtime } from '../../../operator/runtime.ts';
+import type { Secret } from '../../../operator/serving/certificate.ts';
 import { FakeApi, type SeenRequest } from '../kube/fake-api.ts';
 import { fastRuntime, testLog, until } from '../kube/support.ts';
 import { BAD, post, reviewOf } from './support.ts';

@@ -1,6 +1,11 @@
 // Who scales what, as tables: the way, what is made and taken away, and what the condition says.
 import { describe, expect, test } from 'vitest';
-import { decide, type ScalingWorld, type TargetWorld } from '../../../operator/controllers/scaling/decide.ts';
+import {
+  decide,
+  refusal,
+  type ScalingWorld,
+  type TargetWorld,
+} from '../../../operator/controllers/scaling/decide.ts';
 import type { Autoscaler, ScaledObject } from '../../../operator/controllers/scaling/kinds.ts';
 import { AUTOSCALERS, SCALED_OBJECTS } from '../../../operator/controllers/scaling/kinds.ts';
 import type { KubeObject, Resource } from '../../../operator/kube/objects.ts';
@@ -176,6 +181,11 @@ describe('what is said of it', () => {
     ['scales', anAutoscaler(ABLE, said('ScalingActive', 'True')), 'True/Scaled'],
     ['gets no figures', anAutoscaler(ABLE, said('ScalingActive', 'False')), 'False/HpaNotActive'],
     ['may not', anAutoscaler(said('AbleToScale', 'False')), 'False/HpaNotActive'],
+    [
+      'is disabled, as somebody has stopped the workload',
+      anAutoscaler(ABLE, said('ScalingActive', 'False', 'ScalingDisabled')),
+      'Unknown/Paused',
+    ],
   ])('an autoscaler that %s', (_, live, expected) => {
     expect(planOf({ hasKeda: false, ...OURS }, { autoscaler: live }).said).toBe(expected);
   });
@@ -185,4 +195,14 @@ describe('what is said of it', () => {
     const { message } = planOf({}, { scaledObject: scaledObjectThatFails });
     expect(message).toBe('the number stays as it is. KEDA says TriggerError: no answer');
   });
+});
+
+test('what is refused for good is told, what may pass is tried again', () => {
+  const cause = { field: 'spec.minReplicas', message: 'must be greater than or equal to 1' };
+  const refused = (status: number, from: number, causes: readonly { field: string }[] = []) =>
+    refusal({ status, message: 'no', causes }, from)?.reason;
+  expect(refused(422, 0, [cause])).toBe('ScaleToZeroNotServed');
+  expect(refused(422, 1, [cause])).toBe('Refused');
+  expect(refused(403, 0)).toBe('Refused');
+  for (const status of [0, 404, 429, 500, 503]) expect(refused(status, 0)).toBeUndefined();
 });

@@ -1,8 +1,8 @@
 // When a replica presents which certificate.
 import { expect, test } from 'vitest';
-import { Presenter } from '../../../operator/admission/presenter.ts';
+import { Presenter } from '../../../operator/serving/presenter.ts';
+import { issue } from '../admission/support.ts';
 import { TestRuntime, testLog } from '../kube/support.ts';
-import { issue } from './support.ts';
 
 function setUp() {
   const runtime = new TestRuntime();
@@ -13,7 +13,7 @@ function setUp() {
     [first, second].map(({ leaf }, index) => [leaf['tls.crt'], ['first', 'second'][index]]),
   );
   const presenter = new Presenter({
-    ...{ runtime, log: testLog(), settleMs: 5_000 },
+    ...{ name: 'webhook', runtime, log: testLog(), settleMs: 5_000 },
     present: ({ cert }) => presented.push(names.get(cert) ?? cert),
   });
   const bundle = (...of: { leaf: Readonly<Record<string, string | undefined>> }[]) =>

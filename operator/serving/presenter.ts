@@ -1,7 +1,7 @@
 // Which certificate this replica presents. It follows the Secret, but never gets ahead of the API server.
 //   P1. The first one is presented at once, and so is any when the one at hand has ended.
-//   P2. Another one waits until every entry of the configuration trusts its authority, and SETTLE_MS more:
-//       each API server reads the configuration for itself. Without a configuration nobody has to trust.
+//   P2. Another one waits until every place where an authority is named trusts its own, and SETTLE_MS more:
+//       each API server reads for itself. Where there is no such place nobody has to trust.
 //   P3. What cannot be read, has another key or has ended is never presented.
 import type { X509Certificate } from 'node:crypto';
 import type { KubeLog } from '../kube/telemetry.ts';
@@ -9,6 +9,8 @@ import { readBundle, readPair, type SecretText } from '../resources/certificate-
 import type { Runtime } from '../runtime.ts';
 
 export interface PresenterOptions {
+  /** Of the server, for logs. */
+  readonly name: string;
   readonly runtime: Runtime;
   readonly log: KubeLog;
   readonly present: (certificate: { readonly cert: string; readonly key: string }) => void;
@@ -49,7 +51,7 @@ export class Presenter {
     return this.#presented !== undefined && !this.#hasEnded(this.#presented);
   }
 
-  /** What the Secret and the configuration hold now; `trusted`: PEM for each entry. */
+  /** What the Secret and the registration hold now; `trusted`: PEM of each authority named there. */
   follow(secret: SecretText | undefined, trusted: readonly string[]): void {
     this.#cancel();
     const leaf = secret && leafOf(secret);
@@ -79,12 +81,12 @@ export class Presenter {
   }
 
   #take(leaf: Leaf): void {
-    const { present, log } = this.#o;
+    const { present, log, name } = this.#o;
     this.#wanted = undefined;
     present({ cert: leaf.text['tls.crt'] ?? '', key: leaf.text['tls.key'] ?? '' });
     this.#presented = leaf;
     const { serialNumber: serial, validTo: notAfter } = leaf.certificate;
-    log.info({ event: 'webhook.certificate-presented', serial, notAfter }, 'presents a new certificate');
+    log.info({ event: `${name}.certificate-presented`, serial, notAfter }, 'presents a new certificate');
   }
 
   #hasEnded(leaf: Leaf): boolean {
