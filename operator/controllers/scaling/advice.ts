@@ -2,6 +2,7 @@
 //   A1. One call for a subject at a time, and one in FRESH_MS: whoever asks meanwhile gets the same answer.
 //   A2. What is not known is an error, never a number: nobody scales by it.
 //   A3. Bounded: the subjects that were asked about last.
+//   A4. Of a group no more lag than calls for one member per partition: an autoscaler knows nothing of them.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { keyOf } from '../../kube/objects.ts';
@@ -56,12 +57,18 @@ export class AdviceDesk {
     const { connection } = this.#planes.of(cluster);
     if (connection === undefined)
       throw new FlowError('UNAVAILABLE', `the data plane of ${keyOf(cluster.metadata)} cannot be reached`);
-    const { signals, advice, workers } = await connection.getScaling(request, NEVER);
+    const { signals, advice, workers, lagTarget } = await connection.getScaling(request, NEVER);
     if (signals === null || advice === null)
       throw new FlowError('UNAVAILABLE', 'the data plane has answered without figures');
     const { workersWanted, reason, why } = advice;
-    return { lag: signals.lag, wanted: workersWanted, reason, why, workers };
+    return { lag: usefulLag(signals, lagTarget), wanted: workersWanted, reason, why, workers };
   }
+}
+
+/** A4, in the thousandths of the target that the autoscaler divides by. */
+function usefulLag({ lag, partitions }: pb.ScalingSignals, lagTarget: number): number {
+  if (partitions === 0 || lagTarget === 0) return lag;
+  return Math.min(lag, (Math.round(lagTarget * 1000) * partitions) / 1000);
 }
 
 /** Others may wait for the same answer; a call has its own bound. */

@@ -70,7 +70,8 @@ describe('the desk of advice', () => {
         asked.push(queue);
         if (fails) throw new FlowError('SCALING_UNKNOWN', 'starting');
         const figures = { workersWanted: 3, reason: 'Lag', why: 'so', active: true };
-        return { signals: { lag: 7 }, advice: figures, workers: [] };
+        const signals = { lag: 7, partitions: queue === 'group' ? 3 : 0 };
+        return { signals, advice: figures, workers: [], lagTarget: 5 / 3 };
       },
     };
     const planes = { of: () => ({ connection: isUp ? connection : undefined }) };
@@ -94,6 +95,10 @@ describe('the desk of advice', () => {
     clock.nowMs = 2000;
     await of('a');
     expect(asked).toEqual(['a', 'b', 'a']);
+  });
+
+  test('A4 tells of a group no more lag than its partitions can use', async () => {
+    expect(await desk().of('group')).toMatchObject({ lag: 5.001 });
   });
 
   test('A2 fails where nothing is known', async () => {
