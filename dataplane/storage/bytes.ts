@@ -12,7 +12,10 @@ export class ByteWriter {
   }
 
   reserve(bytes: number): void {
-    if (this.length + bytes <= this.buffer.length) return;
+    if (this.length + bytes > this.buffer.length) this.grow(bytes);
+  }
+
+  protected grow(bytes: number): void {
     const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, this.length + bytes));
     this.buffer.copy(larger, 0, 0, this.length);
     this.buffer = larger;
@@ -47,6 +50,11 @@ export class ByteWriter {
   /** Length-prefixed. */
   bytes(value: Uint8Array): void {
     this.varint(value.length);
+    this.raw(value);
+  }
+
+  /** As they are. */
+  raw(value: Uint8Array): void {
     this.reserve(value.length);
     this.buffer.set(value, this.length);
     this.length += value.length;

@@ -15,8 +15,8 @@ export interface Table<V> {
   encode(value: V, into: ByteWriter): void;
   decode(from: ByteReader): V;
   /**
-   * For tables whose rows are asked for one by one, at random: those that are read stay in memory encoded
-   * (packed-cache.ts). Decodes one; the value may keep views on bytes that never change.
+   * For tables whose rows are asked for one by one, at random: they are encoded when they are put, and stay
+   * in memory so (packed-rows.ts). Decodes one; the value may keep views on bytes that never change.
    */
   view?(from: ByteReader): V;
   /** Approximate bytes of a value in memory, where its direct fields do not tell (nested objects, lists). */

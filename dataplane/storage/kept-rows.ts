@@ -1,13 +1,12 @@
-// Rows as disk has them that are in memory, known-absent ones included: of most tables decoded
-// (row-cache.ts), of those that are asked for one by one packed (packed-cache.ts).
+// Rows below the memtable that are in memory, known-absent ones included: of most tables decoded and as disk
+// has them (row-cache.ts), of those that are asked for one by one packed (packed-rows.ts), and all of them.
 //   K1. Rows go only in `turn`, never between a check for residence and the decision that relies on it.
-//   K2. While a checkpoint is written what is here may be ahead of disk: its frozen rows hide it.
 import type { RowRef, Table } from './contract.ts';
 import type { KeyHash } from './key-hash.ts';
 import { type Cell, sizeOfRow } from './memtable.ts';
-import { PackedCache, type PackedOptions } from './packed-cache.ts';
+import { type PackedOptions, PackedRows } from './packed-rows.ts';
 import { RowCache } from './row-cache.ts';
-import { CRC_BYTES, decodeRow, openRow } from './row-codec.ts';
+import { decodeRow, openRow } from './row-codec.ts';
 
 export interface KeptRowsOptions {
   /** Bound of the cache of decoded rows. */
@@ -28,60 +27,47 @@ const PACKED_BYTES_MAX = 256 * 1024 * 1024;
 const FETCH_SLABS = 8;
 
 export class KeptRows {
+  readonly packed: PackedRows;
   readonly #cache: RowCache;
-  readonly #packed: PackedCache;
 
   constructor({ cacheBytesMax = CACHE_BYTES_MAX, packed }: KeptRowsOptions, hash: KeyHash) {
     this.#cache = new RowCache(cacheBytesMax);
-    this.#packed = new PackedCache({ bytesMax: PACKED_BYTES_MAX, ...packed, hash });
-  }
-
-  /** Disk has no rows at all: from now on packed tables know what is not there. */
-  declareComplete(): void {
-    this.#packed.declareComplete();
+    this.packed = new PackedRows({ bytesMax: PACKED_BYTES_MAX, ...packed, hash });
   }
 
   /** Every row of the table is known, without a look. */
   knowsAll(table: Table<unknown>): boolean {
-    return table.view !== undefined && this.#packed.isComplete;
+    return table.view !== undefined && this.packed.isComplete;
   }
 
   has(table: Table<unknown>, key: string): boolean {
-    return table.view === undefined ? this.#cache.has(key) : this.#packed.has(key);
+    return table.view === undefined ? this.#cache.has(key) : this.packed.has(key);
   }
 
-  isAbsent(table: Table<unknown>, key: string): boolean {
-    return table.view === undefined ? this.#cache.isAbsent(key) : this.#packed.isAbsent(key);
+  /** Here and below: of tables that are not packed. */
+  isAbsent(key: string): boolean {
+    return this.#cache.isAbsent(key);
   }
 
-  /** undefined: there is no such row. Only for rows that it `has`. */
-  get<V>(table: Table<V>, key: string): V | undefined {
-    if (table.view === undefined) return this.#cache.get(key)?.value as V | undefined;
-    const reader = this.#packed.get(key);
-    return reader && table.view(reader);
+  /** undefined: there is no such row. Only for rows that it `has`, of tables that are not packed. */
+  get(key: string): Cell | undefined {
+    return this.#cache.get(key);
   }
 
   /** Makes room for what `keep` adds. */
   turn(): void {
     this.#cache.turn();
-    this.#packed.turn(FETCH_SLABS);
+    this.packed.turn(FETCH_SLABS);
   }
 
   keep({ key, bytes, cell }: Fetched): void {
-    if (cell === undefined) this.#packed.set(key, bytes);
+    if (cell === undefined) this.packed.keep(key, bytes);
     else this.#cache.set(key, cell);
   }
 
-  /** A checkpoint writes the row (K2); `stored` as it is on disk, undefined for one that is deleted. */
-  written(table: Table<unknown>, key: string, stored: Buffer | undefined): void {
-    if (table.view === undefined) this.#cache.delete(key);
-    else if (stored === undefined) this.#packed.delete(key);
-    else this.#packed.set(key, stored, stored.length - CRC_BYTES);
-  }
-
-  /** Between two slices of a checkpoint. */
-  slice(): void {
-    this.#packed.turn();
+  /** A checkpoint writes the row, of a table that is not packed: its frozen rows hide it until then. */
+  forget(key: string): void {
+    this.#cache.delete(key);
   }
 }
 

@@ -8,7 +8,7 @@ import type { FileHandles } from './file-handles.ts';
 import type { LogFile, LogFiles } from './log-files.ts';
 import type { LogLength } from './log-host.ts';
 import { looseHead, Segment } from './log-segment.ts';
-import type { MetaRow } from './row-store.ts';
+import type { MetaRow } from './row-batch.ts';
 
 const OPENS_MAX = 8;
 const SUFFIX = '.log';

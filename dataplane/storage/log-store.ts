@@ -18,7 +18,7 @@ import { type LogFiles, memoryLogFiles, realLogFiles } from './log-files.ts';
 import type { LogHost, LogLength } from './log-host.ts';
 import { isLogName, lengthRow, recoverLog, segmentName } from './log-recovery.ts';
 import { SegmentedLog } from './partition-log.ts';
-import type { MetaRow } from './row-store.ts';
+import type { MetaRow } from './row-batch.ts';
 
 /** What a checkpoint takes down of a log, and what recovery is given back. */
 export type CapturedLength = LogLength;

@@ -80,6 +80,10 @@ export class Memtable {
     this.#staleKeys = 0;
   }
 
+  cell(_table: Table<unknown>, key: string): Cell | undefined {
+    return this.cells.get(key);
+  }
+
   cursor(
     table: Table<unknown>,
     range: { from: string; to: string; reverse?: boolean },

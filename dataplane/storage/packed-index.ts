@@ -1,4 +1,4 @@
-// Where the rows of a packed cache lie: an open-addressing table of 32-bit places beside 32-bit hashes, in
+// Where packed rows lie: an open-addressing table of 32-bit places beside 32-bit hashes, in
 // many small parts, so that none takes long to grow. Knows nothing of rows: the owner compares keys.
 //   I1. A place is not 0. A removed slot is closed by moving back what follows: no tombstones.
 
@@ -47,11 +47,6 @@ export class PackedIndex {
     insert(part, hash, place);
     part.count++;
     this.count++;
-  }
-
-  has(hash: number, place: number): boolean {
-    const part = this.#parts[hash & this.#partMask];
-    return part !== undefined && slotOf(part, hash, place) !== -1;
   }
 
   /** Puts `to` where `from` is. False: it is not there. */

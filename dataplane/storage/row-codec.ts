@@ -35,9 +35,7 @@ export class RowEncoder {
   /** For values that are bytes already. */
   raw(key: string, value: Uint8Array): { key: Buffer; value: Buffer } {
     const writer = this.#begin(key);
-    writer.reserve(value.length);
-    writer.buffer.set(value, writer.length);
-    writer.length += value.length;
+    writer.raw(value);
     return this.#seal(key.length);
   }
 

@@ -3,12 +3,20 @@
 //       which is taken in the same turn, the result is as of the call.
 import type { Range, Row, Table } from './contract.ts';
 import type { LevelDb, LevelRange } from './level.ts';
-import { type Memtable, TABLE_AT } from './memtable.ts';
+import { TABLE_AT } from './memtable.ts';
 import { decodeRow } from './row-codec.ts';
+import type { KeyCursor } from './sorted-keys.ts';
 
 /** Rows of one trip to LevelDB; few enough that decoding them does not hold up the event loop. */
 const TRIP_ROWS = 256;
 const TRIP_BYTES = 256 * 1024;
+
+/** Rows that memory holds and disk does not, or not so. */
+export interface Layer {
+  cursor(table: Table<unknown>, range: Range): KeyCursor | undefined;
+  /** A value of undefined: there is no such row; undefined: it knows nothing of it. */
+  cell(table: Table<unknown>, key: string): { readonly value: unknown } | undefined;
+}
 
 /** The memory's part of a range, in scan order. A value of undefined is a deletion. */
 export interface Captured {
@@ -19,7 +27,7 @@ export interface Captured {
 }
 
 /** `layers`: the newest first. */
-export function capture(layers: readonly Memtable[], table: Table<unknown>, range: Range): Captured {
+export function capture(layers: readonly Layer[], table: Table<unknown>, range: Range): Captured {
   const keys: string[] = [];
   const values: unknown[] = [];
   const cursors = layers.map((layer) => ({ layer, cursor: layer.cursor(table, range) }));
@@ -36,7 +44,7 @@ export function capture(layers: readonly Memtable[], table: Table<unknown>, rang
     for (const { layer, cursor } of cursors) {
       if (cursor?.key !== key) continue;
       cursor.next();
-      const cell = isSeen ? undefined : layer.cells.get(key);
+      const cell = isSeen ? undefined : layer.cell(table, key);
       if (cell === undefined) continue;
       isSeen = true;
       keys.push(key);

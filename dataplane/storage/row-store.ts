@@ -7,23 +7,17 @@
 //   R3. A checkpoint is one synced LevelDB batch. Until it is known to be written, the frozen rows stay and
 //       win.
 import assert from 'node:assert/strict';
+import type { ByteReader } from './bytes.ts';
 import type { Range, Row, RowRef, Rows, Table } from './contract.ts';
 import { type Fetched, fetchedRow, KeptRows, type KeptRowsOptions } from './kept-rows.ts';
 import { KeyHash } from './key-hash.ts';
-import { u32be } from './keys.ts';
-import type { Level, LevelDb } from './level.ts';
+import type { Level } from './level.ts';
 import { type Cell, Memtable, sizeOfRow } from './memtable.ts';
-import { openRow, RowEncoder, shownKey } from './row-codec.ts';
-import { capture, mergedScan } from './row-scan.ts';
+import { META_PREFIX, type MetaRow, writeRows } from './row-batch.ts';
+import { openRow, shownKey } from './row-codec.ts';
+import { capture, type Layer, mergedScan } from './row-scan.ts';
 import { RowWindow, type WindowSource } from './window.ts';
 import { WindowRegister } from './window-register.ts';
-
-/** A raw row of the store's owner, beside the tables: `key` is its name as in `getMeta`. */
-export interface MetaRow {
-  readonly key: string;
-  /** null deletes it. */
-  readonly value: Buffer | null;
-}
 
 export interface RowStoreOptions extends KeptRowsOptions {
   readonly level: Level;
@@ -34,10 +28,6 @@ export interface RowStoreOptions extends KeptRowsOptions {
 
 const EMPTY = Buffer.alloc(0);
 const FETCH_TRIP_ROWS = 512;
-/** Rows between two looks at the clock. */
-const SLICE_ROWS = 32;
-/** No tenant has the number 0. */
-const META_PREFIX = `${u32be(0)}\0`;
 
 export class RowStore implements Rows {
   /** Raised by `get` to the batch that wrote what it returned; set back by the shard. */
@@ -79,12 +69,17 @@ export class RowStore implements Rows {
 
   /** Called before anything is read or written: nothing was ever written here. */
   declareEmpty(): void {
-    this.#kept.declareComplete();
+    this.#kept.packed.declareComplete();
   }
 
   /** Approximate bytes of rows that the next checkpoint will write. */
   get dirtyBytes(): number {
-    return this.#memtable.bytes;
+    return this.#memtable.bytes + this.packedBytes;
+  }
+
+  /** Those of packed tables among them (packed-rows.ts). */
+  get packedBytes(): number {
+    return this.#kept.packed.changedBytes;
   }
 
   /** A checkpoint was begun and has not succeeded yet. */
@@ -101,6 +96,7 @@ export class RowStore implements Rows {
 
   set openBatch(batch: number) {
     this.#openBatch = batch;
+    this.#kept.packed.batch = batch;
     this.#seenKey = '';
     if (this.#undo === null) this.#memtable.purge(batch - 1);
   }
@@ -110,11 +106,12 @@ export class RowStore implements Rows {
   }
 
   get<V>(table: Table<V>, key: string): V | undefined {
+    if (table.view !== undefined) return this.#getPacked(table, key, table.view);
     const changed = this.#memtable.cells.get(key);
-    const cell = changed ?? this.#getFrozen(table, key);
+    const cell = changed ?? this.#getFrozen(key);
     let value: V | undefined;
     if (cell === undefined) {
-      value = this.#kept.get(table, key);
+      value = this.#kept.get(key)?.value as V | undefined;
       if (value === undefined && !this.#kept.has(table, key)) throw notFetched(table, key);
     } else {
       if (cell.batch > this.newestRead) this.newestRead = cell.batch;
@@ -128,7 +125,8 @@ export class RowStore implements Rows {
 
   isResident(ref: RowRef): boolean {
     if (this.#kept.knowsAll(ref.table)) return true;
-    return this.#isChanged(ref.key) || this.#kept.has(ref.table, ref.key);
+    const isChanged = ref.table.view === undefined && this.#isChanged(ref.key);
+    return isChanged || this.#kept.has(ref.table, ref.key);
   }
 
   put<V>(table: Table<V>, key: string, value: V, isNew = false): void {
@@ -173,7 +171,8 @@ export class RowStore implements Rows {
       }
       if (checkpoints !== this.#checkpoints) continue; // R2
       this.#kept.turn();
-      for (const each of fetched) if (!this.#isChanged(each.key)) this.#kept.keep(each);
+      for (const each of fetched)
+        if (each.cell === undefined || !this.#isChanged(each.key)) this.#kept.keep(each);
       return;
     }
   }
@@ -181,8 +180,7 @@ export class RowStore implements Rows {
   scan<V>(table: Table<V>, range: Range): Promise<Row<V>[]> {
     if (range.limit <= 0 || range.from >= range.to) return Promise.resolve([]);
     return this.#level.run((db) => {
-      const layers = this.#frozen === null ? [this.#memtable] : [this.#memtable, this.#frozen];
-      const captured = capture(layers, table, range);
+      const captured = capture(this.#layersOf(table), table, range);
       return mergedScan(db, table, range, captured, this.#level.where);
     });
   }
@@ -228,6 +226,7 @@ export class RowStore implements Rows {
     this.#frozen = this.#memtable;
     this.#seenKey = '';
     this.#memtable = new Memtable(this.#hash, this.#walked);
+    this.#kept.packed.freeze();
     this.#hot = new Set();
   }
 
@@ -239,9 +238,12 @@ export class RowStore implements Rows {
   ): Promise<void> {
     const frozen = this.#frozen;
     assert(frozen !== null, 'writeFrozen follows freeze');
-    await this.#level.demandSpace(frozen.bytes);
+    await this.#level.demandSpace(frozen.bytes + this.#kept.packed.frozenBytes);
     try {
-      await this.#level.run((db) => this.#writeBatch(db, frozen, extra, sliceMs, pause));
+      const { keepsBuffers } = this.#level;
+      const parts = { memtable: frozen, kept: this.#kept, extra };
+      const slices = { sliceMs, monotonicMs: this.#monotonicMs, pause };
+      await this.#level.run((db) => writeRows({ db, keepsBuffers }, parts, slices));
     } catch (error) {
       // Reads wait until it is open again. If that fails too, each use of it tries.
       await this.#level.reopen().catch(() => undefined);
@@ -250,6 +252,7 @@ export class RowStore implements Rows {
     this.#checkpoints++;
     this.#frozen = null;
     this.#seenKey = '';
+    this.#kept.packed.written();
     this.#kept.turn();
     for (const key of this.#hot) {
       const cell = frozen.cells.get(key);
@@ -262,10 +265,29 @@ export class RowStore implements Rows {
     return this.#level.close();
   }
 
-  #getFrozen(table: Table<unknown>, key: string): Cell | undefined {
+  #getPacked<V>(table: Table<V>, key: string, view: (from: ByteReader) => V): V | undefined {
+    const { packed } = this.#kept;
+    const place = packed.find(key);
+    if (place === 0) {
+      if (packed.isComplete) return undefined;
+      throw notFetched(table, key);
+    }
+    const batch = packed.batchOf(place);
+    if (batch > this.newestRead) this.newestRead = batch;
+    const reader = packed.read(place);
+    return reader && view(reader);
+  }
+
+  #getFrozen(key: string): Cell | undefined {
     const cell = this.#frozen?.cells.get(key);
-    if (cell !== undefined && table.view === undefined) this.#hot.add(key);
+    if (cell !== undefined) this.#hot.add(key);
     return cell;
+  }
+
+  /** What disk does not have yet; the newest first. */
+  #layersOf(table: Table<unknown>): readonly Layer[] {
+    if (table.view !== undefined) return this.#kept.packed.layers();
+    return this.#frozen === null ? [this.#memtable] : [this.#memtable, this.#frozen];
   }
 
   /** What is known below the memtable: there is such a row, or there is none. */
@@ -273,12 +295,18 @@ export class RowStore implements Rows {
     const frozen = this.#frozen?.cells.get(key);
     if (frozen !== undefined) return frozen.value === undefined ? 'none' : 'row';
     if (!this.#kept.has(table, key)) return 'unknown';
-    return this.#kept.isAbsent(table, key) ? 'none' : 'row';
+    return this.#kept.isAbsent(key) ? 'none' : 'row';
   }
 
   #set(table: Table<unknown>, key: string, value: unknown, isNew: boolean): void {
-    const memtable = this.#memtable;
     const register = this.#registers[table.id];
+    if (table.view !== undefined) {
+      if (this.#undo !== null) register?.noteUndo(key, this.#undo);
+      this.#kept.packed.put(table, key, value, { isNew, undo: this.#undo });
+      register?.set(key, value);
+      return;
+    }
+    const memtable = this.#memtable;
     const bytes = sizeOfRow(table, key, value);
     const isSeen = key === this.#seenKey;
     this.#seenKey = '';
@@ -319,43 +347,9 @@ export class RowStore implements Rows {
     return refs.map((ref, i) => fetchedRow(ref, keys[i] ?? EMPTY, stored[i], this.#level.where));
   }
 
+  /** Of tables that are not packed. */
   #isChanged(key: string): boolean {
     return this.#memtable.cells.has(key) || this.#frozen?.cells.has(key) === true;
-  }
-
-  async #writeBatch(
-    db: LevelDb,
-    frozen: Memtable,
-    extra: readonly MetaRow[],
-    sliceMs: number,
-    pause: () => Promise<void>,
-  ): Promise<void> {
-    const batch = db.batch();
-    const encoder = new RowEncoder(this.#level.keepsBuffers);
-    let sliceEndMs = this.#monotonicMs() + sliceMs;
-    let count = 0;
-    for (const [key, { table, value, isBorn }] of frozen.cells) {
-      let stored: Buffer | undefined;
-      if (value !== undefined) {
-        const row = encoder.row(table, key, value);
-        batch.put(row.key, row.value);
-        stored = row.value;
-      } else if (!isBorn) batch.del(encoder.key(key));
-      this.#kept.written(table, key, stored);
-      if (++count % SLICE_ROWS !== 0 || this.#monotonicMs() < sliceEndMs) continue;
-      this.#kept.slice();
-      await pause();
-      sliceEndMs = this.#monotonicMs() + sliceMs;
-    }
-    for (const { key, value } of extra) {
-      if (value === null) {
-        batch.del(encoder.key(META_PREFIX + key));
-        continue;
-      }
-      const row = encoder.raw(META_PREFIX + key, value);
-      batch.put(row.key, row.value);
-    }
-    await batch.write({ sync: true });
   }
 
   #registerOf(tableId: number): WindowRegister {

@@ -10,7 +10,7 @@ import { RowStore } from '../../dataplane/storage/row-store.ts';
 import type { RowWindow } from '../../dataplane/storage/window.ts';
 import { keyOf, others, texts as plain, yields } from './support.ts';
 
-/** The same rows with the packed cache below them. */
+/** The same rows packed. */
 const packed = { ...plain, view: plain.decode };
 let texts = plain;
 
