@@ -24,7 +24,8 @@ export class CacheRows implements Rows {
     return this.#cells.get(key) as V | undefined;
   }
 
-  put<V>(table: Table<V>, key: string, value: V): void {
+  put<V>(table: Table<V>, key: string, given: V): void {
+    const value = table.own?.(given) ?? given;
     const before = this.#cells.get(key);
     if (before === undefined) this.#keys.add(key);
     else this.bytes -= bytesOf(table as Table<unknown>, key, before);

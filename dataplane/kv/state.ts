@@ -3,8 +3,8 @@
 //   C1. The revision counter only grows. A rolled back transaction leaves a gap; a revision is never given
 //       out twice.
 //   C2. The count of a keyspace is the number of its META rows, expired ones included until they are swept.
-//   C3. evolve copies the buffers that it keeps: those of an event may be views on a request or on the
-//       journal.
+//   C3. Buffers of an event may be views on a request or on the journal: rows own what they keep
+//       (Table.own), members are copied here.
 import type { Event } from '../shard/state-machine.ts';
 import type { Rows } from '../storage/contract.ts';
 import { after, fromByteString, part, readPart, readU32be, textToByteString } from '../storage/keys.ts';
@@ -225,7 +225,6 @@ export class KvState {
 
   #put(event: KeyPut): void {
     const { key, meta } = event;
-    if (meta.value.length > 0) meta.value = Buffer.from(meta.value);
     this.#rows.put(META, key, meta);
     if (meta.revision > this.#revision) this.#revision = meta.revision;
     if (event.isNew) this.#count(key, 1);

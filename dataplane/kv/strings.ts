@@ -3,7 +3,7 @@ import { FlowError, LIMITS } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { EXPIRY_SET, STRING_PUT } from './events.ts';
 import { checkValue, noCheck, noNames, type Operation } from './operation.ts';
-import { collectionMeta, type Meta, STRING, stringMeta, TYPE_NAMES } from './tables.ts';
+import { collectionMeta, META_TERMS, type Meta, STRING, stringMeta, TYPE_NAMES } from './tables.ts';
 
 /** Keeps now + ttl far below 2^53. */
 const TTL_MS_MAX = 2 ** 52;
@@ -61,7 +61,7 @@ export const plainSet: Operation<{ readonly key: Buffer; readonly value: Buffer 
   check: ({ value }) => checkValue(value),
   decide(turn, plan) {
     const { value } = plan.body;
-    turn.look(plan.key);
+    turn.look(plan.key, META_TERMS);
     turn.spend(plan.key.length + value.length);
     const terms = { revision: turn.nextRevision(), expireAtMs: 0, contentType: '', value };
     turn.emit(turn.over(STRING_PUT, plan.key, stringMeta(terms)));

@@ -41,8 +41,8 @@ export interface Meta {
   /** Members of a collection; 0 for strings. */
   readonly count: number;
   readonly contentType: string;
-  /** Not readonly: evolve replaces a view on somebody's buffer by a copy before the row is put. */
-  value: Buffer;
+  /** May be a view on somebody's buffer (Table.own). */
+  readonly value: Buffer;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -97,14 +97,26 @@ export function encodeMeta(meta: Meta, into: ByteWriter): void {
 }
 
 /** The value is a view on the reader's buffer. */
-export function decodeMeta(from: ByteReader): Meta {
+export const decodeMeta = (from: ByteReader): Meta => decoded(from, true);
+
+/** Without content type and value. */
+const decodeTerms = (from: ByteReader): Meta => decoded(from, false);
+
+function decoded(from: ByteReader, hasValue: boolean): Meta {
   const kind = from.u8() as Kind;
   const revision = from.varint();
   const expireAtMs = from.varint();
   if (kind !== STRING) {
     return collectionMeta({ kind, revision, expireAtMs, generation: from.varint(), count: from.varint() });
   }
+  if (!hasValue) return stringMeta({ revision, expireAtMs, contentType: '', value: EMPTY });
   return stringMeta({ revision, expireAtMs, contentType: from.text(), value: from.bytes() });
+}
+
+function ownMeta(meta: Meta): Meta {
+  const { revision, expireAtMs, contentType, value } = meta;
+  if (value.length === 0) return meta;
+  return stringMeta({ revision, expireAtMs, contentType, value: Buffer.from(value) });
 }
 
 /** The object, and the head of its Buffer. */
@@ -114,12 +126,9 @@ export const META: Table<Meta> = {
   id: 16,
   name: 'kv-meta',
   encode: encodeMeta,
-  decode: (from) => {
-    const meta = decodeMeta(from);
-    if (meta.value.length > 0) meta.value = Buffer.from(meta.value);
-    return meta;
-  },
+  decode: (from) => ownMeta(decodeMeta(from)),
   view: decodeMeta,
+  own: ownMeta,
   // Told, not guessed: the store asks at every put, and for deletions with undefined.
   sizeOf: (meta: Meta | undefined) =>
     META_BYTES + (meta === undefined ? 0 : meta.contentType.length + meta.value.length),
@@ -240,6 +249,9 @@ export const COUNTER: Table<Counter> = {
 
 /** Tenant 0 is the shard itself. */
 export const COUNTER_KEY = u32be(0) + String.fromCharCode(COUNTER.id);
+
+/** META where only what the key is counts: without its value. */
+export const META_TERMS: Table<Meta> = { ...META, view: decodeTerms };
 
 /** META for walks: a page of keys needs no copies of their values. */
 export const META_HEAD: Table<Meta> = { ...META, decode: decodeMeta };

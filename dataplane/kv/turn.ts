@@ -47,9 +47,9 @@ export class Turn {
     return this.#isAtomic;
   }
 
-  /** The key as everybody sees it now. */
-  look(key: string): Meta | undefined {
-    const row = this.#context.rows.get(META, key);
+  /** The key as everybody sees it now. `table`: META, or META_TERMS where its value does not matter. */
+  look(key: string, table = META): Meta | undefined {
+    const row = this.#context.rows.get(table, key);
     this.#before = row;
     if (row === undefined || row.expireAtMs === 0 || row.expireAtMs > this.nowMs) return row;
     this.#context.showsTime(row.expireAtMs);

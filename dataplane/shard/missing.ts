@@ -29,7 +29,9 @@ export class Missing {
       into?.push(ref);
     };
     for (const command of commands) {
-      for (const ref of this.#views.of(command).reads(command)) note(ref);
+      const refs = this.#views.of(command).reads(command);
+      rows.expect?.(refs);
+      for (const ref of refs) note(ref);
     }
     const [first] = commands;
     if (first !== undefined && mutation?.seq === 0) note(producers.keyRef(first.caller, mutation));

@@ -19,6 +19,8 @@ export interface Table<V> {
    * in memory so (packed-rows.ts). Decodes one; the value may keep views on bytes that never change.
    */
   view?(from: ByteReader): V;
+  /** The value without views on others' buffers, for who keeps values as they are put. Unset: it has none. */
+  own?(value: V): V;
   /** Approximate bytes of a value in memory, where its direct fields do not tell (nested objects, lists). */
   sizeOf?(value: V): number;
 }
@@ -63,6 +65,8 @@ export interface Rows extends Reader {
    */
   onRollback(revert: () => void): void;
   isResident(ref: RowRef): boolean;
+  /** These are looked at next: their memory is asked for at once, where each look would wait for its own. */
+  expect?(refs: readonly RowRef[]): void;
   /** Makes rows resident, absent ones too. */
   fetch(refs: readonly RowRef[]): Promise<void>;
   /** Rows in key order as of the call, memory and disk merged. Not for decide or evolve. */

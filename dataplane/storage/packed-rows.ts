@@ -11,9 +11,10 @@
 //   P5. What `freeze` froze stays as it was, whatever changes later, until `written`.
 import assert from 'node:assert/strict';
 import type { ByteReader } from './bytes.ts';
-import type { Table } from './contract.ts';
+import type { RowRef, Table } from './contract.ts';
 import { KeyHash } from './key-hash.ts';
 import { type Frozen, FrozenCursor } from './packed-frozen.ts';
+import { PackedGlance } from './packed-glance.ts';
 import { PackedIndex } from './packed-index.ts';
 import {
   ABSENT,
@@ -57,6 +58,7 @@ export class PackedRows {
   readonly #hash: KeyHash;
   readonly #index = new PackedIndex();
   readonly #slabs: PackedSlabs;
+  readonly #glance: PackedGlance;
   #liveBytes = 0;
   #pinnedBytes = 0;
   #isComplete = false;
@@ -86,6 +88,7 @@ export class PackedRows {
     this.#slabBytes = slabBytes;
     this.#hash = hash;
     this.#slabs = new PackedSlabs(slabBytes);
+    this.#glance = new PackedGlance({ hash, index: this.#index, slabs: this.#slabs });
   }
 
   get bytes(): number {
@@ -123,6 +126,11 @@ export class PackedRows {
     this.#foundKey = key;
     this.#foundPlace = place;
     return place;
+  }
+
+  /** These are looked at next. */
+  expect(refs: readonly RowRef[]): void {
+    this.#glance.at(refs);
   }
 
   /** undefined: there is no such row. */
@@ -355,8 +363,8 @@ export class PackedRows {
     else if (place === 0) this.#index.remove(hash, before);
     else this.#index.move(hash, before, place);
     this.#liveBytes += this.#sizeOf(place) - this.#sizeOf(before);
-    if (before !== 0) this.#mark(before, DEAD);
-    if (place !== 0) this.#unmark(place, DEAD);
+    if (before !== 0) this.#setFlag(before, DEAD, true);
+    if (place !== 0) this.#setFlag(place, DEAD, false);
     this.#foundKey = key;
     this.#foundPlace = place;
   }
@@ -366,19 +374,14 @@ export class PackedRows {
   }
 
   #setStale(place: number, isStale: boolean): void {
-    if (isStale) this.#mark(place, STALE);
-    else this.#unmark(place, STALE);
+    this.#setFlag(place, STALE, isStale);
     this.#staleBytes += isStale ? this.#sizeOf(place) : -this.#sizeOf(place);
   }
 
-  #mark(place: number, flag: number): void {
+  #setFlag(place: number, flag: number, isSet: boolean): void {
     const slab = this.#slabs.of(place);
-    setFlagsAt(slab, offsetOf(place), flagsAt(slab, offsetOf(place)) | flag);
-  }
-
-  #unmark(place: number, flag: number): void {
-    const slab = this.#slabs.of(place);
-    setFlagsAt(slab, offsetOf(place), flagsAt(slab, offsetOf(place)) & ~flag);
+    const flags = flagsAt(slab, offsetOf(place));
+    setFlagsAt(slab, offsetOf(place), isSet ? flags | flag : flags & ~flag);
   }
 
   readonly #isKeyAt = (place: number): boolean => {

@@ -129,6 +129,10 @@ export class RowStore implements Rows {
     return isChanged || this.#kept.has(ref.table, ref.key);
   }
 
+  expect(refs: readonly RowRef[]): void {
+    if (refs.length > 1 && refs[0]?.table.view !== undefined) this.#kept.packed.expect(refs);
+  }
+
   put<V>(table: Table<V>, key: string, value: V, isNew = false): void {
     assert(value !== undefined, 'a row has a value');
     this.#set(table, key, value, isNew);
@@ -303,7 +307,7 @@ export class RowStore implements Rows {
     if (table.view !== undefined) {
       if (this.#undo !== null) register?.noteUndo(key, this.#undo);
       this.#kept.packed.put(table, key, value, { isNew, undo: this.#undo });
-      register?.set(key, value);
+      register?.set(key, value === undefined ? undefined : (table.own?.(value) ?? value));
       return;
     }
     const memtable = this.#memtable;

@@ -1,7 +1,9 @@
 // Cache keyspaces: the same operations in memory, a bound that holds, and nothing that outlives a restart.
 import { KeyspaceSpec, type KeyspaceSpecInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import { afterEach, expect, test } from 'vitest';
+import { CacheRows } from '../../dataplane/kv/cache-rows.ts';
 import type { KeyValues } from '../../dataplane/kv/service.ts';
+import { META, stringMeta } from '../../dataplane/kv/tables.ts';
 import { openRealBench, type RealBench } from './real-bench.ts';
 import { aRequest, b, caller } from './support.ts';
 import { Watcher } from './watcher.ts';
@@ -63,6 +65,14 @@ class CacheBench {
 
 const set = (key: string, size: number, more: object = {}) => ({
   set: { key: b(key), value: Buffer.alloc(size), ...more },
+});
+
+test('[C3] a cache keeps values of its own, whatever becomes of the bytes of a request', () => {
+  const rows = new CacheRows();
+  const value = Buffer.from('as it was set');
+  rows.put(META, 'key', stringMeta({ revision: 1, expireAtMs: 0, contentType: '', value }));
+  value.fill('x');
+  expect(rows.get(META, 'key')?.value.toString()).toBe('as it was set');
 });
 
 test('[KV41] a cache takes every operation, says memory, and is empty after a restart', async () => {

@@ -58,7 +58,8 @@ export class FakeRows implements Rows {
     return stored?.table.decode(new ByteReader(stored.bytes));
   }
 
-  put<V>(table: Table<V>, key: string, value: V): void {
+  put<V>(table: Table<V>, key: string, given: V): void {
+    const value = table.own?.(given) ?? given;
     this.#set(key, { table: table as unknown as Table<never>, value });
   }
 

@@ -53,6 +53,7 @@ const step = fc.oneof(
   fc.record({ op: fc.constant('delete' as const), key }),
   fc.record({ op: fc.constant('undone' as const), key, value, other: key }),
   fc.record({ op: fc.constant('get' as const), key }),
+  fc.record({ op: fc.constant('expect' as const), keys: fc.array(key, { maxLength: 200 }) }),
   fc.record({ op: fc.constant('turn' as const), slabs: fc.integer({ min: 1, max: 4 }) }),
   fc.record({ op: fc.constant('freeze' as const) }),
   fc.record({ op: fc.constant('fail' as const) }),
@@ -76,6 +77,7 @@ test('[P5] what is known is what was put last, what is written what was frozen, 
         for (const given of steps) {
           rows.batch++;
           if (given.op === 'turn') rows.turn(given.slabs);
+          else if (given.op === 'expect') rows.expect(given.keys.map((each) => ({ table, key: each })));
           else if (given.op === 'put') {
             const isNew = given.claims && !now.has(given.key);
             now.set(given.key, given.value);
