@@ -66,9 +66,9 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     group: '',
     resources: ['pods'],
-    verbs: [...watch, 'delete'],
+    verbs: [...watch, 'delete', 'patch'],
     scope: 'watched',
-    why: 'their state; delete restarts one when it is safe',
+    why: 'their state; delete restarts one when it is safe, patch says which workers are to be kept',
   },
   {
     group: '',

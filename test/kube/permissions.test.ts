@@ -16,6 +16,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'get flowmesh.io/schemas': 'as queues',
   'get /namespaces': 'kube-system, once a data plane is there: test/kube/queues.test.ts',
   'patch events.k8s.io/events': 'the count of an event that repeats: test/operator/kube',
+  'patch /pods': 'busy workers of a Deployment that shrinks: test/kube/scaling.test.ts',
   'patch apps/deployments/scale': 'mode Direct: test/kube/scaling.test.ts',
   'patch apps/statefulsets/scale': 'as deployments',
   'create autoscaling/horizontalpodautoscalers': 'without KEDA: test/kube/external-metrics.test.ts',

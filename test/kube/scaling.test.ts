@@ -1,8 +1,10 @@
 // Scaling by kubectl apply: a real API server with real controllers and the definitions of KEDA, data planes
 // on loopback, the operator between them. What carries the number comes and goes while it runs.
 import { X509Certificate } from 'node:crypto';
+import { connect } from '@flowmesh/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../../e2e/parts/process.ts';
+import { BUSY_COST, COST } from '../../operator/controllers/scaling/deletion-cost.ts';
 import { renewCertificates } from '../../operator/resources/certificates.ts';
 import { realKeys } from '../../operator/resources/key-source.ts';
 import { labelsOf, namesOf } from '../../operator/resources/names.ts';
@@ -235,6 +237,37 @@ describe('with KEDA', () => {
       ['external-push', 'billing'],
     ]);
   });
+});
+
+test('pods that are busy cost more than idle ones, while fewer are wanted than run', async () => {
+  // Two of them never come: three workers are enough, as far as anybody knows.
+  await deployment('kept', 5);
+  const costs = async () => {
+    const { items } = await read('/api/v1/namespaces/default/pods?labelSelector=app%3Dkept');
+    const costOf = ({ metadata }: Any) => [metadata.name, metadata.annotations?.[COST]] as const;
+    return new Map<string, string | undefined>(items.map(costOf));
+  };
+  await expect.poll(async () => (await costs()).size).toBe(5);
+  await fleet.create('Queue', 'default/kept', scaling('kept', { scaleFrom: 0 }));
+  await says('kept', 'Unknown/Pending');
+  await using fm = await connect({ address: main.address });
+  const isDone = Promise.withResolvers<void>();
+  const busy = Promise.withResolvers<string>();
+  for (const name of [...(await costs()).keys()].slice(0, 3)) {
+    const work = () => {
+      busy.resolve(name);
+      return isDone.promise;
+    };
+    fm.queue.worker('kept', work, { concurrency: 1, name });
+  }
+  await fm.queue.enqueue('kept', {});
+  const kept = await busy.promise;
+  const within = { timeout: 60_000, interval: 500 };
+  await expect.poll(async () => (await costs()).get(kept), within).toBe(BUSY_COST);
+  const others = [...(await costs())].filter(([name]) => name !== kept).map(([, cost]) => cost);
+  expect(new Set(others)).toEqual(new Set([undefined]));
+  isDone.resolve();
+  await expect.poll(async () => (await costs()).get(kept), within).toBeUndefined();
 });
 
 describe('somebody else', () => {

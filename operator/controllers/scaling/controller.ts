@@ -4,7 +4,7 @@
 //       being declared, and a data plane that is away keeps none from being scaled.
 //   S2. What the API server refuses for good is told, and tried again when something changes or at the
 //       resync; everything else comes back with backoff.
-//   S3. A workload that the operator scales itself, is looked at every LOOK_MS.
+//   S3. A workload that the operator scales itself, or that may shrink soon, is looked at every LOOK_MS.
 import { FlowError } from '@flowmesh/protocol';
 import type { Writer } from '../../kube/apply.ts';
 import {
@@ -28,6 +28,7 @@ import { type ClusterView, clusterKeyOf } from '../declared/reference.ts';
 import { type AccessParts, keepAccess } from './access.ts';
 import type { Advice, AdviceDesk } from './advice.ts';
 import { decide, refusal, type ScalingWorld, type TargetPlan } from './decide.ts';
+import { DeletionCosts, PODS } from './deletion-cost.ts';
 import {
   API_SERVICES,
   AUTOSCALERS,
@@ -101,6 +102,11 @@ export function scalingControllers(host: ControllerHost, o: ScalingOptions): voi
   const hands: Hands = {
     ...{ access, writer },
     replicas: new Replicas({ writer, recorder, monotonicMs }),
+    costs: new DeletionCosts({
+      ...{ writer, monotonicMs },
+      podsOf: (namespace, labelSelector, signal) =>
+        client.list(PODS, { namespace, labelSelector, metadataOnly: true, signal }),
+    }),
   };
   for (const scalable of o.kinds) {
     const one = new Scaling(scalable, o, sources, hands);
@@ -121,6 +127,7 @@ interface Hands {
   readonly access: AccessParts;
   readonly writer: Writer;
   readonly replicas: Replicas;
+  readonly costs: DeletionCosts;
 }
 
 class Scaling {
@@ -171,7 +178,11 @@ class Scaling {
     for (const each of plan.targets) {
       try {
         const advice = await this.#adviceOn(each, object);
-        isSoon ||= each.by === 'Direct';
+        const { target } = each;
+        const scale = world.targets.find((one) => one.target === target)?.scale;
+        // Who is busy is told before there are fewer.
+        const isNear = await this.#hands.costs.keep({ target, scale, advice }, context.signal);
+        isSoon ||= isNear || each.by === 'Direct';
         const verdict = (await this.#make(each, world, object, advice, context.signal)) ?? each.verdict;
         const { group } = each.target.subject;
         const of = group === undefined ? {} : { group };
