@@ -80,7 +80,7 @@ function coldNeed(signals: Signals, { from, lagMax, ageMaxMs }: ScalingPolicy, l
   const ageMs = oldestReadyAtMs > 0 ? Math.max(0, atMs - oldestReadyAtMs) : 0;
   const isLate = ageMaxMs > 0 && ageMs > ageMaxMs;
   // Of those that are there: while pods start, it does not grow again.
-  const byAge = isLate ? Math.max(workers + 1, whole(workers * law.coldGrowth)) : 0;
+  const byAge = isLate ? whole(workers * law.coldGrowth) : 0;
   const total = Math.max(1, Math.min(Math.max(byLag, byAge), jobs));
   const waiting =
     byAge > byLag ? `the oldest has waited for ${formatDuration(ageMs)}` : `${figure(lag)} wait`;
@@ -108,7 +108,7 @@ function spread(workers: number, partitions: number): number {
 export const figure = (value: number): string =>
   value >= 100 ? Math.round(value).toLocaleString('en-US') : String(Number(value.toFixed(value < 1 ? 3 : 1)));
 
-export const speedInWords = (workSeconds: number): string =>
+const speedInWords = (workSeconds: number): string =>
   workSeconds <= 1
     ? `does ${figure(1 / workSeconds)}/s`
     : `takes ${formatDuration(roughly(workSeconds))} for one`;

@@ -4,7 +4,7 @@
 //   S2. What has helped is kept until there is room to spare, so that it does not go up and down.
 import { formatDuration } from '../../crds/values.ts';
 import type { Law } from './law.ts';
-import { speedInWords } from './need.ts';
+import { figure } from './need.ts';
 import type { ScalingPolicy, Signals } from './signals.ts';
 
 /** What is remembered of the trial of one target. */
@@ -45,18 +45,22 @@ export function tried(
 }
 
 /** How many times a threshold is missed; 0: there is none, or nothing to tell. */
-function slownessOf(signals: Signals, { processingMaxMs, throughputMin }: ScalingPolicy): number {
-  const { processingMs, throughputPerWorker, busyWorkers } = signals;
-  if (busyWorkers === 0) return 0;
-  const byTime = processingMaxMs > 0 ? processingMs / processingMaxMs : 0;
-  const byCount = throughputMin > 0 && throughputPerWorker > 0 ? throughputMin / throughputPerWorker : 0;
-  return Math.max(byTime, byCount);
+function slownessOf(signals: Signals, policy: ScalingPolicy): number {
+  return signals.busyWorkers === 0 ? 0 : Math.max(byTime(signals, policy), byCount(signals, policy));
 }
 
-export function slowInWords(signals: Signals, { processingMaxMs }: ScalingPolicy, asked: number): string {
+const byTime = ({ processingMs }: Signals, { processingMaxMs }: ScalingPolicy) =>
+  processingMaxMs > 0 ? processingMs / processingMaxMs : 0;
+
+const byCount = ({ throughputPerWorker }: Signals, { throughputMin }: ScalingPolicy) =>
+  throughputMin > 0 && throughputPerWorker > 0 ? throughputMin / throughputPerWorker : 0;
+
+export function slowInWords(signals: Signals, policy: ScalingPolicy, asked: number): string {
   const { processingMs, throughputPerWorker } = signals;
-  const cure = `: ${asked} to make it faster`;
-  return processingMaxMs > 0 && processingMs > processingMaxMs
-    ? `a job takes ${formatDuration(processingMs)}, not ${formatDuration(processingMaxMs)}${cure}`
-    : `a worker ${speedInWords(1 / throughputPerWorker)}${cure}`;
+  const { processingMaxMs, throughputMin } = policy;
+  const what =
+    byTime(signals, policy) >= byCount(signals, policy)
+      ? `a job takes ${formatDuration(processingMs)}, at most ${formatDuration(processingMaxMs)} is asked for`
+      : `a worker does ${figure(throughputPerWorker)}/s, at least ${figure(throughputMin)}/s is asked for`;
+  return `${what}: ${asked} are tried`;
 }

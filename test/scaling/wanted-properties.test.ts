@@ -138,6 +138,7 @@ test('[W2] steady input comes to rest within minutes, and stays there', () => {
         expect(memory.keepUp.length + memory.total.length).toBeLessThan(500);
       }
       expect(new Set(seen.slice(-60)).size).toBe(1);
+      expect(memory.keepUp.length + memory.total.length).toBeLessThan(10);
     }),
     { numRuns: 60, endOnFailure: true },
   );
