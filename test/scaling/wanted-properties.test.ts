@@ -1,6 +1,7 @@
 // What holds of the law whatever it is told: bounds, monotony, rest, and that it never says nonsense.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { LAW } from '../../dataplane/scaling/law.ts';
 import type { ScalingPolicy, Signals } from '../../dataplane/scaling/signals.ts';
 import { FRESH, type ScalingMemory, workersWanted } from '../../dataplane/scaling/wanted.ts';
 import { START_MS, signalsOf } from './signals.ts';
@@ -152,8 +153,9 @@ test('what is asked for rises at once, and falls only behind the settling time',
       ({ memory } = before);
       atMs += 1000;
       const { advice } = workersWanted(signalsOf({ ...other, atMs }), asked, memory);
-      // Within a second nothing settles: what was needed for arrivals is needed still.
-      const needed = memory.keepUp[0]?.workers ?? 0;
+      // What was needed for arrivals is needed still, but for what has just had its time.
+      const isDue = ({ atMs: thenMs }: { atMs: number }) => Math.abs(atMs - thenMs) < LAW.settleMs;
+      const needed = memory.keepUp.find(isDue)?.workers ?? 0;
       const now = signalsOf(other);
       const most = now.partitions > 0 ? Math.max(asked.from, Math.min(asked.to, now.partitions)) : asked.to;
       expect(advice.wanted).toBeGreaterThanOrEqual(Math.min(needed, most));
