@@ -20,7 +20,7 @@ import { installImage } from './specs/support/installed.ts';
 const repository = resolve(import.meta.dirname, '..');
 const IMAGE = 'e2e.local/flowmesh:test';
 const KEDA_SPECS = 'e2e/specs/keda.e2e.ts';
-const SPECS_MAX_MS = 20 * 60_000;
+const SPECS_MAX_MS = 30 * 60_000;
 const startedMs = performance.now();
 const stages: [string, number][] = [];
 
