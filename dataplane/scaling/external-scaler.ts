@@ -6,12 +6,14 @@
 //       stays, says nothing, and goes on when it is known again.
 //   E4. All targets of one KEDA share a connection, and that has 100 streams: those that stay leave some for
 //       calls, which would wait for good. KEDA polls what it has no stream for.
-//   E5. A group has no use for more members than partitions, however much waits: lag beyond that is not told.
+//   E5. A group has no use for more members than partitions, and nobody for more than is wanted where the law
+//       holds back, however much waits: lag beyond that is not told.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Caller } from '../shard/state-machine.ts';
 import type { Reading, ScalingBoard, ScalingTarget } from './board.ts';
 import { type ScalerMetric, scalerTarget } from './scaler-metadata.ts';
+import { HOLDS_BACK } from './signals.ts';
 
 /** Of one connection. What a worker stands for changes with declarations: few have to hear of it at once. */
 export const STREAMS_MAX = { isActive: 64, metricSpec: 16 } as const;
@@ -185,10 +187,11 @@ function sizeOf(target: ScalingTarget, metric: ScalerMetric, { lagTarget }: Read
 }
 
 /** E5, in the thousandths that KEDA keeps: the share of one worker may not come out above 1. */
-function lagOf({ signals: { lag, partitions }, lagTarget }: Reading): number {
-  if (partitions === 0 || lagTarget === 0) return lag;
+function lagOf({ signals: { lag, partitions }, advice: { wanted, reason }, lagTarget }: Reading): number {
+  if (lagTarget === 0) return lag;
+  const workers = HOLDS_BACK.has(reason) ? wanted : partitions || Number.POSITIVE_INFINITY;
   const share = Math.floor(Math.max(lagTarget, TARGET_MIN) / TARGET_MIN) * TARGET_MIN;
-  return Math.min(lag, share * partitions);
+  return Math.min(lag, share * workers);
 }
 
 const specOf = (metricName: ScalerMetric, size: number): pb.GetMetricSpecResponseInput => ({

@@ -76,6 +76,20 @@ test('a consumer group by the names of its stream and itself', async () => {
   expect(await isActive(ofGroup('lag'))).toEqual({ result: true });
 });
 
+test.each(['Held', 'Stalled'] as const)(
+  '[E5] %s: lag calls for no more than what is wanted',
+  async (reason) => {
+    const { board, valuesOf } = await start();
+    board.put(orders, aReading({ signals: { lag: 1e6 }, advice: { wanted: 4, reason }, lagTarget: 500 }));
+    expect(await valuesOf(ofQueue('lag'), 'lag')).toMatchObject([{ metricValue: 2000 }]);
+    board.put(
+      orders,
+      aReading({ signals: { lag: 1e6 }, advice: { wanted: 4, reason: 'Most' }, lagTarget: 500 }),
+    );
+    expect(await valuesOf(ofQueue('lag'), 'lag')).toMatchObject([{ metricValue: 1e6 }]);
+  },
+);
+
 test('lag calls for at most one member per partition, whatever the autoscaler divides', async () => {
   const { board, specOf, valuesOf } = await start();
   /** As the HPA does it, of thousandths: ceil(usage / target). */

@@ -2,7 +2,8 @@
 //   A1. One call for a subject at a time, and one in FRESH_MS: whoever asks meanwhile gets the same answer.
 //   A2. What is not known is an error, never a number: nobody scales by it.
 //   A3. Bounded: the subjects that were asked about last.
-//   A4. Of a group no more lag than calls for one member per partition: an autoscaler knows nothing of them.
+//   A4. Of a group no more lag than calls for one member per partition, and none beyond what is wanted where
+//       the data plane holds back: an autoscaler knows nothing of either.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { keyOf } from '../../kube/objects.ts';
@@ -61,15 +62,23 @@ export class AdviceDesk {
     if (signals === null || advice === null)
       throw new FlowError('UNAVAILABLE', 'the data plane has answered without figures');
     const { workersWanted, reason, why } = advice;
-    return { lag: usefulLag(signals, lagTarget), wanted: workersWanted, reason, why, workers };
+    return { lag: usefulLag(signals, advice, lagTarget), wanted: workersWanted, reason, why, workers };
   }
 }
 
 /** A4, in the thousandths of the target that the autoscaler divides by. */
-function usefulLag({ lag, partitions }: pb.ScalingSignals, lagTarget: number): number {
-  if (partitions === 0 || lagTarget === 0) return lag;
-  return Math.min(lag, (Math.round(lagTarget * 1000) * partitions) / 1000);
+function usefulLag(
+  { lag, partitions }: pb.ScalingSignals,
+  { workersWanted, reason }: pb.ScalingAdvice,
+  lagTarget: number,
+): number {
+  if (lagTarget === 0) return lag;
+  const workers = HOLDS_BACK.has(reason) ? workersWanted : partitions || Number.POSITIVE_INFINITY;
+  return Math.min(lag, (Math.round(lagTarget * 1000) * workers) / 1000);
 }
+
+/** Reasons for which the data plane holds back, as docs/autoscaling.md has them. */
+const HOLDS_BACK: ReadonlySet<string> = new Set(['Held', 'Stalled']);
 
 /** Others may wait for the same answer; a call has its own bound. */
 const NEVER = new AbortController().signal;

@@ -69,7 +69,8 @@ describe('the desk of advice', () => {
       async getScaling({ queue }: { queue: string }) {
         asked.push(queue);
         if (fails) throw new FlowError('SCALING_UNKNOWN', 'starting');
-        const figures = { workersWanted: 3, reason: 'Lag', why: 'so', active: true };
+        const reason = queue === 'held' ? 'Held' : 'Lag';
+        const figures = { workersWanted: 3, reason, why: 'so', active: true };
         const signals = { lag: 7, partitions: queue === 'group' ? 3 : 0 };
         return { signals, advice: figures, workers: [], lagTarget: 5 / 3 };
       },
@@ -99,6 +100,10 @@ describe('the desk of advice', () => {
 
   test('A4 tells of a group no more lag than its partitions can use', async () => {
     expect(await desk().of('group')).toMatchObject({ lag: 5.001 });
+  });
+
+  test('A4 tells no more lag than what is wanted can use, where the data plane holds back', async () => {
+    expect(await desk().of('held')).toMatchObject({ lag: 5.001, reason: 'Held' });
   });
 
   test('A2 fails where nothing is known', async () => {
