@@ -15,6 +15,8 @@ import { slowInWords, type Trial, tried } from './slow.ts';
 export interface ScalingMemory {
   /** Advised last; -1: never asked. */
   readonly wanted: number;
+  /** The most that was advised so far. */
+  readonly most: number;
   /** When it was asked first. */
   readonly sinceMs: number;
   /** Needs of the last while, each above all that came after it: for arrivals, and with the backlog. */
@@ -32,7 +34,14 @@ interface Peak {
 }
 
 /** Of a target that nobody has looked at yet. */
-export const FRESH: ScalingMemory = { wanted: -1, sinceMs: 0, keepUp: [], total: [], idleSinceMs: 0 };
+export const FRESH: ScalingMemory = {
+  wanted: -1,
+  most: 0,
+  sinceMs: 0,
+  keepUp: [],
+  total: [],
+  idleSinceMs: 0,
+};
 
 /** `memory` is what it gave back last. Any interval does; what happens between two calls is not seen. */
 export function workersWanted(
@@ -51,14 +60,17 @@ export function workersWanted(
   const isHeld = idleSinceMs > 0 && atMs - idleSinceMs >= law.idleMs;
   const asked = withTrial(needOf(signals, policy, estimates, law), trial, signals, policy);
   const need = braked(asked, signals, memory.wanted < 0 ? workers : memory.wanted, isHeld);
-  // Who begins does not know what there was: whoever is there, or comes back now, counts as needed.
+  // Who begins does not know what there was: whoever is there, or comes back now, counts as needed. Those
+  // that come because they were asked for do not.
   const sinceMs = memory.wanted < 0 ? atMs : memory.sinceMs;
-  const there = atMs - sinceMs < law.returnMs ? workers : 0;
+  const there = atMs - sinceMs < law.returnMs && workers > memory.most ? workers : 0;
   const keepUp = remembered(memory.keepUp, { atMs, workers: Math.max(need.keepUp, there) }, law.settleMs);
   const total = remembered(memory.total, { atMs, workers: need.total }, law.catchUpSettleMs);
   const settled = Math.max(keepUp[0]?.workers ?? 0, total[0]?.workers ?? 0);
   const advice = bounded(settled, need, signals, policy);
-  return { advice, memory: { wanted: advice.wanted, sinceMs, keepUp, total, idleSinceMs, estimates, trial } };
+  const most = Math.max(memory.most, advice.wanted);
+  const next = { wanted: advice.wanted, most, sinceMs, keepUp, total, idleSinceMs, estimates, trial };
+  return { advice, memory: next };
 }
 
 /** What no clock and no counter says: it is nothing, or the most there is. */

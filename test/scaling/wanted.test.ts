@@ -204,8 +204,16 @@ test('who begins, after a restart for one, takes nobody away before it knows', (
   // They come back one after the other.
   expect(asked.once({ workers: 5, busyWorkers: 1, inFlight: 1 }).wanted).toBe(5);
   expect(asked.once({ workers: 12, busyWorkers: 1, inFlight: 1 }).wanted).toBe(12);
-  expect(asked.after(200, { workers: 12 }).wanted).toBe(12);
+  expect(asked.after(170, { workers: 12 }).wanted).toBe(12);
   expect(asked.after(30, { workers: 12 }).wanted).toBe(2);
+});
+
+test('workers that come because they were asked for are not kept for it', () => {
+  const asked = new Asked(policyOf(0, 20, ['queue_lag > 20']));
+  expect(asked.once({ lag: 200 }).wanted).toBe(10);
+  asked.after(20, { lag: 150, workers: 10, busyWorkers: 10, inFlight: 10 });
+  // Done, and nothing arrives: half a minute of what worked it off.
+  expect(asked.after(40, { ...fast, workers: 10 }).wanted).toBe(0);
 });
 
 test('[S1] slow jobs: half as many workers again, taken back where that changes nothing', () => {
