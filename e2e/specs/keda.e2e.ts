@@ -158,7 +158,7 @@ describe('workers, scaled by what the operator declares to KEDA', () => {
     await space.apply(mainCluster());
     await space.kubectl('wait', 'fmc/main', '--for=condition=Ready', '--timeout=150s');
     const runs = declared('Stream', 'runs', { partitions: 1 });
-    await space.apply(runs, declared('Queue', 'emails'), orders(), workers(0), consumers(1));
+    await space.apply(runs, declared('Queue', 'emails'), orders(), workers(0));
     await space.kubectl('wait', 'fmq,fms', '--all', '--for=condition=Ready', '--timeout=60s');
     crew = await ScaledWorkers.dial(space);
   }, 400_000);
@@ -264,6 +264,7 @@ describe('workers, scaled by what the operator declares to KEDA', () => {
 
   spec('of a consumer group are as many as there are partitions at most', NEEDS_ALL, async () => {
     await crew.redial();
+    await space.apply(consumers(1));
     await crew.publish(400, 200);
     const targetRef = { kind: 'Deployment', name: 'consumer' };
     await space.apply(orders({ targetRef, scaleFrom: 1, scaleTo: 9, basedOn: ['stream_lag > 20'] }));
