@@ -37,6 +37,8 @@ const CHANNEL: grpc.ChannelOptions = {
   'grpc.max_receive_message_length': 64 * 1024 * 1024,
   'grpc.keepalive_time_ms': 20_000,
   'grpc.keepalive_timeout_ms': 10_000,
+  // Whoever dials anew must not get the attempt that was stuck: equal channels share theirs otherwise.
+  'grpc.use_local_subchannel_pool': 1,
 };
 
 /** `wallMs` is for deadlines. */

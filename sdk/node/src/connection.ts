@@ -21,6 +21,7 @@ import { cancelled, clientClosed, fromStatus } from './errors.ts';
 import { Lanes } from './lanes.ts';
 import { MutationIds } from './mutation-ids.ts';
 import type { Cause } from './origin.ts';
+import { type Channel, RenewedChannel } from './renewed-channel.ts';
 
 export interface TlsOptions {
   /** PEM. Default: the well-known authorities. */
@@ -61,7 +62,7 @@ const SPARE_BUILDERS_MAX = 16;
 
 export class Connection {
   readonly options: ConnectionOptions;
-  readonly channel: grpc.Channel;
+  readonly channel: Channel;
   readonly kv: KvClient;
   readonly queues: QueuesClient;
   readonly streams: StreamsClient;
@@ -83,10 +84,12 @@ export class Connection {
     this.budget = new Budget(options.pendingMax, options.pendingBytesMax);
     const credentials = credentialsOf(options);
     const channelOptions = channelOptionsOf(options);
-    this.channel = new grpc.Channel(options.address, credentials, channelOptions);
+    const open = (more: grpc.ChannelOptions) =>
+      new grpc.Channel(options.address, credentials, { ...channelOptions, ...more });
+    this.channel = new RenewedChannel(open);
     this.lanes = new Lanes(
       this.channel,
-      (more) => new grpc.Channel(options.address, credentials, { ...channelOptions, ...more }),
+      (ofLane) => new RenewedChannel((more) => open({ ...ofLane, ...more })),
     );
     const stub = { channelOverride: this.channel };
     this.kv = new KvClient(options.address, credentials, stub);

@@ -5,6 +5,7 @@
 //   L2. The first lane is the connection of the calls; others come when they are needed and go when empty.
 import { AdminClient, KvClient, QueuesClient, StreamsClient } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
+import type { Channel } from './renewed-channel.ts';
 
 /** Half of what servers commonly allow. */
 const HELD_MAX = 50;
@@ -17,15 +18,15 @@ export interface Stubs {
 }
 
 interface Lane extends Stubs {
-  readonly channel: grpc.Channel;
+  readonly channel: Channel;
   held: number;
 }
 
 export class Lanes {
-  readonly #connect: (options: grpc.ChannelOptions) => grpc.Channel;
+  readonly #connect: (options: grpc.ChannelOptions) => Channel;
   readonly #lanes: Lane[] = [];
 
-  constructor(first: grpc.Channel, connect: (options: grpc.ChannelOptions) => grpc.Channel) {
+  constructor(first: Channel, connect: (options: grpc.ChannelOptions) => Channel) {
     this.#connect = connect;
     this.#lanes.push(laneOn(first));
   }
@@ -58,7 +59,7 @@ export class Lanes {
   }
 }
 
-function laneOn(channel: grpc.Channel): Lane {
+function laneOn(channel: Channel): Lane {
   const credentials = grpc.credentials.createInsecure();
   const stub = { channelOverride: channel };
   // With a channel given, a stub looks at neither address nor credentials.

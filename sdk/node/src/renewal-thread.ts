@@ -3,12 +3,19 @@
 // leases are lost.
 import { parentPort, workerData } from 'node:worker_threads';
 import { QueuesClient } from '@flowmesh/protocol/gen/services.js';
+import grpc from '@grpc/grpc-js';
 import { channelOptionsOf, credentialsOf, metadataOf } from './connection.ts';
 import { type RenewalMessage, type RenewalThreadData, type RenewedSession, renewEveryMs } from './renewal.ts';
+import { RenewedChannel } from './renewed-channel.ts';
 
 const { endpoint, heartbeat, blockedTimeoutMs } = workerData as RenewalThreadData;
 const beats = new BigInt64Array(heartbeat);
-const client = new QueuesClient(endpoint.address, credentialsOf(endpoint), channelOptionsOf(endpoint));
+const credentials = credentialsOf(endpoint);
+const options = channelOptionsOf(endpoint);
+const channelOverride = new RenewedChannel(
+  (more) => new grpc.Channel(endpoint.address, credentials, { ...options, ...more }),
+);
+const client = new QueuesClient(endpoint.address, credentials, { channelOverride });
 const timers = new Map<string, NodeJS.Timeout>();
 
 parentPort?.on('message', (message: RenewalMessage) => {
