@@ -90,6 +90,7 @@ export function decide(object: DeclaredObject, world: World, nowMs: number): Dec
   return {
     finalizer: 'on',
     actions: [{ kind: 'declare' }],
+    requeueAfterMs: showsAfterMs(world.facts.oldestReadyAtMs, nowMs),
     status: (outcomes) => verdictStatus(object, world, verdictOf(outcomes), nowMs),
   };
 }
