@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { createNamespace, kubectl, type Namespace } from './support/kubectl.ts';
+import { createNamespace, established, kubectl, type Namespace } from './support/kubectl.ts';
 import { spec } from './support/spec.ts';
 
 const repository = resolve(import.meta.dirname, '../..');
@@ -13,7 +13,7 @@ describe('the definitions', () => {
   beforeAll(async () => {
     const files = definitions.flatMap((name) => ['-f', join(repository, 'crds', name)]);
     await kubectl('apply', '--server-side', ...files);
-    await kubectl('wait', '--for=condition=Established', '--timeout=60s', ...files);
+    await established(...files);
     space = await createNamespace('definitions');
   });
   afterAll(() => space?.remove());

@@ -1,7 +1,7 @@
 // KEDA as its own manifests install it, without webhooks: operator and metrics adapter.
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { apply, kubectl } from './kubectl.ts';
+import { apply, established, kubectl } from './kubectl.ts';
 
 export const KEDA_IMAGE = 'e2e.local/keda:test';
 const NAMESPACE = 'keda';
@@ -16,7 +16,7 @@ export async function installKeda(): Promise<void> {
   const objects = await manifests();
   const isDefinition = ({ kind }: KubeObject) => kind === 'CustomResourceDefinition' || kind === 'Namespace';
   await apply(objects.filter(isDefinition));
-  await kubectl('wait', '--for=condition=Established', 'crd/scaledobjects.keda.sh', '--timeout=60s');
+  await established('crd/scaledobjects.keda.sh');
   await apply(objects.filter((each) => !isDefinition(each)));
   for (const each of WORKLOADS) await kubectl('-n', NAMESPACE, 'rollout', 'status', each, '--timeout=150s');
   await kubectl('wait', API, '--for=condition=Available', '--timeout=90s');

@@ -3,6 +3,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { stringify } from 'yaml';
 
@@ -36,6 +37,15 @@ export async function apply(objects: readonly object[], ...args: string[]): Prom
   const { code, output } = await piped(objects, 'apply', ...args);
   if (code !== 0) throw new Error(output);
   return output;
+}
+
+/** Resolves when the API server serves the definitions. kubectl fails on one that has no conditions yet. */
+export async function established(...definitions: string[]): Promise<void> {
+  const isServed = () =>
+    kubectl('wait', '--for=condition=Established', '--timeout=60s', ...definitions).catch((error: Error) => {
+      if (!error.message.includes('accessor error')) throw error;
+    });
+  while ((await isServed()) === undefined) await sleep(100);
 }
 
 /** What an apply would change; empty: nothing. */

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join, resolve } from 'node:path';
-import { kubectl } from './kubectl.ts';
+import { established, kubectl } from './kubectl.ts';
 
 const repository = resolve(import.meta.dirname, '../../..');
 const KINDS = ['flowmeshclusters', 'queues', 'schemas', 'streams'];
@@ -16,8 +16,7 @@ export interface OperatorProcess {
 /** For the objects of one namespace. */
 export async function startOperator(namespace: string, image: string): Promise<OperatorProcess> {
   await kubectl('apply', '--server-side', '-f', join(repository, 'crds'));
-  const names = KINDS.map((kind) => `crd/${kind}.flowmesh.io`);
-  await kubectl('wait', '--for=condition=Established', ...names, '--timeout=60s');
+  await established(...KINDS.map((kind) => `crd/${kind}.flowmesh.io`));
   const program = ['--conditions=flowmesh-source', join(repository, 'operator/main.ts')];
   const flags = {
     '--namespaces': namespace,
