@@ -82,22 +82,17 @@ export class Connection {
     this.options = options;
     this.#mutations = new MutationIds(`${options.producerId}.u`);
     this.budget = new Budget(options.pendingMax, options.pendingBytesMax);
-    const credentials = credentialsOf(options);
-    const channelOptions = channelOptionsOf(options);
-    const open = (more: grpc.ChannelOptions) =>
-      new grpc.Channel(options.address, credentials, { ...channelOptions, ...more });
-    this.channel = new RenewedChannel(open);
-    this.lanes = new Lanes(
-      this.channel,
-      (ofLane) => new RenewedChannel((more) => open({ ...ofLane, ...more })),
-    );
+    const credentials = grpc.credentials.createInsecure();
+    this.channel = channelTo(options);
+    this.lanes = new Lanes(this.channel, (ofLane) => channelTo(options, ofLane));
+    // With a channel given, a stub looks at neither address nor credentials.
     const stub = { channelOverride: this.channel };
-    this.kv = new KvClient(options.address, credentials, stub);
-    this.queues = new QueuesClient(options.address, credentials, stub);
-    this.streams = new StreamsClient(options.address, credentials, stub);
-    this.transactions = new TransactionsClient(options.address, credentials, stub);
-    this.admin = new AdminClient(options.address, credentials, stub);
-    this.history = new HistoryClient(options.address, credentials, stub);
+    this.kv = new KvClient('', credentials, stub);
+    this.queues = new QueuesClient('', credentials, stub);
+    this.streams = new StreamsClient('', credentials, stub);
+    this.transactions = new TransactionsClient('', credentials, stub);
+    this.admin = new AdminClient('', credentials, stub);
+    this.history = new HistoryClient('', credentials, stub);
   }
 
   /** Resolves when the server can be reached; UNAVAILABLE after `waitMs`. */
@@ -210,14 +205,23 @@ export function metadataOf(endpoint: Endpoint): grpc.Metadata {
   return metadata;
 }
 
-export function credentialsOf({ tls }: Endpoint): grpc.ChannelCredentials {
+/** `own`: beside those of every channel. */
+export function channelTo(endpoint: Endpoint, own: grpc.ChannelOptions = {}): Channel {
+  const credentials = credentialsOf(endpoint);
+  const options = { ...channelOptionsOf(endpoint), ...own };
+  return new RenewedChannel(
+    (more) => new grpc.Channel(endpoint.address, credentials, { ...options, ...more }),
+  );
+}
+
+function credentialsOf({ tls }: Endpoint): grpc.ChannelCredentials {
   if (tls === undefined) return grpc.credentials.createInsecure();
   if (tls === true) return grpc.credentials.createSsl();
   const pem = (value: string | Uint8Array | undefined) => (value === undefined ? null : Buffer.from(value));
   return grpc.credentials.createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert));
 }
 
-export function channelOptionsOf({ tls }: Endpoint): grpc.ChannelOptions {
+function channelOptionsOf({ tls }: Endpoint): grpc.ChannelOptions {
   const serverName = tls === true ? undefined : tls?.serverName;
   return serverName === undefined
     ? CHANNEL_OPTIONS

@@ -4,18 +4,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { QueuesClient } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
-import { channelOptionsOf, credentialsOf, metadataOf } from './connection.ts';
+import { channelTo, metadataOf } from './connection.ts';
 import { type RenewalMessage, type RenewalThreadData, type RenewedSession, renewEveryMs } from './renewal.ts';
-import { RenewedChannel } from './renewed-channel.ts';
 
 const { endpoint, heartbeat, blockedTimeoutMs } = workerData as RenewalThreadData;
 const beats = new BigInt64Array(heartbeat);
-const credentials = credentialsOf(endpoint);
-const options = channelOptionsOf(endpoint);
-const channelOverride = new RenewedChannel(
-  (more) => new grpc.Channel(endpoint.address, credentials, { ...options, ...more }),
-);
-const client = new QueuesClient(endpoint.address, credentials, { channelOverride });
+const channelOverride = channelTo(endpoint);
+const client = new QueuesClient('', grpc.credentials.createInsecure(), { channelOverride });
 const timers = new Map<string, NodeJS.Timeout>();
 
 parentPort?.on('message', (message: RenewalMessage) => {
