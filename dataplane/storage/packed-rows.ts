@@ -13,7 +13,7 @@ import assert from 'node:assert/strict';
 import type { ByteReader } from './bytes.ts';
 import type { RowRef, Table } from './contract.ts';
 import { KeyHash } from './key-hash.ts';
-import { type Frozen, FrozenCursor } from './packed-frozen.ts';
+import { type Frozen, FrozenCursor, type FrozenPart } from './packed-frozen.ts';
 import { PackedGlance } from './packed-glance.ts';
 import { PackedIndex } from './packed-index.ts';
 import {
@@ -195,10 +195,8 @@ export class PackedRows {
   /** The changes so far are what `frozen` goes through. */
   freeze(): void {
     assert(this.#frozen === null, 'one checkpoint at a time');
-    const { order, newest } = this.#slabs;
-    const parts = order
-      .filter(({ hasChanges }) => hasChanges)
-      .map((slab) => ({ slab, from: this.#changesFrom(slab), to: slab.end }));
+    const { newest } = this.#slabs;
+    const parts = this.#changedParts();
     for (const { slab } of parts) {
       slab.hasChanges = false;
       slab.isPinned = true;
@@ -244,11 +242,7 @@ export class PackedRows {
   /** What no checkpoint has written, for walks; the newest first. */
   layers(): Layer[] {
     this.#isWalked = true;
-    this.#keys ??= this.#keysOf(
-      this.#slabs.order
-        .filter(({ hasChanges }) => hasChanges)
-        .map((slab) => ({ slab, from: this.#changesFrom(slab), to: slab.end })),
-    );
+    this.#keys ??= this.#keysOf(this.#changedParts());
     if (this.#frozen === null) return [this.#layer(this.#keys)];
     this.#frozenKeys ??= this.#keysOf(this.#frozen.parts);
     return [this.#layer(this.#keys), this.#layer(this.#frozenKeys)];
@@ -277,7 +271,7 @@ export class PackedRows {
     return keys;
   }
 
-  #forgetDeleted({ slab, from, to }: Frozen['parts'][number]): void {
+  #forgetDeleted({ slab, from, to }: FrozenPart): void {
     for (let at = from; at < to; at += sizeAt(slab, at)) {
       const flags = flagsAt(slab, at);
       if ((flags & (ABSENT | CLEAN | DEAD)) !== ABSENT) continue;
@@ -331,6 +325,13 @@ export class PackedRows {
       at += size;
     }
     this.#slabs.release(slab);
+  }
+
+  /** Where changes are that are not frozen. */
+  #changedParts(): FrozenPart[] {
+    return this.#slabs.order
+      .filter(({ hasChanges }) => hasChanges)
+      .map((slab) => ({ slab, from: this.#changesFrom(slab), to: slab.end }));
   }
 
   /** Where the changes of a slab begin that are not frozen. */
