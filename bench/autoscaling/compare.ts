@@ -1,5 +1,6 @@
 // All triggers over one shape. Targets of lag are tried as somebody would who has the load to try them on.
 
+import { lagTargetOf } from '../../crds/lag-trigger.ts';
 import type { Law } from '../../dataplane/scaling/law.ts';
 import type { Compared } from './aim.ts';
 import { mean, type Outcome, simulate } from './run.ts';
@@ -19,7 +20,7 @@ export function compare(shape: Shape, options: CompareOptions = {}): Compared & 
   const everyS = Math.max(1, Math.round(shape.durationS / points));
   const run = (trigger: Trigger) =>
     mean(seeds.map((seed) => simulate(shape, trigger, { law, seed, everyS })));
-  const target = shape.lagMax / Math.max(shape.from, 1);
+  const target = lagTargetOf(shape);
   const others = trials.map((share) => run(tuned(target * share)));
   // Fewest seconds over; of those about as good, the cheapest.
   const least = Math.min(...others.map(({ overS }) => overS));

@@ -1,4 +1,5 @@
 // The ways to scale that are compared: which metrics the HPA sees, and how it is told to behave.
+import { lagTargetOf } from '../../crds/lag-trigger.ts';
 import type { Advice, Signals } from '../../dataplane/scaling/signals.ts';
 import { behavior } from '../../operator/resources/scaling/behavior.ts';
 import { type Behavior, DEFAULT_BEHAVIOR, type Metric, type Rules, TOLERANCE } from './hpa.ts';
@@ -25,7 +26,7 @@ export interface Trigger {
 
 const lag = ({ lag: value }: View, { lagMax, from }: Shape): Metric => ({
   ...{ type: 'average', value },
-  target: lagMax / Math.max(from, 1),
+  target: lagTargetOf({ lagMax, from }),
 });
 const averageAge = ({ ageS: value }: View, { ageMaxS, from }: Shape): Metric => ({
   ...{ type: 'average', value },

@@ -10,10 +10,10 @@
 //       holds back, however much waits: lag beyond that is not told.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { lagWorkersMax } from '../../crds/lag-trigger.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import type { Reading, ScalingBoard, ScalingTarget } from './board.ts';
 import { type ScalerMetric, scalerTarget } from './scaler-metadata.ts';
-import { HOLDS_BACK } from './signals.ts';
 
 /** Of one connection. What a worker stands for changes with declarations: few have to hear of it at once. */
 export const STREAMS_MAX = { isActive: 64, metricSpec: 16 } as const;
@@ -187,11 +187,10 @@ function sizeOf(target: ScalingTarget, metric: ScalerMetric, { lagTarget }: Read
 }
 
 /** E5, in the thousandths that KEDA keeps: the share of one worker may not come out above 1. */
-function lagOf({ signals: { lag, partitions }, advice: { wanted, reason }, lagTarget }: Reading): number {
+function lagOf({ signals: { lag, partitions }, advice, lagTarget }: Reading): number {
   if (lagTarget === 0) return lag;
-  const workers = HOLDS_BACK.has(reason) ? wanted : partitions || Number.POSITIVE_INFINITY;
   const share = Math.floor(Math.max(lagTarget, TARGET_MIN) / TARGET_MIN) * TARGET_MIN;
-  return Math.min(lag, share * workers);
+  return Math.min(lag, share * lagWorkersMax(partitions, advice));
 }
 
 const specOf = (metricName: ScalerMetric, size: number): pb.GetMetricSpecResponseInput => ({

@@ -8,6 +8,7 @@
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { readPolicy, type Scaled } from '../../crds/based-on.ts';
+import { lagTargetOf } from '../../crds/lag-trigger.ts';
 import type { Runtime } from '../runtime.ts';
 import type { Reading, ScalingBoard, ScalingTarget } from './board.ts';
 import type { Advice, ScalingPolicy, Signals } from './signals.ts';
@@ -181,7 +182,7 @@ export class LiveBoard<Memory> implements ScalingBoard {
     const { policy } = kept;
     const { advice, memory } = this.#parts.decide(signals, policy, kept.memory);
     kept.memory = memory;
-    kept.reading = { signals, advice, lagTarget: policy.lagMax / Math.max(policy.from, 1) };
+    kept.reading = { signals, advice, lagTarget: lagTargetOf(policy) };
     kept.readAtMs = this.#parts.runtime.monotonicMs();
     if (kept.readAtMs >= kept.knownFromMs) this.#tell(key, kept.reading);
   }

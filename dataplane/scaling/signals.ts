@@ -44,9 +44,6 @@ export const REASONS = [
 
 export type Reason = (typeof REASONS)[number];
 
-/** The law holds back: lag by itself must not call for more than is wanted. */
-export const HOLDS_BACK: ReadonlySet<string> = new Set<Reason>(['Held', 'Stalled']);
-
 /** What is asked for now, and why. */
 export interface Advice {
   /** Workers wanted, between `from` and `to`. */

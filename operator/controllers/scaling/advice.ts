@@ -6,6 +6,7 @@
 //       the data plane holds back: an autoscaler knows nothing of either.
 import { FlowError } from '@flowmesh/protocol';
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { lagWorkersMax } from '../../../crds/lag-trigger.ts';
 import { keyOf } from '../../kube/objects.ts';
 import type { Subject } from '../../resources/scaling/target.ts';
 import type { Planes } from '../declared/planes.ts';
@@ -73,12 +74,9 @@ function usefulLag(
   lagTarget: number,
 ): number {
   if (lagTarget === 0) return lag;
-  const workers = HOLDS_BACK.has(reason) ? workersWanted : partitions || Number.POSITIVE_INFINITY;
+  const workers = lagWorkersMax(partitions, { wanted: workersWanted, reason });
   return Math.min(lag, (Math.round(lagTarget * 1000) * workers) / 1000);
 }
-
-/** Reasons for which the data plane holds back, as docs/autoscaling.md has them. */
-const HOLDS_BACK: ReadonlySet<string> = new Set(['Held', 'Stalled']);
 
 /** Others may wait for the same answer; a call has its own bound. */
 const NEVER = new AbortController().signal;

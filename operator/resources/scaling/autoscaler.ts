@@ -1,10 +1,12 @@
 // The autoscaler where there is no KEDA: the same two metrics, served by the operator itself.
 //   H1. A metric is found by labels; what is no value of a label (it is long, or has braces) is found by its
 //       hash.
+
 import type { V2HorizontalPodAutoscaler, V2MetricSpec } from '@kubernetes/client-node';
+import { lagTargetOf } from '../../../crds/lag-trigger.ts';
 import type { Built, Wire } from '../objects.ts';
 import { behavior } from './behavior.ts';
-import { lagTarget, type ScalingTarget, type Subject, scalerMetadata, shortHash } from './target.ts';
+import { type ScalingTarget, type Subject, scalerMetadata, shortHash } from './target.ts';
 
 export const METRICS = { lag: 'flowmesh-lag', demand: 'flowmesh-demand' } as const;
 
@@ -13,7 +15,7 @@ export function autoscaler(
   clusterName: string,
 ): Built<V2HorizontalPodAutoscaler> & { spec: { scaleTargetRef: ScalingTarget['workload'] } } {
   const { workload, from, to } = target;
-  const lag = lagTarget(target);
+  const lag = lagTargetOf(target);
   const matchLabels = metricLabels(target.subject, clusterName);
   const metric = (name: string, averageValue: string): Wire<V2MetricSpec> => ({
     type: 'External',

@@ -3,12 +3,13 @@
 //   S2. From zero, `demand` is pushed, so that the first job does not wait for the next poll.
 //   S3. While nobody answers, the number stays: the fallback is what runs, and at least one, as KEDA takes a
 //       fallback of none for leave to scale to none.
+import { lagTargetOf } from '../../../crds/lag-trigger.ts';
 import type { ResolvedCluster } from '../cluster.ts';
 import type { KubernetesObject } from '../objects.ts';
 import { serviceHost } from '../services.ts';
 import { behavior } from './behavior.ts';
 import { accessName, KEDA_API } from './scaler-access.ts';
-import { lagTarget, type ScalingTarget, scalerMetadata } from './target.ts';
+import { type ScalingTarget, scalerMetadata } from './target.ts';
 
 export interface ScaledObjectSpec {
   readonly scaleTargetRef: { readonly apiVersion: string; readonly kind: string; readonly name: string };
@@ -25,7 +26,7 @@ export function scaledObject(
   cluster: ResolvedCluster,
 ): KubernetesObject & { spec: ScaledObjectSpec } {
   const { workload, from, to } = target;
-  const metrics = lagTarget(target) > 0 ? ['lag', 'demand'] : ['demand'];
+  const metrics = lagTargetOf(target) > 0 ? ['lag', 'demand'] : ['demand'];
   return {
     apiVersion: KEDA_API,
     kind: 'ScaledObject',

@@ -90,6 +90,3 @@ export function scalerMetadata(target: ScalingTarget): OwnedMetadata {
     ownerReferences: [scalerOwner(owner)],
   };
 }
-
-/** Lag that one worker stands for; 0: no condition is about the lag. */
-export const lagTarget = ({ lagMax, from }: ScalingTarget) => lagMax / Math.max(from, 1);
