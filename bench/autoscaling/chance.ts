@@ -1,15 +1,4 @@
-// Chance with a seed: the same run each time.
-
-/** Numbers from 0 to 1, 1 excluded (mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+// Distributions, of whatever gives numbers from 0 to 1.
 
 export const exponential = (rng: () => number, mean: number): number => -Math.log(1 - rng()) * mean;
 

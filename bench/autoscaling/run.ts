@@ -4,7 +4,7 @@
 import { LAW, type Law } from '../../dataplane/scaling/law.ts';
 import type { Reason } from '../../dataplane/scaling/signals.ts';
 import { FRESH, workersWanted } from '../../dataplane/scaling/wanted.ts';
-import { seeded } from './chance.ts';
+import { seeded } from '../../test/support/seeded.ts';
 import { Hpa } from './hpa.ts';
 import { Keda } from './keda.ts';
 import { Pods } from './pods.ts';

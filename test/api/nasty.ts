@@ -1,17 +1,13 @@
 // Messages that are well-formed and mean trouble: edges of numbers, empty and huge names, batches with lies
 // in them.
+
 import { encodeBatch, sealBody } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import { seeded } from '../support/seeded.ts';
 
-/** mulberry32: enough to choose among nasty values. */
+/** Chooses among nasty values. */
 export function randomFrom(seed: number) {
-  let state = seed;
-  const next = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const next = seeded(seed);
   return {
     chance: (p: number) => next() < p,
     pick: <T>(all: readonly T[]): T => all[Math.floor(next() * all.length)] as T,

@@ -1,8 +1,10 @@
 // The rounds of every crash test: a workload, an end of the server at a random moment, a restart; then the
 // ledger against what is there.
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type FlowMesh } from '@flowmesh/client';
 import { expect } from 'vitest';
+import { seeded } from '../support/seeded.ts';
 import type { ServerProcess } from '../support/server-process.ts';
 import { Ledger } from './ledger.ts';
 import { PARTITIONS, STREAM, startWorkload, type Workload } from './workload.ts';
@@ -23,17 +25,6 @@ export interface CrashRun {
     starting: Promise<ServerProcess>,
     chance: () => number,
   ) => Promise<ServerProcess | null>;
-}
-
-/** mulberry32: a seed reproduces the schedule of kills. */
-export function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 export async function until(what: string, done: () => Promise<boolean>, forMs = 60_000): Promise<void> {
@@ -66,7 +57,7 @@ async function readPartition(fm: FlowMesh, stream: string, partition: number) {
 
 /** Runs all rounds and holds what is there against what was acknowledged. Throws what was not kept. */
 export async function survive(run: CrashRun): Promise<Ledger> {
-  const chance = random(run.seed);
+  const chance = seeded(run.seed);
   const ledger = new Ledger();
   let server = await run.start(0);
   const ports = { grpcPort: server.grpcPort, httpPort: server.httpPort };

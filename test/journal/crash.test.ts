@@ -1,8 +1,10 @@
 // Random lives of an embedded journal on a disk that forgets what was not synced.
+
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type EmbeddedJournal, openEmbeddedJournal } from '../../dataplane/journal/embedded.ts';
 import { JournalFull } from '../../dataplane/journal/journal.ts';
+import { seeded } from '../support/seeded.ts';
 import { FakeDisk, ioError } from './fake-disk.ts';
 
 /** What happens while the appends of a burst are on their way, so many operations of the disk into it. */
@@ -75,7 +77,7 @@ class World {
   #onFatal: (error: unknown) => void = () => {};
 
   constructor(seed: number, ignores: FakeDisk['ignores']) {
-    this.#random = mulberry32(seed);
+    this.#random = seeded(seed);
     this.#disk.ignores = ignores;
   }
 
@@ -170,15 +172,4 @@ class World {
       onFatal: (error) => this.#onFatal(error),
     });
   }
-}
-
-/** Small seeded generator: https://gist.github.com/tommyettinger/46a874533244883189143505d203312c */
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

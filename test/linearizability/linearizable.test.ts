@@ -1,9 +1,11 @@
 // Keys are registers: histories of several clients, with servers that are killed in between, checked by
 // Porcupine. FLOWMESH_LINEARIZABLE_KILLS and FLOWMESH_LINEARIZABLE_SEED choose length and schedule.
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { seeded } from '../support/seeded.ts';
 import { check, type History, type Operation } from './history.ts';
 import { runWorkload } from './workload.ts';
 
@@ -11,20 +13,10 @@ const KILLS = Number(process.env['FLOWMESH_LINEARIZABLE_KILLS'] ?? 3);
 const SEED = Number(process.env['FLOWMESH_LINEARIZABLE_SEED'] ?? Date.now() % 1_000_000);
 const TIMEOUT_MS = 120_000 + KILLS * 20_000;
 
-function chanceOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const dataDir = mkdtempSync(join(tmpdir(), 'flowmesh-linearizable-'));
 let history: History;
 beforeAll(async () => {
-  const options = { shards: 3, clients: 8, lifeMs: 1200, kills: KILLS, chance: chanceOf(SEED) };
+  const options = { shards: 3, clients: 8, lifeMs: 1200, kills: KILLS, chance: seeded(SEED) };
   history = await runWorkload({ dataDir, ...options });
 }, TIMEOUT_MS);
 afterAll(() => rmSync(dataDir, { recursive: true }));
