@@ -82,8 +82,6 @@ class World {
   }
 
   async open(): Promise<void> {
-    if (this.#epoch > 0 && !this.#disk.paths().includes('/journal/owner'))
-      throw new Error('lost: the owner file');
     const journal = await this.#openJournal();
     const { first, last } = journal.tail();
     if (last < this.#acknowledged)
@@ -162,7 +160,10 @@ class World {
     await journal.trim(this.#trimmed);
   }
 
-  #openJournal(): Promise<EmbeddedJournal> {
+  async #openJournal(): Promise<EmbeddedJournal> {
+    // Before it is made anew, which would hide the loss, or find no room.
+    if (this.#epoch > 0 && !this.#disk.paths().includes('/journal/owner'))
+      throw new Error('lost: the owner file');
     return openEmbeddedJournal({
       dir: '/journal',
       files: this.#disk,
