@@ -180,7 +180,6 @@ describe('an operator of two pods', () => {
         if (round > 0) await space.kubectl('delete', 'fmq', ...names(round - 1).slice(0, 2), '--wait=false');
       }
       await system.kubectl('rollout', 'status', 'deployment/flowmesh-operator', '--timeout=90s');
-      await becomes(space, 'fmq --all', 'Ready');
       const wanted = Array.from({ length: rounds }, (_, round) =>
         names(round).slice(round < rounds - 1 ? 2 : 0),
       ).flat();
@@ -190,6 +189,8 @@ describe('an operator of two pods', () => {
           .map((name) => `fmq/${name}`);
         await space.kubectl('wait', ...deleted, '--for=delete', '--timeout=60s');
       }
+      // Only now: a wait for `--all` fails on an object that goes meanwhile.
+      await becomes(space, 'fmq --all', 'Ready');
       const there: { name: string }[] = await client.json('queue', 'ls');
       const ours = there.filter(({ name }) => name.startsWith('killed-'));
       expect(ours.map(({ name }) => name).sort()).toEqual(wanted.sort());

@@ -21,7 +21,9 @@ describe('the definitions', () => {
   spec('are found by category, and explain every field', ['process-ok'], async () => {
     const kinds = await kubectl('api-resources', '--categories=flowmesh', '-o', 'name');
     expect(kinds.split('\n')).toHaveLength(definitions.length);
-    expect(await kubectl('explain', 'queue.spec.delivery')).toMatch(/visibilityTimeout\s+<string>/);
+    // What explain reads (OpenAPI) is published a moment after the kinds themselves are served.
+    const explained = () => kubectl('explain', 'queue.spec.delivery').catch(({ message }) => message);
+    await expect.poll(explained, { timeout: 30_000 }).toMatch(/visibilityTimeout\s+<string>/);
   });
 
   spec('accept the example manifests, listed by short name', ['process-ok'], async () => {
