@@ -3,6 +3,8 @@
 //   E1. One listener for all clients of the process, and only while some client has work.
 //   E2. Who listens to SIGTERM as well decides when the process ends; then this only drains.
 //   E3. A second SIGTERM ends the process at once.
+//   E4. The first process of a container ends by exit: the kernel drops a signal without a listener that is sent to it
+//       from within, also one from itself (pid_namespaces(7)).
 
 export interface Drainable {
   /** Takes no more work and finishes or gives back what there is, within a bound. Never rejects. */
@@ -18,7 +20,11 @@ export interface Signals {
   off(signal: 'SIGTERM', listener: () => void): unknown;
   listenerCount(signal: 'SIGTERM'): number;
   kill(pid: number, signal: 'SIGTERM'): unknown;
+  exit(code: number): unknown;
 }
+
+/** What shells say of a process that was ended by SIGTERM: 128 + 15. */
+const ENDED_BY_SIGTERM = 143;
 
 export class Termination {
   readonly #process: Signals;
@@ -59,8 +65,10 @@ export class Termination {
   }
 
   #end(): void {
+    const { pid } = this.#process;
     this.#process.off('SIGTERM', this.#onSignal);
-    this.#process.kill(this.#process.pid, 'SIGTERM');
+    if (pid === 1) this.#process.exit(ENDED_BY_SIGTERM);
+    else this.#process.kill(pid, 'SIGTERM');
   }
 }
 

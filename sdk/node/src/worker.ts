@@ -390,7 +390,8 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   #giveBackWaiting(): void {
     for (const job of this.#waiting.splice(0)) {
-      if (job.lease === 'held') this.#settleAs(job, { release: true });
+      // Whoever drains within a handler finds those here that have just been started.
+      if (job.phase === 'waiting' && job.lease === 'held') this.#settleAs(job, { release: true });
     }
   }
 

@@ -5,10 +5,13 @@ import { ownBuild, ownName } from '../src/identity.ts';
 import { type Drainable, Termination } from '../src/termination.ts';
 
 class FakeProcess extends EventEmitter {
-  readonly pid = 7;
+  pid = 7;
   readonly killed: string[] = [];
   kill(pid: number, signal: string): void {
     this.killed.push(`${signal} ${pid}`);
+  }
+  exit(code: number): void {
+    this.killed.push(`exit ${code}`);
   }
 }
 
@@ -82,6 +85,16 @@ test('[E3] a second signal ends the process at once', () => {
   expect(signals.killed).toEqual([]);
   signals.emit('SIGTERM');
   expect([client.steps, signals.killed]).toEqual([['drain'], ['SIGTERM 7']]);
+});
+
+test('[E4] the first process of a container exits, as no signal ends it', async () => {
+  const client = new Client();
+  signals.pid = 1;
+  termination.add(client);
+  signals.emit('SIGTERM');
+  client.finish();
+  await turn();
+  expect([client.steps, signals.killed]).toEqual([['drain', 'close'], ['exit 143']]);
 });
 
 test('a worker is called as its pod is', () => {

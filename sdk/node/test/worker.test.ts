@@ -205,6 +205,26 @@ test('drain finishes what runs, gives back what waits, and says goodbye', async 
   expect(fake.queues.sessions.size).toBe(0);
 });
 
+test('drain within a handler gives back only what has not been started', async () => {
+  const { fake, fm } = await startFake();
+  await fm.queue.enqueueMany('q', [1, 2, 3, 4]);
+  let drained: Promise<void> | undefined;
+  const worker = fm.queue.worker<number>(
+    'q',
+    (job) => {
+      if (job.payload === 2) drained = worker.drain();
+    },
+    { concurrency: 4 },
+  );
+  await until(() => drained !== undefined, 'the second handler has asked for the end');
+  await drained;
+  expect(fake.queues.queue('q').jobs.map(({ state }) => state)).toEqual([
+    ...['done', 'done'],
+    ...['waiting', 'waiting'],
+  ]);
+  expect(fake.queues.queue('q').jobs.map(({ releases }) => releases)).toEqual([0, 0, 1, 1]);
+});
+
 test('drain of a worker that never was welcomed ends, and so does the client', async () => {
   const { fake, fm } = await startFake();
   fake.queues.refusal = { code: 5, details: 'there is no queue q' };
