@@ -4,13 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '@flowmesh/client';
 
 const env = (name: string) => process.env[name] ?? '';
+await sleep(Number(env('LOAD_MS')));
 const tls = { ca: env('FLOWMESH_CA') };
 const fm = await connect({ address: env('FLOWMESH_ADDRESS'), token: env('FLOWMESH_TOKEN'), tls });
 const pod = env('POD_NAME');
 fm.queue.worker<{ n: number; ms: number }>(
   'emails',
-  async ({ payload: { n, ms } }) => {
-    await fm.stream.write('runs', { n, pod });
+  async ({ payload: { n, ms }, attempt }) => {
+    await fm.stream.write('runs', { n, pod, attempt });
     await sleep(ms);
   },
   { concurrency: 1, name: pod },

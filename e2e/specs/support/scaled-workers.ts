@@ -7,11 +7,19 @@ import { workload } from './workload.ts';
 
 const envFrom = [{ secretRef: { name: 'main-flowmesh-binding' } }];
 
-export const workers = (replicas: number): object =>
-  workload('worker', 'worker.ts', { replicas, envFrom, graceSeconds: 60 });
+/** Each takes `loadMs` before it begins, as programs do that have much to load. */
+export const workers = (replicas: number, loadMs = 0): object =>
+  workload('worker', 'worker.ts', { replicas, envFrom, env: { LOAD_MS: `${loadMs}` }, graceSeconds: 60 });
 
 export const consumers = (replicas: number): object =>
   workload('consumer', 'consumer.ts', { replicas, envFrom, graceSeconds: 60 });
+
+/** What a worker writes when it starts a job. */
+interface Start {
+  readonly n: number;
+  readonly pod: string;
+  readonly attempt: number;
+}
 
 interface Line {
   readonly fm: FlowMesh;
@@ -38,10 +46,6 @@ export class ScaledWorkers {
     this.#line = await lineTo(this.#space);
   }
 
-  get enqueued(): number {
-    return this.#enqueued;
-  }
-
   /** Jobs that take `ms` each. */
   async enqueue(count: number, ms: number): Promise<void> {
     const first = this.#enqueued;
@@ -57,15 +61,19 @@ export class ScaledWorkers {
     return figures.waiting + figures.delayed + figures.blocked + figures.leased;
   }
 
-  /** How many times each job was started. */
-  async runs(): Promise<number[]> {
-    const runs = Array.from({ length: this.#enqueued }, () => 0);
+  /** Jobs that were not started exactly once, with what is known of each of their starts. */
+  async notOnce(): Promise<string[]> {
+    const starts = Array.from({ length: this.#enqueued }, (): string[] => []);
     for (let offset = 0; ; ) {
-      const page = await this.#line.fm.stream.read<{ n: number }>('runs', { partition: 0, offset });
-      for (const { value } of page.records) runs[value.n] = (runs[value.n] ?? 0) + 1;
-      if (page.nextOffset >= page.endOffset) return runs;
+      const page = await this.#line.fm.stream.read<Start>('runs', { partition: 0, offset });
+      for (const { value, timestamp } of page.records) {
+        const { n, pod, attempt } = value;
+        starts[n]?.push(`attempt ${attempt} in ${pod} at ${new Date(timestamp).toISOString()}`);
+      }
+      if (page.nextOffset >= page.endOffset) break;
       offset = page.nextOffset;
     }
+    return starts.flatMap((of, n) => (of.length === 1 ? [] : [`job ${n}: ${of.join(', ') || 'none'}`]));
   }
 
   /** Records that take `ms` each, on all partitions. */

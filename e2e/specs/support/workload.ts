@@ -31,6 +31,8 @@ export function workload(name: string, file: string, options: Workload): object 
         metadata: { labels },
         spec: {
           automountServiceAccountToken: false,
+          // Else a SIGTERM is dropped while the program does not listen to it yet (docs/autoscaling.md).
+          shareProcessNamespace: true,
           terminationGracePeriodSeconds: graceSeconds,
           securityContext: restrictedPod,
           containers: [

@@ -3,8 +3,8 @@
 //   E1. One listener for all clients of the process, and only while some client has work.
 //   E2. Who listens to SIGTERM as well decides when the process ends; then this only drains.
 //   E3. A second SIGTERM ends the process at once.
-//   E4. The first process of a container ends by exit: the kernel drops a signal without a listener that is sent to it
-//       from within, also one from itself (pid_namespaces(7)).
+//   E4. The first process of a container ends by exit: the kernel drops a signal without a listener that is
+//       sent to it from within, also one from itself (pid_namespaces(7)).
 
 export interface Drainable {
   /** Takes no more work and finishes or gives back what there is, within a bound. Never rejects. */

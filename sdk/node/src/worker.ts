@@ -1,8 +1,7 @@
 // A worker: takes jobs of one queue, runs the handler on them, settles them.
 //   K1. At most `concurrency` handlers run; at most `prefetch` more jobs wait here.
 //   K2. A handler that returns acks its job, one that throws nacks it.
-//   K3. A job stays known until its settlement is confirmed: unconfirmed ones are sent again after a
-//       reconnect, and the same delivery is not run twice.
+//   K3. A job stays known until its settlement is confirmed: sent again after a reconnect, not run twice.
 //   K4. One timer per worker: timeouts of running jobs and the prefetch are looked at every TICK_MS.
 import { EventEmitter } from 'node:events';
 import { FlowError, readEntries, readHead } from '@flowmesh/protocol';
@@ -390,7 +389,7 @@ export class Worker<T = unknown> extends EventEmitter<WorkerEvents<T>> implement
 
   #giveBackWaiting(): void {
     for (const job of this.#waiting.splice(0)) {
-      // Whoever drains within a handler finds those here that have just been started.
+      // Whoever drains within a handler finds started ones here.
       if (job.phase === 'waiting' && job.lease === 'held') this.#settleAs(job, { release: true });
     }
   }
