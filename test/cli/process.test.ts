@@ -264,6 +264,34 @@ test('a manifest that is saved is applied; one with a mistake leaves everything 
   expect(await server.stop('SIGINT')).toBe(0);
 });
 
+test('a schema that is saved holds from the next job on; versions never change', async () => {
+  const file = join(dir, 'mails.yaml');
+  const save = (...versions: string[]) => {
+    const object = (kind: string, name: string, spec: object) =>
+      JSON.stringify({ apiVersion: 'flowmesh.io/v1alpha1', kind, metadata: { name }, spec });
+    const schema = { versions: versions.map((to, i) => ({ version: i + 1, fields: { to } })) };
+    const queue = { schemaRef: { name: 'mail' } };
+    writeFileSync(file, `${object('Schema', 'mail', schema)}\n---\n${object('Queue', 'mails', queue)}\n`);
+  };
+  save('string');
+  const server = dev('--ephemeral', '-f', file);
+  const { httpPort } = await ready(server);
+  const answerTo = async (to: unknown) => {
+    const headers = { 'content-type': 'application/json' };
+    const body = JSON.stringify({ payload: { to } });
+    const url = `http://localhost:${httpPort}/v1/queues/mails/jobs`;
+    const answer = await fetch(url, { method: 'POST', headers, body });
+    return ((await answer.json()) as { code?: string }).code;
+  };
+  expect([await answerTo('ada'), await answerTo(7)]).toEqual([undefined, 'SCHEMA_VIOLATION']);
+  save('integer');
+  await server.until(/applied, but for 1\n +schema +mail +refused: version 1 .* declare version 2 /);
+  save('string', 'integer');
+  await server.until(/manifests applied\n +schema +mail +changed: version 2 added\n/);
+  expect([await answerTo('ada'), await answerTo(7)]).toEqual(['SCHEMA_VIOLATION', undefined]);
+  expect(await server.stop('SIGINT')).toBe(0);
+});
+
 test('data outlives a stop, belongs to one process, and to no older version', async () => {
   const data = join(dir, 'data');
   const first = dev('--data', data);

@@ -18,7 +18,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'patch events.k8s.io/events': 'the count of an event that repeats: test/operator/kube',
   'patch /pods': 'busy workers of a Deployment that shrinks: test/kube/scaling.test.ts',
   'patch apps/deployments/scale': 'mode Direct: test/kube/scaling.test.ts',
-  'patch apps/statefulsets/scale': 'as deployments',
+  'patch apps/statefulsets/scale': 'as deployments/scale, there',
   'create autoscaling/horizontalpodautoscalers': 'without KEDA: test/kube/external-metrics.test.ts',
   'patch autoscaling/horizontalpodautoscalers': 'as create',
   'delete autoscaling/horizontalpodautoscalers': 'as create',

@@ -52,16 +52,13 @@ async function read(path: string): Promise<Any> {
   return status === 200 ? body : undefined;
 }
 
-function deployment(name: string, replicas = 1): Promise<Any> {
+function deployment(name: string, replicas = 1, path = DEPLOYMENTS): Promise<Any> {
   const labels = { app: name };
-  const container = { name: 'main', image: 'example.org/none' };
-  return make(DEPLOYMENTS, {
+  const containers = [{ name: 'main', image: 'example.org/none' }];
+  const template = { metadata: { labels }, spec: { containers } };
+  return make(path, {
     metadata: { name },
-    spec: {
-      replicas,
-      selector: { matchLabels: labels },
-      template: { metadata: { labels }, spec: { containers: [container] } },
-    },
+    spec: { replicas, selector: { matchLabels: labels }, template },
   });
 }
 
@@ -346,6 +343,19 @@ describe('mode Direct', () => {
     expect(await replicasOf('straight')).toBe(before);
     main = await fleet.dataPlane('default/main');
     await says('straight', 'True/Scaled');
+  });
+
+  test('a StatefulSet as well', async () => {
+    const sets = DEPLOYMENTS.replace('deployments', 'statefulsets');
+    await deployment('ordered', 1, sets);
+    const targetRef = { kind: 'StatefulSet', name: 'ordered' };
+    await fleet.create(
+      'Queue',
+      'default/ordered',
+      scaling('ordered', { ...direct, scaleFrom: 3, targetRef }),
+    );
+    await says('ordered', 'True/Scaled');
+    await until('there are three', async () => (await read(`${sets}/ordered`)).spec.replicas === 3);
   });
 
   test('a kind that it does not scale is told', async () => {
