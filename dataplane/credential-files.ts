@@ -5,10 +5,10 @@
 //   C2. Looking is reading and comparing: names, times and links tell nothing on volumes that are swapped by
 //       a link, and the files are small.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 import { FlowError } from '@flowmesh/protocol';
-import { hashToken, type TokenGrant } from './api/access.ts';
+import { type CertificateTrust, hashToken, type TokenGrant } from './api/access.ts';
 import { contextOf, type LiveTls, type Tls } from './api/tls.ts';
 import type { Runtime } from './runtime.ts';
 import type { Log } from './telemetry/log.ts';
@@ -19,6 +19,8 @@ export interface TlsFiles {
   /** Set: certificates of these authorities are identities. */
   readonly caFile?: string | undefined;
   readonly clientAuth?: Tls['clientAuth'];
+  /** `scaling`: of the scaler alone; then `caFile` may be missing, as some issuers give none. */
+  readonly caTrustedFor?: CertificateTrust | undefined;
 }
 
 const FILE_BYTES_MAX = 1024 * 1024;
@@ -33,11 +35,12 @@ export interface WatchParts {
 
 /** Throws INVALID_ARGUMENT if they are not right at the start. */
 export async function watchTls(files: TlsFiles, parts: WatchParts): Promise<LiveTls & { close(): void }> {
-  const { certFile, keyFile, caFile, clientAuth } = files;
+  const { certFile, keyFile, clientAuth } = files;
+  const caFile = files.caTrustedFor === 'scaling' ? await ifThere(files.caFile) : files.caFile;
   const paths = [certFile, keyFile, ...(caFile === undefined ? [] : [caFile])];
   const listeners = new Set<(tls: Tls) => void>();
   const read = ([cert, key, clientCa]: readonly Buffer[]): Tls =>
-    checkTls({ cert: cert as Buffer, key: key as Buffer, clientCa, clientAuth }, files);
+    checkTls({ cert: cert as Buffer, key: key as Buffer, clientCa, clientAuth }, { ...files, caFile });
   const watched = await watchFiles(paths, read, parts, (tls) => {
     const { validTo, subject } = new X509Certificate(tls.cert);
     parts.log.info({ event: 'tls.reloaded', validTo, subject }, 'new certificates are in force');
@@ -54,6 +57,12 @@ export async function watchTls(files: TlsFiles, parts: WatchParts): Promise<Live
     close: watched.close,
   };
 }
+
+const ifThere = (path = '') =>
+  access(path).then(
+    () => path,
+    () => undefined,
+  );
 
 function checkTls(tls: Tls, { certFile, keyFile, caFile }: TlsFiles): Tls {
   const leaf = parsed(certFile, 'a certificate', () => new X509Certificate(tls.cert));

@@ -64,7 +64,8 @@ export interface DoorParts {
 export async function prepareDoors(o: ListenerOptions, { log, runtime, version }: DoorParts): Promise<Doors> {
   const hosts = { grpc: o.host, http: o.host, redis: o.host, ...o.hosts };
   const hasToken = o.token !== undefined || o.tokenFile !== undefined;
-  const clientCa = o.tls?.caFile;
+  const certificates = o.tls?.caTrustedFor;
+  const clientCa = certificates === 'scaling' ? undefined : o.tls?.caFile;
   const used = [hosts.grpc, hosts.http, ...(o.redisPort === undefined ? [] : [hosts.redis])];
   for (const host of used)
     checkExposure({ host, token: hasToken, tls: o.tls && { clientCa }, insecure: o.insecure });
@@ -77,7 +78,11 @@ export async function prepareDoors(o: ListenerOptions, { log, runtime, version }
   const tls = o.tls && (await watchTls(o.tls, watch));
   if (tls !== undefined) closers.push(tls.close);
   const own: TokenGrant[] = o.token === undefined ? [] : [{ identity: 'token', sha256: hashToken(o.token) }];
-  const access = createAccess({ anonymous: !hasToken && clientCa === undefined, tokens: own });
+  const access = createAccess({
+    anonymous: !hasToken && clientCa === undefined,
+    tokens: own,
+    certificates,
+  });
   if (o.tokenFile !== undefined) {
     const replace = (tokens: readonly TokenGrant[]) => access.replaceTokens([...own, ...tokens]);
     const file = await watchTokens(o.tokenFile, watch, replace).catch((error: unknown) => {

@@ -66,6 +66,11 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   'tls.certFile': field('a file: the certificate and its chain, PEM', text),
   'tls.keyFile': field('a file: its private key, PEM', text),
   'tls.caFile': field('a file: authorities of client certificates, PEM', text),
+  'tls.caTrustedFor': field(
+    'Everything, or Scaling: of the certificate `flowmesh-scaler` alone',
+    oneOf('Everything', 'Scaling'),
+    'Everything',
+  ),
   'tls.clientCertificates': field('Optional or Required', oneOf('Optional', 'Required'), 'Optional'),
   tokenFile: field('a file: one token a line, all of them valid', text),
   insecure: field('true or false: let anyone in, also from other machines', flag, 'false'),
@@ -113,6 +118,7 @@ function optionsOf(values: ReadonlyMap<string, unknown>, hasRedis: boolean): Ser
   const hostOf = (listener: string) => anyHost(get<string>(`listeners.${listener}.host`) ?? '127.0.0.1');
   const [certFile, keyFile] = [get<string>('tls.certFile'), get<string>('tls.keyFile')];
   const clientAuth = get('tls.clientCertificates') === 'Required' ? 'required' : 'optional';
+  const caTrustedFor = get('tls.caTrustedFor') === 'Scaling' ? 'scaling' : undefined;
   const keysBytesMax = get<number>('keysMemory');
   return {
     dataDir: get<string>('dataDir') ?? null,
@@ -126,7 +132,7 @@ function optionsOf(values: ReadonlyMap<string, unknown>, hasRedis: boolean): Ser
     tls:
       certFile === undefined || keyFile === undefined
         ? undefined
-        : { certFile, keyFile, caFile: get<string>('tls.caFile'), clientAuth },
+        : { certFile, keyFile, caFile: get<string>('tls.caFile'), clientAuth, caTrustedFor },
     tokenFile: get<string>('tokenFile'),
     reloadMs: get<number>('reloadInterval'),
     insecure: get<boolean>('insecure') ?? false,

@@ -2,7 +2,8 @@
 //   A1. Default deny: without credentials there is an identity only if anonymous access was switched on.
 //   A2. Tokens are kept as SHA-256 and compared in constant time; they are never logged.
 //   A3. The tenant comes from the identity, never from the payload.
-//   A4. A certificate of our authority may do everything, that of the scaler nothing but ask how to scale.
+//   A4. A certificate of our authority may do everything, that of the scaler nothing but ask how to scale. An
+//       authority that signs for others, too, is trusted for the scaler alone.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 import { FlowError, SCALER_COMMON_NAME } from '@flowmesh/protocol';
@@ -23,7 +24,11 @@ export interface AccessOptions {
   /** Anyone may do anything: only for loopback in dev, or `insecure`. */
   readonly anonymous: boolean;
   readonly tokens: readonly TokenGrant[];
+  /** What their authority is trusted for; the default is everything. */
+  readonly certificates?: CertificateTrust | undefined;
 }
+
+export type CertificateTrust = 'everything' | 'scaling';
 
 export interface Identity {
   readonly name: string;
@@ -61,7 +66,7 @@ const ANONYMOUS: Identity = { name: 'anonymous', tenant: DEFAULT_TENANT, verbs: 
 
 export const hashToken = (token: string): string => createHash('sha256').update(token).digest('hex');
 
-export function createAccess({ anonymous, tokens }: AccessOptions): Access {
+export function createAccess({ anonymous, tokens, certificates = 'everything' }: AccessOptions): Access {
   let known = tokens.map(knownToken);
 
   function byToken(authorization: string): Identity {
@@ -80,7 +85,9 @@ export function createAccess({ anonymous, tokens }: AccessOptions): Access {
   return {
     identify({ authorization, certificate }) {
       if (authorization !== undefined && known.length > 0) return byToken(authorization);
-      if (certificate !== undefined) return byCertificate(certificate);
+      const isScaler = certificate === SCALER_COMMON_NAME;
+      if (certificate !== undefined && (isScaler || certificates === 'everything'))
+        return byCertificate(certificate, isScaler);
       if (anonymous) return ANONYMOUS;
       throw new FlowError('UNAUTHENTICATED', 'no credentials: send authorization: Bearer <token>');
     },
@@ -101,8 +108,8 @@ export function createAccess({ anonymous, tokens }: AccessOptions): Access {
 }
 
 /** A4: what KEDA shows lies in the namespaces of workers, for whoever may read Secrets there. */
-function byCertificate(commonName: string): Identity {
-  const verbs = commonName === SCALER_COMMON_NAME ? new Set<Verb>(['scale']) : null;
+function byCertificate(commonName: string, isScaler: boolean): Identity {
+  const verbs = isScaler ? new Set<Verb>(['scale']) : null;
   return { name: `certificate:${commonName}`, tenant: DEFAULT_TENANT, verbs };
 }
 

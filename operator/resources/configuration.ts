@@ -37,8 +37,10 @@ export function serveConfig(cluster: ResolvedCluster): Record<string, unknown> {
             certFile: `${TLS_DIR}/tls.crt`,
             keyFile: `${TLS_DIR}/tls.key`,
             // Whoever has a certificate of this authority gets in. Our own signs for this cluster alone;
-            // that of an issuer signs for others, too, so with cert-manager clients show the token.
-            ...(tls.mode === 'Operator' ? { caFile: `${TLS_DIR}/ca.crt` } : {}),
+            // that of an issuer signs for others, too, so with cert-manager clients show the token, and only
+            // KEDA, which cannot, gets in by a certificate.
+            caFile: `${TLS_DIR}/ca.crt`,
+            ...(tls.mode === 'Operator' ? {} : { caTrustedFor: 'Scaling' }),
           },
         }),
     tokenFile: `${TOKEN_DIR}/token`,

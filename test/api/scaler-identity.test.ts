@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { ExternalScalerClient } from '@flowmesh/protocol/gen/services.js';
 import grpc from '@grpc/grpc-js';
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createAccess, hashToken } from '../../dataplane/api/access.ts';
 import { NEEDS } from '../../dataplane/api/permissions.ts';
+import type { TlsFiles } from '../../dataplane/credential-files.ts';
 import { type RunningServer, startServer } from '../../dataplane/main.ts';
 import { Authority, type Issued } from './issued.ts';
 import { options } from './real-server.ts';
@@ -22,16 +23,16 @@ const { NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED } = grpc.status;
 const SCALER = '/externalscaler.ExternalScaler/';
 const rpcs = [...NEEDS.keys()].filter((operation) => operation.startsWith('/'));
 
-let server: RunningServer;
-beforeAll(async () => {
-  const dir = mkdtempSync(join(tmpdir(), 'flowmesh-scaler-'));
-  const file = (name: string, text: string) => {
-    writeFileSync(join(dir, name), text);
-    return join(dir, name);
-  };
-  const own = authority.issue('main');
-  // As the operator sets it up: a certificate is asked for, a token does as well.
-  server = await startServer({
+const dir = mkdtempSync(join(tmpdir(), 'flowmesh-scaler-'));
+const file = (name: string, text: string) => {
+  writeFileSync(join(dir, name), text);
+  return join(dir, name);
+};
+const own = authority.issue('main');
+
+/** As the operator sets it up: a certificate is asked for, a token does as well. */
+const serve = (tls: Partial<TlsFiles> = {}) =>
+  startServer({
     ...options,
     host: '127.0.0.1',
     redisPort: 0,
@@ -40,13 +41,18 @@ beforeAll(async () => {
       keyFile: file('tls.key', own.key),
       caFile: file('ca.crt', authority.cert),
       clientAuth: 'optional',
+      ...tls,
     },
     tokenFile: file('token', TOKEN),
   });
-  return async () => {
-    await server.close();
-    rmSync(dir, { recursive: true });
-  };
+
+let server: RunningServer;
+beforeAll(async () => {
+  server = await serve();
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(dir, { recursive: true });
 });
 
 /** Sends one empty message to any rpc and answers the status it ends with; 0 for one that stays open. */
@@ -143,6 +149,35 @@ test('the token of the API and other certificates of the authority may do all, a
   const other = authority.issue('flowmesh-scaler-of-another-kind');
   expect((await isActive(other)).code).toBe(NOT_FOUND);
   expect(await statusOf('/flowmesh.v1.Admin/ListQueues', other)).toBe(grpc.status.OK);
+});
+
+test('of an authority that signs for others, too, the scaler alone gets in by certificate', async () => {
+  const before = server;
+  server = await serve({ caTrustedFor: 'scaling' });
+  try {
+    expect((await isActive(scaler)).code).toBe(NOT_FOUND);
+    expect(await statusOf('/flowmesh.v1.Admin/ListQueues', scaler)).toBe(PERMISSION_DENIED);
+    const other = authority.issue('somebody');
+    expect((await isActive(other)).code).toBe(UNAUTHENTICATED);
+    expect(await statusOf('/flowmesh.v1.Admin/ListQueues', other)).toBe(UNAUTHENTICATED);
+    expect(await statusOf('/flowmesh.v1.Admin/ListQueues', other, `Bearer ${TOKEN}`)).toBe(grpc.status.OK);
+  } finally {
+    await server.close();
+    server = before;
+  }
+});
+
+test('an issuer may give no authority: then nobody gets in by certificate', async () => {
+  const before = server;
+  server = await serve({ caTrustedFor: 'scaling', caFile: join(dir, 'none.crt') });
+  try {
+    expect((await isActive(scaler)).code).toBe(UNAUTHENTICATED);
+    expect((await isActive(scaler, `Bearer ${TOKEN}`)).code).toBe(NOT_FOUND);
+  } finally {
+    await server.close();
+    server = before;
+  }
+  await expect(serve({ caFile: join(dir, 'none.crt') })).rejects.toThrow(/none\.crt cannot be read/);
 });
 
 test('a token that may only read may not scale, and one that may only scale may not read', () => {
