@@ -27,7 +27,7 @@ export interface CrashRun {
   ) => Promise<ServerProcess | null>;
 }
 
-export async function until(what: string, done: () => Promise<boolean>, forMs = 60_000): Promise<void> {
+export async function until(what: string, done: () => Promise<boolean>, forMs = 300_000): Promise<void> {
   const endMs = performance.now() + forMs;
   while (!(await done())) {
     if (performance.now() > endMs) throw new Error(`${what}: not within ${forMs} ms`);

@@ -10,7 +10,8 @@ export const PARTITIONS = 3;
 export const KEYED_QUEUE = 'crash.keyed';
 const GROUP = 'crash-group';
 const KEYS = 6;
-const RETRY_FOR = '60s';
+/** A restart takes its time where other things run. What is lost shows in the ledger, not by being slow. */
+const RETRY_FOR = '10m';
 
 export interface Workload {
   /** Lets every call that runs be answered, then stops asking. */
