@@ -214,7 +214,7 @@ export class QueueState {
       sessionId: e.sessionId,
       worker: e.worker,
       leasedAtMs: at.nowMs,
-      holder: cell.holders.of(e.sessionId, e.worker),
+      holder: cell.holders.of(e.worker),
     };
     for (const { offset, epoch, count } of e.runs) {
       state.plain -= count;

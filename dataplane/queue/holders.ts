@@ -1,12 +1,10 @@
 // Who works on a queue: one entry for each worker that is connected or holds leases, and for how long workers
 // have been busy. In memory only: leases are what is stored.
 //   H1. Taking and giving back leases costs a few additions; an entry is made for a worker, not for a job.
-//   H2. Of a session the entry is found by its id; callers of single leases have none, and go by their name.
+//   H2. A worker is a name: a process with two sessions on a queue is one, and so is one that came back with
+//       a new session while the old one still holds jobs.
 
 export interface Holder {
-  readonly key: string;
-  /** Empty: single leases. */
-  readonly sessionId: string;
   readonly worker: string;
   leased: number;
   /** Connections that take jobs. */
@@ -42,12 +40,11 @@ export class Holders {
     return this.#busyMs;
   }
 
-  of(sessionId: string, worker: string): Holder {
-    const key = sessionId === '' ? `\0${worker}` : sessionId;
-    const known = this.#all.get(key);
+  of(worker: string): Holder {
+    const known = this.#all.get(worker);
     if (known !== undefined) return known;
-    const holder = { key, sessionId, worker, leased: 0, waiting: 0 };
-    this.#all.set(key, holder);
+    const holder = { worker, leased: 0, waiting: 0 };
+    this.#all.set(worker, holder);
     return holder;
   }
 
@@ -61,12 +58,12 @@ export class Holders {
     if (holder.leased === 0) this.#turn(holder, -1);
   }
 
-  came(sessionId: string, worker: string): void {
-    this.of(sessionId, worker).waiting++;
+  came(worker: string): void {
+    this.of(worker).waiting++;
   }
 
-  left(sessionId: string, worker: string): void {
-    const holder = this.of(sessionId, worker);
+  left(worker: string): void {
+    const holder = this.of(worker);
     holder.waiting--;
     this.#drop(holder);
   }
@@ -75,12 +72,12 @@ export class Holders {
     this.#count();
     this.#busy += change;
     // An ack that was taken back brings its worker back.
-    if (change === 1) this.#all.set(holder.key, holder);
+    if (change === 1) this.#all.set(holder.worker, holder);
     else this.#drop(holder);
   }
 
-  #drop({ key, leased, waiting }: Holder): void {
-    if (leased === 0 && waiting <= 0) this.#all.delete(key);
+  #drop({ worker, leased, waiting }: Holder): void {
+    if (leased === 0 && waiting <= 0) this.#all.delete(worker);
   }
 
   #count(): void {

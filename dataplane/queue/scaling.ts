@@ -45,12 +45,12 @@ export function queueScaling(
       }
     },
     workers(target) {
-      const cell = find(target);
+      const { holders, sessions } = find(target);
+      const builds = new Map(Array.from(sessions.values(), ({ worker, build }) => [worker, build]));
       return byName(
-        Array.from(cell.holders.all, ({ sessionId, worker, leased }) => {
-          const session = cell.sessions.get(sessionId);
-          return { name: session?.worker || worker, leased, build: session?.build ?? '' };
-        }),
+        Array.from(holders.all, ({ worker, leased }) => ({
+          ...{ name: worker, leased, build: builds.get(worker) ?? '' },
+        })),
       );
     },
   };

@@ -89,7 +89,7 @@ export class QueueView implements View {
       this.#lines.set(cell.queueNo, line);
     }
     line.waiters.push(waiter);
-    cell.holders.came(waiter.sessionId, waiter.worker);
+    cell.holders.came(waiter.worker);
     this.context.wake();
   }
 
@@ -110,7 +110,7 @@ export class QueueView implements View {
     const index = line?.waiters.indexOf(waiter) ?? -1;
     if (line === undefined || index < 0) return;
     line.waiters.splice(index, 1);
-    cell.holders.left(waiter.sessionId, waiter.worker);
+    cell.holders.left(waiter.worker);
     if (line.waiters.length > 0) return;
     if (!line.isWorthKeeping) {
       this.#closeLine(cell.queueNo);
@@ -160,7 +160,7 @@ export class QueueView implements View {
       if (cell === undefined) continue;
       const offset = readU53be(key, 9);
       const { epoch: firstEpoch, ...lease } = value;
-      const holder = cell.holders.of(lease.sessionId, lease.worker);
+      const holder = cell.holders.of(lease.worker);
       const grant: Grant = { firstOffset: offset, firstEpoch, count: 1, left: 1, ...lease, holder };
       cell.hold(grant);
       cell.persistedLeases.set(offset, grant);

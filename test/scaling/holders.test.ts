@@ -6,7 +6,7 @@ import { type Holder, Holders } from '../../dataplane/queue/holders.ts';
 test('one entry for each worker that is connected or holds jobs, whoever comes and goes', () => {
   const step = fc.record({
     what: fc.constantFrom('take', 'give', 'came', 'left'),
-    who: fc.constantFrom('session-a', 'session-b', ''),
+    who: fc.constantFrom('pod-a', 'pod-b', ''),
     count: fc.integer({ min: 1, max: 3 }),
     afterMs: fc.integer({ min: 0, max: 5 }),
   });
@@ -23,25 +23,25 @@ test('one entry for each worker that is connected or holds jobs, whoever comes a
         nowMs += afterMs;
         holders.nowMs = nowMs;
         if (what === 'take') {
-          const holder = holders.of(who, 'w');
+          const holder = holders.of(who);
           holders.take(holder, count);
           for (let i = 0; i < count; i++) leases.push({ who, holder });
         } else if (what === 'give') {
           const lease = leases.shift();
           if (lease !== undefined) holders.give(lease.holder, 1);
         } else if (what === 'came') {
-          holders.came(who, 'w');
+          holders.came(who);
           connected.push(who);
         } else if (connected.includes(who)) {
-          holders.left(who, 'w');
+          holders.left(who);
           connected.splice(connected.indexOf(who), 1);
         }
         const busy = new Set(leases.map((each) => each.who));
         expect(holders.busy).toBe(busy.size);
         expect(holders.size).toBe(new Set([...busy, ...connected]).size);
         expect(holders.busyMs(nowMs)).toBe(busyMs);
-        for (const { sessionId, leased } of holders.all)
-          expect(leased).toBe(leases.filter((each) => each.who === sessionId).length);
+        for (const { worker, leased } of holders.all)
+          expect(leased).toBe(leases.filter((each) => each.who === worker).length);
       }
     }),
   );
@@ -49,7 +49,7 @@ test('one entry for each worker that is connected or holds jobs, whoever comes a
 
 test('a lease that is taken back after its worker was let go is its worker again', () => {
   const holders = new Holders();
-  const holder = holders.of('', 'w');
+  const holder = holders.of('w');
   holders.take(holder, 1);
   holders.give(holder, 1);
   expect(holders.size).toBe(0);

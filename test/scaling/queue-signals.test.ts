@@ -98,6 +98,21 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await signals()).toMatchObject({ workers: 1, busyWorkers: 1, lag: 3 });
   });
 
+  test('[Q211] a worker that has come back is one, whichever session its jobs are of', async () => {
+    await bench.declare('q', { scaling: SCALING, visibilityTimeoutMs: 600_000 });
+    const open = (sessionId: string) =>
+      SessionWorker.open(bench, 'q', { sessionId, credits: 1, held: [], more: { worker: 'pod-a' } });
+    await bench.enqueue('q', aJob('long'), aJob('next'), aJob('waits'));
+    await open('before');
+    await bench.restart();
+    await open('after');
+    await bench.advance(30_000);
+    const { workers, busyWorkers, inFlight } = await signals();
+    expect({ workers, busyWorkers, inFlight }).toEqual({ workers: 1, busyWorkers: 1, inFlight: 2 });
+    expect((await ask()).workers).toEqual([{ name: 'pod-a', busy: true, leased: 2, build: '' }]);
+    expect((await ask()).advice?.workersWanted).toBe(1);
+  });
+
   test('[Q212] [Q213] rates are of what becomes ready and is done, times from lease to ack', async () => {
     for (let second = 0; second < 40; second++) {
       await bench.enqueue('q', ...Array.from({ length: 4 }, () => aJob('x')), aJob('late', { delayMs: 1e9 }));

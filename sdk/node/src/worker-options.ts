@@ -15,7 +15,10 @@ export interface WorkerOptions {
   prefetch?: number | undefined;
   /** How long a lease lasts without renewal. Default: the queue's. */
   visibility?: Duration | undefined;
-  /** Shown where leases are shown. Default: POD_NAME, in a pod its host name, else `<host>:<process id>`. */
+  /**
+   * Shown where leases are shown; what has one name counts as one worker when workers are scaled. Default:
+   * POD_NAME, in a pod its host name, else `<host>:<process id>`.
+   */
   name?: string | undefined;
   /** The version of the program that runs; kept with each attempt. Default: FLOWMESH_BUILD. */
   build?: string | undefined;
