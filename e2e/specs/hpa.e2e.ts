@@ -94,17 +94,18 @@ describe('workers, scaled by the autoscaler alone', () => {
   );
 
   spec('stay as many as they are while nobody answers, and the condition says so', NEEDS, async () => {
-    await space.apply(scaledEmails(2));
-    await becomes('two workers', async () => (await crew.ready()) === 2);
+    await space.apply(scaledEmails(1));
+    await crew.enqueue(100, 1000);
+    await becomes('all the workers there may be', async () => (await crew.asked()) === MOST);
     await space.apply(mainCluster({ replicas: 0 }));
     await becomes('the autoscaler asks in vain', async () => {
       return (await conditionOf('hpa', AUTOSCALER, 'ScalingActive')) === 'False';
     });
     await becomes('the queue says so', async () => !(await isScaled()));
-    expect(await crew.asked()).toBe(2);
+    expect(await crew.asked()).toBe(MOST);
     await space.apply(mainCluster());
     await becomes('scaling goes on', isScaled);
-    expect(await crew.asked()).toBe(2);
+    expect(await crew.asked()).toBe(MOST);
     // What leads to a pod ends with it.
     await crew.redial();
   });
@@ -115,9 +116,9 @@ describe('workers, scaled by the autoscaler alone', () => {
     async () => {
       await space.apply(scaledEmails(0));
       await becomes('no worker', async () => (await crew.asked()) === 0, SETTLED);
-      await crew.enqueue(1, 100);
+      const first = await crew.enqueue(1, 100);
       await becomes('the job is done', async () => (await crew.open()) === 0);
-      expect(await crew.notOnce()).toEqual([]);
+      expect(await crew.notOnce(first)).toEqual([]);
     },
     PATIENT,
   );

@@ -46,12 +46,13 @@ export class ScaledWorkers {
     this.#line = await lineTo(this.#space);
   }
 
-  /** Jobs that take `ms` each. */
-  async enqueue(count: number, ms: number): Promise<void> {
+  /** Jobs that take `ms` each; returns the number of the first. */
+  async enqueue(count: number, ms: number): Promise<number> {
     const first = this.#enqueued;
     this.#enqueued += count;
     const jobs = Array.from({ length: count }, (_, index) => ({ n: first + index, ms }));
     await this.#line.fm.queue.enqueueMany('emails', jobs);
+    return first;
   }
 
   /** Jobs that nobody has finished. */
@@ -61,8 +62,8 @@ export class ScaledWorkers {
     return figures.waiting + figures.delayed + figures.blocked + figures.leased;
   }
 
-  /** Jobs that were not started exactly once, with what is known of each of their starts. */
-  async notOnce(): Promise<string[]> {
+  /** Jobs, from that number on, that were not started exactly once, with what is known of their starts. */
+  async notOnce(first = 0): Promise<string[]> {
     const starts = Array.from({ length: this.#enqueued }, (): string[] => []);
     for (let offset = 0; ; ) {
       const page = await this.#line.fm.stream.read<Start>('runs', { partition: 0, offset });
@@ -73,7 +74,9 @@ export class ScaledWorkers {
       if (page.nextOffset >= page.endOffset) break;
       offset = page.nextOffset;
     }
-    return starts.flatMap((of, n) => (of.length === 1 ? [] : [`job ${n}: ${of.join(', ') || 'none'}`]));
+    return starts.flatMap((of, n) =>
+      of.length === 1 || n < first ? [] : [`job ${n}: ${of.join(', ') || 'none'}`],
+    );
   }
 
   /** Records that take `ms` each, on all partitions. */
