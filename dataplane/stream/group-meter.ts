@@ -2,6 +2,7 @@
 //   P1. A partition stands still that is assigned and has records to read of which none has been committed
 //       for long. It is told apart, because more members cannot help it.
 //   P2. What a seek skips or brings back is neither progress nor new.
+//   P3. Nobody was busy while nobody looked: who comes after a long rest has not worked all that time.
 import { Meter } from '../scaling/meter.ts';
 import { NOBODY } from './assignment.ts';
 import type { partitionFigures } from './group-figures.ts';
@@ -16,6 +17,9 @@ interface Seen {
   stuckSinceMs: number;
 }
 
+/** Looks are a second apart, or there was a rest. */
+const REST_MS = 10_000;
+
 export class GroupMeter {
   readonly meter = new Meter();
   readonly #seen: Seen[] = [];
@@ -26,9 +30,15 @@ export class GroupMeter {
 
   look(nowMs: number, partitions: readonly Figures[], busyMembers: number): void {
     for (const each of partitions) this.#lookAt(nowMs, each);
-    if (this.#atMs > 0) this.#busyMs += busyMembers * Math.max(0, nowMs - this.#atMs);
+    const passedMs = Math.max(0, nowMs - this.#atMs);
+    if (passedMs < REST_MS) this.#busyMs += busyMembers * passedMs; // P3
     this.#atMs = nowMs;
     this.meter.look(nowMs, { arrived: this.#arrived, completed: this.#completed, busyMs: this.#busyMs });
+  }
+
+  /** Rates that have not faded away. */
+  get isMoving(): boolean {
+    return this.meter.arrivalsPerSecond > 0 || this.meter.completionsPerSecond > 0;
   }
 
   isStalled(partition: number, nowMs: number): boolean {

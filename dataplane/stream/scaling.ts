@@ -2,9 +2,11 @@
 // trimmed and without partitions that stand still.
 //   S1. A group that is declared and has had no member yet counts with all that is there: else nothing would
 //       ever start its first worker.
+//   S2. A group without members that is not scaled is looked at while anything moves, so that its rates fade:
+//       groups that nobody knows any more, on streams that stand still, cost nothing.
 import type { Signals } from '../scaling/signals.ts';
 import { byName, orUnknown, type ScalingSource } from '../scaling/source.ts';
-import type { GroupCell, StreamCell } from './cells.ts';
+import type { GroupCell, PartitionCell, StreamCell } from './cells.ts';
 import { groupNotFound } from './coordinator.ts';
 import { streamNotFound } from './declare.ts';
 import { partitionFigures } from './group-figures.ts';
@@ -18,6 +20,7 @@ export type Measured = Pick<GroupCell, 'stream' | 'group' | 'members' | 'assignm
 
 export function groupScaling(locator: Locator, groups: Groups): ScalingSource<GroupTarget> {
   const declared = new DeclaredOnly();
+  const ends = new Ends();
   const need = ({ tenant, stream: name, group }: GroupTarget) => {
     const stream = locator.find(tenant, name);
     if (stream === undefined) throw streamNotFound(name);
@@ -37,9 +40,11 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
           stream.cell.value.consumerGroups.flatMap(({ name, scaling }) => (scaling === null ? [] : [name])),
         );
         for (const name of scaled) if (!stream.groups.has(name)) look(declared.of(stream, name));
-        // Who has no members and is not scaled has rates that nobody asks for.
+        const isWritten = ends.moved(stream, [...locator.partitions(stream)]);
+        // S2.
         for (const group of stream.groups.values())
-          if (group.members.size > 0 || scaled.has(group.group)) look(group);
+          if (group.members.size > 0 || scaled.has(group.group) || isWritten || group.meter.isMoving)
+            look(group);
       }
     },
     *scaled() {
@@ -100,6 +105,18 @@ function* streamsOf(locator: Locator): Generator<StreamCell> {
     for (const stream of view.allStreams()) {
       if (locator.find(stream.tenant, stream.cell.value.name) === stream) yield stream;
     }
+  }
+}
+
+/** Whether anything was written to a stream since the last look. */
+class Ends {
+  readonly #seen = new WeakMap<StreamCell, number>();
+
+  moved(stream: StreamCell, partitions: readonly PartitionCell[]): boolean {
+    const end = partitions.reduce((sum, { visibleEnd }) => sum + visibleEnd, 0);
+    const before = this.#seen.get(stream);
+    this.#seen.set(stream, end);
+    return before !== end;
   }
 }
 

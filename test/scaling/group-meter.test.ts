@@ -46,6 +46,16 @@ test('a partition that is new is no traffic of its own', () => {
   expect(meter.meter.arrivalsPerSecond).toBe(0);
 });
 
+test('[ST72] who comes after a rest has not been busy all that time', () => {
+  for (let i = 0; i <= 60; i++) look(1, { committed: i * 10, end: i * 10 });
+  nowMs += 3_600_000;
+  for (let i = 61; i <= 63; i++) look(1, { committed: i * 10, end: i * 10 });
+  expect(meter.meter.throughputPerWorker).toBeCloseTo(10, 0);
+  nowMs += 3_600_000;
+  look(1, { committed: 630, end: 640 });
+  expect(meter.meter.stuckMs).toBe(0);
+});
+
 describe('[ST74] a partition stands still', () => {
   const stuck = { committed: 7, end: 9 };
   const others = (i: number) => ({ committed: i, end: i + 3 });

@@ -41,6 +41,10 @@ class Member {
     this.#tell({ heartbeat: {} });
   }
 
+  leave(): void {
+    this.#tell({ leave: {} });
+  }
+
   #tell(message: Record<string, unknown>): void {
     this.#session.receive({ message: Object.keys(message)[0], ...message } as never);
   }
@@ -134,6 +138,34 @@ describe.each([1, 3])('%i shards', (shards) => {
     await bench.idle();
     expect(await signals(1, () => member.heartbeat())).toMatchObject({ stalledPartitions: 0 });
   }, 120_000);
+
+  test('[ST72] rates of a group that is not scaled fade when its last member has left', async () => {
+    const figures = async () => {
+      const { groups } = await bench.fabric.streams.listGroups(caller, { stream: 's' });
+      return groups?.find(({ group }) => group === 'plain')?.figures;
+    };
+    const work = async (member: Member | undefined, from: number, seconds: number) => {
+      for (let end = from + 1; end <= from + seconds; end++) {
+        await publish(0, 1);
+        member?.commit(0, end);
+        member?.heartbeat();
+        await bench.advance(1000);
+      }
+    };
+    const member = await Member.join(bench, 'a', { group: 'plain' });
+    await vi.waitFor(() => expect(member.assigned.length).toBe(2));
+    await work(member, 0, 20);
+    expect((await figures())?.completionsPerSecond).toBeGreaterThan(0.5);
+    member.leave();
+    await work(undefined, 20, 60);
+    expect(await figures()).toMatchObject({ members: 0 });
+    expect((await figures())?.completionsPerSecond).toBeLessThan(0.01);
+    expect((await figures())?.arrivalsPerSecond).toBeGreaterThan(0.5);
+    await bench.advance(90_000);
+    expect((await figures())?.arrivalsPerSecond).toBe(0);
+    await work(undefined, 80, 20);
+    expect((await figures())?.arrivalsPerSecond).toBeGreaterThan(0.5);
+  }, 60_000);
 
   test('[ST71] figures of groups say the same as GetScaling', async () => {
     await Member.join(bench, 'a', { creditBytes: 0 });
