@@ -181,8 +181,9 @@ class Scaling {
         const { target } = each;
         const scale = world.targets.find((one) => one.target === target)?.scale;
         // Who is busy is told before there are fewer.
-        const isNear = await this.#hands.costs.keep({ target, scale, advice }, context.signal);
-        isSoon ||= isNear || each.by === 'Direct';
+        if (each.by !== undefined)
+          isSoon = (await this.#hands.costs.keep({ target, scale, advice }, context.signal)) || isSoon;
+        isSoon ||= each.by === 'Direct';
         const verdict = (await this.#make(each, world, object, advice, context.signal)) ?? each.verdict;
         const { group } = each.target.subject;
         const of = group === undefined ? {} : { group };

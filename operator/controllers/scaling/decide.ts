@@ -1,7 +1,8 @@
 // Who scales each target of an object, and what has to be there for it. Pure.
 //   D1. KEDA where its API is there; else the autoscaler, where its metrics come from us; with mode Direct
 //       the operator itself. Exactly one of them: what belongs to the others is taken away first.
-//   D2. Nobody is fought with: while somebody else scales the workload, ours is taken away and says so.
+//   D2. Nobody is fought with: while somebody else scales the workload, ours is taken away and says so. Where
+//       two groups of a stream name one workload, the first has it.
 //   D3. What is in the way of making anything anew leaves what is there: a cluster that is stopped or cannot
 //       be reached for a while must not end the scaling of its workers.
 
@@ -20,6 +21,7 @@ import {
   WORKLOADS,
 } from './kinds.ts';
 import type { ScalingReason, ScalingVerdict } from './report.ts';
+import { workloadKey } from './targets.ts';
 
 /** Who serves external.metrics.k8s.io. */
 export type MetricsApi =
@@ -92,12 +94,30 @@ export function decide(world: ScalingWorld): ScalingPlan {
     const message = 'its cluster does not serve it: see Accepted and Synced';
     return held(world, verdict('Unknown', 'ClusterNotServing', message));
   }
-  const targets = world.targets.map((each) => planOf(each, world, cluster as ResolvedCluster));
+  const targets = world.targets.map((each) => {
+    const first = world.targets.find(({ target }) => isSameWorkload(target, each.target));
+    if (first === undefined || first === each) return planOf(each, world, cluster as ResolvedCluster);
+    return nobodyFor(each.target, shared(each.target, first.target));
+  });
   const kept = new Set(
     targets.flatMap(({ wanted }) => (wanted ? [idOf(wanted.resource, wanted.object)] : [])),
   );
   return { remove: world.owned.filter(({ resource, live }) => !kept.has(idOf(resource, live))), targets };
 }
+
+/** Whatever its API group's version. */
+const isSameWorkload = (a: ScalingTarget, b: ScalingTarget) =>
+  workloadKey(a.owner.namespace, a.workload) === workloadKey(b.owner.namespace, b.workload);
+
+const nobodyFor = (target: ScalingTarget, said: ScalingVerdict): TargetPlan => ({
+  ...{ target, by: undefined, wanted: undefined, verdict: said },
+});
+
+const shared = (target: ScalingTarget, { subject }: ScalingTarget) => {
+  const what = workloadText(target);
+  const cure = 'give each group a workload of its own, or take scaling out of one of them';
+  return no('TargetTaken', `group ${subject.group} of this stream scales ${what} already: ${cure}`);
+};
 
 const idOf = ({ kind }: Resource, { metadata }: KubeObject) => `${kind} ${metadata.name}`;
 
@@ -105,7 +125,7 @@ const idOf = ({ kind }: Resource, { metadata }: KubeObject) => `${kind} ${metada
 function held({ targets }: ScalingWorld, said: ScalingVerdict): ScalingPlan {
   return {
     remove: [],
-    targets: targets.map(({ target }) => ({ target, by: undefined, wanted: undefined, verdict: said })),
+    targets: targets.map(({ target }) => nobodyFor(target, said)),
   };
 }
 
@@ -115,9 +135,7 @@ function planOf(
   cluster: ResolvedCluster,
 ): TargetPlan {
   const { target, rival } = world;
-  const nobody = (said: ScalingVerdict): TargetPlan => ({
-    ...{ target, by: undefined, wanted: undefined, verdict: said },
-  });
+  const nobody = (said: ScalingVerdict) => nobodyFor(target, said);
   const what = workloadText(target);
   if (rival !== undefined) {
     const message = `${rival} scales ${what} already: delete that, or take scaling out of this object`;

@@ -11,7 +11,7 @@ import { AUTOSCALERS, SCALED_OBJECTS } from '../../../operator/controllers/scali
 import type { KubeObject, Resource } from '../../../operator/kube/objects.ts';
 import { autoscaler } from '../../../operator/resources/scaling/autoscaler.ts';
 import { scaledObject } from '../../../operator/resources/scaling/scaled-object.ts';
-import { aResolved, aScalingWorld, aTarget } from './builders.ts';
+import { aResolved, aScalingWorld, aTarget, aTargetWorld } from './builders.ts';
 
 const planOf = (world: Partial<ScalingWorld> = {}, target: Partial<TargetWorld> = {}) => {
   const plan = decide(aScalingWorld(world, target));
@@ -84,6 +84,27 @@ describe('the way', () => {
     expect(plan).toMatchObject({ by: undefined, said: 'False/TargetTaken' });
     expect(plan.removes).toHaveLength(2);
     expect(plan.message).toContain('HorizontalPodAutoscaler web scales Deployment email-worker already');
+  });
+});
+
+describe('two groups of a stream with one workload', () => {
+  const owner = { kind: 'Stream', name: 'orders', namespace: 'shop', uid: 'u2' } as const;
+  const group = (name: string, more: Partial<TargetWorld['target']> = {}) =>
+    aTargetWorld({ target: aTarget({ owner, subject: { stream: 'orders', group: name }, ...more }) });
+  const other = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'mailer' };
+
+  test.each(['Auto', 'Direct'] as const)('the first has it (%s): they would undo each other', (mode) => {
+    const targets = [
+      group('billing', { mode }),
+      group('audit', { mode }),
+      group('mail', { mode, workload: other }),
+    ];
+    const plan = decide(aScalingWorld({ targets }));
+    expect(plan.targets.map(({ by }) => by !== undefined)).toEqual([true, false, true]);
+    expect(plan.targets[1]?.verdict).toMatchObject({
+      ...{ status: 'False', reason: 'TargetTaken' },
+      message: expect.stringContaining('group billing of this stream scales Deployment email-worker already'),
+    });
   });
 });
 
