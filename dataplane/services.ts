@@ -51,7 +51,13 @@ export interface QueueService {
   /**
    * `signal` aborts when the client is gone: what was granted and cannot be written is released, uncounted.
    */
-  lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput>;
+  /** `address`: where the request comes from. It tells callers apart that give no name; empty: unknown. */
+  lease(
+    caller: Caller,
+    request: pb.LeaseRequest,
+    signal: AbortSignal,
+    address?: string,
+  ): Promise<pb.LeaseResponseInput>;
   /** The lease response could not be written. */
   releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void;
   settle(caller: Caller, request: pb.SettleRequest): Promise<pb.SettleResponseInput>;

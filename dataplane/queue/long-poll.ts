@@ -3,6 +3,7 @@
 //   L2. An empty answer means that no job was ready, not that one was being read from the disk.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { Runtime } from '../runtime.ts';
+import type { Caller } from '../shard/state-machine.ts';
 import { type QueueCell, VISIBILITY_MS_MAX } from './cell.ts';
 import type { Waiter } from './dispatch.ts';
 import { leasedJobs } from './messages.ts';
@@ -19,8 +20,9 @@ export interface Poll {
   readonly cell: QueueCell;
   readonly runtime: Runtime;
   readonly request: pb.LeaseRequest;
-  /** For timelines, if the request names no worker. */
-  readonly identity: string;
+  /** Who asks and where from, if the request names no worker. */
+  readonly caller: Pick<Caller, 'identity'>;
+  readonly address: string;
   /** Nobody is there any more. */
   readonly signal: AbortSignal;
   /** Gives back what was granted too late. */
@@ -28,7 +30,7 @@ export interface Poll {
 }
 
 export function longPoll(poll: Poll): Promise<pb.LeaseResponseInput> {
-  const { view, cell, runtime, request, identity, signal, release } = poll;
+  const { view, cell, runtime, request, caller, address, signal, release } = poll;
   const max = Math.min(LEASE_MAX, request.max || 1);
   const prefix = view.idPrefix(cell);
   return new Promise((resolve) => {
@@ -45,7 +47,7 @@ export function longPoll(poll: Poll): Promise<pb.LeaseResponseInput> {
     const giveUp = () => finish([]);
     const waiter: Waiter = {
       sessionId: '',
-      worker: request.worker || identity,
+      worker: request.worker || (address === '' ? caller.identity : `${caller.identity}@${address}`),
       visibilityMs: Math.min(request.visibilityMs, VISIBILITY_MS_MAX),
       credits: max,
       isOnce: true,

@@ -167,13 +167,13 @@ export class Queues implements QueueService {
     }
   }
 
-  async lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal): Promise<pb.LeaseResponseInput> {
+  async lease(caller: Caller, request: pb.LeaseRequest, signal: AbortSignal, address = '') {
     const { view, shard } = this.at(request.queue);
     const cell = await this.#cellFor(caller, request.queue, shard, view);
     const { runtime } = this.#o;
     const release = (jobs: readonly pb.LeasedJobInput[]) =>
       this.releaseUndelivered(caller, request.queue, jobs);
-    return longPoll({ view, cell, runtime, request, identity: caller.identity, signal, release });
+    return longPoll({ view, cell, runtime, request, caller, address, signal, release });
   }
 
   releaseUndelivered(caller: Caller, queue: string, jobs: readonly pb.LeasedJobInput[]): void {

@@ -4,6 +4,7 @@
 import type * as gen from '@flowmesh/protocol/gen/services.js';
 import type grpc from '@grpc/grpc-js';
 import type { Caller } from '../../shard/state-machine.ts';
+import { plainAddress } from '../address.ts';
 import { closing } from '../refusals.ts';
 import { admit, type GrpcContext } from './call.ts';
 import type { Received } from './codec.ts';
@@ -12,6 +13,8 @@ import { type Status, statusOf } from './status.ts';
 /** Lets a method know that nobody waits any more. Made only for methods that ask. */
 export interface Presence {
   readonly signal: AbortSignal;
+  /** Where the call comes from. */
+  readonly address: string;
 }
 
 type Method<Request, Response> = (caller: Caller, request: Request, presence: Presence) => Promise<Response>;
@@ -74,8 +77,8 @@ export function unaryMethods({ fabric, scaler }: Pick<GrpcContext, 'fabric' | 's
     'flowmesh.v1.Queues': {
       enqueue: (caller, request) => queues.enqueue(caller, request),
       enqueueFlow: (caller, request) => queues.enqueueFlow(caller, request),
-      async lease(caller, request, { signal }) {
-        const response = await queues.lease(caller, request, signal).catch((error: unknown) => {
+      async lease(caller, request, { signal, address }) {
+        const response = await queues.lease(caller, request, signal, address).catch((error: unknown) => {
           throw signal.aborted ? closing() : error;
         });
         if (!signal.aborted) return response;
@@ -173,6 +176,11 @@ class CallPresence implements Presence {
       if (this.#call.cancelled) this.#abort();
     }
     return this.#controller.signal;
+  }
+
+  get address(): string {
+    const peer = this.#call.getPeer();
+    return peer === 'unknown' ? '' : plainAddress(peer.replace(/:\d+$/, ''));
   }
 
   leave(): void {

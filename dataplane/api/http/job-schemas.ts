@@ -72,7 +72,9 @@ export const lease = closed({
   max: count('At most this many jobs; default 1', { minimum: 1, maximum: 10_000 }),
   waitMs: count('How long to wait for a job; default 0', { maximum: 300_000 }),
   visibilityMs: count('How long the leases last; unset: as the queue says'),
-  worker: text('Name to show for the holder', { maxLength: 255 }),
+  worker: text('Name of the worker that holds them; without one, the caller and its address', {
+    maxLength: 255,
+  }),
 });
 
 const received = {

@@ -6,6 +6,7 @@ import { FlowError, isErrorCode } from '@flowmesh/protocol';
 import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Caller } from '../../shard/state-machine.ts';
+import { plainAddress } from '../address.ts';
 import { closing } from '../refusals.ts';
 import {
   contentFields,
@@ -143,11 +144,12 @@ function addLease(app: FastifyInstance, { fabric, drains }: HttpContext): void {
       },
     },
     async (request, reply) => {
-      const { caller, params, body } = request;
+      const { caller, params, body, socket } = request;
+      const address = plainAddress(socket.remoteAddress);
       const message = pb.LeaseRequest.create({ max: 1, ...body, queue: params.queue });
       const { signal, leave } = presenceOf(reply, drains);
       try {
-        const response = await queues.lease(caller, message, signal).catch((error: unknown) => {
+        const response = await queues.lease(caller, message, signal, address).catch((error: unknown) => {
           throw signal.aborted ? closing() : error;
         });
         const jobs = response.jobs ?? [];
