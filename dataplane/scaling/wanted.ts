@@ -144,9 +144,9 @@ function bounded(settled: number, need: Need, signals: Signals, { from, to }: Sc
       'Stalled',
       `${stalledPartitions} of ${partitions} partitions stand still; for the others ${need.why}`,
     );
-  if (asked > most && most < to)
+  if (need.total > most && most < to)
     return say('Partitions', `${need.why}; beyond the ${partitions} partitions a member would be idle`);
-  if (asked > most) return say('Most', `${need.why}; scaleTo allows ${to}`);
+  if (need.total > most) return say('Most', `${need.why}; scaleTo allows ${to}`);
   if (asked < from) return say('Least', `${need.why}; scaleFrom asks for ${from}`);
   if (need.total >= asked) return say(need.reason, need.why);
   if (busyWorkers > settled) return say('Busy', `${busyWorkers} workers hold jobs; else ${need.why}`);

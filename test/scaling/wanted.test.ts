@@ -156,6 +156,22 @@ test('[W2] fewer only after fewer have done for three minutes, and it says what 
   expect(asked.after(120, busy(10, 11))).toMatchObject({ wanted: 2, reason: 'KeepUp' });
 });
 
+test('[W2] what was needed beyond the bounds is over as well: nobody is told to raise them', () => {
+  const asked = new Asked(usual);
+  expect(asked.after(300, busy(300, 20))).toMatchObject({ wanted: 20, reason: 'Most' });
+  const after = asked.after(60, busy(10, 20));
+  expect(after).toMatchObject({ wanted: 20, reason: 'Settling' });
+  expect(after.why).toMatch(/^33 were needed a short while ago; now 10/);
+  const holding = { ...fast, inFlight: 3, workers: 3, busyWorkers: 3 };
+  const group = new Asked(policyOf(0, 12, ['message_age > 30s'], 'Stream'));
+  // Five are there when it begins, of which one has no partition.
+  const some = { ...busy(10, 5), inFlight: 0, partitions: 4 };
+  expect(group.after(30, some)).toMatchObject({ wanted: 4, reason: 'Settling' });
+  expect(new Asked(policyOf(0, 2)).after(300, holding)).toMatchObject({
+    ...{ wanted: 2, reason: 'Busy' },
+  });
+});
+
 test('[W2] a backlog that has been worked off keeps workers for half a minute only', () => {
   const asked = new Asked(policyOf(2, 40));
   asked.after(300, busy(100, 11));
