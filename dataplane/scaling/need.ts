@@ -15,7 +15,7 @@ export interface Need {
   readonly why: string;
 }
 
-const IDLE: Need = { keepUp: 0, total: 0, reason: 'Idle', why: 'nothing waits' };
+const IDLE: Need = { keepUp: 0, total: 0, reason: 'Idle', why: 'there is nothing to take' };
 
 export function needOf(signals: Signals, policy: ScalingPolicy, estimates: Estimates, law: Law): Need {
   return estimates.workSeconds > 0
@@ -60,7 +60,8 @@ function measuredNeed(
       reason: 'KeepUp',
       why: `${speed}: that takes ${figure(load)}, with head room ${total}`,
     };
-  if (lag === 0) return { keepUp, total, reason: 'Busy', why: `nothing waits, ${inFlight} are being done` };
+  if (lag === 0)
+    return { keepUp, total, reason: 'Busy', why: `there is nothing to take, ${inFlight} are being done` };
   const [reason, due] =
     forLag > forAge
       ? ([

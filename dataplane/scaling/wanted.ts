@@ -7,7 +7,7 @@
 //   W5. The same signals, policy and memory give the same advice, and any signals give a finite one.
 import { type Estimates, estimated } from './estimates.ts';
 import { LAW, type Law } from './law.ts';
-import { dueMsOf, type Need, needOf } from './need.ts';
+import { dueMsOf, figure, type Need, needOf } from './need.ts';
 import type { Advice, Reason, ScalingPolicy, Signals } from './signals.ts';
 import { slowInWords, type Trial, tried } from './slow.ts';
 
@@ -113,7 +113,7 @@ function braked(need: Need, signals: Signals, there: number, isHeld: boolean): N
   const most = Math.max(1, busyWorkers * 2);
   if (isHeld && need.total > most) {
     const why =
-      `${workers - busyWorkers} of ${workers} workers are idle although ${lag} wait: ` +
+      `${workers - busyWorkers} of ${workers} workers are idle although ${figure(lag)} wait: ` +
       'a limit, a pause or the order of keys or partitions holds them, and more would be idle as well';
     return { keepUp: Math.min(need.keepUp, most), total: most, reason: 'Held', why };
   }

@@ -68,6 +68,7 @@ describe.each([1, 3])('%i shards', (shards) => {
     await bench.queues.setPaused(caller, { queue: 'q', paused: true, mutation: null });
     await known();
     expect(await signals()).toMatchObject({ lag: 0, oldestReadyAtMs: 0 });
+    expect((await ask()).advice?.why).toBe('there is nothing to take');
     await bench.queues.setPaused(caller, { queue: 'q', paused: false, mutation: null });
     expect(await signals()).toMatchObject({ lag: 2 });
   });

@@ -13,7 +13,7 @@ const busy = (arrivals: number, workers: number) => ({
 
 test('an idle queue wants the least: scaleFrom, or nobody', () => {
   expect(new Asked(usual).after(600)).toEqual({
-    ...{ wanted: 2, active: false, reason: 'Least', why: 'nothing waits; scaleFrom asks for 2' },
+    ...{ wanted: 2, active: false, reason: 'Least', why: 'there is nothing to take; scaleFrom asks for 2' },
   });
   expect(new Asked(policyOf(0, 20)).after(600)).toMatchObject({ wanted: 0, active: false, reason: 'Idle' });
 });
@@ -104,7 +104,7 @@ test('[W4] half the workers idle beside waiting work: a limit holds it, and more
   expect(asked.after(LAW.idleMs / 1000, limited).reason).not.toBe('Held');
   const advice = asked.after(300, limited);
   expect(advice).toMatchObject({ wanted: 4, reason: 'Held' });
-  expect(advice.why).toContain('8 of 10 workers are idle although 20000 wait');
+  expect(advice.why).toContain('8 of 10 workers are idle although 20,000 wait');
   expect(asked.once({ ...limited, busyWorkers: 10, inFlight: 10 })).toMatchObject({
     wanted: 20,
     reason: 'Most',
