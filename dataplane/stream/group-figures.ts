@@ -50,6 +50,14 @@ export function partitionFigures(group: Pick<GroupCell, 'group' | 'assignments'>
   };
 }
 
+/** What has one name is one worker: a pod may read by several members, and what is scaled is pods. */
+export function workersAmong(
+  { members }: Pick<GroupCell, 'members'>,
+  some: Iterable<string> = members.keys(),
+): number {
+  return new Set(Array.from(some, (member) => members.get(member)?.cell.value.client || member)).size;
+}
+
 function idleSince({ members, cell }: GroupCell, committedAtMs: number): number {
   if (members.size > 0) return 0;
   const { emptySinceMs, createdAtMs } = cell.value;

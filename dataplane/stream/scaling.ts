@@ -9,7 +9,7 @@ import { byName, orUnknown, type ScalingSource } from '../scaling/source.ts';
 import type { GroupCell, PartitionCell, StreamCell } from './cells.ts';
 import { groupNotFound } from './coordinator.ts';
 import { streamNotFound } from './declare.ts';
-import { partitionFigures } from './group-figures.ts';
+import { partitionFigures, workersAmong } from './group-figures.ts';
 import { GroupMeter } from './group-meter.ts';
 import type { Groups } from './groups.ts';
 import type { GroupTarget, Locator } from './locator.ts';
@@ -29,6 +29,7 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
     if (spec === undefined && cell === undefined) throw groupNotFound(name, group);
     return { stream, spec, cell };
   };
+  const busyOf = (group: Measured) => workersAmong(group, groups.onTheWay(group).keys());
   const nowMs = ({ cell }: StreamCell) => locator.home(cell.value.name).nowMs();
   return {
     kind: 'Stream',
@@ -74,11 +75,11 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
 
   function look(group: Measured): void {
     const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));
-    group.meter.look(nowMs(group.stream), partitions, groups.onTheWay(group).size);
+    group.meter.look(nowMs(group.stream), partitions, busyOf(group));
   }
 
   async function signalsOf(group: Measured): Promise<Signals | null> {
-    const { stream, members, meter } = group;
+    const { stream, meter } = group;
     if (!meter.meter.isKnown) return null;
     const atMs = nowMs(stream);
     const all = [...locator.partitions(stream)];
@@ -90,8 +91,8 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
       inFlight: 0,
       oldestReadyAtMs: await oldestUncommittedAt(group, moving),
       ...meter.meter.figures,
-      workers: members.size,
-      busyWorkers: groups.onTheWay(group).size,
+      workers: workersAmong(group),
+      busyWorkers: busyOf(group),
       stalled: stalledPartitions > 0 || meter.meter.stuckMs >= meter.meter.stallMs,
       partitions: all.length,
       stalledPartitions,

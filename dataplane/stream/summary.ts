@@ -1,7 +1,7 @@
 // A stream in one line: sums over its partitions, and how far each group is behind, in records and in time.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import type { GroupCell, StreamCell } from './cells.ts';
-import { partitionFigures } from './group-figures.ts';
+import { partitionFigures, workersAmong } from './group-figures.ts';
 import type { Groups } from './groups.ts';
 import type { Locator } from './locator.ts';
 import { oldestUncommittedAt } from './oldest.ts';
@@ -44,7 +44,7 @@ export async function groupSummary(
     group: group.group,
     lag: partitions.reduce((sum, partition) => sum + partitionFigures(group, partition).lag, 0),
     members: members.size,
-    busyWorkers: live.onTheWay(group).size,
+    busyWorkers: workersAmong(group, live.onTheWay(group).keys()),
     workersWanted: locator.wanted({
       ...{ tenant: stream.tenant, stream: stream.cell.value.name, group: group.group },
     }),

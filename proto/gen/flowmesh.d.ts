@@ -1193,7 +1193,7 @@ export interface GroupSummary {
   members: number;
   /** When the oldest record was written that the group has not committed; 0: it has committed all, or nothing is known. */
   oldestUncommittedAtMs: number;
-  /** As in ScalingSignals; workers are members. */
+  /** As in ScalingSignals: members of one name are one worker. */
   busyWorkers: number;
   arrivalsPerSecond: number;
   completionsPerSecond: number;
@@ -1211,7 +1211,7 @@ export interface GroupSummaryInput {
   members?: number | null | undefined;
   /** When the oldest record was written that the group has not committed; 0: it has committed all, or nothing is known. */
   oldestUncommittedAtMs?: number | null | undefined;
-  /** As in ScalingSignals; workers are members. */
+  /** As in ScalingSignals: members of one name are one worker. */
   busyWorkers?: number | null | undefined;
   arrivalsPerSecond?: number | null | undefined;
   completionsPerSecond?: number | null | undefined;

@@ -119,6 +119,23 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(await signals()).toMatchObject({ lag: 0, busyWorkers: 0, oldestReadyAtMs: 0 });
   });
 
+  test('[ST75] members of one pod are one worker, and told alike everywhere', async () => {
+    const more = { client: 'pod-a' };
+    const members = [await Member.join(bench, 'a', more), await Member.join(bench, 'b', more)];
+    await vi.waitFor(() => expect(members.map(({ assigned }) => assigned.length)).toEqual([1, 1]));
+    const seen = await signals(4, async () => {
+      await publish(0, 1);
+      await publish(1, 1);
+    });
+    expect(seen).toMatchObject({ workers: 1, busyWorkers: 1, lag: 8 });
+    expect(await ask()).toMatchObject({
+      workers: [{ name: 'pod-a', busy: true, leased: 2, build: '' }],
+      advice: { workersWanted: 1 },
+    });
+    const { groups } = await bench.fabric.streams.listGroups(caller, { stream: 's' });
+    expect(groups?.[0]?.figures).toMatchObject({ members: 2, busyWorkers: 1 });
+  });
+
   test('[ST70] [ST74] a partition that stands still is told apart from the others', async () => {
     const member = await Member.join(bench, 'a');
     await publish(0, 9);
