@@ -6,6 +6,7 @@
 //       the way.
 //   R3. A checkpoint is one synced LevelDB batch. Until it is known to be written, the frozen rows stay and
 //       win.
+//   R4. Behind a fetch all rows that it was asked for are there, also those that were there before it.
 import assert from 'node:assert/strict';
 import type { ByteReader } from './bytes.ts';
 import type { Range, Row, RowRef, Rows, Table } from './contract.ts';
@@ -166,9 +167,11 @@ export class RowStore implements Rows {
 
   /** Makes rows resident, those that do not exist included. */
   async fetch(refs: readonly RowRef[]): Promise<void> {
+    // What makes room for some of them, here or in another fetch, may take others of them away (R4).
     for (;;) {
       const checkpoints = this.#checkpoints;
-      const missing = refs.filter((ref) => !this.isResident(ref));
+      const missing = refs.filter((ref) => !this.#holds(ref));
+      if (missing.length === 0) return;
       const fetched: Fetched[] = [];
       for (let from = 0; from < missing.length; from += FETCH_TRIP_ROWS) {
         fetched.push(...(await this.#fetchTrip(missing.slice(from, from + FETCH_TRIP_ROWS))));
@@ -177,8 +180,14 @@ export class RowStore implements Rows {
       this.#kept.turn();
       for (const each of fetched)
         if (each.cell === undefined || !this.#isChanged(each.key)) this.#kept.keep(each);
-      return;
     }
+  }
+
+  /** It is resident, and now among the last to go. */
+  #holds(ref: RowRef): boolean {
+    if (!this.isResident(ref)) return false;
+    if (ref.table.view === undefined) this.#kept.get(ref.key);
+    return true;
   }
 
   scan<V>(table: Table<V>, range: Range): Promise<Row<V>[]> {

@@ -322,6 +322,36 @@ describe('residence', () => {
     );
   });
 
+  const crowd = (name: string) => Array.from({ length: 100 }, (_, i) => ref(`${name}${i}`));
+
+  test('[R4] a fetch does not take away what was there of the rows that it is asked for', async () => {
+    await reopen(1000);
+    await store.fetch([ref('a')]);
+    await store.fetch(crowd('b'));
+    await store.fetch(crowd('c'));
+    const both = [ref('b0'), ref('d')];
+    expect(both.map((each) => store.isResident(each))).toEqual([true, false]);
+    await store.fetch(both);
+    expect(both.map((each) => store.isResident(each))).toEqual([true, true]);
+  });
+
+  test('[R4] nor do others that come in on the way', async () => {
+    await reopen(1000);
+    await store.fetch([ref('a')]);
+    let letGo = () => {};
+    level.hold = new Promise((resolve) => {
+      letGo = resolve;
+    });
+    const fetched = store.fetch([ref('a'), ref('b')]);
+    await yields();
+    level.hold = null;
+    for (const name of ['c', 'd', 'e']) await store.fetch(crowd(name));
+    expect(store.isResident(ref('a'))).toBe(false);
+    letGo();
+    await fetched;
+    expect([ref('a'), ref('b')].map((each) => store.isResident(each))).toEqual([true, true]);
+  });
+
   test('a deletion is remembered until it is durable, also of a row that disk never saw', async () => {
     store.openBatch = 5;
     for (let i = 0; i < 2000; i++) store.put(texts, key(`a${i}`), 'value', true);
