@@ -1,6 +1,58 @@
 // Bugs that only one kind of client in the simulation sees: of watches, schedules, limits, redrive tasks,
-// operators, caches and pipelines.
+// operators, caches, pipelines and flows.
 import type { Mutant } from './list.ts';
+
+const flows: readonly Mutant[] = [
+  {
+    name: 'let-flows-go-early',
+    file: 'dataplane/queue/flow-decide.ts',
+    find: '    } else if (after.open === 0 ||',
+    replace: '    } else if (after.open <= 1 ||',
+    why: 'a parent waits for all of its children',
+  },
+  {
+    name: 'let-doomed-flows-go',
+    file: 'dataplane/queue/flow-decide.ts',
+    find: "    if (hasFailed && row.onFailure === 'fail-parent') {",
+    replace: "    if (after.failed > 1 && row.onFailure === 'fail-parent') {",
+    why: 'a parent whose child failed dies of it',
+  },
+  {
+    name: 'enqueue-half-a-flow',
+    file: 'dataplane/queue/flow-decide.ts',
+    find: '    const plan = plans[i] as Plan;\n',
+    replace: '    if (i > 1) return;\n    const plan = plans[i] as Plan;\n',
+    why: 'a flow is there as a whole or not at all',
+  },
+  {
+    name: 'repeat-known-flows',
+    file: 'dataplane/queue/flow-decide.ts',
+    find: '  if (known?.deduplicated) return',
+    replace: '  if (known?.deduplicated && parts.length === 1) return',
+    why: 'of a flow whose root is known nothing is enqueued',
+  },
+  {
+    name: 'forget-flows-of-leased-at-checkpoint',
+    file: 'dataplane/queue/lease-clock.ts',
+    find: 'sessionId, worker, leasedAtMs, meta });',
+    replace: 'sessionId, worker, leasedAtMs, meta: meta && { ...meta, parent: null } });',
+    why: 'the end of a child that was leased over a restart reaches its parent',
+  },
+  {
+    name: 'lose-results-of-flows',
+    file: 'dataplane/queue/flow-decide.ts',
+    find: 'result: result?.value ?? row.result',
+    replace: 'result: row.result',
+    why: 'a parent finds the results of its children',
+  },
+  {
+    name: 'leave-children-of-cancelled-flows',
+    file: 'dataplane/queue/cancel.ts',
+    find: "    } else if (from === 'awaiting') disown(rows, cell, offset);\n",
+    replace: "    } else if (from === 'awaiting') disown(rows, cell, offset + 1e6);\n",
+    why: 'a cancelled parent takes its children with it',
+  },
+];
 
 export const features: readonly Mutant[] = [
   {
@@ -157,4 +209,5 @@ export const features: readonly Mutant[] = [
     why: 'a certificate of a stranger is no identity',
     test: 'test/api/tls-reload.test.ts',
   },
+  ...flows,
 ];

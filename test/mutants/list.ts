@@ -135,6 +135,14 @@ const checkpoints: readonly Mutant[] = [
     why: 'a checkpoint that failed is none',
   },
   {
+    name: 'push-out-while-fetching',
+    file: 'dataplane/storage/row-store.ts',
+    find: 'this.#kept.keep(each);\n    }\n',
+    replace: 'this.#kept.keep(each);\n      return;\n    }\n',
+    why: 'rows that were fetched are there to be read',
+    test: 'test/storage/row-store.test.ts',
+  },
+  {
     name: 'drop-row-crc',
     file: 'dataplane/storage/row-codec.ts',
     find: 'if (crc32(value, crc32(key)) !== stored.readUInt32LE(end)) {',

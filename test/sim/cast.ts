@@ -3,6 +3,8 @@ import { CacheBook } from './cache-book.ts';
 import { CacheClient } from './cache-client.ts';
 import { Calendar } from './calendar.ts';
 import type { Chance } from './chance.ts';
+import { FlowBook } from './flow-book.ts';
+import { FlowOverseer, FlowProducer, FlowWorker } from './flow-client.ts';
 import { GateBook } from './gate-book.ts';
 import { GateProducer, GateWorker, Operator } from './gate-client.ts';
 import { JobBook } from './job-book.ts';
@@ -40,6 +42,8 @@ export class Cast {
   readonly #cache: CacheBook;
   readonly #redriver: Redriver;
   readonly #operator: Operator;
+  readonly #flows: FlowBook;
+  readonly #flowOverseer: FlowOverseer;
 
   constructor(sim: Sim, chance: Chance) {
     this.#sim = sim;
@@ -58,6 +62,8 @@ export class Cast {
     this.#cache = new CacheBook(sim);
     this.#redriver = new Redriver(sim, 'redriver', chance.fork());
     this.#operator = new Operator(sim, 'operator', chance.fork());
+    this.#flows = new FlowBook(sim);
+    this.#flowOverseer = new FlowOverseer(sim, 'flow-overseer', chance.fork());
   }
 
   get #books() {
@@ -72,6 +78,7 @@ export class Cast {
     await new LimitProducer(...by('limit')).declare();
     await new Patients(...by('sick')).declare();
     await new GateProducer(...by('gate')).declare();
+    await new FlowProducer(...by('flow')).declare();
     const eviction = this.#chance.pick(['lru', 'lfu', 'ttl']);
     await new CacheClient(...by('cache')).declare(eviction);
   }
@@ -115,7 +122,17 @@ export class Cast {
     for (const name of ['gw0', 'gw1'])
       work.push(new GateWorker(sim, name, fork()).run(this.#gate, [gated, this.#operator]));
     for (const name of ['cc0', 'cc1']) work.push(new CacheClient(sim, name, fork()).run(this.#cache));
-    return work;
+    return [...work, ...this.#runFlows()];
+  }
+
+  #runFlows(): Promise<void>[] {
+    const flows = this.#flows;
+    const producers = ['fp0', 'fp1'].map((name) => new FlowProducer(this.#sim, name, this.#chance.fork()));
+    const workers = ['fw0', 'fw1'].map((name) => new FlowWorker(this.#sim, name, this.#chance.fork()));
+    return [
+      ...[...producers, ...workers].map((each) => each.run(flows)),
+      this.#flowOverseer.run(flows, producers),
+    ];
   }
 
   /** When all else is done: only schedules tick, and the server has its troubles. */
@@ -133,6 +150,7 @@ export class Cast {
     this.#limits.check();
     await this.#redriver.check();
     await this.#operator.check(this.#gate);
+    await this.#flowOverseer.check(this.#flows);
   }
 
   /** What nobody has come to the end of. */
@@ -140,7 +158,9 @@ export class Cast {
     const open = this.#jobs.jobs.filter((job) => job.isAccepted && !job.isAcked && !job.isBuried);
     const sick = this.#redrives.open().length;
     const gated = this.#gate.open().length;
-    const counts = `${open.length} jobs, ${this.#limits.open.size} limited, ${sick} sick, ${gated} gated`;
+    const parts = this.#flows.isQuiet ? 0 : this.#flows.open().length;
+    const others = `${this.#limits.open.size} limited, ${sick} sick, ${gated} gated, ${parts} in flows`;
+    const counts = `${open.length} jobs, ${others}`;
     return `open: ${counts}; ${this.#sim.whereAll()}`;
   }
 }
