@@ -17,6 +17,7 @@ import { mutationOf } from '../shard/mutation.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import type { StreamCell } from './cells.ts';
 import { streamNotFound } from './declare.ts';
+import type { DeclaredGroups } from './declared-groups.ts';
 import type { Groups } from './groups.ts';
 import type { Locator } from './locator.ts';
 import { streamSummary } from './summary.ts';
@@ -33,6 +34,7 @@ export type StreamAdmin = Pick<
 export function createStreamAdmin(
   locator: Locator,
   groups: Groups,
+  declared: DeclaredGroups,
   onDeleted: (tenant: number, name: string) => void,
 ): StreamAdmin {
   const describe = async (caller: Caller, name: string): Promise<pb.StreamInput> => {
@@ -73,7 +75,7 @@ export function createStreamAdmin(
       names: (tenant) => locator.views.flatMap(({ declared }) => [...declared.all(tenant)].map(nameOf)),
       summary(tenant, name) {
         const stream = locator.find(tenant, name);
-        return stream && streamSummary(locator, groups, stream);
+        return stream && streamSummary(locator, groups, declared, stream);
       },
     },
     getStream: (caller, request) => describe(caller, request.name),

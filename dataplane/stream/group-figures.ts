@@ -2,13 +2,14 @@
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
 import { NOBODY } from './assignment.ts';
 import type { GroupCell, MemberCell, PartitionCell } from './cells.ts';
+import type { AnyGroup } from './declared-groups.ts';
 import type { Locator } from './locator.ts';
 
 /** A group without members for this long shows it: its offsets are kept, but maybe nobody knows any more. */
 const IDLE_AFTER_MS = 7 * 24 * 3_600_000;
 
 /** As evolved, so maybe not durable: await `settled` of the stream before the figures leave. */
-export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput {
+export function groupFigures(locator: Locator, group: AnyGroup): pb.GroupInput {
   const { name } = group.stream.cell.value;
   const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));
   const committedAtMs = Math.max(0, ...partitions.map((p) => p.committedAtMs));
@@ -18,7 +19,7 @@ export function groupFigures(locator: Locator, group: GroupCell): pb.GroupInput 
     stream: name,
     group: group.group,
     state: stateOf(group, idleSinceMs, locator.home(name).nowMs()),
-    epoch: group.cell.value.epoch,
+    epoch: group.cell?.value.epoch ?? 0,
     members: [...group.members.values()].sort(byName).map(({ member, cell }) => {
       const { client, epoch } = cell.value;
       return { memberId: member, client, epoch, partitions: owned(member) };
@@ -58,15 +59,16 @@ export function workersAmong(
   return new Set(Array.from(some, (member) => members.get(member)?.cell.value.client || member)).size;
 }
 
-function idleSince({ members, cell }: GroupCell, committedAtMs: number): number {
+function idleSince({ members, cell, stream }: AnyGroup, committedAtMs: number): number {
   if (members.size > 0) return 0;
+  if (cell === undefined) return stream.cell.value.createdAtMs;
   const { emptySinceMs, createdAtMs } = cell.value;
   return Math.max(emptySinceMs, createdAtMs, committedAtMs);
 }
 
 type State = 'idle' | 'empty' | 'stable' | 'rebalancing';
 
-function stateOf(group: GroupCell, idleSinceMs: number, nowMs: number): State {
+function stateOf(group: AnyGroup, idleSinceMs: number, nowMs: number): State {
   if (group.members.size === 0) return nowMs - idleSinceMs >= IDLE_AFTER_MS ? 'idle' : 'empty';
   if (group.assignments.size < group.stream.cell.value.partitions) return 'rebalancing';
   for (const { value } of group.assignments.values()) {

@@ -6,20 +6,20 @@
 //       groups that nobody knows any more, on streams that stand still, cost nothing.
 import type { Signals } from '../scaling/signals.ts';
 import { byName, orUnknown, type ScalingSource } from '../scaling/source.ts';
-import type { GroupCell, PartitionCell, StreamCell } from './cells.ts';
+import type { PartitionCell, StreamCell } from './cells.ts';
 import { groupNotFound } from './coordinator.ts';
 import { streamNotFound } from './declare.ts';
+import type { AnyGroup, DeclaredGroups } from './declared-groups.ts';
 import { partitionFigures, workersAmong } from './group-figures.ts';
-import { GroupMeter } from './group-meter.ts';
 import type { Groups } from './groups.ts';
 import type { GroupTarget, Locator } from './locator.ts';
 import { oldestUncommittedAt } from './oldest.ts';
 
-/** What is measured: a group, or one that is only declared. */
-export type Measured = Pick<GroupCell, 'stream' | 'group' | 'members' | 'assignments' | 'fronts' | 'meter'>;
-
-export function groupScaling(locator: Locator, groups: Groups): ScalingSource<GroupTarget> {
-  const declared = new DeclaredOnly();
+export function groupScaling(
+  locator: Locator,
+  groups: Groups,
+  declared: DeclaredGroups,
+): ScalingSource<GroupTarget> {
   const ends = new Ends();
   const need = ({ tenant, stream: name, group }: GroupTarget) => {
     const stream = locator.find(tenant, name);
@@ -29,7 +29,7 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
     if (spec === undefined && cell === undefined) throw groupNotFound(name, group);
     return { stream, spec, cell };
   };
-  const busyOf = (group: Measured) => workersAmong(group, groups.onTheWay(group).keys());
+  const busyOf = (group: AnyGroup) => workersAmong(group, groups.onTheWay(group).keys());
   const nowMs = ({ cell }: StreamCell) => locator.home(cell.value.name).nowMs();
   return {
     kind: 'Stream',
@@ -40,7 +40,7 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
         const scaled = new Set(
           stream.cell.value.consumerGroups.flatMap(({ name, scaling }) => (scaling === null ? [] : [name])),
         );
-        for (const name of scaled) if (!stream.groups.has(name)) look(declared.of(stream, name));
+        for (const group of declared.of(stream)) look(group);
         const isWritten = ends.moved(stream, [...locator.partitions(stream)]);
         // S2.
         for (const group of stream.groups.values())
@@ -54,7 +54,8 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
         for (const { name: group, scaling } of cell.value.consumerGroups) {
           if (scaling === null) continue;
           const target = { tenant, stream: cell.value.name, group };
-          const measured = stream.groups.get(group) ?? declared.of(stream, group);
+          const measured = stream.groups.get(group) ?? declared.find(stream, group);
+          if (measured === undefined) continue;
           yield { target, spec: scaling, measure: () => orUnknown(signalsOf(measured)) };
         }
       }
@@ -73,12 +74,12 @@ export function groupScaling(locator: Locator, groups: Groups): ScalingSource<Gr
     },
   };
 
-  function look(group: Measured): void {
+  function look(group: AnyGroup): void {
     const partitions = [...locator.partitions(group.stream)].map((each) => partitionFigures(group, each));
     group.meter.look(nowMs(group.stream), partitions, busyOf(group));
   }
 
-  async function signalsOf(group: Measured): Promise<Signals | null> {
+  async function signalsOf(group: AnyGroup): Promise<Signals | null> {
     const { stream, meter } = group;
     if (!meter.meter.isKnown) return null;
     const atMs = nowMs(stream);
@@ -118,27 +119,5 @@ class Ends {
     const before = this.#seen.get(stream);
     this.#seen.set(stream, end);
     return before !== end;
-  }
-}
-
-/** Stand-ins for groups that are declared and not there yet; forgotten when nobody asks for a second. */
-class DeclaredOnly {
-  #before = new Map<string, Measured>();
-  #now = new Map<string, Measured>();
-
-  turn(): void {
-    this.#before = this.#now;
-    this.#now = new Map();
-  }
-
-  of(stream: StreamCell, group: string): Measured {
-    const key = `${stream.tenant}\0${stream.cell.value.uid}\0${group}`;
-    const known = this.#now.get(key) ?? this.#before.get(key);
-    const one = known ?? {
-      ...{ stream, group, meter: new GroupMeter() },
-      ...{ members: new Map(), assignments: new Map(), fronts: new Map() },
-    };
-    this.#now.set(key, one);
-    return one;
   }
 }

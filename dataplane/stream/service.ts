@@ -6,11 +6,12 @@ import type { ScalingSource } from '../scaling/source.ts';
 import type { StreamService } from '../services.ts';
 import type { Caller } from '../shard/state-machine.ts';
 import { createStreamAdmin, type StreamAdmin } from './admin.ts';
-import type { GroupCell, StreamCell } from './cells.ts';
+import type { StreamCell } from './cells.ts';
 import { type Commit, type CommittedReply, commitCommand, type Publish, type Published } from './commands.ts';
 import { commitOffsets } from './commits.ts';
 import { groupNotFound } from './coordinator.ts';
 import { streamNotFound } from './declare.ts';
+import { type AnyGroup, DeclaredGroups } from './declared-groups.ts';
 import { Follow } from './follow-session.ts';
 import { groupFigures, partitionFigures } from './group-figures.ts';
 import { Groups } from './groups.ts';
@@ -80,7 +81,8 @@ export function createStreamService(parts: LocatorParts): Streams {
     return answer;
   };
 
-  const shownGroup = async (group: GroupCell): Promise<pb.GroupInput> => ({
+  const declared = new DeclaredGroups();
+  const shownGroup = async (group: AnyGroup): Promise<pb.GroupInput> => ({
     ...groupFigures(locator, group),
     figures: await groupSummary(locator, groups, group),
   });
@@ -120,24 +122,25 @@ export function createStreamService(parts: LocatorParts): Streams {
     },
 
     async getGroup(caller, request) {
-      const group = needGroup(caller, request);
-      return shown(group.stream, await shownGroup(group));
+      const stream = needStream(locator, caller, request.stream);
+      const group = declared.find(stream, request.group) ?? needGroup(caller, request);
+      return shown(stream, await shownGroup(group));
     },
 
     async listGroups(caller, request) {
       const stream = needStream(locator, caller, request.stream);
-      const names = [...stream.groups.keys()].sort();
-      const cells = names.flatMap((name) => stream.groups.get(name) ?? []);
-      return shown(stream, { groups: await Promise.all(cells.map(shownGroup)) });
+      const all = [...stream.groups.values(), ...declared.of(stream)];
+      all.sort((a, b) => (a.group < b.group ? -1 : 1));
+      return shown(stream, { groups: await Promise.all(all.map(shownGroup)) });
     },
   };
 
   return {
     service,
-    admin: createStreamAdmin(locator, groups, onDeleted),
+    admin: createStreamAdmin(locator, groups, declared, onDeleted),
     transactions: transactionsOf(locator, publisher),
     reconcile: () => locator.reconcile(),
-    scaling: groupScaling(locator, groups),
+    scaling: groupScaling(locator, groups, declared),
   };
 }
 

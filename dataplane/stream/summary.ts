@@ -1,6 +1,7 @@
 // A stream in one line: sums over its partitions, and how far each group is behind, in records and in time.
 import type * as pb from '@flowmesh/protocol/gen/flowmesh.js';
-import type { GroupCell, StreamCell } from './cells.ts';
+import type { StreamCell } from './cells.ts';
+import type { AnyGroup, DeclaredGroups } from './declared-groups.ts';
 import { partitionFigures, workersAmong } from './group-figures.ts';
 import type { Groups } from './groups.ts';
 import type { Locator } from './locator.ts';
@@ -12,6 +13,7 @@ const GROUPS_MAX = 1000;
 export async function streamSummary(
   locator: Locator,
   live: Groups,
+  declared: DeclaredGroups,
   stream: StreamCell,
 ): Promise<pb.StreamSummaryInput> {
   const { name, partitions: count, ownership } = stream.cell.value;
@@ -22,7 +24,8 @@ export async function streamSummary(
     records += Math.max(0, visibleEnd - log.startOffset);
     bytes += log.byteLength;
   }
-  const shown = [...stream.groups.values()].sort((a, b) => (a.group < b.group ? -1 : 1)).slice(0, GROUPS_MAX);
+  const all = [...stream.groups.values(), ...declared.of(stream)];
+  const shown = all.sort((a, b) => (a.group < b.group ? -1 : 1)).slice(0, GROUPS_MAX);
   const groups = await Promise.all(shown.map((group) => groupSummary(locator, live, group)));
   return {
     ...{ name, partitions: count, records, bytes, groups },
@@ -36,7 +39,7 @@ export async function streamSummary(
 export async function groupSummary(
   locator: Locator,
   live: Groups,
-  group: GroupCell,
+  group: AnyGroup,
 ): Promise<pb.GroupSummaryInput> {
   const { stream, members, meter } = group;
   const partitions = [...locator.partitions(stream)];

@@ -87,7 +87,24 @@ describe.each([1, 3])('%i shards', (shards) => {
     expect(seen).toMatchObject({ lag: 7, workers: 0, busyWorkers: 0, partitions: 2, stalled: false });
     expect(seen.oldestReadyAtMs).toBe(atMs);
     expect((await ask()).workers).toEqual([]);
-    expect((await ask()).advice).toMatchObject({ active: true });
+    const { advice } = await ask();
+    expect(advice).toMatchObject({ active: true });
+    // Whoever looks for what is behind finds it, wherever groups are shown.
+    const { arrivalsPerSecond } = seen;
+    const figures = {
+      ...{ group: 'g', lag: 7, members: 0, oldestUncommittedAtMs: atMs, arrivalsPerSecond },
+      workersWanted: advice?.workersWanted,
+    };
+    const request = { kind: 'stream', cursor: '', limit: 0, bucketed: false };
+    const { streams = [] } = await bench.fabric.admin.listFigures(caller, request);
+    expect(streams?.[0]?.groups).toMatchObject([figures]);
+    const shown = { group: 'g', state: 'empty', members: [], lag: 7, figures };
+    const { groups } = await bench.fabric.streams.listGroups(caller, { stream: 's' });
+    expect(groups).toMatchObject([shown]);
+    expect(await bench.fabric.streams.getGroup(caller, { stream: 's', group: 'g' })).toMatchObject(shown);
+    await Member.join(bench, 'a', { creditBytes: 0 });
+    const after = await bench.fabric.streams.listGroups(caller, { stream: 's' });
+    expect(after.groups).toMatchObject([{ group: 'g', members: [{ client: 'pod-a' }] }]);
   });
 
   test('[ST72] [ST75] records on the way make a member busy, until they are committed', async () => {
