@@ -1,7 +1,8 @@
 // What happens to workers and consumers when the process is told to end (SIGTERM): they are drained, then the
 // process ends as it would have.
 //   E1. One listener for all clients of the process, and only while some client has work.
-//   E2. Who listens to SIGTERM as well decides when the process ends; then this only drains.
+//   E2. Who listens to SIGTERM as well decides when the process ends; then this only drains. It hears of the
+//       signal first: who listens once has gone from the list when those behind it are called.
 //   E3. A second SIGTERM ends the process at once.
 //   E4. The first process of a container ends by exit: the kernel drops a signal without a listener that is
 //       sent to it from within, also one from itself (pid_namespaces(7)).
@@ -16,7 +17,7 @@ export interface Drainable {
 /** The part of `process` that this needs. */
 export interface Signals {
   readonly pid: number;
-  on(signal: 'SIGTERM', listener: () => void): unknown;
+  prependListener(signal: 'SIGTERM', listener: () => void): unknown;
   off(signal: 'SIGTERM', listener: () => void): unknown;
   listenerCount(signal: 'SIGTERM'): number;
   kill(pid: number, signal: 'SIGTERM'): unknown;
@@ -36,7 +37,7 @@ export class Termination {
   }
 
   add(client: Drainable): void {
-    if (this.#clients.size === 0) this.#process.on('SIGTERM', this.#onSignal);
+    if (this.#clients.size === 0) this.#process.prependListener('SIGTERM', this.#onSignal);
     this.#clients.add(client);
   }
 

@@ -78,6 +78,16 @@ test('[E2] with another listener it drains, and leaves the end to that one', asy
   expect([client.steps, signals.killed]).toEqual([['drain'], []]);
 });
 
+test('[E2] so with one that listens once, and has done so for longer', async () => {
+  const client = new Client();
+  signals.once('SIGTERM', () => {});
+  termination.add(client);
+  signals.emit('SIGTERM');
+  client.finish();
+  await turn();
+  expect([client.steps, signals.killed]).toEqual([['drain'], []]);
+});
+
 test('[E3] a second signal ends the process at once', () => {
   const client = new Client();
   termination.add(client);
