@@ -3,6 +3,8 @@
 //   E2. A change that chance does not explain counts at once, for more as for fewer.
 //   E3. What is due within minutes is planned over minutes: a batch for the night is no reason to hurry. But
 //       what has ended is over.
+//   E4. The first jobs take a program longer that has just begun: while that may be so nothing is averaged,
+//       and nobody plans with it.
 
 /** What is remembered of the measurements of one target. */
 export interface Estimates {
@@ -14,6 +16,8 @@ export interface Estimates {
   readonly arrivals: number;
   /** Seconds of a worker for one job; 0: nothing has been completed yet. */
   readonly workSeconds: number;
+  /** From when on it is known; see E4. */
+  readonly warmAtMs: number;
 }
 
 /** Per second. */
@@ -49,6 +53,8 @@ const MEAN_MS_MAX = 3_600_000;
 const WORK_JOBS = 400;
 const WORK_MS_MIN = 15_000;
 const WORK_MS_MAX = 300_000;
+/** Since the first measurement. */
+const WARM_UP_MS = 5000;
 /** What was before a longer gap between measurements says nothing. */
 const GAP_MS = 600_000;
 
@@ -59,19 +65,18 @@ export function estimated(before: Estimates | undefined, measured: Measured, due
   if (before === undefined || passedMs >= GAP_MS) {
     const rate = { recent: arriving, mean: arriving, changedAtMs: atMs };
     const workSeconds = work > 0 ? work : (before?.workSeconds ?? 0);
-    return { atMs, now: rate, due: rate, arrivals: arriving, workSeconds };
+    return { atMs, now: rate, due: rate, arrivals: arriving, workSeconds, warmAtMs: atMs + WARM_UP_MS };
   }
   const now = follow(before.now, arriving, { atMs, passedMs, overMs: NOW_MS });
   const overMs = Math.min(DUE_MS_MAX, Math.max(NOW_MS, dueMs));
   const due = follow(before.due, arriving, { atMs, passedMs, overMs });
   const workMs = Math.min(WORK_MS_MAX, Math.max(WORK_MS_MIN, (WORK_JOBS / completionsPerSecond) * 1000));
-  const isFirst = before.workSeconds === 0 || work === 0;
+  const warmAtMs = before.workSeconds === 0 ? atMs + WARM_UP_MS : before.warmAtMs;
+  const followed = atMs < warmAtMs ? work : moved(before.workSeconds, work, passedMs, workMs); // E4
   return {
-    ...{ atMs, now, due },
+    ...{ atMs, now, due, warmAtMs },
     arrivals: Math.min(now.mean, due.mean), // E3
-    workSeconds: isFirst
-      ? Math.max(work, before.workSeconds)
-      : moved(before.workSeconds, work, passedMs, workMs),
+    workSeconds: work === 0 ? before.workSeconds : followed,
   };
 }
 

@@ -18,7 +18,7 @@ export interface Need {
 const IDLE: Need = { keepUp: 0, total: 0, reason: 'Idle', why: 'there is nothing to take' };
 
 export function needOf(signals: Signals, policy: ScalingPolicy, estimates: Estimates, law: Law): Need {
-  return estimates.workSeconds > 0
+  return estimates.workSeconds > 0 && estimates.atMs >= estimates.warmAtMs
     ? measuredNeed(signals, policy, estimates, law)
     : coldNeed(signals, policy, law);
 }

@@ -24,6 +24,20 @@ test('from none: the first job wakes one, before anything is known', () => {
   expect(asked.once({ lag: 1, ageMs: 10 })).toMatchObject({ wanted: 1, active: true, reason: 'ColdStart' });
 });
 
+test('the first jobs of programs that have just begun do not call for a crowd', () => {
+  const asked = new Asked(policyOf(1, 50));
+  const arriving = { arrivalsPerSecond: 40, workers: 1, busyWorkers: 1, inFlight: 1, lag: 30, ageMs: 1000 };
+  asked.once({ ...arriving, completionsPerSecond: 1, throughputPerWorker: 1.2 });
+  const speeds = [5, 9, 12, 14, 15.5, 16.5, 17.5, 18, 18.5, 19];
+  const wanted = speeds.map(
+    (throughputPerWorker) =>
+      asked.after(1, { ...arriving, completionsPerSecond: 20, throughputPerWorker }).wanted,
+  );
+  // 40/s at 20/s for each, a tenth more, and what waits is due in 10 s.
+  expect(Math.max(...wanted)).toBeLessThanOrEqual(6);
+  expect(wanted.at(-1)).toBeGreaterThanOrEqual(3);
+});
+
 test('a job in flight keeps its worker when nothing waits', () => {
   const asked = new Asked(policyOf(0, 20));
   expect(asked.after(900, { ...fast, inFlight: 1, workers: 1, busyWorkers: 1 })).toMatchObject({
