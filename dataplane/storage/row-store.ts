@@ -167,8 +167,9 @@ export class RowStore implements Rows {
 
   /** Makes rows resident, those that do not exist included. */
   async fetch(refs: readonly RowRef[]): Promise<void> {
-    // What makes room for some of them, here or in another fetch, may take others of them away (R4).
-    for (;;) {
+    // What makes room for some of them, here or in another fetch, may take others away (R4). It is done once:
+    // of more than there is room for, each round would take away what the one before it had fetched.
+    for (let hasRoom = false; ; ) {
       const checkpoints = this.#checkpoints;
       const missing = refs.filter((ref) => !this.#holds(ref));
       if (missing.length === 0) return;
@@ -177,7 +178,8 @@ export class RowStore implements Rows {
         fetched.push(...(await this.#fetchTrip(missing.slice(from, from + FETCH_TRIP_ROWS))));
       }
       if (checkpoints !== this.#checkpoints) continue; // R2
-      this.#kept.turn();
+      if (!hasRoom) this.#kept.turn();
+      hasRoom = true;
       for (const each of fetched)
         if (each.cell === undefined || !this.#isChanged(each.key)) this.#kept.keep(each);
     }

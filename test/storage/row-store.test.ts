@@ -29,13 +29,16 @@ afterEach(async () => {
   await rm(dir, { recursive: true });
 });
 
-async function open(cacheBytesMax?: number): Promise<RowStore> {
-  return new RowStore({ level: await openLevel({ dir }, faulty), monotonicMs: () => 0, cacheBytesMax });
+type Options = ConstructorParameters<typeof RowStore>[0];
+
+async function open(cacheBytesMax?: number, packed?: Options['packed']): Promise<RowStore> {
+  const level = await openLevel({ dir }, faulty);
+  return new RowStore({ level, monotonicMs: () => 0, cacheBytesMax, packed });
 }
 
-async function reopen(cacheBytesMax?: number): Promise<void> {
+async function reopen(...options: Parameters<typeof open>): Promise<void> {
   await store.close();
-  store = await open(cacheBytesMax);
+  store = await open(...options);
 }
 
 async function checkpoint(): Promise<void> {
@@ -333,6 +336,18 @@ describe('residence', () => {
     expect(both.map((each) => store.isResident(each))).toEqual([true, false]);
     await store.fetch(both);
     expect(both.map((each) => store.isResident(each))).toEqual([true, true]);
+  });
+
+  test('[R4] a fetch of more than there is room for ends, whatever was there before', async () => {
+    const packed = { ...texts, view: texts.decode };
+    const all = Array.from({ length: 300 }, (_, i) => ({ table: packed, key: key(String(i)) }));
+    for (const each of all) store.put(packed, each.key, 'v'.repeat(500));
+    await checkpoint();
+    await reopen(undefined, { bytesMax: 16_384, slabBytes: 4096 });
+    for (const some of [all.slice(0, 150), all, all.slice(100), all, all.toReversed()]) {
+      await store.fetch(some);
+      expect(some.filter((each) => !store.isResident(each))).toEqual([]);
+    }
   });
 
   test('[R4] nor do others that come in on the way', async () => {
