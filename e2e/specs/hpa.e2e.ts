@@ -103,6 +103,8 @@ describe('workers, scaled by the autoscaler alone', () => {
     });
     await becomes('the queue says so', async () => !(await isScaled()));
     expect(await crew.asked()).toBe(MOST);
+    // A pod that still ends would answer for the cluster, and be gone a moment later.
+    await space.kubectl('wait', 'pod/main-flowmesh-0', '--for=delete', '--timeout=90s');
     await space.apply(mainCluster());
     await becomes('scaling goes on', isScaled);
     expect(await crew.asked()).toBe(MOST);

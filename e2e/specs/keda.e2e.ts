@@ -255,6 +255,7 @@ describe('workers, scaled by what the operator declares to KEDA', () => {
       expect(await crew.asked()).toBe(MOST);
       await lookAgain();
       await becomes('the queue says so', async () => !(await isScaled()));
+      await space.kubectl('wait', 'pod/main-flowmesh-0', '--for=delete', '--timeout=90s');
       await space.apply(mainCluster());
       await becomes('scaling goes on', isScaled);
       expect(await crew.asked()).toBe(MOST);

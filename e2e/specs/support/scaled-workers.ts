@@ -116,6 +116,7 @@ export class ScaledWorkers {
 
 /** Through the Service of the cluster `main`, by what its binding says. */
 async function lineTo(space: Namespace): Promise<Line> {
+  await space.kubectl('wait', 'fmc/main', '--for=condition=Ready', '--timeout=90s');
   const { data } = await space.get('secret', 'main-flowmesh-binding');
   const text = (key: string) => Buffer.from(data[key], 'base64').toString();
   const forward = await space.forward('service/main-flowmesh', ports.grpc);
