@@ -55,6 +55,18 @@ afterAll(async () => {
   rmSync(dir, { recursive: true });
 });
 
+/** With another server in place of the usual one. */
+async function servedBy(tls: Partial<TlsFiles>, check: () => Promise<void>): Promise<void> {
+  const usual = server;
+  server = await serve(tls);
+  try {
+    await check();
+  } finally {
+    await server.close();
+    server = usual;
+  }
+}
+
 /** Sends one empty message to any rpc and answers the status it ends with; 0 for one that stays open. */
 async function statusOf(path: string, shown?: Issued, authorization?: string): Promise<number> {
   const [key, cert] = shown === undefined ? [null, null] : [Buffer.from(shown.key), Buffer.from(shown.cert)];
@@ -152,31 +164,21 @@ test('the token of the API and other certificates of the authority may do all, a
 });
 
 test('of an authority that signs for others, too, the scaler alone gets in by certificate', async () => {
-  const before = server;
-  server = await serve({ caTrustedFor: 'scaling' });
-  try {
+  await servedBy({ caTrustedFor: 'scaling' }, async () => {
     expect((await isActive(scaler)).code).toBe(NOT_FOUND);
     expect(await statusOf('/flowmesh.v1.Admin/ListQueues', scaler)).toBe(PERMISSION_DENIED);
     const other = authority.issue('somebody');
     expect((await isActive(other)).code).toBe(UNAUTHENTICATED);
     expect(await statusOf('/flowmesh.v1.Admin/ListQueues', other)).toBe(UNAUTHENTICATED);
     expect(await statusOf('/flowmesh.v1.Admin/ListQueues', other, `Bearer ${TOKEN}`)).toBe(grpc.status.OK);
-  } finally {
-    await server.close();
-    server = before;
-  }
+  });
 });
 
 test('an issuer may give no authority: then nobody gets in by certificate', async () => {
-  const before = server;
-  server = await serve({ caTrustedFor: 'scaling', caFile: join(dir, 'none.crt') });
-  try {
+  await servedBy({ caTrustedFor: 'scaling', caFile: join(dir, 'none.crt') }, async () => {
     expect((await isActive(scaler)).code).toBe(UNAUTHENTICATED);
     expect((await isActive(scaler, `Bearer ${TOKEN}`)).code).toBe(NOT_FOUND);
-  } finally {
-    await server.close();
-    server = before;
-  }
+  });
   await expect(serve({ caFile: join(dir, 'none.crt') })).rejects.toThrow(/none\.crt cannot be read/);
 });
 

@@ -160,24 +160,14 @@ export class FlowWorker extends QueueClient {
           [8, 'retry'],
         ]);
     const word = book.says(node, kind, kind === 'ack' ? `${node.payload} by ${job.leaseEpoch}` : '');
-    if (!sim.isClosing && chance.hit(0.03)) this.#crashSoon();
+    // Between the end of a child and what it does to its parent.
+    if (!sim.isClosing && chance.hit(0.03)) this.crashSoon('a flow');
     const code = await this.settle(
       node.queue,
       settlementOf(job, word),
       `${kind} ${job.id} ${job.leaseEpoch}`,
     );
     book.settled(node, word, code === '');
-  }
-
-  /** Between the end of a child and what it does to its parent. */
-  #crashSoon(): void {
-    const { world, machine } = this.sim;
-    const { life } = machine;
-    this.sim.count('fault in a flow');
-    const [isPower, survival, downMs] = [this.chance.hit(0.3), this.chance.next(), this.chance.int(1, 100)];
-    world.after(this.chance.next() * 4, () => {
-      if (life === machine.life) machine.crash(isPower, survival, downMs);
-    });
   }
 
   async #look(book: FlowBook, node: FlowNode, leaseEpoch: number): Promise<void> {

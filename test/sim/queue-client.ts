@@ -57,6 +57,17 @@ export class QueueClient extends Client {
     return outcome.error.code;
   }
 
+  /** Within milliseconds, in the midst of `what`; not if the server ends before by itself. */
+  protected crashSoon(what: string): void {
+    const { world, machine } = this.sim;
+    const { life } = machine;
+    this.sim.count(`fault in ${what}`);
+    const [isPower, survival, downMs] = [this.chance.hit(0.3), this.chance.next(), this.chance.int(1, 100)];
+    world.after(this.chance.next() * 4, () => {
+      if (life === machine.life) machine.crash(isPower, survival, downMs);
+    });
+  }
+
   async figuresOf(name: string): Promise<QueueFigures | null> {
     const outcome = await this.until(`figures ${name}`, async (fabric) => {
       const reply = await fabric.admin.getQueue(caller, { name });

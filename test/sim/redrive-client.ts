@@ -100,21 +100,11 @@ export class Redriver extends QueueClient {
     );
     if (outcome.kind === 'done') {
       this.#number = outcome.value.number;
-      if (targetQueue !== '' && !this.sim.isClosing && this.chance.hit(0.3)) this.#crashSoon();
+      // Between the arrival of a job on the other shard and its leaving of this one.
+      if (targetQueue !== '' && !this.sim.isClosing && this.chance.hit(0.3)) this.crashSoon('a redrive');
     }
     // Before the first death there is no such queue.
     else this.#expectCode(outcome.error, ['QUEUE_NOT_FOUND', 'ALREADY_EXISTS']);
-  }
-
-  /** Between the arrival of a job on the other shard and its leaving of this one. */
-  #crashSoon(): void {
-    const { world, machine } = this.sim;
-    const { life } = machine;
-    this.sim.count('fault in a redrive');
-    const [isPower, survival, downMs] = [this.chance.hit(0.3), this.chance.next(), this.chance.int(1, 100)];
-    world.after(this.chance.next() * 4, () => {
-      if (life === machine.life) machine.crash(isPower, survival, downMs);
-    });
   }
 
   async #cancel(): Promise<void> {
