@@ -4,7 +4,7 @@ import { fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import cliProgress from 'cli-progress';
-import { minimumsMissed, type Report, run, total } from '../test/sim/run.ts';
+import { minimumsMissed, type Report, run, shardsOf, total } from '../test/sim/run.ts';
 
 const { values } = parseArgs({
   options: {
@@ -23,7 +23,7 @@ const { values } = parseArgs({
 /** In place of a seed. */
 const ENOUGH = -1;
 /** A seed that takes so long comes to no end: virtual time is bounded, a loop in which none passes is not. */
-const SEED_MS_MAX = 180_000;
+const SEED_MS_MAX = 300_000;
 const shards = values.shards === undefined ? undefined : Number(values.shards);
 
 if (values.worker) {
@@ -60,12 +60,17 @@ async function runAll(): Promise<number> {
   const endMs = Date.now() + Number(values.minutes) * 60_000;
   let next = first;
   bar.start(count, 0, { failed: 0 });
-  const worker = () =>
+  const fail = (report: Report) => {
+    failed.push(report);
+    console.log(`failed: seed ${report.seed} (${report.shards}): ${report.violation}`);
+  };
+  const worker = (): Promise<void> =>
     new Promise<void>((resolve, reject) => {
       const child = fork(import.meta.filename, [...process.argv.slice(2), '--worker'], {
         execArgv: ['--conditions=flowmesh-source'],
       });
       let watch: NodeJS.Timeout | undefined;
+      let isStuck = false;
       const give = () => {
         clearTimeout(watch);
         const isEnough = next >= first + count || Date.now() > endMs || (values.bail && failed.length > 0);
@@ -73,16 +78,16 @@ async function runAll(): Promise<number> {
         child.send(seed);
         if (isEnough) return;
         watch = setTimeout(() => {
-          console.log(`failed: seed ${seed} comes to no end; again: npm run test:sim -- --seed ${seed}`);
+          isStuck = true;
           child.kill('SIGKILL');
+          const violation = `comes to no end within ${SEED_MS_MAX / 1000} s`;
+          const nothing = { digest: 'none', steps: 0, counts: {}, lastEvents: [] };
+          fail({ seed, shards: shards ?? shardsOf(seed), violation, ...nothing });
         }, SEED_MS_MAX);
       };
       child.on('message', (report: Report) => {
         reports.push({ ...report, lastEvents: [] });
-        if (report.violation !== null) {
-          failed.push(report);
-          console.log(`failed: seed ${report.seed} (${report.shards}): ${report.violation}`);
-        }
+        if (report.violation !== null) fail(report);
         // Where there is no bar to see, a long run says now and then how far it is.
         if (!process.stdout.isTTY && reports.length % 100 === 0)
           console.log(`${reports.length} of ${count} seeds, ${failed.length} failed`);
@@ -90,7 +95,11 @@ async function runAll(): Promise<number> {
         give();
       });
       child.on('error', reject);
-      child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with ${code}`))));
+      child.on('exit', (code) => {
+        if (code === 0) resolve();
+        else if (isStuck) resolve(worker());
+        else reject(new Error(`a worker ended with ${code}`));
+      });
       give();
     });
   await Promise.all(Array.from({ length: Math.min(count, Number(values.processes)) }, worker));
@@ -101,7 +110,7 @@ async function runAll(): Promise<number> {
   const missed = count >= 20 && failed.length === 0 ? minimumsMissed(sums, reports.length) : [];
   for (const what of missed) console.log(`too little happened: ${what}`);
   console.log(
-    `${reports.length} seeds from ${first}: ${failed.length} failed; ${sums['starts']} starts, ` +
+    `${reports.length} seeds from ${first}: ${failed.length} failed; ${sums['starts'] ?? 0} starts, ` +
       `${sums['fault power'] ?? 0} power losses, ${sums['disk failed'] ?? 0} disk errors, ` +
       `${sums['delivery'] ?? 0} deliveries`,
   );

@@ -20,7 +20,9 @@ export interface Report {
 const QUIET_MS_MAX = 180_000;
 const NIGHT_MS_MAX = 20 * 60_000;
 
-export async function run(seed: number, shards = seed % 2 === 0 ? 3 : 1): Promise<Report> {
+export const shardsOf = (seed: number): number => (seed % 2 === 0 ? 3 : 1);
+
+export async function run(seed: number, shards = shardsOf(seed)): Promise<Report> {
   const chance = new Chance(seed);
   const world = new World(chance.fork());
   const sizes = {
