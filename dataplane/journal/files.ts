@@ -109,10 +109,10 @@ class RealFile implements JournalFile {
   }
 
   async sync(): Promise<void> {
-    const holdsLoop = this.#way.holdsLoop(this.#unsynced);
+    const startedMs = realRuntime.monotonicMs();
+    const holdsLoop = this.#way.holdsLoop(this.#unsynced, startedMs);
     this.#unsynced = 0;
     if (!holdsLoop) return fdatasync(this.#fd);
-    const startedMs = realRuntime.monotonicMs();
     fs.fdatasyncSync(this.#fd);
     this.#way.took(realRuntime.monotonicMs() - startedMs);
   }
