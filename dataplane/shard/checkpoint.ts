@@ -103,6 +103,11 @@ export class Checkpoints {
     return this.#running;
   }
 
+  /** Resolves when none is running. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
   #freeze(position: Position): void {
     const { rows, logs, views } = this.#p;
     // A failed checkpoint left its rows frozen: they are written first, as they were.

@@ -74,8 +74,8 @@ export interface OpenedShard {
 
 /** A million keys of 100 B with room to spare. */
 const KEYS_BYTES_MAX = 256 * 1024 * 1024;
-/** During recovery memory is given back at this size, as in normal operation. */
-const REPLAY_ROWS_BYTES = 48 * 1024 * 1024;
+/** During recovery a checkpoint is written at this size, while as much again is replayed. */
+const REPLAY_ROWS_BYTES = 24 * 1024 * 1024;
 
 /** Rejects with everything closed that was opened. */
 export async function openShard(o: OpenShardOptions): Promise<OpenedShard> {
@@ -159,6 +159,7 @@ async function openParts(
     },
     position.seq,
   );
+  opened({ close: () => checkpoints.settled() });
   const room = new Room({ journal, rows, logs, memory: o.memory }, o.storage?.unwrittenBytesMax);
   const clock = new ShardClock(runtime, Math.max(lastTimeMs, position.timeMs));
   let entryBytes = 0;
@@ -189,7 +190,10 @@ async function openParts(
     for await (const { seq, timeMs, payload } of journal.read(position.seq + 1)) {
       shard.replay(seq, timeMs, payload);
       replayed += payload.length;
-      if (rows.dirtyBytes > REPLAY_ROWS_BYTES) await checkpoints.run({ seq, timeMs }, async () => {});
+      if (rows.dirtyBytes > REPLAY_ROWS_BYTES) {
+        await checkpoints.settled();
+        void checkpoints.run({ seq, timeMs }, async () => {});
+      }
       if (logs.isCongested()) await logs.drained();
     }
     log('shard.recovered', {

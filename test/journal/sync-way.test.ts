@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { SyncWay } from '../../dataplane/journal/sync-way.ts';
 
-/** A disk that takes `ms(n)` for the n-th sync, and a writer that rests for `restMs` between two small writes. */
+/** A disk that takes `ms(n)` for the n-th sync; a writer that rests `restMs` between two small writes. */
 class Disk {
   readonly way = new SyncWay();
   nowMs = 0;
