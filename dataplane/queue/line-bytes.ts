@@ -33,7 +33,7 @@ export class LineBytes {
     if (this.isLoading) return null;
     const chunk = this.#cell.log.resident(offset, 1);
     if (chunk === undefined) {
-      this.load(this.#cell.log.load(offset, LOAD_BYTES));
+      this.load(() => this.#cell.log.load(offset, LOAD_BYTES));
       return null;
     }
     this.#source = sourceIn(chunk.bytes, offset);
@@ -47,7 +47,8 @@ export class LineBytes {
     return isIn ? held : null;
   }
 
-  load(work: Promise<unknown>): void {
+  /** One at a time: what would be begun beside it could fail without anybody who hears of it. */
+  load(work: () => Promise<unknown>): void {
     if (this.isLoading) return;
     this.isLoading = true;
     const done = () => {
@@ -56,7 +57,7 @@ export class LineBytes {
     };
     // Damage is reported by whoever reads the job on purpose; the queue stops here rather than skip what it
     // cannot show.
-    work.then(done, () => {
+    work().then(done, () => {
       this.isLoading = false;
     });
   }

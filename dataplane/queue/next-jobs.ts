@@ -110,7 +110,7 @@ export class NextJobs {
       if (bytes > bytesMax) return 'blocked';
     }
     if (cell.ready.isStale()) {
-      this.#bytes.load(cell.ready.refill());
+      this.#bytes.load(() => cell.ready.refill());
       return 'blocked';
     }
     return 'done';
