@@ -101,7 +101,7 @@ const checkpoints: readonly Mutant[] = [
   },
   {
     name: 'unsynced-rows',
-    file: 'dataplane/storage/row-store.ts',
+    file: 'dataplane/storage/row-batch.ts',
     find: 'await batch.write({ sync: true });',
     replace: 'await batch.write({ sync: false });',
     why: 'a checkpoint is on disk before the journal is trimmed',
@@ -129,7 +129,7 @@ const checkpoints: readonly Mutant[] = [
   },
   {
     name: 'swallow-rows-error',
-    file: 'dataplane/storage/row-store.ts',
+    file: 'dataplane/storage/row-batch.ts',
     find: 'await batch.write({ sync: true });',
     replace: 'await batch.write({ sync: true }).catch(() => undefined);',
     why: 'a checkpoint that failed is none',
