@@ -115,8 +115,11 @@ export function wrongEnd(node: FlowNode, shown: ReadonlyMap<FlowNode, Shown>): s
 
 const isFailedByChild = ({ children }: FlowNode, shown: ReadonlyMap<FlowNode, Shown>): boolean =>
   children.some((child) => {
-    const is = shown.get(child) ?? child.end;
-    return failsParent(child) && (is === 'dead' || is === 'cancelled');
+    if (!failsParent(child)) return false;
+    const is = shown.get(child);
+    // The id of one is unknown whose flow had no answer, and whose parent was taken out before it was listed.
+    if (is === undefined) return mayHaveFailed(child);
+    return is === 'dead' || is === 'cancelled';
   });
 
 function isTakenAlong({ parent }: FlowNode, shown: ReadonlyMap<FlowNode, Shown>): boolean {
