@@ -116,10 +116,10 @@ export function wrongEnd(node: FlowNode, shown: ReadonlyMap<FlowNode, Shown>): s
 const isFailedByChild = ({ children }: FlowNode, shown: ReadonlyMap<FlowNode, Shown>): boolean =>
   children.some((child) => {
     if (!failsParent(child)) return false;
-    const is = shown.get(child);
-    // The id of one is unknown whose flow had no answer, and whose parent was taken out before it was listed.
-    if (is === undefined) return mayHaveFailed(child);
-    return is === 'dead' || is === 'cancelled';
+    const is = shown.get(child) ?? child.end;
+    // The id of one is unknown whose flow had no answer, and whose parent was taken out before it was listed:
+    // its own children tell.
+    return is === null ? isFailedByChild(child, shown) : is === 'dead' || is === 'cancelled';
   });
 
 function isTakenAlong({ parent }: FlowNode, shown: ReadonlyMap<FlowNode, Shown>): boolean {
