@@ -4,8 +4,9 @@
 //   S1. On the loop only after a small write: when much is written there is other work to do meanwhile.
 //   S2. After a slow one, or while they are slow on the average, the next go through the pool, the more the
 //       more often that happens: a disk that is always slow holds up the loop once in PAUSE_MAX.
-//   S3. Syncs hold the loop for half of the time at most: a writer that waits for each of its small writes
-//       leaves the other half to those who read.
+//   S3. Syncs of a file hold the loop for half of the time at most: a writer that waits for each of its small
+//       writes leaves the other half to those who read. Shards have files of their own, and count for
+//       themselves.
 
 const BYTES_MAX = 8192;
 const SLOW_MS = 4;
