@@ -2,10 +2,11 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as pb from '@flowmesh/protocol/gen/flowmesh.js';
+import type { KvOpInput } from '@flowmesh/protocol/gen/flowmesh.js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openFabric } from '../../dataplane/fabric.ts';
 import { realRuntime } from '../../dataplane/runtime.ts';
+import { aRequest } from '../kv/support.ts';
 
 type Fabric = Awaited<ReturnType<typeof openFabric>>;
 
@@ -45,8 +46,7 @@ function open(): Promise<Fabric> {
 }
 
 const bodyOf = (key: number) => Buffer.alloc(VALUE_BYTES, `value ${key},`);
-const execute = (fabric: Fabric, ops: object[]) =>
-  fabric.kv.execute(caller, pb.KvRequest.decode(pb.KvRequest.encode(pb.KvRequest.create({ ops })).finish()));
+const execute = (fabric: Fabric, ops: KvOpInput[]) => fabric.kv.execute(caller, aRequest(ops));
 
 async function expectEverything(fabric: Fabric): Promise<void> {
   for (let key = 0; key < KEYS; key++) {
