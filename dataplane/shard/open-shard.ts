@@ -187,7 +187,8 @@ async function openParts(
   const startedMs = runtime.monotonicMs();
   let replayed = 0;
   if (last > position.seq) {
-    for await (const { seq, timeMs, payload } of journal.read(position.seq + 1)) {
+    logs.beginReplay();
+    for await (const { seq, timeMs, payload } of journal.read(position.seq + 1, { isFleeting: true })) {
       shard.replay(seq, timeMs, payload);
       replayed += payload.length;
       if (rows.dirtyBytes > REPLAY_ROWS_BYTES) {
@@ -196,6 +197,7 @@ async function openParts(
       }
       if (logs.isCongested()) await logs.drained();
     }
+    logs.endReplay();
     log('shard.recovered', {
       shard: o.id,
       from: position.seq,

@@ -40,7 +40,7 @@ export class BlockCache {
       const [oldest] = victim.blocks;
       if (oldest === undefined || oldest === block) return;
       this.remove(oldest);
-      victim.owner.forget(oldest);
+      victim.owner.evicted(oldest);
     }
   }
 

@@ -147,8 +147,8 @@ export interface PartitionLog {
   /** Bytes from start to end. */
   readonly byteLength: number;
   /**
-   * Takes ownership of `batch`, whose head must carry `endOffset` as base offset. Lands in files later,
-   * synced at checkpoints.
+   * Takes ownership of `batch`, except during replay (log-store.ts). Its head must carry `endOffset` as base
+   * offset. Lands in files later, synced at checkpoints.
    */
   append(batch: Buffer, count: number, timeMs: number): void;
   /** Undoes the last append (transactions). */

@@ -1,6 +1,7 @@
 // A run of whole batches in one buffer: the growing end of a log, or what was read back from a file.
 //   B1. Bytes below `length` never change: views of them are handed out. Taking back an append ends the
 //       growth of the buffer, so that the next append cannot write where a view may look.
+//   B2. Memory is used again (replay) only of blocks that nobody was given: whoever looks a block up has it.
 import { FLAG_GAP } from '@flowmesh/protocol';
 import type { Chunk } from './contract.ts';
 import type { Segment } from './log-segment.ts';
@@ -14,8 +15,8 @@ const GROWTH_BYTES_MIN = 512;
 const MARK_BYTES = 4096;
 
 export interface BlockOwner {
-  /** The block is no longer kept in memory. */
-  forget(block: Block): void;
+  /** The cache has let go of the block. */
+  evicted(block: Block): void;
 }
 
 export class Block {
@@ -28,6 +29,8 @@ export class Block {
   length = 0;
   /** Bytes that are in the file. */
   written = 0;
+  /** Others may have a view of its memory (B2). */
+  isLent = true;
   #bytes: Buffer;
   #canGrow = true;
   /** Offset and position of some batches, ascending. */
@@ -46,6 +49,13 @@ export class Block {
   /** Memory it holds on to. */
   get capacity(): number {
     return this.#bytes.length;
+  }
+
+  /** Its memory, which it no longer has. */
+  release(): Buffer {
+    const bytes = this.#bytes;
+    this.#bytes = Buffer.of();
+    return bytes;
   }
 
   hasRoom(bytes: number): boolean {

@@ -12,6 +12,11 @@ export interface LogHost {
   /** Written ends of logs, and what was read back. */
   readonly tails: BlockCache;
   readonly loads: BlockCache;
+  /**
+   * During replay: memory of blocks that are over, for the next ones. What is appended then lies in memory of
+   * somebody who will use it again, and is copied.
+   */
+  spare: Buffer[] | null;
   segmentPath(id: LogId, base: number, generation?: number): string;
   /** The names of the log's files become durable. */
   syncNames(id: LogId): Promise<void>;

@@ -90,6 +90,7 @@ export class LogStore implements Logs {
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       tails: new BlockCache(options.tailBytesMax ?? MEMORY_BYTES_MAX),
       loads: new BlockCache(options.loadBytesMax ?? MEMORY_BYTES_MAX),
+      spare: null,
       segmentPath: (id, base, generation) => path.join(this.#directory(id), segmentName(base, generation)),
       syncNames: (id) => this.#synced(this.#files.syncDirectory(this.#directory(id))),
       unlink: (file) => this.#files.unlink(file),
@@ -102,6 +103,18 @@ export class LogStore implements Logs {
   /** Why syncs are refused for good (D3): end the process, the journal has everything. */
   get failure(): FlowError | null {
     return this.#failure;
+  }
+
+  /**
+   * Until `endReplay` what is appended stays the caller's, and the memory of blocks is used again: the
+   * collector does not see it, and would go over its whole heap for each 30 MB that come and go.
+   */
+  beginReplay(): void {
+    this.#host.spare = [];
+  }
+
+  endReplay(): void {
+    this.#host.spare = null;
   }
 
   get unwrittenBytes(): number {

@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { FlowError } from '@flowmesh/protocol';
 import type { Chunk, CompactionTerms, LogId, PartitionLog } from './contract.ts';
-import { Block, type BlockOwner, OWN_BLOCK_BYTES } from './log-block.ts';
+import { BLOCK_BYTES_MAX, Block, type BlockOwner, OWN_BLOCK_BYTES } from './log-block.ts';
 import { Cleaning } from './log-cleaning.ts';
 import type { LogHost, LogLength } from './log-host.ts';
 import { readBlock } from './log-read.ts';
@@ -56,7 +56,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     this.endOffset += count;
     segment.endOffset = this.endOffset;
     this.byteLength += batch.length;
-    if (batch.length >= OWN_BLOCK_BYTES) block.admit(batch.length, count);
+    if (this.#fillsBlock(batch)) block.admit(batch.length, count);
     else block.append(batch, count);
     this.#addUnwritten(batch.length);
     this.#host.changed(this);
@@ -162,9 +162,10 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     return this.#cleaning.run(terms);
   }
 
-  forget(block: Block): void {
-    remove(this.#blocks, block);
-    remove(this.#loaded, block);
+  evicted(block: Block): void {
+    this.#forget(block);
+    const isFree = !block.isLent && block.capacity === BLOCK_BYTES_MAX;
+    if (isFree) this.#host.spare?.push(block.release());
   }
 
   /** For a checkpoint; P2 holds for it until `released`. */
@@ -234,20 +235,39 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   #blockFor(segment: Segment, batch: Buffer): Block {
     const last = this.#blocks[this.#blocks.length - 1];
     const isNext = last !== undefined && last.segment === segment && last.nextOffset === this.endOffset;
-    if (isNext && batch.length < OWN_BLOCK_BYTES && last.hasRoom(batch.length)) {
+    const isOwn = this.#fillsBlock(batch);
+    if (isNext && !isOwn && last.hasRoom(batch.length)) {
       this.#host.tails.remove(last);
       this.#writer.add(last);
       return last;
     }
-    const isOwn = batch.length >= OWN_BLOCK_BYTES;
     // A log that filled a block will fill the next: no growing step by step.
-    const capacity = isNext && last.capacity > OWN_BLOCK_BYTES && !isOwn ? last.capacity : 0;
-    const bytes = isOwn ? compact(batch) : Buffer.allocUnsafeSlow(capacity);
+    const isLarge = isNext && last.capacity > OWN_BLOCK_BYTES;
+    const bytes = isOwn ? this.#owned(batch) : isLarge ? this.#fullSize() : Buffer.of();
     const block = new Block(this, segment, { position: segment.bytes, offset: this.endOffset }, bytes);
     if (isOwn) block.endGrowth();
+    else block.isLent = false;
     this.#blocks.push(block);
     this.#writer.add(block);
     return block;
+  }
+
+  /** The batch becomes a block as it is. */
+  #fillsBlock(batch: Buffer): boolean {
+    return batch.length >= (this.#host.spare === null ? OWN_BLOCK_BYTES : BLOCK_BYTES_MAX);
+  }
+
+  /** What of it may be kept. */
+  #owned(batch: Buffer): Buffer {
+    const isView = batch.buffer.byteLength > batch.length * SPARE_FACTOR;
+    if (!isView && this.#host.spare === null) return batch;
+    const own = Buffer.allocUnsafeSlow(batch.length);
+    batch.copy(own);
+    return own;
+  }
+
+  #fullSize(): Buffer {
+    return this.#host.spare?.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES_MAX);
   }
 
   #addUnwritten(bytes: number): void {
@@ -258,6 +278,7 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
   #residentBlock(offset: number): Block | undefined {
     const block = this.#blocks[lastIndex(this.#blocks, (each) => each.firstOffset <= offset)];
     if (block?.holds(offset)) {
+      block.isLent = true;
       this.#host.tails.touch(block);
       return block;
     }
@@ -331,10 +352,15 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     this.#host.doom(this, segment.path);
   }
 
+  #forget(block: Block): void {
+    remove(this.#blocks, block);
+    remove(this.#loaded, block);
+  }
+
   #forgetAll(segment: Segment): void {
     for (const block of [...this.#blocks, ...this.#loaded]) {
       if (block.segment !== segment) continue;
-      this.forget(block);
+      this.#forget(block);
       this.#host.tails.remove(block);
       this.#host.loads.remove(block);
     }
@@ -366,13 +392,6 @@ export class SegmentedLog implements PartitionLog, BlockOwner {
     const message = `offset ${offset} is outside the log: it has ${this.startOffset} to ${this.endOffset}`;
     return new FlowError('OFFSET_OUT_OF_RANGE', message);
   }
-}
-
-function compact(batch: Buffer): Buffer {
-  if (batch.buffer.byteLength <= batch.length * SPARE_FACTOR) return batch;
-  const own = Buffer.allocUnsafeSlow(batch.length);
-  batch.copy(own);
-  return own;
 }
 
 function remove<T>(list: T[], item: T): void {

@@ -88,7 +88,7 @@ export function decidePublish(
   const firstOffset = log.endOffset;
   if (count > 0) {
     patchHead(batch, firstOffset, at.nowMs);
-    const event: Appended = { type: STREAM_EVENT.appended, no: stream.no, partition, batch, isOwned: true };
+    const event: Appended = { type: STREAM_EVENT.appended, no: stream.no, partition, batch };
     emit(event);
   }
   const reply = { kind: 'published', partition, firstOffset, count, appendTimeMs: at.nowMs } as const;

@@ -67,9 +67,8 @@ export interface Appended extends Event {
   readonly type: typeof STREAM_EVENT.appended;
   readonly no: number;
   readonly partition: number;
+  /** In replay a view of the journal entry. */
   readonly batch: Buffer;
-  /** False in replay: the batch is a view of the journal entry, and evolve copies it. */
-  readonly isOwned: boolean;
 }
 
 export interface Trimmed extends Event {
@@ -248,7 +247,7 @@ const appended: Codec<Appended> = {
     w.varint(e.partition);
     w.bytes(e.batch);
   },
-  decode: (r) => ({ partition: r.varint(), batch: r.bytes(), isOwned: false }),
+  decode: (r) => ({ partition: r.varint(), batch: r.bytes() }),
 };
 
 const cursor: Codec<CursorGranted | CursorMoved> = {

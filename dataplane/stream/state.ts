@@ -144,8 +144,7 @@ export class StreamState {
 
   #append(event: Appended, at: Moment): void {
     const partition = this.partition(event.no, event.partition);
-    const batch = event.isOwned ? event.batch : Buffer.from(event.batch);
-    partition.log.append(batch, countOf(batch), at.nowMs);
+    partition.log.append(event.batch, countOf(event.batch), at.nowMs);
     this.visible.changed(partition, at.position);
     this.rows.onRollback(() => {
       partition.log.unappend();

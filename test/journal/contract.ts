@@ -71,6 +71,16 @@ export function journalContract(name: string, newPlace: () => JournalPlace): voi
       expect(await texts(journal, 5)).toEqual([]);
     });
 
+    test('[J4] reads the same into memory that is used again', async () => {
+      const journal = await opened();
+      const fence = await journal.fence();
+      const written = Array.from({ length: 5 }, (_, i) => `${i}`.repeat(700_000));
+      for (const text of written) await write(journal, fence, text);
+      const read: string[] = [];
+      for await (const { payload } of journal.read(1, { isFleeting: true })) read.push(payload.toString());
+      expect(read.map((text) => text === written[Number(text[0])])).toEqual(written.map(() => true));
+    });
+
     test('refuses another sequence, an older fence and too large an entry without writing', async () => {
       const journal = await opened();
       const old = await journal.fence();

@@ -1,11 +1,12 @@
 // What the model test cannot see: damage, failed writes and syncs, congestion, what never touches the disk,
 // memory.
 import { readHead } from '@flowmesh/protocol';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { BLOCK_BYTES_MAX } from '../../dataplane/storage/log-block.ts';
 import { LogStore, type LogStoreOptions, type StoredLength } from '../../dataplane/storage/log-store.ts';
 import type { SegmentedLog } from '../../dataplane/storage/partition-log.ts';
 import { FaultFiles } from './fault-files.ts';
-import { batchOf, yields } from './support.ts';
+import { batchOf, recordsOf, yields } from './support.ts';
 
 const FIRST = '/logs/1/0000000000000000.log';
 
@@ -92,6 +93,37 @@ describe('damage', () => {
     }
     await open(lengths);
     expect((await log.load(0, 100)).firstOffset).toBe(0);
+  });
+});
+
+describe('replay', () => {
+  test('[B2] what is appended is copied, and memory that somebody looks at is not used again', async () => {
+    const BATCHES = 60;
+    const value = (offset: number) => `${offset},`.repeat(30_000);
+    const allocated = vi.spyOn(Buffer, 'allocUnsafeSlow');
+    const scratch = Buffer.alloc(300_000);
+    const views: { bytes: Buffer; copy: Buffer }[] = [];
+    store.beginReplay();
+    for (let i = 0; i < BATCHES; i++) {
+      const batch = batchOf([value(i)], i, i);
+      batch.copy(scratch);
+      log.append(scratch.subarray(0, batch.length), 1, i);
+      scratch.fill('?');
+      if (i % 10 === 0) {
+        const { bytes } = log.resident(i, 1) ?? { bytes: Buffer.of() };
+        views.push({ bytes, copy: Buffer.from(bytes) });
+      }
+      await checkpoint();
+    }
+    store.endReplay();
+    const blocks = allocated.mock.calls.filter(([size]) => size === BLOCK_BYTES_MAX).length;
+    expect(blocks).toBeGreaterThanOrEqual(views.length);
+    expect(blocks).toBeLessThan(views.length + 5);
+    for (const { bytes, copy } of views) expect(bytes.length > 1000 && bytes.equals(copy)).toBe(true);
+    const records = await recordsOf(log);
+    for (const [i, { text }] of records.entries()) expect(text === `=${value(i)}`, `record ${i}`).toBe(true);
+    expect(records).toHaveLength(BATCHES);
+    allocated.mockRestore();
   });
 });
 

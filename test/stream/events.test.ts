@@ -24,10 +24,7 @@ const golden: [StreamEvent, string][] = [
     '0301066f7264657273fb80f9c0c1c48203048088b2a0020080d095ffbc31',
   ],
   [{ type: STREAM_EVENT.partitionOpened, no: 3, partition: 2, logId: 6 }, '030206'],
-  [
-    { type: STREAM_EVENT.appended, no: 3, partition: 2, batch: Buffer.from('batch'), isOwned: false },
-    '0302056261746368',
-  ],
+  [{ type: STREAM_EVENT.appended, no: 3, partition: 2, batch: Buffer.from('batch') }, '0302056261746368'],
   [{ type: STREAM_EVENT.trimmed, no: 3, partition: 2, offset: 70_000 }, '0302f0a204'],
   [{ type: STREAM_EVENT.deleted, no: 3 }, '03'],
   [{ type: STREAM_EVENT.swept, no: 3, keys: ['\x00\x01\xff', 'k'] }, '0302030001ff016b'],
