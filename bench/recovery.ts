@@ -16,12 +16,6 @@ const isKeys = asked[3] !== undefined;
 const [bytes, keys] = isKeys ? [0, amount] : [amount, 0];
 const TARGET_MS = isKeys ? 20_000 : 5000;
 const VALUE_BYTES = isKeys ? 100 : 200;
-/** As `cli/bin.js` starts a server: not compiled anew each time. */
-const env = {
-  NODE_COMPILE_CACHE: fileURLToPath(new URL('../node_modules/.cache/flowmesh', import.meta.url)),
-  ...process.env,
-};
-
 interface Filled {
   readonly bytes: number;
   readonly keys: number;
@@ -32,7 +26,7 @@ interface Filled {
 function fill(dataDir: string): Promise<Filled> {
   const file = fileURLToPath(new URL('./load/journal.ts', import.meta.url));
   const args = ['--conditions=flowmesh-source', file, JSON.stringify({ dataDir, bytes, keys })];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env });
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let out = '';
   child.stdout.on('data', (chunk: Buffer) => {
     out += chunk.toString();
@@ -58,11 +52,11 @@ const dir = mkdtempSync(join(process.env.FLOWMESH_BENCH_DIR ?? tmpdir(), 'flowme
 try {
   const filled = await fill(dir);
   // What is started again has been started before, and was compiled then.
-  const before = await startServerProcess({ dataDir: join(dir, 'before'), shards: 1 }, { env });
-  await before.kill('SIGTERM');
+  const before = await startServerProcess({ dataDir: join(dir, 'before'), shards: 1 });
+  await before.kill('SIGKILL');
   const startMs = performance.now();
   const nodeArgs = process.env.FLOWMESH_BENCH_PROFILE ? ['--cpu-prof'] : [];
-  const server = await startServerProcess({ dataDir: dir, shards: 1 }, { nodeArgs, env });
+  const server = await startServerProcess({ dataDir: dir, shards: 1 }, { nodeArgs });
   const answer = await fetch(`http://127.0.0.1:${server.httpPort}/v1/kv/default/key-0`);
   const tookMs = performance.now() - startMs;
   if ((await answer.text()).length !== VALUE_BYTES)

@@ -1,5 +1,6 @@
 // A FlowMesh server as a process of its own, for tests and benchmarks: node serve.ts '<ServerOptions as
 // JSON>'. Prints one line of JSON with its ports when it serves; ends on SIGTERM.
+import { flushCompileCache } from 'node:module';
 import { giveBackMemory, type ServerOptions, startServer } from '../../dataplane/main.ts';
 
 const given = JSON.parse(process.argv[2] ?? '{}') as Partial<ServerOptions>;
@@ -14,6 +15,8 @@ const server = await startServer({
   logLevel: 'error',
   ...given,
 });
+// As `flowmesh serve` does: most of these are killed, and would keep nothing.
+flushCompileCache();
 giveBackMemory(given.memoryLimitBytes);
 const { grpcPort, httpPort, redisPort } = server;
 process.stdout.write(`${JSON.stringify({ grpcPort, httpPort, redisPort })}\n`);
