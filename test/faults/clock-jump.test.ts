@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type FlowMesh } from '@flowmesh/client';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type ServerProcess, startServerProcess } from '../support/server-process.ts';
 
 const [library] = globSync('/usr/lib/*/faketime/libfaketimeMT.so.1');
@@ -15,8 +15,14 @@ const TERM_MS = 6000;
 const skipped = library === undefined ? 'SKIPPED: needs libfaketime (Debian: faketime): ' : '';
 
 describe.skipIf(library === undefined)(`${skipped}a clock that jumps`, () => {
-  const dir = mkdtempSync(join(tmpdir(), 'flowmesh-clock-'));
-  const shift = join(dir, 'shift');
+  let dir: string;
+  let shift: string;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), 'flowmesh-clock-'));
+    shift = join(dir, 'shift');
+  });
+  afterAll(() => rmSync(dir, { recursive: true }));
+
   const jump = (by: string) => writeFileSync(shift, `${by}\n`);
   let server: ServerProcess;
   let fm: FlowMesh;

@@ -12,7 +12,7 @@ import { type Failure, FaultyDisk, shimIsMissing } from './disk.ts';
 const STRIDE = Number(process.env.FLOWMESH_FAIL_EVERY ?? 61);
 const SEED = Number(process.env.FLOWMESH_FAIL_SEED ?? Date.now() % 1_000_000);
 const STEPS = 40;
-/** Each n takes some seconds, and there are a few hundred; beside other work they take three times as long. */
+/** Each n takes some seconds, and there are a few hundred of them: beside other work that is an hour. */
 const SECONDS_MAX = STRIDE === 1 ? 5400 : 1200;
 const FROM = Number(process.env.FLOWMESH_FAIL_FROM ?? 1 + (SEED % STRIDE));
 const missing = shimIsMissing();
