@@ -16,6 +16,7 @@ const isKeys = asked[3] !== undefined;
 const [bytes, keys] = isKeys ? [0, amount] : [amount, 0];
 const TARGET_MS = isKeys ? 20_000 : 5000;
 const VALUE_BYTES = isKeys ? 100 : 200;
+
 interface Filled {
   readonly bytes: number;
   readonly keys: number;
