@@ -8,8 +8,10 @@
 //   A4. Finalizers are JSON patches with tests: an apply would bring back what is gone.
 //   A5. What is gone (404) or was replaced (another uid) needs no write. Without the lease nothing is
 //       written.
+//   A6. A status whose answer was lost may be there, while the watch that would bring it is cut, too: the
+//       next one follows from what the server has, or each condition would have come to be once more.
 import type { Client } from './client.ts';
-import { isConflict, isNotFound, KubeError } from './errors.ts';
+import { isConflict, isNotFound, isRefusal, KubeError } from './errors.ts';
 import { apiVersionOf, type KubeObject, keyOf, type Name, type Resource } from './objects.ts';
 import { canonical, fingerprint, project } from './shapes.ts';
 import type { KubeLog } from './telemetry.ts';
@@ -45,6 +47,8 @@ const FINALIZER_TRIES = 3;
 export class Writer {
   readonly #o: WriterOptions;
   readonly #remembered = new Map<string, { wanted: string; made: string }>();
+  /** Uids of those whose last status has an unknown outcome. */
+  readonly #unsure = new Set<string | undefined>();
 
   constructor(options: WriterOptions) {
     this.#o = options;
@@ -101,8 +105,22 @@ export class Writer {
       return true;
     } catch (error) {
       if (isNotFound(error) || isConflict(error)) return false;
+      if (!isRefusal(error)) this.#unsure.add(uid);
       throw error;
     }
+  }
+
+  /** A6: `live`, or as the server has it, where that may be more; undefined when it is gone. */
+  async settled<T extends KubeObject>(
+    resource: Resource<T>,
+    live: T,
+    signal?: AbortSignal,
+  ): Promise<T | undefined> {
+    const { uid } = live.metadata;
+    if (!this.#unsure.has(uid)) return live;
+    const object = await this.#o.client.get(resource, live.metadata, signal);
+    this.#unsure.delete(uid);
+    return object && this.#observed(resource, object);
   }
 
   /** Some fields of an object that is somebody else's, such as `/scale`; of what is gone, nothing (A5). */

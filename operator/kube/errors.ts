@@ -66,6 +66,10 @@ export const isConflict = (error: unknown) => hasStatus(error, 409);
 /** The version asked for is no longer in the API server's history. */
 export const isGone = (error: unknown) => hasStatus(error, 410);
 export const isUnauthorized = (error: unknown) => hasStatus(error, 401);
+/** The server has answered that it did nothing: not so where it failed at it (5xx), or was not heard. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof KubeError && error.status >= 400 && error.status < 500;
+}
 
 /** A version that this API server has not reached: restored from a backup, or behind another one. */
 export function isTooLargeVersion(error: unknown): boolean {

@@ -66,7 +66,8 @@ export function reconciler<
   Reason extends string = string,
 >(o: ReconcilerOptions<T, Status, World, Action, Reason>): Reconcile {
   return async (key: Key, context: ReconcileContext): Promise<ReconcileResult | undefined> => {
-    const found = o.primary.get(key);
+    const known = o.primary.get(key);
+    const found = known && (await o.writer.settled(o.primary.resource, known, context.signal));
     if (found === undefined) return undefined;
     const plan = o.decide(found, await o.gather(found, context), o.wallMs());
     const object = await withFinalizer(o, found, plan, context);

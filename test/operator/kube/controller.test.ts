@@ -156,6 +156,23 @@ test('gather, decide, apply: all follows the spec, drift is set back, then it is
   await until('it is gone', () => api.get(`${a}/w`) === undefined);
 });
 
+test('[A6] a status whose answer is lost, and of which no watch tells, is read, not said again', async () => {
+  const { host, start } = aHost();
+  widgetController(host);
+  await start();
+  const isStatus = ({ path }: { path: string }) => path === `${a}/w/status`;
+  // The transport sends it a second time by itself.
+  const lost = { match: isStatus, answer: 'lose' } as const;
+  api.faults.push(lost, lost);
+  api.put(a, { metadata: { name: 'w' }, spec: { size: 5 } });
+  const isRead = ({ method, path }: { method: string; path: string }) =>
+    method === 'GET' && path === `${a}/w`;
+  await until('it is read', () => api.requests.some(isRead));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(stored(`${a}/w`)?.status?.ready).toBe(true);
+  expect(writes().filter(isStatus)).toHaveLength(2);
+});
+
 test('[C1] what reconcile throws is a retry and a metric; a terminal error is not retried', async () => {
   const { host, start, registry, log } = aHost();
   const runs = new Map<string, number>();

@@ -177,7 +177,11 @@ export class FakeApi {
     if (at !== -1) {
       const [fault] = this.faults.splice(at, 1);
       if (fault?.answer === 'cut') request.socket.destroy();
-      else if (fault !== undefined && fault.answer !== 'hang') {
+      else if (fault?.answer === 'lose') {
+        request.socket.destroy();
+        this.#watchers.clear();
+        this.#write(seen, response);
+      } else if (fault !== undefined && fault.answer !== 'hang') {
         say(response, fault.answer.status, statusOf(fault.answer), fault.answer.headers);
       }
       return;
@@ -295,6 +299,8 @@ export class FakeApi {
 
 type FaultAnswer =
   | 'cut'
+  /** It is written, but neither who asked nor any watch hears of it. */
+  | 'lose'
   | 'hang'
   | { readonly status: number; readonly reason?: string; readonly headers?: Record<string, string> };
 
