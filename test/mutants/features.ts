@@ -54,6 +54,44 @@ const flows: readonly Mutant[] = [
   },
 ];
 
+const ageing: readonly Mutant[] = [
+  {
+    name: 'trim-the-young',
+    file: 'dataplane/stream/declare.ts',
+    find: 'olderThanMs: at.nowMs - retentionMs }',
+    replace: 'olderThanMs: at.nowMs - retentionMs / 2 }',
+    why: 'retention by age takes nothing that is younger',
+  },
+  {
+    name: 'trim-one-segment-too-many',
+    file: 'dataplane/storage/partition-log.ts',
+    find: 'left - segment.bytes >= bytesMax',
+    replace: 'left >= bytesMax',
+    why: 'retention by size keeps what it allows',
+  },
+  {
+    name: 'trim-nothing',
+    file: 'dataplane/stream/declare.ts',
+    find: '  if (offset <= Math.max(log.startOffset, partition.trimmedTo)) return;\n',
+    replace: '  if (offset >= 0) return;\n',
+    why: 'retention takes what it should',
+  },
+  {
+    name: 'forget-where-logs-begin',
+    file: 'dataplane/storage/partition-log.ts',
+    find: 'this.startOffset = length.startOffset;',
+    replace: 'this.startOffset = Math.min(0, length.startOffset);',
+    why: 'what is gone is gone, also after a restart',
+  },
+  {
+    name: 'read-past-the-trimmed',
+    file: 'dataplane/stream/read.ts',
+    find: '  if (offset >= log.startOffset && offset <= visibleEnd) return offset;\n',
+    replace: '  if (offset <= visibleEnd) return Math.max(offset, log.startOffset);\n',
+    why: 'a reader that retention overtook is told so',
+  },
+];
+
 export const features: readonly Mutant[] = [
   {
     name: 'skip-watched-entry',
@@ -210,4 +248,5 @@ export const features: readonly Mutant[] = [
     test: 'test/api/tls-reload.test.ts',
   },
   ...flows,
+  ...ageing,
 ];

@@ -1,4 +1,5 @@
 // Who takes part in a run, and what each of them checks in the end.
+import { AgeingReader, AgeingWriter, ageingTerms } from './ageing-client.ts';
 import { CacheBook } from './cache-book.ts';
 import { CacheClient } from './cache-client.ts';
 import { Calendar } from './calendar.ts';
@@ -44,6 +45,7 @@ export class Cast {
   readonly #operator: Operator;
   readonly #flows: FlowBook;
   readonly #flowOverseer: FlowOverseer;
+  readonly #ageing: readonly { readonly writer: AgeingWriter; readonly reader: AgeingReader }[];
 
   constructor(sim: Sim, chance: Chance) {
     this.#sim = sim;
@@ -64,6 +66,10 @@ export class Cast {
     this.#operator = new Operator(sim, 'operator', chance.fork());
     this.#flows = new FlowBook(sim);
     this.#flowOverseer = new FlowOverseer(sim, 'flow-overseer', chance.fork());
+    this.#ageing = ageingTerms(chance).map((terms) => ({
+      writer: new AgeingWriter(sim, terms, chance.fork()),
+      reader: new AgeingReader(sim, terms, chance.fork()),
+    }));
   }
 
   get #books() {
@@ -81,6 +87,7 @@ export class Cast {
     await new FlowProducer(...by('flow')).declare();
     const eviction = this.#chance.pick(['lru', 'lfu', 'ttl']);
     await new CacheClient(...by('cache')).declare(eviction);
+    for (const { writer } of this.#ageing) await writer.declare();
   }
 
   /** Resolves when everybody has come to an end. */
@@ -122,6 +129,8 @@ export class Cast {
     for (const name of ['gw0', 'gw1'])
       work.push(new GateWorker(sim, name, fork()).run(this.#gate, [gated, this.#operator]));
     for (const name of ['cc0', 'cc1']) work.push(new CacheClient(sim, name, fork()).run(this.#cache));
+    for (const { writer, reader } of this.#ageing)
+      work.push(writer.run(this.#streams), reader.run(this.#streams));
     return [...work, ...this.#runFlows()];
   }
 
@@ -151,6 +160,7 @@ export class Cast {
     await this.#redriver.check();
     await this.#operator.check(this.#gate);
     await this.#flowOverseer.check(this.#flows);
+    for (const { reader } of this.#ageing) await reader.check(this.#streams);
   }
 
   /** What nobody has come to the end of. */

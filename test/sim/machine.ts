@@ -26,7 +26,7 @@ const START_MS_MAX = 60_000;
 export class Machine {
   readonly world: World;
   readonly disk: SimDisk;
-  readonly #options: MachineOptions;
+  readonly options: MachineOptions;
   readonly #chance: Chance;
   readonly #stored = new Map<string, StoredRows>();
   fabric: OpenedFabric | null = null;
@@ -46,7 +46,7 @@ export class Machine {
   constructor(world: World, chance: Chance, options: MachineOptions) {
     this.world = world;
     this.#chance = chance;
-    this.#options = options;
+    this.options = options;
     this.disk = new SimDisk(world, chance.fork());
   }
 
@@ -129,7 +129,7 @@ export class Machine {
 
   #fabricOptions(life: number) {
     const { disk } = this;
-    const { shards, ...sizes } = this.#options;
+    const { shards, ...sizes } = this.options;
     const alive = () => life === this.life;
     return {
       dataDir: 'data',
