@@ -16,6 +16,8 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     maxWorkers: 2,
+    // The default is one second.
+    expect: { poll: { timeout: 30_000 } },
     projects: [
       { extends: true, test: { ...shared, name: 'kube', include: ['test/kube/**/*.test.ts'] } },
       { extends: true, test: { ...shared, name: 'chart', include: ['test/chart/**/*.test.ts'] } },

@@ -121,7 +121,7 @@ describe.each([1, 3])('with %i shards', (shards) => {
         if (answer !== before)
           expect(durable, 'writes that are durable when a read shows one').toBeGreaterThan(0);
       });
-      await vi.waitFor(() => expect(gate.waiting, 'syncs that wait').toBeGreaterThan(0));
+      await vi.waitFor(() => expect(gate.waiting, 'syncs that wait').toBeGreaterThan(0), 20_000);
       for (let i = 0; i < 50; i++) await turn();
       expect(durable).toBe(0);
       // It waits, or it still says what was there before.

@@ -163,7 +163,7 @@ test('[Q13] what was granted to a client that has gone meanwhile is released, un
   gate.shut();
   const asked = gated.queues.lease(caller, request, gone.signal);
   // The grant is decided and on its way to the disk when the client goes.
-  await vi.waitFor(() => expect(gate.waiting).toBeGreaterThan(0));
+  await vi.waitFor(() => expect(gate.waiting).toBeGreaterThan(0), 20_000);
   gone.abort();
   gate.release();
   expect((await asked).jobs).toEqual([]);

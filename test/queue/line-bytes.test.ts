@@ -14,8 +14,8 @@ test('nothing is begun beside what is being read: nobody would hear of its failu
   expect(second).not.toHaveBeenCalled();
 
   first.resolve();
-  await vi.waitFor(() => expect(wake).toHaveBeenCalledTimes(1));
+  await vi.waitFor(() => expect(wake).toHaveBeenCalledTimes(1), 20_000);
   bytes.load(second);
   expect(second).toHaveBeenCalledTimes(1);
-  await vi.waitFor(() => expect(bytes.isLoading).toBe(false));
+  await vi.waitFor(() => expect(bytes.isLoading).toBe(false), 20_000);
 });

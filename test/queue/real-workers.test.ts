@@ -31,18 +31,18 @@ function block(ms: number): void {
 }
 
 test('[Q7] a handler that blocks the process for twice its lease runs once', async () => {
-  await fm.admin.applyQueue('blocked', { visibilityTimeout: '1s' });
+  await fm.admin.applyQueue('blocked', { visibilityTimeout: '2s' });
   const attempts: number[] = [];
   const lost: string[] = [];
   // The thread needs a moment to start; a first job shows that the worker is at work.
   const worker = fm.queue.worker<string>('blocked', (job) => {
     if (job.payload === 'warm up') return;
     attempts.push(job.attempt);
-    block(2500);
+    block(4500);
   });
   worker.on('lost', (job) => lost.push(job.id));
   await fm.queue.enqueue('blocked', 'warm up');
-  await new Promise((resolve) => setTimeout(resolve, 800));
+  await new Promise((resolve) => setTimeout(resolve, 1500));
   const { id } = await fm.queue.enqueue('blocked', 'long');
   await until(() => attempts.length > 0 && worker.running === 0);
   await worker.drain();

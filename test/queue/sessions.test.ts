@@ -38,7 +38,7 @@ test('[Q199] an ack that nobody waits for shares the entry of the next job, or g
   expect([seq() - before, worker.settled.length, worker.payloads]).toEqual([1, 1, ['a', 'b', 'c']]);
   worker.ackSoon(b);
   await bench.time.advance(2, () => bench.turns());
-  await vi.waitFor(() => expect([seq() - before, worker.settled.length]).toEqual([2, 2]));
+  await vi.waitFor(() => expect([seq() - before, worker.settled.length]).toEqual([2, 2]), 20_000);
 });
 
 test('[Q199] an ack that makes room for the next job is not held back', async () => {
@@ -47,7 +47,7 @@ test('[Q199] an ack that makes room for the next job is not held back', async ()
   worker.ackSoon(worker.jobs[0] as Delivered);
   worker.session.receive({ credits: 1 } as unknown as pb.WorkRequest);
   // The clock of the fabric stands still.
-  await vi.waitFor(() => expect([worker.settled.length, worker.payloads]).toEqual([1, ['a', 'b']]));
+  await vi.waitFor(() => expect([worker.settled.length, worker.payloads]).toEqual([1, ['a', 'b']]), 20_000);
 });
 
 test('[Q199] a read that shows an ack waits until it is durable, and not for the clock', async () => {

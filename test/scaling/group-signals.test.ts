@@ -109,7 +109,7 @@ describe.each([1, 3])('%i shards', (shards) => {
 
   test('[ST72] [ST75] records on the way make a member busy, until they are committed', async () => {
     const [a, b] = [await Member.join(bench, 'a'), await Member.join(bench, 'b')];
-    await vi.waitFor(() => expect([a.assigned.length, b.assigned.length]).toEqual([1, 1]));
+    await vi.waitFor(() => expect([a.assigned.length, b.assigned.length]).toEqual([1, 1]), 20_000);
     const mine = a.assigned[0]?.partition ?? -1;
     let written = 0;
     const seen = await signals(30, async () => {
@@ -139,7 +139,7 @@ describe.each([1, 3])('%i shards', (shards) => {
   test('[ST75] members of one pod are one worker, and told alike everywhere', async () => {
     const more = { client: 'pod-a' };
     const members = [await Member.join(bench, 'a', more), await Member.join(bench, 'b', more)];
-    await vi.waitFor(() => expect(members.map(({ assigned }) => assigned.length)).toEqual([1, 1]));
+    await vi.waitFor(() => expect(members.map(({ assigned }) => assigned.length)).toEqual([1, 1]), 20_000);
     const seen = await signals(4, async () => {
       await publish(0, 1);
       await publish(1, 1);
@@ -187,7 +187,7 @@ describe.each([1, 3])('%i shards', (shards) => {
       }
     };
     const member = await Member.join(bench, 'a', { group: 'plain' });
-    await vi.waitFor(() => expect(member.assigned.length).toBe(2));
+    await vi.waitFor(() => expect(member.assigned.length).toBe(2), 20_000);
     await work(member, 0, 20);
     expect((await figures())?.completionsPerSecond).toBeGreaterThan(0.5);
     member.leave();

@@ -24,7 +24,7 @@ test('[K1] rows wait for their journal entry', async () => {
 
   gate.shut();
   const enqueued = bench.queues.enqueue(caller, { queue: 'q', jobs: [aJob('x')], mutation: null });
-  await vi.waitFor(() => expect(gate.waiting).toBeGreaterThan(0));
+  await vi.waitFor(() => expect(gate.waiting).toBeGreaterThan(0), 20_000);
   const seq = before + 1;
   const ran = checkpoints.run({ seq, timeMs: shard.nowMs() }, () => shard.durable(seq));
   for (let i = 0; i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 1));

@@ -22,7 +22,7 @@ export async function another(fake: FakeServer, options: ConnectOptions = {}): P
 }
 
 /** Waits until `holds` is true. */
-export async function until(holds: () => boolean, what: string, withinMs = 5000): Promise<void> {
+export async function until(holds: () => boolean, what: string, withinMs = 20_000): Promise<void> {
   const endMs = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > endMs) throw new Error(`not within ${withinMs} ms: ${what}`);
