@@ -43,7 +43,7 @@ test('[R1, R2] an attempt without an answer is left alone, and what waited may b
   const { port } = await fakeServer();
   const { address, seen } = await gatewayTo(port, 2);
   const insecure = grpc.credentials.createInsecure();
-  const channel = new RenewedChannel((more) => new grpc.Channel(address, insecure, more), 100);
+  const channel = new RenewedChannel((more) => new grpc.Channel(address, insecure, more), 1000);
   cleanups.push(() => channel.close());
   const kv = new KvClient('', insecure, { channelOverride: channel });
   const get = () =>

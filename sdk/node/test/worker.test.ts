@@ -117,22 +117,21 @@ test('at most `concurrency` handlers run', async () => {
 
 test('slow jobs are not hoarded', async () => {
   const { fake, fm } = await startFake();
-  fm.queue.worker('q', () => sleep(300), { concurrency: 2 });
+  const { promise: gate, resolve: release } = Promise.withResolvers<void>();
+  fm.queue.worker('q', () => gate, { concurrency: 2 });
   await fm.queue.enqueueMany(
     'q',
     Array.from({ length: 10 }, (_, i) => i),
   );
   await sleep(200);
   expect(fake.queues.queue('q').states()).toEqual({ leased: 2, waiting: 8 });
+  release();
 });
 
 test('results of handlers that end while the connection is away are settled afterwards, once', async () => {
   const { fake, fm } = await startFake();
   const runs = new Map<number, number>();
-  let release = () => {};
-  const gate = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: gate, resolve: release } = Promise.withResolvers<void>();
   fm.queue.worker<number>(
     'q',
     async (job) => {
@@ -190,10 +189,14 @@ test('an attempt that runs too long is aborted and nacked, and its slot is free'
 
 test('drain finishes what runs, gives back what waits, and says goodbye', async () => {
   const { fake, fm } = await startFake();
-  const worker = fm.queue.worker('q', () => sleep(50), { concurrency: 2, prefetch: 3 });
+  const { promise: gate, resolve: release } = Promise.withResolvers<void>();
+  const worker = fm.queue.worker('q', () => gate, { concurrency: 2, prefetch: 3 });
   await fm.queue.enqueueMany('q', [1, 2, 3, 4, 5, 6]);
   await until(() => worker.running === 2, 'two handlers run');
-  await worker.drain();
+  await until(() => fake.queues.queue('q').states()['leased'] === 5, 'three wait');
+  const drained = worker.drain();
+  release();
+  await drained;
   expect(fake.queues.queue('q').states()).toEqual({ done: 2, waiting: 4 });
   expect(
     fake.queues
