@@ -9,7 +9,7 @@ import type { StreamBook } from './stream-book.ts';
 const BRIEF = 'brief';
 const SMALL = 'small';
 const PAGE = 40;
-/** Longer than it takes until the server looks at retention again. */
+/** Between two looks at what is left; the server looks at retention every ten seconds. */
 const LOOK_MS = 2000;
 
 export const ageingTerms = (chance: Chance): Terms[] => [
