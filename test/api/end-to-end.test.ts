@@ -159,7 +159,7 @@ test('a long poll whose client hangs up takes no job with it', async () => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   gone.abort();
   await poll;
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await new Promise((resolve) => setTimeout(resolve, 100));
   await ask('POST', '/v1/queues/q/jobs', { payload: 1 });
   const [job] = (await ask('POST', '/v1/queues/q/lease', { waitMs: 1000 })).body.jobs;
   expect(job.attempt).toBe(1);

@@ -239,7 +239,7 @@ test('a head that does not come is cut with 408', async () => {
   const { text, ms } = await talk(base, ['GET / HTTP/1.1\r\n', 'host: localhost\r\n', 'x: y\r\n'], 50);
   expect(text).toMatch(/^HTTP\/1\.1 408 /);
   expect(text).toContain('application/problem+json');
-  expect(ms).toBeLessThan(10_000);
+  expect(ms).toBeLessThan(2000);
 });
 
 test('a body that drips is cut as well', async () => {
@@ -247,7 +247,7 @@ test('a body that drips is cut as well', async () => {
   const head = 'POST /v1/queues/q/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n';
   const { text, ms } = await talk(base, [`${head}content-length: 100\r\n\r\n{"pay`, 'l', 'o'], 100);
   expect(text).toMatch(/^HTTP\/1\.1 408 /);
-  expect(ms).toBeLessThan(10_000);
+  expect(ms).toBeLessThan(2500);
   expect(fabric.calls).toHaveLength(0);
 });
 
@@ -319,9 +319,9 @@ test('close ends long polls with 503 and does not wait for idle connections', as
   const response = once(lease(base), 'response') as Promise<[http.IncomingMessage]>;
   await until(() => fabric.calls.length === 1);
   const startedMs = performance.now();
-  const closed = listener.close(20_000);
+  const closed = listener.close(10_000);
   const [{ statusCode, headers }] = await response;
   expect([statusCode, headers['retry-after']]).toEqual([503, '1']);
   await closed;
-  expect(performance.now() - startedMs).toBeLessThan(10_000);
+  expect(performance.now() - startedMs).toBeLessThan(2000);
 });

@@ -34,15 +34,23 @@ test('[Q7] a handler that blocks the process for twice its lease runs once', asy
   await fm.admin.applyQueue('blocked', { visibilityTimeout: '2s' });
   const attempts: number[] = [];
   const lost: string[] = [];
-  // The thread needs a moment to start; a first job shows that the worker is at work.
+  const { promise: renewed, resolve: isRenewed } = Promise.withResolvers<void>();
   const worker = fm.queue.worker<string>('blocked', (job) => {
-    if (job.payload === 'warm up') return;
+    if (job.payload === 'warm up') return renewed;
     attempts.push(job.attempt);
     block(4500);
+    return undefined;
   });
   worker.on('lost', (job) => lost.push(job.id));
-  await fm.queue.enqueue('blocked', 'warm up');
-  await new Promise((resolve) => setTimeout(resolve, 1500));
+  // The thread needs a moment to start: it is at work when the lease of a first job ends later than at first.
+  const warmUp = (await fm.queue.enqueue('blocked', 'warm up')).id;
+  const deadlineMs = async () => {
+    const job = await fetch(`http://127.0.0.1:${server.httpPort}/v1/queues/blocked/jobs/${warmUp}`);
+    return ((await job.json()) as { leaseDeadlineMs?: number }).leaseDeadlineMs ?? 0;
+  };
+  await expect.poll(deadlineMs).toBeGreaterThan(0);
+  await expect.poll(deadlineMs).toBeGreaterThan(await deadlineMs());
+  isRenewed();
   const { id } = await fm.queue.enqueue('blocked', 'long');
   await until(() => attempts.length > 0 && worker.running === 0);
   await worker.drain();

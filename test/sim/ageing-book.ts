@@ -37,22 +37,19 @@ export class AgeingBook {
     this.terms = terms;
   }
 
-  get start(): number {
-    return this.#start;
-  }
-
   saw(offset: number, record: Aged): void {
     this.#records.set(offset, record);
   }
 
-  /** `knownStart`: where it began, as had been said before this was asked for; `nowMs`: the time since. */
-  said({ start, end, bytes }: Extent, knownStart: number, nowMs: number): void {
+  /** One answer after the other; `nowMs`: the shard's time since. */
+  said({ start, end, bytes }: Extent, nowMs: number): void {
     const { stream, retentionBytes } = this.terms;
     const where = () => `${stream} begins at ${start} and ends at ${end} with ${bytes} bytes`;
-    this.#sim.expect(start >= knownStart, 'what is gone is gone', () => `${where()}; ${knownStart} was said`);
-    if (start > this.#start) {
+    const before = this.#start;
+    this.#sim.expect(start >= before, 'what is gone is gone', () => `${where()}; ${before} was said`);
+    if (start > before) {
       this.#sim.count(`trimmed by ${retentionBytes > 0 ? 'size' : 'age'}`);
-      for (let offset = this.#start; offset < start; offset++) this.#gone(offset, nowMs);
+      for (let offset = before; offset < start; offset++) this.#gone(offset, nowMs);
       this.#start = start;
     }
     this.#sim.expect(start === 0 || bytes >= retentionBytes, 'what size allows is kept', where);

@@ -120,7 +120,6 @@ export class AgeingReader extends Client {
 
   async #look(): Promise<Extent | null> {
     const { stream } = this.#book.terms;
-    const knownStart = this.#book.start;
     const outcome = await this.once(`extent ${stream}`, async (fabric) => {
       const reply = await fabric.admin.getStream(caller, { name: stream });
       return Stream.decode(Stream.encode(reply).finish());
@@ -128,7 +127,7 @@ export class AgeingReader extends Client {
     const figures = outcome.kind === 'done' ? outcome.value.partitions[0] : undefined;
     if (figures === undefined) return null;
     const extent = { start: figures.logStart, end: figures.end, bytes: figures.bytes };
-    this.#book.said(extent, knownStart, this.sim.shardMs(stream));
+    this.#book.said(extent, this.sim.shardMs(stream));
     return extent;
   }
 }

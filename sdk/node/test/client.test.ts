@@ -87,8 +87,7 @@ test('unary calls end at their deadline and when they are aborted', async () => 
   const { code } = await failureOf(fm.admin.getCluster({ deadline: 0.2 }));
   // The last try may be answered, or cut off by the deadline.
   expect(['RESOURCE_EXHAUSTED', 'DEADLINE_EXCEEDED']).toContain(code);
-  // Without one it would go on for half a minute.
-  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(performance.now() - started).toBeLessThan(1000);
   const abort = new AbortController();
   const call = failureOf(fm.admin.getCluster({ signal: abort.signal }));
   setTimeout(() => abort.abort(), 20);

@@ -158,7 +158,7 @@ test('gather, decide, apply: all follows the spec, drift is set back, then it is
 
 test('[A6] a status whose answer is lost, and of which no watch tells, is read, not said again', async () => {
   const { host, start } = aHost();
-  widgetController(host);
+  const { queue } = widgetController(host);
   await start();
   const isStatus = ({ path }: { path: string }) => path === `${a}/w/status`;
   // The transport sends it a second time by itself.
@@ -168,7 +168,7 @@ test('[A6] a status whose answer is lost, and of which no watch tells, is read, 
   const isRead = ({ method, path }: { method: string; path: string }) =>
     method === 'GET' && path === `${a}/w`;
   await until('it is read', () => api.requests.some(isRead));
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await until('all is said', () => queue.activeCount === 0);
   expect(stored(`${a}/w`)?.status?.ready).toBe(true);
   expect(writes().filter(isStatus)).toHaveLength(2);
 });
